@@ -1,0 +1,151 @@
+"""What remains of a run: a folder with fixed names that every stage reads and writes.
+
+    config.toml      all settings           subject.json    photos, identifier, class noun
+    prior.json       the class images       losses.jsonl    a line per step
+    checkpoints/     state to resume from   samples/        pictures, with prompt, seed and model inside each
+    model/           weights to use         report.html     everything, in one file
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from dreambooth.config import Config
+from dreambooth.errors import RunError
+from dreambooth.files import write_json, write_text
+from dreambooth.subject import Subject
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder."""
+
+    root: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of `checkpoint-<step>` folders."""
+        return self.root / "checkpoints"
+
+    @property
+    def samples(self) -> Path:
+        """Folder of pictures: `before/`, `step-<n>/`, `after/`."""
+        return self.root / "samples"
+
+    @property
+    def model(self) -> Path:
+        """The personalised model, as diffusers opens it."""
+        return self.root / "model"
+
+    @property
+    def report(self) -> Path:
+        """The one-file report."""
+        return self.root / "report.html"
+
+    @property
+    def losses(self) -> Path:
+        """A JSON line per step."""
+        return self.root / "losses.jsonl"
+
+    @classmethod
+    def create(cls, root: Path, subject: Subject, config: Config) -> Self:
+        """Make the folder, or go on with the one that the same command made before.
+
+        Raises RunError where the folder holds something else, or a run with other photos or settings.
+        """
+        run = cls(root)
+        if (root / "config.toml").exists():
+            run._require_same(subject, config)
+            return run
+        if root.exists() and (not root.is_dir() or any(root.iterdir())):
+            raise RunError(f"{root} exists and is not a run folder: choose another folder with --output-dir.")
+        root.mkdir(parents=True, exist_ok=True)
+        run.save_subject(subject)
+        write_text(root / "config.toml", config.to_toml())
+        return run
+
+    @classmethod
+    def open(cls, root: Path) -> Self:
+        """An existing run folder; raises RunError where it is none."""
+        if not (root / "config.toml").is_file():
+            raise RunError(f"{root} is not a run folder (it has no config.toml): make one with `dreambooth run PHOTOS_DIR`.")
+        return cls(root)
+
+    @property
+    def config(self) -> Config:
+        """The settings the run was made with."""
+        return Config.from_toml(self.root / "config.toml")
+
+    @property
+    def subject(self) -> Subject:
+        """The subject, with its identifier once that stage has run."""
+        value = self.read_json("subject.json")
+        return Subject(
+            photos=tuple(Path(photo) for photo in value["photos"]),
+            class_noun=value["class_noun"],
+            identifier=value["identifier"],
+        )
+
+    def save_subject(self, subject: Subject) -> None:
+        """Write subject.json."""
+        photos = [str(photo.absolute()) for photo in subject.photos]
+        write_json(
+            self.root / "subject.json",
+            {"photos": photos, "class_noun": subject.class_noun, "identifier": subject.identifier},
+        )
+
+    def read_json(self, name: str) -> Any:
+        """The content of one of the folder's JSON files; raises RunError where it is missing or damaged."""
+        try:
+            return json.loads((self.root / name).read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise RunError(f"{self.root / name} is missing: the stage that writes it has not run in this folder.") from error
+        except json.JSONDecodeError as error:
+            raise RunError(f"{self.root / name} is damaged ({error}): delete it and run that stage again.") from error
+
+    @contextmanager
+    def only_writer(self) -> Iterator[None]:
+        """Hold the folder; raises RunError, with the process id, where another live process does."""
+        lock = self.root / ".lock"
+        try:
+            handle = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        except FileExistsError as error:
+            holder = lock.read_text().strip()
+            if holder.isdigit() and _alive(int(holder)):
+                raise RunError(f"{self.root} is in use by process {holder}: wait for it, or choose another --output-dir.") from error
+            lock.unlink(missing_ok=True)  # left by a process that was killed
+            handle = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        os.write(handle, str(os.getpid()).encode())
+        os.close(handle)
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+    def _require_same(self, subject: Subject, config: Config) -> None:
+        mine = self.subject
+        changes = self.config.changes(config)
+        if [p.absolute() for p in subject.photos] != list(mine.photos):
+            changes.append(f"photos: {len(subject.photos)} files, was {len(mine.photos)}, or other names")
+        if subject.class_noun != mine.class_noun:
+            changes.append(f"class_noun: {subject.class_noun!r}, was {mine.class_noun!r}")
+        if changes:
+            listed = "\n".join(f"  - {change}" for change in changes)
+            raise RunError(
+                f"{self.root} holds a run with other settings:\n{listed}\n"
+                "To go on with it, give the settings it was made with; to start anew, choose another --output-dir."
+            )
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

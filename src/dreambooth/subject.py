@@ -1,0 +1,48 @@
+"""Section 3.2: a subject is a few photos, a rare-token identifier and a class noun."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+from dreambooth.errors import PromptError
+
+IDENTIFIER_SLOT = "{}"
+"""Where the subject's name goes in a prompt template: "a {} in the snow" becomes "a sks dog in the snow"."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """One particular thing, e.g. this dog: its photos, and the words that will name it.
+
+    photos: one or more image files, three to five in the paper.  class_noun: what kind of thing it is, "dog".
+    identifier: a rare token with a weak prior (section 3.2), or None until the model's tokenizer has been asked.
+    """
+
+    photos: tuple[Path, ...]
+    class_noun: str
+    identifier: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The identifier and the class noun, "sks dog"; raises PromptError while there is no identifier."""
+        if self.identifier is None:
+            raise PromptError("this subject has no identifier yet: choose one with dreambooth.identifier")
+        return f"{self.identifier} {self.class_noun}"
+
+    @property
+    def prompt(self) -> str:
+        """ "a [identifier] [class noun]": the caption of every photo (section 3.2)."""
+        return f"a {self.name}"
+
+    @property
+    def class_prompt(self) -> str:
+        """ "a [class noun]": the prompt whose meaning the prior term keeps (section 3.3)."""
+        return f"a {self.class_noun}"
+
+    def fill(self, template: str) -> str:
+        """The template with the subject's name in its slot: "a {} in the snow" -> "a sks dog in the snow"."""
+        return template.replace(IDENTIFIER_SLOT, self.name)
+
+    def named(self, identifier: str) -> Self:
+        """The same subject with `identifier`."""
+        return replace(self, identifier=identifier)
