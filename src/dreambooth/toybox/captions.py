@@ -1,0 +1,82 @@
+"""Words for pictures: lowercase captions in varied wordings, and the vocabulary they are made of."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from functools import lru_cache
+
+from dreambooth.toybox.world import (
+    ACCESSORIES,
+    CLASSES,
+    COLOURS,
+    MATERIALS,
+    PATTERNS,
+    SCENES,
+    STYLES,
+    VIEWS,
+    Shot,
+    Toy,
+)
+
+_OPENINGS = ("", "a photo of", "photo of", "a picture of")
+_WEARING = ("wearing", "with")
+
+
+def _article(phrase: str) -> str:
+    return ("an " if phrase[0] in "aeiou" else "a ") + phrase
+
+
+def _noun_phrase(toy: Toy, colour: bool, pattern: bool, material: bool) -> str:
+    words = [toy.class_noun]
+    if colour:
+        words.insert(0, toy.colour)
+    if pattern and toy.pattern != PATTERNS[0]:
+        words.insert(0, toy.pattern)
+    if material and toy.material != MATERIALS[0]:
+        words.insert(0, toy.material)
+    return " ".join(words)
+
+
+def description(toy: Toy) -> str:
+    """All that words can say of a toy, as a noun phrase without an article: "striped red dog"."""
+    return _noun_phrase(toy, True, True, True)
+
+
+def caption(toy: Toy, shot: Shot, rng: random.Random) -> str:
+    """One wording of what a picture shows; it always names the class and the style, the rest mostly."""
+    phrase = _noun_phrase(toy, rng.random() < 0.65, rng.random() < 0.60, rng.random() < 0.70)
+    opening = shot.style or rng.choices(_OPENINGS, (0.4, 0.3, 0.1, 0.2))[0]
+    scene = shot.scene if rng.random() < 0.85 else ""
+    worn = f"{rng.choices(_WEARING, (0.8, 0.2))[0]} {shot.accessory}"
+    worn = worn if shot.accessory and rng.random() < 0.92 else ""
+    view = f"seen {shot.view}" if rng.random() < 0.5 else shot.view
+    view = view if shot.view and rng.random() < 0.85 else ""
+    subject = f"{opening} {_article(phrase)}".strip()
+    if scene and not opening and rng.random() < 0.2:
+        order = [scene, subject, worn, view]
+    elif rng.random() < 0.5:
+        order = [subject, scene, worn, view]
+    else:
+        order = [subject, worn, view, scene]
+    return " ".join(part for part in order if part)
+
+
+def _vocabulary() -> set[str]:
+    phrases = [*CLASSES, *COLOURS, *PATTERNS[1:], *MATERIALS[1:], *SCENES, *ACCESSORIES, *VIEWS, *STYLES]
+    return {word for phrase in [*phrases, *_OPENINGS, *_WEARING, "a", "an", "seen"] for word in phrase.split()}
+
+
+@lru_cache(maxsize=1)
+def _ranked() -> tuple[str, ...]:
+    rng = random.Random("words")
+    use: Counter[str] = Counter()
+    for _ in range(2000):
+        class_noun = rng.choice(CLASSES)
+        use.update(caption(Toy.sample(class_noun, rng), Shot.sample(class_noun, rng), rng).split())
+    return tuple(sorted(_vocabulary(), key=lambda word: (-use[word], word)))
+
+
+def words() -> list[str]:
+    """Every word a caption can contain, lowercase, the most used first."""
+    return list(_ranked())
