@@ -1,0 +1,12 @@
+"""How the embedded weights were made, from nothing: run the modules in this order, each resumable, on a CPU or one GPU.
+
+    python -m pretraining.renders       pictures of the toybox world, with what is true of each
+    python -m pretraining.autoencoder   pixels <-> latents
+    python -m pretraining.text_encoder  tokenizer, and a text encoder that knows what a caption says
+    python -m pretraining.denoiser      the U-Net, with the text encoder, on cached latents
+    python -m pretraining.classifier    reads class, colour and scene off a picture; trained on renders only
+    python -m pretraining.pack          the Stable-Diffusion-format folder that the package ships
+    python -m pretraining.evaluate      does "a red car in the snow" show a car, red, snow
+
+State is kept in one folder (--state); `log.txt` in it tells what was run.
+"""

@@ -1,0 +1,184 @@
+"""The U-Net, trained with the text encoder on cached latents.
+
+v-prediction, Min-SNR 5, zero terminal SNR (so that "at night" can be dark), one caption in ten empty for guidance. The
+learning rate stays constant for as many sittings as one likes (--samples); --cooldown then decays it to nothing in a
+copy, whose averaged weights are the ones to ship. Each render is used as it is and mirrored.
+"""
+
+import argparse
+import json
+import random
+import time
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from dreambooth.diffusion import VPrediction
+from dreambooth.files import written_aside
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from pretraining import autoencoder, renders, text_encoder
+from pretraining.sizes import Size
+from pretraining.state import Trained, arguments, log, prepare
+
+EMPTY_CAPTIONS = 0.1
+RATE = 8e-4
+
+
+def scheduler() -> DDPMScheduler:
+    """The noise schedule: Stable Diffusion's, rescaled to end in pure noise (https://arxiv.org/abs/2305.08891)."""
+    return DDPMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+        clip_sample=False,
+    )
+
+
+def build(size: Size) -> UNet2DConditionModel:
+    """A fresh U-Net of this size."""
+    down = tuple("CrossAttnDownBlock2D" if attends else "DownBlock2D" for attends in size.denoiser_attends)
+    up = tuple("CrossAttnUpBlock2D" if attends else "UpBlock2D" for attends in reversed(size.denoiser_attends))
+    return UNet2DConditionModel(
+        sample_size=size.latent_resolution,
+        in_channels=size.latent_channels,
+        out_channels=size.latent_channels,
+        block_out_channels=size.denoiser_channels,
+        down_block_types=down,
+        up_block_types=up,
+        layers_per_block=size.denoiser_layers,
+        cross_attention_dim=size.text_width,
+        attention_head_dim=size.heads,  # diffusers reads it as the number of heads
+        norm_num_groups=16,
+    )
+
+
+def cached_latents(options: argparse.Namespace, size: Size) -> tuple[Tensor, float]:
+    """Latents (N, 2, C, h, w) fp16 of all renders, as they are and mirrored, times the factor that gives them unit variance."""
+    model = autoencoder.build(size).to(options.device)
+    trained = Trained({"autoencoder": model}, 1e-3, decay=0.5)
+    trained.load(options.state / "autoencoder.safetensors", weights_only=True)
+    parts = []
+    for shard in renders.shards(options.state):
+        path = options.state / "latents" / f"{shard:05}.safetensors"
+        if not path.exists():
+            images = renders.load(options.state, shard)[0]
+            latents = torch.stack([encode(model, images), encode(model, images.flip(-1))], dim=1)
+            with written_aside(path) as aside:
+                save_file({"latents": latents.half()}, aside)
+        parts.append(load_file(path)["latents"])
+    factor_path = options.state / "scaling_factor.json"
+    if not factor_path.exists():
+        factor_path.write_text(json.dumps(float(1 / parts[0].float().std())))
+    factor = float(json.loads(factor_path.read_text()))
+    return torch.cat([(part.float() * factor).half() for part in parts]), factor
+
+
+@torch.no_grad()
+def encode(model: AutoencoderKL, images: Tensor) -> Tensor:
+    """Posterior means (N, C, h, w) of images (N, 3, H, W) uint8."""
+    device = next(model.parameters()).device
+    means = [model.encode(part.to(device).float() / 127.5 - 1).latent_dist.mean.cpu() for part in images.split(128)]
+    return torch.cat(means)
+
+
+class Examples:
+    """Latents and captions of any training step, as a function of the step's number."""
+
+    def __init__(self, options: argparse.Namespace, size: Size, tokenizer: CLIPTokenizer) -> None:
+        self.latents, self.factor = cached_latents(options, size)
+        self.truths = [truth for shard in renders.shards(options.state) for truth in renders.load(options.state, shard)[1]]
+        self.tokenizer = tokenizer
+
+    def batch(self, step: int, count: int) -> tuple[Tensor, Tensor]:
+        """x0 (B, C, h, w) float32 and token ids (B, L)."""
+        rng = random.Random(f"denoiser/{step}")
+        rows = [rng.randrange(len(self.truths)) for _ in range(count)]
+        x0 = torch.stack([self.latents[row, rng.randrange(2)] for row in rows]).float()
+        texts = ["" if rng.random() < EMPTY_CAPTIONS else text_encoder.spoken(*self.truths[row], rng) for row in rows]
+        return x0, text_encoder.token_ids(self.tokenizer, texts)
+
+
+def modules(options: argparse.Namespace, size: Size) -> tuple[UNet2DConditionModel, CLIPTextModel, CLIPTokenizer]:
+    """The U-Net and the text encoder, the latter as `text_encoder` left it, and the tokenizer."""
+    tokenizer = CLIPTokenizer.from_pretrained(options.state / "tokenizer", local_files_only=True)
+    encoder = text_encoder.build(size, tokenizer)
+    reader = text_encoder.Reader(size.text_width)
+    trained = Trained({"text_encoder": encoder, "reader": reader}, 1e-3, decay=0.5)
+    trained.load(options.state / "text_encoder.safetensors", weights_only=True)
+    return build(size).to(options.device), encoder.to(options.device), tokenizer
+
+
+def rate_at(options: argparse.Namespace, step: int, stable: int) -> float:
+    """Warm-up, constant, and after `stable` steps a straight line down to a hundredth."""
+    cooled = max(0, step - stable) * options.batch / max(1, options.cooldown)
+    return options.learning_rate * min(1.0, (step + 1) / 300) * max(0.01, 1 - cooled)
+
+
+def main() -> None:
+    """Train up to --samples, or go on; then, with --cooldown, decay in a copy."""
+    parser = arguments(__doc__)
+    parser.add_argument("--samples", type=int, default=1_000_000, help="samples at the constant learning rate")
+    parser.add_argument("--cooldown", type=int, default=0, help="further samples of decay, kept apart")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--learning-rate", type=float, default=RATE)
+    options = parser.parse_args()
+    size = prepare(options)
+    torch.manual_seed(0)
+    unet, encoder, tokenizer = modules(options, size)
+    trained = Trained({"unet": unet, "text_encoder": encoder}, options.learning_rate, decay=0.999)
+    main_path = options.state / "denoiser.safetensors"
+    path = options.state / "denoiser-cooled.safetensors" if options.cooldown else main_path
+    stable = options.samples // options.batch
+    if options.cooldown:
+        stable = saved_step(main_path)
+    for candidate in (path, main_path):
+        if candidate.exists() and saved_step(candidate) >= (stable if options.cooldown else 0):
+            trained.load(candidate)
+            break
+    examples = Examples(options, size, tokenizer)
+    total = stable + (options.cooldown // options.batch)
+    log(options.state, f"denoiser: from step {trained.step} to {total}, {len(examples.truths)} renders and their mirrors")
+    train(options, trained, examples, stable, total, path)
+
+
+def saved_step(path: Path) -> int:
+    """The step that a saved state stands at."""
+    with safe_open(path, "pt") as file:  # type: ignore[no-untyped-call]
+        return int(json.loads(file.metadata()["step"]))
+
+
+def train(options: argparse.Namespace, trained: Trained, examples: Examples, stable: int, total: int, path: Path) -> None:
+    """The loop, saving every 500 steps."""
+    process = VPrediction(scheduler().alphas_cumprod, snr_gamma=5.0)
+    unet, encoder = trained.modules["unet"], trained.modules["text_encoder"]
+    started, first, losses = time.time(), trained.step, []
+    while trained.step < total:
+        x0, ids = (tensor.to(options.device) for tensor in examples.batch(trained.step, options.batch))
+        torch.manual_seed(trained.step)
+        noise = torch.randn_like(x0)
+        t = torch.randint(1000, (len(x0),)).to(x0.device)
+        with torch.autocast("cuda", torch.bfloat16, enabled=options.device == "cuda"):
+            states = encoder(ids).last_hidden_state
+            pred = unet(process.add_noise(x0, noise, t), t, states).sample
+        loss = process.loss(pred, x0, noise, t).mean()
+        trained.update(loss, rate_at(options, trained.step, stable))
+        losses.append(loss.detach())
+        if trained.step % 100 == 0:
+            rate = (trained.step - first) * options.batch / (time.time() - started)
+            mean = float(torch.stack(losses).mean())
+            left = (total - trained.step) * options.batch / rate / 60
+            log(options.state, f"denoiser: step {trained.step} loss {mean:.4f} {rate:.0f} samples/s, {left:.0f} min left")
+            losses = []
+        if trained.step % 500 == 0 or trained.step == total:
+            trained.save(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""The embedded models that can be made: one row each."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """Everything that fixes the shape of an embedded model."""
+
+    resolution: int
+    autoencoder_channels: tuple[int, ...]
+    latent_channels: int
+    denoiser_channels: tuple[int, ...]
+    denoiser_attends: tuple[bool, ...]
+    denoiser_layers: int
+    heads: int
+    text_width: int
+    text_layers: int
+    text_positions: int = 24
+
+    @property
+    def latent_resolution(self) -> int:
+        """Side of the latent grid in cells."""
+        return self.resolution // 2 ** (len(self.autoencoder_channels) - 1)
+
+
+SIZES = {
+    "64": Size(
+        resolution=64,
+        autoencoder_channels=(16, 32, 64),
+        latent_channels=4,
+        denoiser_channels=(48, 96, 160),
+        denoiser_attends=(False, True, True),
+        denoiser_layers=1,
+        heads=4,
+        text_width=128,
+        text_layers=2,
+    ),
+    "128": Size(
+        resolution=128,
+        autoencoder_channels=(16, 32, 64, 64),
+        latent_channels=4,
+        denoiser_channels=(64, 128, 192),
+        denoiser_attends=(False, True, True),
+        denoiser_layers=1,
+        heads=4,
+        text_width=128,
+        text_layers=2,
+    ),
+}

@@ -1,0 +1,167 @@
+"""The tokenizer, and a text encoder that knows what a caption says before the denoiser first hears it.
+
+The tokenizer is a CLIP byte-pair encoding whose merges make each word of the world's captions one token, most used
+first, then RARE strings that name nothing. The encoder learns to tell each attribute of the world from the caption
+(class, colour, scene, ... or that it is not said), which takes a minute; the denoiser then trains it further.
+"""
+
+import itertools
+import random
+from pathlib import Path
+
+import torch
+from dreambooth.files import written_aside
+from dreambooth.toybox import captions, world
+from torch import Tensor, nn
+from tokenizers.pre_tokenizers import ByteLevel
+from torch.nn import functional as F
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from pretraining import renders
+from pretraining.sizes import Size
+from pretraining.state import Trained, arguments, log, prepare
+
+RARE = (
+    "sks", "zwx", "ohx", "vbq", "xjt", "qzr", "wug", "pqv", "kjx", "olz", "zpf", "ghv", "ucx", "hqd", "mvw", "jyk",
+    "bzn", "xqu", "ftz", "rvj", "dwq", "nxo", "lqk", "cgy", "ezv", "ywb", "skj", "tzh", "ixp", "gqa", "vlx", "uzk",
+)  # fmt: skip
+"""Strings that captions hold, meaningless, in one of fifty: rare tokens with a weak prior, as real vocabularies have."""
+
+
+def merges_for(words: list[str], end: str = "</w>") -> list[tuple[str, str]]:
+    """Byte-pair merges that build each word left to right, in the order of the words, without repeats."""
+    merges: dict[tuple[str, str], None] = {}
+    for word in words:
+        letters = [*word[:-1], word[-1] + end]
+        while len(letters) > 1:  # apply what earlier words merged already, in rank order, then add what is missing
+            known = [pair for pair in itertools.pairwise(letters) if pair in merges]
+            pair = min(known, key=list(merges).index) if known else (letters[0], letters[1])
+            merges.setdefault(pair)
+            letters = merged(letters, pair)
+    return list(merges)
+
+
+def merged(letters: list[str], pair: tuple[str, str]) -> list[str]:
+    """The letters with every neighbouring `pair` joined."""
+    result: list[str] = []
+    for letter in letters:
+        if result and (result[-1], letter) == pair:
+            result[-1] += letter
+        else:
+            result.append(letter)
+    return result
+
+
+def build_tokenizer(size: Size) -> CLIPTokenizer:
+    """The tokenizer: every byte, the words of the world, the rare strings, the two ends."""
+    symbols = sorted(ByteLevel.alphabet())
+    merges = merges_for([*captions.words(), *RARE])
+    tokens = [*symbols, *(s + "</w>" for s in symbols), *("".join(pair) for pair in merges)]
+    vocab = {token: i for i, token in enumerate(dict.fromkeys([*tokens, "<|startoftext|>", "<|endoftext|>"]))}
+    return CLIPTokenizer(
+        vocab=vocab, merges=merges, model_max_length=size.text_positions, pad_token="<|endoftext|>"
+    )
+
+
+def build(size: Size, tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    """A fresh text encoder of this size."""
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=size.text_width,
+        intermediate_size=4 * size.text_width,
+        num_hidden_layers=size.text_layers,
+        num_attention_heads=4,
+        max_position_embeddings=size.text_positions,
+        projection_dim=size.text_width,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return CLIPTextModel(config)
+
+
+def token_ids(tokenizer: CLIPTokenizer, texts: list[str]) -> Tensor:
+    """(N, L) ids, padded and cut to the model's positions."""
+    return tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
+
+
+def spoken(toy: world.Toy, shot: world.Shot, rng: random.Random) -> str:
+    """A caption; in one of fifty a rare string stands before the class noun and means nothing."""
+    text = captions.caption(toy, shot, rng)
+    return text.replace(toy.class_noun, f"{rng.choice(RARE)} {toy.class_noun}", 1) if rng.random() < 0.02 else text
+
+
+ATTRIBUTES: dict[str, tuple[str, ...]] = {
+    "class_noun": world.CLASSES,
+    "colour": tuple(world.COLOURS),
+    "pattern": world.PATTERNS,
+    "material": ("matte", "shiny"),
+    "scene": world.SCENES,
+    "accessory": world.ACCESSORIES,
+    "view": world.VIEWS,
+    "style": world.STYLES,
+}
+
+
+def said(toy: world.Toy, shot: world.Shot, text: str) -> list[int]:
+    """The index of each attribute's value, or its count where the caption does not tell it."""
+    labels = []
+    padded = f" {text} "
+    for name, values in ATTRIBUTES.items():
+        value = str(getattr(toy if hasattr(toy, name) else shot, name))
+        phrase = value.split(" of")[0] if name == "style" else value
+        labels.append(values.index(value) if phrase and f" {phrase} " in padded else len(values))
+    return labels
+
+
+class Reader(nn.Module):
+    """A linear reading of every attribute from the last token's state."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(nn.Linear(width, len(values) + 1) for values in ATTRIBUTES.values())
+
+    def forward(self, last: Tensor) -> list[Tensor]:
+        """Logits (B, values + 1) of each attribute."""
+        return [head(last) for head in self.heads]
+
+
+def save_tokenizer(tokenizer: CLIPTokenizer, folder: Path) -> None:
+    """Write the tokenizer's folder."""
+    with written_aside(folder) as aside:
+        tokenizer.save_pretrained(aside)
+
+
+def main() -> None:
+    """Train, or go on."""
+    parser = arguments(__doc__)
+    parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--batch", type=int, default=64)
+    options = parser.parse_args()
+    size = prepare(options)
+    torch.manual_seed(0)
+    tokenizer = build_tokenizer(size)
+    if not (options.state / "tokenizer").exists():
+        save_tokenizer(tokenizer, options.state / "tokenizer")
+    encoder, reader = build(size, tokenizer).to(options.device), Reader(size.text_width).to(options.device)
+    trained = Trained({"text_encoder": encoder, "reader": reader}, 1e-3, decay=0.99)
+    path = options.state / "text_encoder.safetensors"
+    if path.exists():
+        trained.load(path)
+    while trained.step < options.steps:
+        rng = random.Random(f"text/{trained.step}")
+        truths = renders.truths_of(rng.randrange(10**6), options.batch)
+        texts = [spoken(toy, shot, rng) for toy, shot in truths]
+        labels = torch.tensor([said(toy, shot, text) for (toy, shot), text in zip(truths, texts, strict=True)])
+        states = encoder(token_ids(tokenizer, texts).to(options.device)).last_hidden_state
+        logits = reader(states[:, -1])  # a padded position: it has seen the whole caption
+        loss = sum((F.cross_entropy(x, y.to(x.device)) for x, y in zip(logits, labels.T, strict=True)), torch.zeros(()))
+        trained.update(loss, 1e-3 * min(1, (options.steps - trained.step) / (0.3 * options.steps)))
+        if trained.step % 100 == 0:
+            right = torch.stack([(x.argmax(1).cpu() == y).float().mean() for x, y in zip(logits, labels.T, strict=True)])
+            log(options.state, f"text_encoder: step {trained.step} loss {loss.item():.4f} right {right.min():.3f} at least")
+    trained.save(path)
+
+
+if __name__ == "__main__":
+    main()
