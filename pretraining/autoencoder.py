@@ -69,12 +69,17 @@ def main() -> None:
     pool: list[Tensor] = []
     while trained.step < options.steps:
         if trained.step % 100 == 0:
-            pool = [renders.load(options.state, shard)[0] for shard in renders.shards(options.state)[: 16 + trained.step // 50]]
+            pool = [
+                renders.load(options.state, shard)[0]
+                for shard in renders.shards(options.state)[: 16 + trained.step // 50]
+            ]
         rng = random.Random(trained.step)
         rows = [rng.choice(pool)[rng.randrange(renders.SHARD)] for _ in range(options.batch)]
         x = torch.stack(rows).to(options.device).float() / 127.5 - 1
         progress = trained.step / options.steps
-        rate = options.learning_rate * min(1, trained.step / 100) * (0.02 + 0.98 * (1 + math.cos(math.pi * progress)) / 2)
+        rate = (
+            options.learning_rate * min(1, trained.step / 100) * (0.02 + 0.98 * (1 + math.cos(math.pi * progress)) / 2)
+        )
         loss = reconstruction_loss(model, x.contiguous(memory_format=torch.channels_last))
         trained.update(loss, rate)
         if trained.step % 100 == 0:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from dreambooth.files import written_aside
-from dreambooth.toybox import world
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dreambooth.files import written_aside
+from dreambooth.toybox import world
 from pretraining import renders
 from pretraining.state import Trained, arguments, log, prepare
 from pretraining.text_encoder import ATTRIBUTES

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
-from dreambooth.diffusion import VPrediction
-from dreambooth.files import written_aside
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from dreambooth.diffusion import VPrediction
+from dreambooth.files import written_aside
 from pretraining import autoencoder, renders, text_encoder
 from pretraining.sizes import Size
 from pretraining.state import Trained, arguments, log, prepare
@@ -93,7 +93,9 @@ class Examples:
 
     def __init__(self, options: argparse.Namespace, size: Size, tokenizer: CLIPTokenizer) -> None:
         self.latents, self.factor = cached_latents(options, size)
-        self.truths = [truth for shard in renders.shards(options.state) for truth in renders.load(options.state, shard)[1]]
+        self.truths = [
+            truth for shard in renders.shards(options.state) for truth in renders.load(options.state, shard)[1]
+        ]
         self.tokenizer = tokenizer
 
     def batch(self, step: int, count: int) -> tuple[Tensor, Tensor]:
@@ -144,7 +146,10 @@ def main() -> None:
             break
     examples = Examples(options, size, tokenizer)
     total = stable + (options.cooldown // options.batch)
-    log(options.state, f"denoiser: from step {trained.step} to {total}, {len(examples.truths)} renders and their mirrors")
+    log(
+        options.state,
+        f"denoiser: from step {trained.step} to {total}, {len(examples.truths)} renders and their mirrors",
+    )
     train(options, trained, examples, stable, total, path)
 
 
@@ -154,7 +159,9 @@ def saved_step(path: Path) -> int:
         return int(json.loads(file.metadata()["step"]))
 
 
-def train(options: argparse.Namespace, trained: Trained, examples: Examples, stable: int, total: int, path: Path) -> None:
+def train(
+    options: argparse.Namespace, trained: Trained, examples: Examples, stable: int, total: int, path: Path
+) -> None:
     """The loop, saving every 500 steps."""
     process = VPrediction(scheduler().alphas_cumprod, snr_gamma=5.0)
     unet, encoder = trained.modules["unet"], trained.modules["text_encoder"]
@@ -174,7 +181,10 @@ def train(options: argparse.Namespace, trained: Trained, examples: Examples, sta
             rate = (trained.step - first) * options.batch / (time.time() - started)
             mean = float(torch.stack(losses).mean())
             left = (total - trained.step) * options.batch / rate / 60
-            log(options.state, f"denoiser: step {trained.step} loss {mean:.4f} {rate:.0f} samples/s, {left:.0f} min left")
+            log(
+                options.state,
+                f"denoiser: step {trained.step} loss {mean:.4f} {rate:.0f} samples/s, {left:.0f} min left",
+            )
             losses = []
         if trained.step % 500 == 0 or trained.step == total:
             trained.save(path)

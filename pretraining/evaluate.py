@@ -4,13 +4,13 @@ import random
 from pathlib import Path
 
 import torch
+from PIL import Image
+
 from dreambooth import models
 from dreambooth.config import Base
 from dreambooth.models.base import Sampling
 from dreambooth.sheet import Row, lay_out
 from dreambooth.toybox import world
-from PIL import Image
-
 from pretraining import classifier
 from pretraining.state import arguments, prepare
 
@@ -26,7 +26,9 @@ def prompts(count: int) -> list[tuple[str, dict[str, str]]]:
             for _ in range(count):
                 colour = rng.choice(tuple(world.COLOURS))
                 text = rng.choice(WORDINGS).format(colour=colour, noun=noun, scene=scene)
-                rows.append((text.replace("a orange", "an orange"), {"class_noun": noun, "colour": colour, "scene": scene}))
+                rows.append(
+                    (text.replace("a orange", "an orange"), {"class_noun": noun, "colour": colour, "scene": scene})
+                )
     return rows
 
 
@@ -36,7 +38,12 @@ def extras(count: int) -> list[tuple[str, dict[str, str]]]:
     rows = []
     for _ in range(count):
         for worn in world.ACCESSORIES[1:]:
-            rows.append((f"a {rng.choice(sorted(world.WEARERS))} wearing {worn} {rng.choice(world.SCENES)}", {"accessory": worn}))
+            rows.append(
+                (
+                    f"a {rng.choice(sorted(world.WEARERS))} wearing {worn} {rng.choice(world.SCENES)}",
+                    {"accessory": worn},
+                )
+            )
         for view in world.VIEWS[1:]:
             rows.append((f"a {rng.choice(world.CLASSES)} seen {view} {rng.choice(world.SCENES)}", {"view": view}))
         for style in world.STYLES[1:]:
@@ -74,7 +81,9 @@ def main() -> None:
         width = len(world.SCENES) * options.count
         first = [images[row * width : (row + 1) * width : options.count] for row in range(len(world.CLASSES))]
         pictures = [tuple(map(Image.fromarray, row)) for row in first]
-        lay_out([Row(noun, (("", row),)) for noun, row in zip(world.CLASSES, pictures, strict=True)], 128).save(options.sheet)
+        lay_out([Row(noun, (("", row),)) for noun, row in zip(world.CLASSES, pictures, strict=True)], 128).save(
+            options.sheet
+        )
 
 
 if __name__ == "__main__":

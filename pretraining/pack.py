@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from diffusers import StableDiffusionPipeline
-from dreambooth.files import written_aside
 
+from dreambooth.files import written_aside
 from pretraining import autoencoder, denoiser
 from pretraining.state import Trained, arguments, log, prepare
 

@@ -9,11 +9,11 @@ import random
 from pathlib import Path
 
 import torch
-from dreambooth.files import write_text, written_aside
-from dreambooth.toybox import render, world
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from dreambooth.files import write_text, written_aside
+from dreambooth.toybox import render, world
 from pretraining.state import arguments, log, prepare
 
 SHARD = 1024

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from dreambooth.files import written_aside
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from dreambooth.files import written_aside
 from pretraining.sizes import SIZES, Size
 
 
@@ -46,15 +46,20 @@ class Trained:
     modules: named parts that train.  decay: of the running average, a step.
     """
 
-    def __init__(self, modules: Mapping[str, nn.Module], learning_rate: float, decay: float, weight_decay: float = 0.01) -> None:
+    def __init__(
+        self, modules: Mapping[str, nn.Module], learning_rate: float, decay: float, weight_decay: float = 0.01
+    ) -> None:
         self.modules = dict(modules)
         self.parameters = {
-            f"{part}.{name}": parameter for part, module in modules.items() for name, parameter in module.named_parameters()
+            f"{part}.{name}": parameter
+            for part, module in modules.items()
+            for name, parameter in module.named_parameters()
         }
         plain = [p for name, p in self.parameters.items() if p.dim() < 2 or "embedding" in name]
         decayed = [p for name, p in self.parameters.items() if not (p.dim() < 2 or "embedding" in name)]
         self.optimizer = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}], lr=learning_rate
+            [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}],
+            lr=learning_rate,
         )
         self.average = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
         self.decay = decay
@@ -81,7 +86,9 @@ class Trained:
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"optimizer/{key}/{name}"] = value
         with written_aside(path) as aside:
-            save_file({k: v.cpu().contiguous().clone() for k, v in tensors.items()}, aside, {"step": json.dumps(self.step)})
+            save_file(
+                {k: v.cpu().contiguous().clone() for k, v in tensors.items()}, aside, {"step": json.dumps(self.step)}
+            )
 
     def load(self, path: Path, *, weights_only: bool = False) -> None:
         """Go on from what `save` wrote; with weights_only, start anew from its averaged weights."""

@@ -10,13 +10,13 @@ import random
 from pathlib import Path
 
 import torch
-from dreambooth.files import written_aside
-from dreambooth.toybox import captions, world
-from torch import Tensor, nn
 from tokenizers.pre_tokenizers import ByteLevel
+from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from dreambooth.files import written_aside
+from dreambooth.toybox import captions, world
 from pretraining import renders
 from pretraining.sizes import Size
 from pretraining.state import Trained, arguments, log, prepare
@@ -58,9 +58,7 @@ def build_tokenizer(size: Size) -> CLIPTokenizer:
     merges = merges_for([*captions.words(), *RARE])
     tokens = [*symbols, *(s + "</w>" for s in symbols), *("".join(pair) for pair in merges)]
     vocab = {token: i for i, token in enumerate(dict.fromkeys([*tokens, "<|startoftext|>", "<|endoftext|>"]))}
-    return CLIPTokenizer(
-        vocab=vocab, merges=merges, model_max_length=size.text_positions, pad_token="<|endoftext|>"
-    )
+    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=size.text_positions, pad_token="<|endoftext|>")
 
 
 def build(size: Size, tokenizer: CLIPTokenizer) -> CLIPTextModel:
@@ -158,8 +156,13 @@ def main() -> None:
         loss = sum((F.cross_entropy(x, y.to(x.device)) for x, y in zip(logits, labels.T, strict=True)), torch.zeros(()))
         trained.update(loss, 1e-3 * min(1, (options.steps - trained.step) / (0.3 * options.steps)))
         if trained.step % 100 == 0:
-            right = torch.stack([(x.argmax(1).cpu() == y).float().mean() for x, y in zip(logits, labels.T, strict=True)])
-            log(options.state, f"text_encoder: step {trained.step} loss {loss.item():.4f} right {right.min():.3f} at least")
+            right = torch.stack(
+                [(x.argmax(1).cpu() == y).float().mean() for x, y in zip(logits, labels.T, strict=True)]
+            )
+            log(
+                options.state,
+                f"text_encoder: step {trained.step} loss {loss.item():.4f} right {right.min():.3f} at least",
+            )
     trained.save(path)
 
 

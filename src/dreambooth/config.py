@@ -27,24 +27,33 @@ class Section(BaseModel):
 class Base(Section):
     """The text-to-image model to personalise."""
 
-    model: str = Field("toybox", description="base model: toybox (embedded), a diffusers folder, or a hub id owner/name")
-    revision: str | None = Field(None, description="hub revision: a commit, tag or branch; the resolved commit is recorded")
+    model: str = Field(
+        "toybox", description="base model: toybox (embedded), a diffusers folder, or a hub id owner/name"
+    )
+    revision: str | None = Field(
+        None, description="hub revision: a commit, tag or branch; the resolved commit is recorded"
+    )
     variant: str | None = Field(None, description="weights variant of the checkpoint, such as fp16")
 
 
 class Naming(Section):
     """Section 3.2: the identifier."""
 
-    identifier: str | None = Field(None, description="your own identifier; none: a rare token is chosen from the tokenizer")
+    identifier: str | None = Field(
+        None, description="your own identifier; none: a rare token is chosen from the tokenizer"
+    )
     identifier_tokens: int = Field(1, ge=1, le=3, description="length of the chosen identifier in tokens")
 
 
 class Data(Section):
     """How photos become training images."""
 
-    resolution: int | None = Field(None, ge=16, le=4096, description="side of the training images in pixels; none: the model's own")
+    resolution: int | None = Field(
+        None, ge=16, le=4096, description="side of the training images in pixels; none: the model's own"
+    )
     crop: Literal["subject", "center", "random"] = Field(
-        "subject", description="square cut from a photo: where the detail is, the centre, or random among cuts that keep the detail"
+        "subject",
+        description="square cut from a photo: where the detail is, the centre, or random among cuts that show it",
     )
 
 
@@ -65,11 +74,17 @@ class Training(Section):
 
     max_train_steps: int = Field(1000, ge=1, description="optimizer steps")
     learning_rate: float = Field(5e-6, gt=0, description="learning rate of the denoiser")
-    text_encoder_lr: float | None = Field(None, gt=0, description="learning rate of the text encoder; none: the denoiser's")
+    text_encoder_lr: float | None = Field(
+        None, gt=0, description="learning rate of the text encoder; none: the denoiser's"
+    )
     train_text_encoder: bool = Field(True, description="train the text encoder too")
-    train_batch_size: int = Field(1, ge=1, description="subject rows in a step; with the prior, as many class rows again")
+    train_batch_size: int = Field(
+        1, ge=1, description="subject rows in a step; with the prior, as many class rows again"
+    )
     gradient_accumulation_steps: int = Field(1, ge=1, description="batches per optimizer step")
-    lr_scheduler: Literal["constant", "linear", "cosine"] = Field("constant", description="learning rate after the warm-up")
+    lr_scheduler: Literal["constant", "linear", "cosine"] = Field(
+        "constant", description="learning rate after the warm-up"
+    )
     lr_warmup_steps: int = Field(0, ge=0, description="steps of linear warm-up")
     adam_beta1: float = Field(0.9, ge=0, lt=1, description="AdamW beta 1")
     adam_beta2: float = Field(0.999, ge=0, lt=1, description="AdamW beta 2")
@@ -89,7 +104,9 @@ class Training(Section):
 class Generation(Section):
     """The pictures drawn afterwards."""
 
-    prompts: tuple[str, ...] = Field((), description="prompts with {} for the subject; none: a list of every kind in the paper")
+    prompts: tuple[str, ...] = Field(
+        (), description="prompts with {} for the subject; none: a list of every kind in the paper"
+    )
     num_images_per_prompt: int = Field(4, ge=1, description="seeds per prompt")
     sampler: Sampler = Field("ddim", description="sampler of the results")
     num_inference_steps: int = Field(50, ge=1, le=1000, description="sampler steps of a result")
@@ -151,7 +168,9 @@ class Config(Section):
         except tomllib.TOMLDecodeError as error:
             raise ConfigError([f"{path} is not valid TOML: {error}"]) from error
         except ValidationError as error:
-            raise ConfigError([f"{path}: {'.'.join(map(str, i['loc']))}: {i['msg']}" for i in error.errors()]) from error
+            raise ConfigError(
+                [f"{path}: {'.'.join(map(str, i['loc']))}: {i['msg']}" for i in error.errors()]
+            ) from error
 
 
 def settings_reference() -> Iterator[tuple[str, str, FieldInfo]]:

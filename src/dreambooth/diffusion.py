@@ -61,7 +61,7 @@ class ForwardProcess(ABC):
 
     @abstractmethod
     def min_snr_weight(self, snr: Tensor, gamma: float) -> Tensor:
-        """(B,) min(SNR, gamma) in units of this target: the x0 error's weight divided by what the target scales it by."""
+        """(B,) min(SNR, gamma) in units of this target: the x0 error's weight over what the target scales it by."""
 
 
 @final

@@ -69,7 +69,9 @@ def _flush(path: Path) -> None:
 
 
 def _take_place(aside: Path, target: Path) -> None:
-    if target.is_dir() and not target.is_symlink():  # a folder cannot be replaced in one step: move the old one away first
+    if (
+        target.is_dir() and not target.is_symlink()
+    ):  # a folder cannot be replaced in one step: move the old one away first
         old = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.old")
         target.rename(old)
         aside.rename(target)

@@ -1,9 +1,9 @@
 """What remains of a run: a folder with fixed names that every stage reads and writes.
 
-    config.toml      all settings           subject.json    photos, identifier, class noun
-    prior.json       the class images       losses.jsonl    a line per step
-    checkpoints/     state to resume from   samples/        pictures, with prompt, seed and model inside each
-    model/           weights to use         report.html     everything, in one file
+config.toml      all settings           subject.json    photos, identifier, class noun
+prior.json       the class images       losses.jsonl    a line per step
+checkpoints/     state to resume from   samples/        pictures, with prompt, seed and model inside each
+model/           weights to use         report.html     everything, in one file
 """
 
 import json
@@ -72,7 +72,9 @@ class Run:
     def open(cls, root: Path) -> Self:
         """An existing run folder; raises RunError where it is none."""
         if not (root / "config.toml").is_file():
-            raise RunError(f"{root} is not a run folder (it has no config.toml): make one with `dreambooth run PHOTOS_DIR`.")
+            raise RunError(
+                f"{root} is not a run folder (it has no config.toml): make one with `dreambooth run PHOTOS_DIR`."
+            )
         return cls(root)
 
     @property
@@ -103,7 +105,9 @@ class Run:
         try:
             return json.loads((self.root / name).read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            raise RunError(f"{self.root / name} is missing: the stage that writes it has not run in this folder.") from error
+            raise RunError(
+                f"{self.root / name} is missing: the stage that writes it has not run in this folder."
+            ) from error
         except json.JSONDecodeError as error:
             raise RunError(f"{self.root / name} is damaged ({error}): delete it and run that stage again.") from error
 
@@ -116,7 +120,9 @@ class Run:
         except FileExistsError as error:
             holder = lock.read_text().strip()
             if holder.isdigit() and _alive(int(holder)):
-                raise RunError(f"{self.root} is in use by process {holder}: wait for it, or choose another --output-dir.") from error
+                raise RunError(
+                    f"{self.root} is in use by process {holder}: wait for it, or choose another --output-dir."
+                ) from error
             lock.unlink(missing_ok=True)  # left by a process that was killed
             handle = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
         os.write(handle, str(os.getpid()).encode())
@@ -133,6 +139,8 @@ class Run:
             changes.append(f"photos: {len(subject.photos)} files, was {len(mine.photos)}, or other names")
         if subject.class_noun != mine.class_noun:
             changes.append(f"class_noun: {subject.class_noun!r}, was {mine.class_noun!r}")
+        if subject.identifier not in (None, mine.identifier):
+            changes.append(f"identifier: {subject.identifier!r}, was {mine.identifier!r}")
         if changes:
             listed = "\n".join(f"  - {change}" for change in changes)
             raise RunError(

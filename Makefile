@@ -1,0 +1,35 @@
+# make demo | test | check | bench | clean: each makes its environment first where it is missing or out of date.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEMO := runs/demo
+CODE := $(wildcard src tests examples pretraining benchmarks)
+
+.PHONY: demo test check bench clean help-texts
+
+demo: $(STAMP)
+	@test -d $(DEMO)/photos || $(BIN)/dreambooth toybox photos --class-noun dog --seed 7 --count 4 --out $(DEMO)/photos
+	$(BIN)/dreambooth run $(DEMO)/photos --class-noun dog --output-dir $(DEMO)/dog
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+check: $(STAMP)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/mypy $(CODE)
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks.unseen_subjects --out build/unseen
+
+help-texts: $(STAMP)  # after a change of the command line: tests/test_house.py compares these
+	$(BIN)/python tests/test_house.py
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,180 @@
+"""Is it that subject, in the scene that was asked for, and does the class survive? On subjects the base model never saw.
+
+For each subject: photos, a whole run, ten scenes x four seeds. A classifier trained on renders alone reads class and
+scene off each picture, and who the toy is: its two colours and its proportions (pretraining/classifier.py). The
+distance to the subject's true numbers is compared with the untuned model prompted with a full description of the
+subject, and with true renders of the subject, which show what the reading itself misses. A second run without the
+class prior shows what becomes of the class.
+
+    python -m benchmarks.unseen_subjects --out build/unseen
+"""
+
+import argparse
+import json
+import random
+import time
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from benchmarks.machine import machine
+from dreambooth import Config, Run, Subject, recipe
+from dreambooth.generation import generate
+from dreambooth.models.base import DiffusionModel, Sampling
+from dreambooth.prompts import Prompt
+from dreambooth.samples import Sample, opened
+from dreambooth.sheet import Row, lay_out
+from dreambooth.toybox import captions, world
+from dreambooth.toybox.photos import photos
+from dreambooth.toybox.render import render
+from pretraining import classifier
+
+SUBJECTS = (("dog", 7), ("cat", 11), ("duck", 12), ("car", 13), ("robot", 14))
+SCENES = tuple(Prompt("recontextualization", f"a {{}} {scene}") for scene in world.SCENES)
+CLASS = Prompt("class", "a {}")
+
+
+def tensor(pictures: list[Image.Image]) -> Tensor:
+    """(N, 3, H, W) in [0, 1]."""
+    rows = [
+        torch.frombuffer(bytearray(p.convert("RGB").tobytes()), dtype=torch.uint8).view(*p.size[::-1], 3)
+        for p in pictures
+    ]
+    return torch.stack(rows).permute(0, 3, 1, 2).float() / 255
+
+
+def distances(judge: classifier.Classifier, images: Tensor, toy: world.Toy) -> tuple[float, float]:
+    """RMS distance of the colours and of the proportions read off images (N, 3, H, W) to the toy's true ones."""
+    error = (judge.identify(images) - classifier.identity_of(toy)).square()
+    return float(error[:, :6].mean().sqrt()), float(error[:, 6:].mean().sqrt())
+
+
+def diversity(judge: classifier.Classifier, images: Tensor) -> float:
+    """RMS spread of the toys read off the images around their mean."""
+    return float(judge.identify(images).var(0).mean().sqrt())
+
+
+def described(model: DiffusionModel, toy: world.Toy, config: Config) -> Tensor:
+    """What the untuned model draws when told all that words can say of the toy, in every scene, four seeds each."""
+    noun = captions.description(toy)
+    article = "an" if noun[0] in "aeiou" else "a"
+    texts = [f"{article} {noun} {scene}" for scene in world.SCENES for _ in range(4)]
+    settings = config.generation
+    sampling = Sampling(
+        sampler=settings.sampler,
+        num_inference_steps=settings.num_inference_steps,
+        guidance_scale=settings.guidance_scale,
+    )
+    return torch.from_numpy(model.generate(texts, list(range(len(texts))), sampling)).permute(0, 3, 1, 2).float() / 255
+
+
+def true_renders(toy: world.Toy, count: int = 40) -> Tensor:
+    """The subject itself in fresh shots."""
+    rng = random.Random("true renders")
+    return render([toy] * count, [world.Shot.sample(toy.class_noun, rng, plain=True) for _ in range(count)])
+
+
+def pictures(samples: list[Sample]) -> list[Image.Image]:
+    """The samples as pictures."""
+    return [opened(sample) for sample in samples]
+
+
+def class_samples(run: Run, model: DiffusionModel, stage: str) -> list[Sample]:
+    """Sixteen pictures of the class prompt."""
+    more = run.config.generation.model_copy(update={"num_images_per_prompt": 16})
+    config = run.config.model_copy(update={"generation": more})
+    return generate(model, run.subject, config, run.samples / stage, [CLASS])
+
+
+def measure(class_noun: str, seed: int, out: Path, judge: classifier.Classifier) -> dict[str, float]:
+    """Run one subject, with the prior and without, and return its numbers."""
+    toy = world.Toy.from_seed(class_noun, seed)
+    folder = out / f"{class_noun}-{seed}"
+    if not (folder / "photos").exists():
+        photos(class_noun, seed, 4, folder / "photos")
+    subject = Subject(photos=tuple(sorted((folder / "photos").glob("*.png"))), class_noun=class_noun)
+    scenes = {"prompts": tuple(prompt.template for prompt in SCENES)}
+    began = time.monotonic()
+    run = recipe.dreambooth(subject, Config.build(scenes), folder / "run")
+    seconds = time.monotonic() - began
+    without = recipe.dreambooth(
+        subject, Config.build({**scenes, "with_prior_preservation": False}), folder / "run-without-prior"
+    )
+    base, tuned, drifted = recipe.base_model(run), recipe.personal_model(run), recipe.personal_model(without)
+    after = generate(tuned, run.subject, run.config, run.samples / "after", SCENES)
+    found = judge.read(tensor(pictures(after)))
+    wanted = [prompt.template.removeprefix("a {} ") for prompt in SCENES for _ in range(4)]
+    result = {
+        "scene": sum(f["scene"] == w for f, w in zip(found, wanted, strict=True)) / len(found),
+        "class": sum(f["class_noun"] == class_noun for f in found) / len(found),
+        "seconds": seconds,
+    }
+    described_before = described(base, toy, run.config)
+    for name, images in (
+        ("tuned", tensor(pictures(after))),
+        ("described", described_before),
+        ("true", true_renders(toy)),
+        (
+            "without prior",
+            tensor(pictures(generate(drifted, without.subject, without.config, without.samples / "after", SCENES))),
+        ),
+    ):
+        result[f"colours {name}"], result[f"proportions {name}"] = distances(judge, images, toy)
+    drift = {
+        "before": class_samples(run, base, "class-before"),
+        "with the prior": class_samples(run, tuned, "class-after"),
+        "without the prior": class_samples(without, drifted, "class-after"),
+    }
+    for name, samples in drift.items():
+        images = tensor(pictures(samples))
+        result[f"drift colours {name}"] = distances(judge, images, toy)[0]
+        result[f"diversity {name}"] = diversity(judge, images)
+    draw_figures(folder, run, after, drift, described_before)
+    return result
+
+
+def draw_figures(
+    folder: Path, run: Run, after: list[Sample], drift: dict[str, list[Sample]], described_before: Tensor
+) -> None:
+    """subject.png: photos, the tuned model and the described one; drift.png: the class prompt three times."""
+    shown = [Image.open(photo).convert("RGB") for photo in run.subject.photos]
+    untuned = [Image.fromarray((row * 255).byte().permute(1, 2, 0).numpy()) for row in described_before]
+    rows = [Row("the photos", (("", tuple(shown)),))]
+    for index, prompt in enumerate(SCENES):
+        own = slice(4 * index, 4 * index + 4)
+        groups = (("tuned", tuple(pictures(after[own]))), ("untuned, described in words", tuple(untuned[own])))
+        rows.append(Row(run.subject.fill(prompt.template), groups))
+    lay_out(rows, 128).save(folder / "subject.png")
+    strips = [Row("the photos", (("", tuple(shown)),))]
+    strips += [
+        Row(f'"{run.subject.class_prompt}" {name}', (("", tuple(pictures(samples)[:8])),))
+        for name, samples in drift.items()
+    ]
+    lay_out(strips, 128).save(folder / "drift.png")
+
+
+def main() -> None:
+    """Measure the subjects, print each and the means, and write them with machine, versions and n."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--out", type=Path, default=Path("build/unseen"), help="folder of the runs; going on is possible"
+    )
+    parser.add_argument("--subjects", type=int, default=len(SUBJECTS), help="how many of the subjects")
+    parser.add_argument("--results", type=Path, default=None, help="write the result to this JSON file")
+    options = parser.parse_args()
+    judge = classifier.load()
+    results = {f"{noun} {seed}": measure(noun, seed, options.out, judge) for noun, seed in SUBJECTS[: options.subjects]}
+    means = {key: sum(r[key] for r in results.values()) / len(results) for key in next(iter(results.values()))}
+    for name, result in {**results, "mean": means}.items():
+        print(name, {key: round(value, 3) for key, value in result.items()})
+    for part in ("colours", "proportions"):
+        print(f"{part}: tuned / described = {means[f'{part} tuned'] / means[f'{part} described']:.2f}")
+    if options.results:
+        told = {"machine": machine(), "pictures of each subject": 4 * len(SCENES), "mean": means, "subjects": results}
+        options.results.write_text(json.dumps(told, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

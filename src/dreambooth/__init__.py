@@ -1,0 +1,75 @@
+"""DreamBooth (Ruiz et al. 2023, https://arxiv.org/abs/2208.12242): a few photos of one thing in, new scenes out.
+
+    from dreambooth import Config, Subject, draw, dreambooth, photos_in
+
+    subject = Subject(photos=photos_in("photos"), class_noun="dog")
+    run = dreambooth(subject, Config.build({"max_train_steps": 400}), "runs/dog")
+    draw(run, ["a {} on the moon"])
+    print(run.report, run.model)
+
+Names are imported when they are first used, so that `import dreambooth` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dreambooth.config import Config
+    from dreambooth.errors import (
+        ConfigError,
+        DreamBoothError,
+        Interrupted,
+        ModelError,
+        PhotoError,
+        PromptError,
+        RunError,
+    )
+    from dreambooth.photos import photos_in
+    from dreambooth.recipe import draw, dreambooth
+    from dreambooth.run import Run
+    from dreambooth.subject import Subject
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Config",
+    "ConfigError",
+    "DreamBoothError",
+    "Interrupted",
+    "ModelError",
+    "PhotoError",
+    "PromptError",
+    "Run",
+    "RunError",
+    "Subject",
+    "__version__",
+    "draw",
+    "dreambooth",
+    "photos_in",
+]
+
+_HOMES = {
+    "Config": "config",
+    "ConfigError": "errors",
+    "DreamBoothError": "errors",
+    "Interrupted": "errors",
+    "ModelError": "errors",
+    "PhotoError": "errors",
+    "PromptError": "errors",
+    "Run": "run",
+    "RunError": "errors",
+    "Subject": "subject",
+    "draw": "recipe",
+    "dreambooth": "recipe",
+    "photos_in": "photos",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'dreambooth' has no attribute {name!r}")
+    return getattr(import_module(f"dreambooth.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,55 @@
+"""Fine-tuning as the paper does it: every weight of the denoiser, and of the text encoder (section 3.2)."""
+
+from collections.abc import Mapping
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from dreambooth.adapters.base import Adapter
+from dreambooth.config import Training
+from dreambooth.models.base import DiffusionModel
+
+
+@final
+class Full(Adapter):
+    """All weights of the model's trainable parts; everything else stays frozen."""
+
+    def __init__(self, model: DiffusionModel, training: Training) -> None:
+        parts = model.trainable()
+        chosen = ("denoiser", "text_encoder") if training.train_text_encoder else ("denoiser",)
+        self._modules = {name: parts[name] for name in chosen}
+        self._rates = {
+            "denoiser": training.learning_rate,
+            "text_encoder": training.text_encoder_lr or training.learning_rate,
+        }
+        for name, module in parts.items():
+            module.requires_grad_(name in chosen)
+
+    @property
+    def trains_text_encoder(self) -> bool:
+        return "text_encoder" in self._modules
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        return self._modules
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        return [
+            {"params": list(module.parameters()), "lr": self._rates[name]} for name, module in self._modules.items()
+        ]
+
+    def state(self) -> dict[str, Tensor]:
+        return {
+            f"{name}.{key}": parameter.detach()
+            for name, module in self._modules.items()
+            for key, parameter in module.named_parameters()
+        }
+
+    @torch.no_grad()
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        mine = self.state()
+        if mine.keys() != state.keys():
+            differing = sorted(mine.keys() ^ state.keys())
+            raise ValueError(f"these weights are not this model's: {len(differing)} names differ, e.g. {differing[0]}")
+        for name, tensor in state.items():
+            mine[name].copy_(tensor)

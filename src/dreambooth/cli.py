@@ -1,0 +1,185 @@
+"""The command line: `run` for the whole method, and each of its stages alone on the run folder it left."""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from dreambooth.errors import DreamBoothError, Interrupted
+from dreambooth.flags import Parser, add_settings, given_settings
+from dreambooth.progress import log
+
+STAGES = {
+    "identifier": "choose the rare token that will name the subject (section 3.2)",
+    "prior": "draw the class images (section 3.3)",
+    "finetune": "fine-tune the model on photos and class images, and save it",
+    "generate": "draw the subject in new scenes with the personalised model (section 4)",
+    "report": "write report.html and the contact sheet again",
+}
+STOPPED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
+
+def main(words: Sequence[str], version: str) -> int:
+    """Run one command; returns the exit status: 0, 2 for anything the user can mend, 130 when stopped."""
+    _show_log()
+    try:
+        with _sigterm_as_interruption():
+            parsed = parser(version).parse(words)
+            command: Callable[[argparse.Namespace], None] = parsed.command
+            command(parsed)
+    except (Interrupted, KeyboardInterrupt) as stop:
+        print(str(stop) or "stopped: run the same command again to go on.", file=sys.stderr)
+        return STOPPED
+    except DreamBoothError as error:
+        print(f"dreambooth: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def parser(version: str) -> Parser:
+    """The parser of every command."""
+    top = Parser(
+        prog="dreambooth",
+        description="A few photos of one thing in, the same thing in new scenes out (DreamBooth, Ruiz et al. 2023).",
+        epilog="`dreambooth COMMAND --help` tells more. A run that was stopped goes on when the same command is given.",
+    )
+    top.add_argument("--version", action="version", version=f"dreambooth {version}")
+    commands = top.add_subparsers(metavar="COMMAND", required=True, title="commands")
+    _add_run(commands)
+    for stage, summary in STAGES.items():
+        command = _add(commands, stage, summary, _stage)
+        command.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="folder that `dreambooth run` made")
+        command.set_defaults(stage=stage)
+        if stage == "generate":
+            command.add_argument(
+                "--prompts",
+                nargs="+",
+                action="extend",
+                default=[],
+                metavar="TEXT",
+                help='with {} for the subject, as in "a {} on the moon" [default: the prompts of the run]',
+            )
+    _add_toybox(commands)
+    return top
+
+
+def _add_run(commands: "argparse._SubParsersAction[Parser]") -> None:
+    summary = "the whole method: photos in, personalised model, pictures and report out"
+    command = _add(commands, "run", summary, _run)
+    command.usage = "dreambooth run PHOTOS_DIR --class-noun NOUN [--output-dir DIR] [--config FILE] [settings]"
+    command.epilog = (
+        "Underscores work too (--learning_rate), and so do two names of diffusers' scripts: "
+        "--pretrained-model-name-or-path for --model, --instance-data-dir for PHOTOS_DIR."
+    )
+    command.add_argument("photos_dir", metavar="PHOTOS_DIR", type=Path, help="folder with the photos; never changed")
+    command.add_argument("--class-noun", required=True, metavar="NOUN", help='what kind of thing it is, such as "dog"')
+    command.add_argument(
+        "--output-dir", type=Path, metavar="DIR", help="run folder [default: runs/<name of the photos folder>]"
+    )
+    command.add_argument("--config", type=Path, metavar="FILE", help="TOML file of settings; flags override it")
+    add_settings(command)
+
+
+def _add_toybox(commands: "argparse._SubParsersAction[Parser]") -> None:
+    toybox = commands.add_parser("toybox", help="the embedded model's own little world", description="The toybox.")
+    toybox.set_defaults(parser=toybox)
+    inner = toybox.add_subparsers(metavar="COMMAND", required=True, title="commands")
+    command = _add(inner, "photos", "render photos of a toy that the embedded model has never seen", _toybox_photos)
+    command.add_argument("--class-noun", required=True, metavar="NOUN", help="kind of toy, such as dog, cat or teapot")
+    command.add_argument("--seed", type=int, required=True, metavar="N", help="which toy: every seed gives another")
+    command.add_argument("--count", type=int, default=4, metavar="N", help="photos to take [default: 4]")
+    command.add_argument("--size", type=int, default=256, metavar="N", help="side in pixels [default: 256]")
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder for photos and truth.json")
+
+
+def _add(
+    commands: "argparse._SubParsersAction[Parser]", name: str, summary: str, run: Callable[[argparse.Namespace], None]
+) -> Parser:
+    command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+    command.set_defaults(command=run, parser=command)
+    return command
+
+
+def _run(parsed: argparse.Namespace) -> None:
+    from dreambooth.config import Config
+
+    config = Config.build(given_settings(parsed))  # before torch is imported: a typing error is told at once
+    from dreambooth.photos import photos_in
+    from dreambooth.subject import Subject
+
+    photos: Path = parsed.photos_dir
+    subject = Subject(photos=photos_in(photos), class_noun=parsed.class_noun.strip())
+    from dreambooth.recipe import dreambooth
+
+    root = parsed.output_dir or Path("runs") / photos.absolute().name
+    run = dreambooth(subject, config, root)
+    print(f"report         {run.report}\ncontact sheet  {run.root / 'contact-sheet.png'}\nmodel          {run.model}")
+
+
+def _stage(parsed: argparse.Namespace) -> None:
+    from dreambooth.run import Run
+
+    run = Run.open(parsed.run_dir)
+    from dreambooth import recipe
+
+    if parsed.stage == "generate" and parsed.prompts:
+        print(*(sample.path for sample in recipe.draw(run, parsed.prompts)), sep="\n")
+        return
+    with run.only_writer():
+        match parsed.stage:
+            case "identifier":
+                print(recipe.name_subject(run).name)
+            case "prior":
+                print(f"{len(recipe.draw_class_images(run))} class images, listed in {run.root / 'prior.json'}")
+            case "finetune":
+                print(recipe.personalise(run))
+            case "generate":
+                recipe.draw_samples(run, recipe.personal_model(run), "after")
+                print(run.samples / "after")
+            case "report":
+                print(recipe.report(run))
+
+
+def _toybox_photos(parsed: argparse.Namespace) -> None:
+    from dreambooth.toybox.photos import photos
+
+    try:
+        written = photos(parsed.class_noun, parsed.seed, parsed.count, parsed.out, size=parsed.size)
+    except (ValueError, FileExistsError) as error:
+        raise DreamBoothError(str(error)) from error
+    print(f"{len(written)} photos of one {parsed.class_noun}, and truth.json, are in {parsed.out}")
+
+
+def _show_log() -> None:
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # their advice is for the people who call them
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    os.environ.setdefault("TQDM_DELAY", "5")  # their progress bars: only of what takes long, such as a download
+
+    class Plain(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
+            return prefix + record.getMessage()
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Plain())
+    log.handlers = [handler]
+    log.setLevel(logging.INFO)
+    log.propagate = False
+
+
+@contextmanager
+def _sigterm_as_interruption() -> Iterator[None]:
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Interrupted("stopped by SIGTERM: run the same command again to go on.")
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,314 @@
+"""Section 3: fine-tuning on the subject's photos with the class prior, from the step to the stop button.
+
+`training_step` is the method; the rest accumulates, clips, averages, saves and resumes around it. Everything random is
+a function of (seed, step, micro-batch, row): a resumed run equals an uninterrupted one, bit for bit.
+"""
+
+import hashlib
+import json
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, cast, final
+
+import torch
+from accelerate import Accelerator, PartialState  # type: ignore[import-untyped]
+from accelerate.state import AcceleratorState  # type: ignore[import-untyped]
+from torch import Tensor
+
+from dreambooth import checkpoint
+from dreambooth.adapters import Adapter
+from dreambooth.batch import Batch
+from dreambooth.checkpoint import Checkpoint
+from dreambooth.config import Config, Training
+from dreambooth.data import Encoded
+from dreambooth.diffusion import ForwardProcess
+from dreambooth.errors import ConfigError, Interrupted, TrainingError
+from dreambooth.files import require_space, write_text
+from dreambooth.loss import prior_preservation_loss
+from dreambooth.models.base import Conditioning, DiffusionModel
+from dreambooth.progress import log, track
+from dreambooth.rng import generator, normal
+from dreambooth.run import Run
+
+Observer = Callable[[int, DiffusionModel], None]
+"""Called with the step and the model as it would be saved then; after a resume it may see the same step again."""
+
+
+def training_step(
+    model: DiffusionModel,
+    process: ForwardProcess,
+    batch: Batch,
+    cond: Conditioning,
+    prior_loss_weight: float,
+    *place: int,
+) -> tuple[Tensor, Tensor]:
+    """The loss (scalar, Eq. 2) of a batch of B rows and the error (B,) of each; `place` is where its noise is drawn."""
+    shape, device = batch.mean.shape, model.device
+    x0 = (batch.mean + batch.std * normal(shape, "latent", *place)).to(device)  # (B, C, h, w)
+    noise = normal(shape, "noise", *place).to(device)  # (B, C, h, w), own noise for every row: eps and eps' of Eq. 2
+    t = process.sample_t(*(generator("t", *place, row) for row in range(len(x0))))  # (B,), own time: t and t'
+    x_t = process.add_noise(x0, noise, t)  # (B, C, h, w)
+    pred = model.predict(x_t, t, cond)  # (B, C, h, w)
+    error = process.loss(pred, x0, noise, t)  # (B,), every weighting reaches every row
+    return prior_preservation_loss(error, batch.is_prior.to(device), prior_loss_weight), error
+
+
+def finetune(
+    model: DiffusionModel,
+    adapter: Adapter,
+    encoded: Encoded,
+    config: Config,
+    run: Run,
+    observers: Sequence[Observer] = (),
+) -> None:
+    """Train what `adapter` chose of the base `model`, going on from the run's latest good checkpoint.
+
+    Afterwards the model holds the trained weights (their running average with use_ema), and a checkpoint of the last
+    step makes a second call return at once. Raises ConfigError for a machine that cannot do what is asked,
+    TrainingError before a loss that is not finite reaches the weights, DiskError where a checkpoint finds no room, and
+    Interrupted on Ctrl-C or SIGTERM, after saving.
+    """
+    check_machine(config.training)
+    training = config.training
+    loop = _Loop(model, adapter, encoded, config, run)
+    done = loop.resume()
+    if done and _due(done, training.validation_steps, training):
+        loop.show(done, observers)  # the observers may have been cut short by what ended the run before
+    with _stop_signal() as stopped:
+        for step in track(range(done, training.max_train_steps), "fine-tuning", done):
+            loop.advance(step)
+            saved = _due(step + 1, training.checkpointing_steps, training)
+            if saved:
+                loop.save(step + 1)
+            if not stopped and _due(step + 1, training.validation_steps, training):
+                loop.show(step + 1, observers)
+            if stopped:
+                if not saved:
+                    loop.save(step + 1)
+                raise Interrupted(
+                    f"stopped by {stopped[0]} after step {step + 1} of {training.max_train_steps}, which is saved. "
+                    "Run the same command again to go on from there."
+                )
+    loop.finish()
+
+
+def check_machine(training: Training) -> None:
+    """Raise ConfigError where this machine cannot do what `training` asks; it costs nothing, so ask early."""
+    problems = []
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        problems.append(
+            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}: this package trains in one process. "
+            "Start it without torchrun or accelerate launch, one subject per GPU."
+        )
+    elif training.mixed_precision != "no" and PartialState().device.type == "cpu":
+        problems.append(
+            f"mixed_precision: {training.mixed_precision!r} needs a GPU and none was found; on a CPU it must be 'no'."
+        )
+    if problems:
+        raise ConfigError(problems)
+
+
+def lr_factor(step: int, training: Training) -> float:
+    """What to multiply the learning rate of `step` (from 0) by: a linear warm-up, then the chosen decay towards 0."""
+    warmup, total = training.lr_warmup_steps, training.max_train_steps
+    if step < warmup:
+        return (step + 1) / warmup
+    progress = (step - warmup) / max(1, total - warmup)
+    decays = {"constant": 1.0, "linear": 1.0 - progress, "cosine": 0.5 * (1.0 + math.cos(math.pi * progress))}
+    return decays[training.lr_scheduler]
+
+
+@final
+class _Loop:
+    """What changes from step to step: weights, optimizer and average."""
+
+    def __init__(self, model: DiffusionModel, adapter: Adapter, encoded: Encoded, config: Config, run: Run) -> None:
+        self.model, self.adapter, self.encoded, self.config, self.run = model, adapter, encoded, config, run
+        self.settings = _settings(model, encoded, config)
+        training = config.training
+        AcceleratorState._reset_state()  # else a second run in this process could not choose another precision
+        self.accelerator = Accelerator(mixed_precision=training.mixed_precision)
+        model.to(self.accelerator.device)
+        self.process = model.process.with_snr_gamma(training.snr_gamma)
+        groups = adapter.parameter_groups()
+        self.rates = [group["lr"] for group in groups]
+        self.parameters = [parameter for group in groups for parameter in group["params"]]
+        adamw = torch.optim.AdamW(
+            groups,
+            betas=(training.adam_beta1, training.adam_beta2),
+            weight_decay=training.adam_weight_decay,
+            eps=training.adam_epsilon,
+        )
+        self.optimizer = self.accelerator.prepare_optimizer(adamw)
+        self.ema = {name: tensor.clone() for name, tensor in adapter.state().items()} if training.use_ema else {}
+        for module in adapter.modules().values():
+            module.eval()  # no dropout: it would draw from a stream that depends on the steps before
+        if training.gradient_checkpointing:
+            cast(Any, model.trainable()["denoiser"]).enable_gradient_checkpointing()
+        self.conditions = {} if adapter.trains_text_encoder else self._conditions_once()
+
+    def advance(self, step: int) -> None:
+        """One optimizer step over all micro-batches, and its line in losses.jsonl."""
+        began = time.monotonic()
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * lr_factor(step, self.config.training)
+        scaler = self.accelerator.scaler
+        while True:
+            losses, rows = self._accumulate(step)
+            norm = self.accelerator.clip_grad_norm_(self.parameters, self.config.training.max_grad_norm)
+            if norm.isfinite():
+                break
+            if scaler is None or scaler.get_scale() <= 1:
+                raise self._not_finite(f"the gradient's norm is {norm.item()}", step, rows)
+            self.optimizer.step()  # fp16 overflow: the scaler skips this step and halves its scale; the same step again
+        self.optimizer.step()
+        for name, tensor in self.adapter.state().items() if self.ema else ():
+            self.ema[name].lerp_(tensor, 1 - self.config.training.ema_decay)
+        record = {"step": step + 1, **losses, "lr": self.optimizer.param_groups[0]["lr"], "grad_norm": norm.item()}
+        with self.run.losses.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({**record, "seconds": round(time.monotonic() - began, 4)}) + "\n")
+
+    def _accumulate(self, step: int) -> tuple[dict[str, float], list[int]]:
+        """Gradients of the mean over the micro-batches; the mean losses, and the rows that were seen."""
+        training, prior = self.config.training, self.config.prior
+        prior_rows = training.train_batch_size if prior.with_prior_preservation else 0
+        terms: list[dict[str, float]] = []
+        seen: list[int] = []
+        self.optimizer.zero_grad()
+        for micro in range(training.gradient_accumulation_steps):
+            batch = self.encoded.batch(self.config.seed, step, micro, training.train_batch_size, prior_rows)
+            place = self.config.seed, step, micro
+            with self.accelerator.autocast():
+                cond = self._condition(batch.prompts)
+                loss, error = training_step(self.model, self.process, batch, cond, prior.prior_loss_weight, *place)
+            seen += batch.rows
+            if not loss.isfinite():
+                raise self._not_finite(f"the loss is {loss.item()}", step, batch.rows)
+            self.accelerator.backward(loss / training.gradient_accumulation_steps)
+            terms.append({"loss": loss.item(), **_terms(error.detach().cpu(), batch.is_prior.cpu())})
+        return {name: sum(term[name] for term in terms) / len(terms) for name in terms[0]}, seen
+
+    def _condition(self, prompts: Sequence[str]) -> Conditioning:
+        if self.adapter.trains_text_encoder:
+            return self.model.condition(prompts)
+        return Conditioning(*map(torch.cat, zip(*(self.conditions[prompt] for prompt in prompts), strict=True)))
+
+    @torch.no_grad()
+    def _conditions_once(self) -> dict[str, Conditioning]:
+        return {prompt: self.model.condition([prompt]) for prompt in dict.fromkeys(self.encoded.prompts)}
+
+    def _not_finite(self, what: str, step: int, rows: Sequence[int]) -> TrainingError:
+        photos = ", ".join(dict.fromkeys(self.encoded.names[row] for row in rows))
+        return TrainingError(
+            f"{what} at step {step + 1}, on {photos}. Neither the weights nor a checkpoint were changed by it. Look at "
+            f"these photos, or start anew with a lower learning rate (it was {self.rates[0]:g})"
+            + ("." if self.accelerator.scaler is None else " or --mixed-precision bf16.")
+        )
+
+    def resume(self) -> int:
+        """Put back the latest good checkpoint, drop the losses after it, and return the number of steps done."""
+        found = checkpoint.latest(self.run.checkpoints, self.settings)
+        size = sum(parameter.nbytes for parameter in self.parameters) * (
+            4 if self.ema else 3
+        )  # AdamW keeps two moments
+        there = len(list(self.run.checkpoints.glob("checkpoint-*")))
+        more = self.config.training.checkpoints_total_limit + 1 - there  # a new one is written before the oldest goes
+        require_space(self.run.checkpoints, more * size, "the checkpoints of this run")
+        done = found.step if found else 0
+        if found:
+            self.adapter.load(found.tensors["weights"])
+            moments = {**self.optimizer.state_dict(), "state": checkpoint.nested(found.tensors["optimizer"])}
+            self.optimizer.load_state_dict(moments)
+            for name in self.ema:
+                self.ema[name].copy_(found.tensors["ema"][name])
+            if self.accelerator.scaler is not None:
+                self.accelerator.scaler.load_state_dict(dict(found.scaler))
+            log.info("going on after step %d", done)
+        if self.run.losses.exists():
+            lines = self.run.losses.read_text(encoding="utf-8").splitlines(keepends=True)
+            write_text(self.run.losses, "".join(lines[:done]))  # line n is step n
+        return done
+
+    def save(self, step: int) -> None:
+        """Write the checkpoint of `step`."""
+        checkpoint.write(self.run.checkpoints, self._state(step), self.config.training.checkpoints_total_limit)
+
+    def _state(self, step: int) -> Checkpoint:
+        tensors = {"weights": self.adapter.state(), "optimizer": checkpoint.flat(self.optimizer.state_dict()["state"])}
+        scaler = self.accelerator.scaler
+        return Checkpoint(
+            step=step,
+            settings=self.settings,
+            tensors={**tensors, "ema": self.ema} if self.ema else tensors,
+            scaler=scaler.state_dict() if scaler is not None else {},
+        )
+
+    def show(self, step: int, observers: Sequence[Observer]) -> None:
+        """Call the observers with the weights that would be saved now, then go back to those that train."""
+        trained = {name: tensor.clone() for name, tensor in self.adapter.state().items()} if self.ema else {}
+        if self.ema:
+            self.adapter.load(self.ema)
+        try:
+            for observer in observers:
+                observer(step, self.model)
+        finally:
+            if trained:
+                self.adapter.load(trained)
+
+    def finish(self) -> None:
+        """Leave the weights to use in the model, and no gradients."""
+        if self.ema:
+            self.adapter.load(self.ema)
+        self.optimizer.zero_grad()
+
+
+def _terms(error: Tensor, is_prior: Tensor) -> dict[str, float]:
+    terms = {"subject": error[~is_prior].mean().item()}
+    return {**terms, "prior": error[is_prior].mean().item()} if is_prior.any() else terms
+
+
+def _due(step: int, every: int, training: Training) -> bool:
+    return step % every == 0 or step == training.max_train_steps
+
+
+def _settings(model: DiffusionModel, encoded: Encoded, config: Config) -> str:
+    """A hash of what must be equal to go on; how often a run saves and shows changes nothing that it computes."""
+    mine = config.model_dump(mode="json", include={"seed", "data", "prior", "training"})
+    for name in ("checkpointing_steps", "checkpoints_total_limit", "validation_steps"):
+        del mine["training"][name]
+    told = [mine, model.fingerprint(), [Path(name).name for name in encoded.names], list(encoded.prompts)]
+    return hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+@contextmanager
+def _stop_signal() -> Iterator[list[str]]:
+    """Collect the names of SIGINT and SIGTERM; the second one acts as it did before, which stops at once."""
+    received: list[str] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received  # only the main thread may ask for signals
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        received.append(signal.Signals(number).name)
+        log.warning("%s: finishing this step and saving; once more stops at once", received[0])
+        _restore(before)
+
+    try:
+        for number in before:
+            signal.signal(number, note)
+        yield received
+    finally:
+        _restore(before)
+
+
+def _restore(handlers: dict[signal.Signals, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)

@@ -1,0 +1,81 @@
+"""Section 3.1: the text-to-image models, a file per family."""
+
+import json
+from importlib.resources import files
+from pathlib import Path
+
+from diffusers import DiffusionPipeline
+
+from dreambooth.config import Base
+from dreambooth.errors import ModelError
+from dreambooth.models.base import Conditioning, DiffusionModel, Sampling
+from dreambooth.models.stable_diffusion import StableDiffusion
+from dreambooth.progress import log
+
+__all__ = ["Conditioning", "DiffusionModel", "Sampling", "load"]
+
+FAMILIES = {"StableDiffusionPipeline": StableDiffusion}
+"""The family of a model by the `_class_name` in its model_index.json."""
+
+
+def load(base: Base) -> DiffusionModel:
+    """Open a base model on the CPU, in float32: "toybox", a diffusers folder or a hub id "owner/name".
+
+    Only safetensors are read and no code of the model's is run. Raises ModelError where there is no such model, or it
+    is none of FAMILIES, or a part of it is missing or damaged.
+    """
+    folder = _folder(base)
+    try:
+        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{folder} is not a diffusers model folder: its model_index.json is missing or damaged. "
+            "Give a folder that a pipeline's save_pretrained has written."
+        ) from error
+    family = FAMILIES.get(index.get("_class_name"))
+    if family is None:
+        raise ModelError(
+            f"{base.model} is a {index.get('_class_name')!r}; this package trains {', '.join(FAMILIES)}. "
+            "Choose another base model."
+        )
+    return family.open(folder, base.model, base.variant)
+
+
+def _folder(base: Base) -> Path:
+    local = Path(base.model).expanduser()
+    if base.model == "toybox" or local.exists():
+        if base.revision is not None:
+            raise ModelError(
+                f"{base.model} is on this disk and has no revisions: leave out --revision {base.revision}, "
+                "or give a hub id owner/name."
+            )
+        return Path(str(files("dreambooth.toybox") / "weights")) if base.model == "toybox" else local
+    if base.model.count("/") != 1 or base.model[0] in "./~":
+        raise ModelError(
+            f"there is no folder {base.model}, and it is no hub id either: give toybox, an existing diffusers folder, "
+            "or owner/name."
+        )
+    return _downloaded(base)
+
+
+def _downloaded(base: Base) -> Path:
+    try:
+        folder = Path(
+            DiffusionPipeline.download(
+                base.model,
+                revision=base.revision,
+                variant=base.variant,
+                use_safetensors=True,
+                safety_checker=None,
+                feature_extractor=None,
+            )
+        )
+    except Exception as error:  # the hub's client raises its own kinds for a name, a licence, a network, a file
+        said = str(error).strip().partition("\n")[0] or type(error).__name__
+        at = f" at revision {base.revision}" if base.revision else ""
+        raise ModelError(
+            f"{base.model}{at} could not be found or downloaded. Check the name and the network, log in with "
+            f"`hf auth login` if the model asks for it, or give a folder that is on this disk. (The hub: {said})"
+        ) from error
+    log.info("%s is at commit %s", base.model, folder.name)
+    return folder

@@ -1,0 +1,210 @@
+"""Photos as people have them: checked before anything slow, upright, in RGB, and cut square around their subject.
+
+The originals are only ever read.
+"""
+
+import hashlib
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from dreambooth.errors import PhotoError
+from dreambooth.progress import log, track
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+"""What Pillow may decode; of several frames (phone JPEGs, GIF, TIFF) the first is used."""
+
+MAX_PIXELS = 64_000_000
+"""A larger picture is refused from its header, before it is decoded: 2 GB of pixels fit in a file of kilobytes."""
+
+MIN_SIDE = 32
+"""A shorter side, in pixels, shows no subject."""
+
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".mpo", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif")
+BESIDE_PHOTOS = (".txt", ".json", ".md", ".ini", ".db", ".aae", ".xmp")
+"""Notes, captions and what systems leave in a folder of photos: passed over silently."""
+
+DETAIL_SIDE = 32
+"""Detail is measured at this size: the texture of grass or asphalt averages out, the outlines of things remain."""
+
+CENTRE_PREFERENCE = 0.2
+"""A square at an end of the picture counts this much less than one in the centre, which wins where all is flat."""
+
+_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*")
+_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
+
+
+def photos_in(folder: Path | str) -> tuple[Path, ...]:
+    """The picture files directly in `folder`, by name; or `folder` itself where it is a file.
+
+    A picture is told by its suffix or by its first bytes. Hidden files, folders and notes are passed over; any other
+    file is named in a warning. Raises PhotoError where there is no such folder or no picture in it.
+    """
+    folder = Path(folder)
+    if folder.is_file():
+        return (folder,)
+    if not folder.is_dir():
+        raise PhotoError([f"{folder}: there is no such folder; give the folder that holds your photos"])
+    try:
+        visible = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except PermissionError as error:
+        raise PhotoError([f"{folder}: you may not read it; change its permissions or copy the photos"]) from error
+    files = [entry for entry in visible if not entry.is_dir()]
+    photos = tuple(file for file in files if file.suffix.lower() in SUFFIXES or _looks_like_a_picture(file))
+    passed_over = [f.name for f in files if f not in photos and f.suffix.lower() not in BESIDE_PHOTOS]
+    if not photos:
+        found = f"only {', '.join(passed_over[:5])}" if passed_over else "none"
+        raise PhotoError([f"{folder}: no photos in it ({found}); put three to five JPEG photos there"])
+    if passed_over:
+        log.warning("%s: not pictures, passed over: %s", folder, ", ".join(passed_over))
+    return photos
+
+
+def check_photos(photos: Sequence[Path]) -> None:
+    """Decode every photo once; raises PhotoError with all problems, and warns about an unusual number or duplicates."""
+    if not photos:
+        raise PhotoError(["there are none; three to five photos of the subject are usual"])
+    problems: list[str] = []
+    same: dict[str, list[Path]] = {}
+    for photo in track(photos, "checking photos") if len(photos) > 20 else photos:
+        try:
+            open_image(photo)
+            same.setdefault(hashlib.sha256(photo.read_bytes()).hexdigest(), []).append(photo)
+        except PhotoError as error:
+            problems += error.problems
+    if problems:
+        raise PhotoError(problems)
+    for copies in same.values():
+        if len(copies) > 1:
+            log.warning("the same photo %d times: %s", len(copies), ", ".join(copy.name for copy in copies))
+    if len(same) == 1:
+        log.warning("one photo only: its scene will be learned with the subject; three to five work better")
+    elif len(photos) > 20:
+        log.warning("%d photos: are all of them of one and the same subject? three to five are usual", len(photos))
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """The picture's sides in pixels, as stored (a phone may store it lying down). Raises PhotoError."""
+    with _opened(path) as image:
+        return image.size
+
+
+def open_image(path: Path, at_least: int | None = None) -> Image.Image:
+    """The picture, upright, in RGB, transparency on white.
+
+    at_least: a smaller copy will do, of no fewer pixels a side; JPEGs then decode faster. Raises PhotoError.
+    """
+    with _opened(path) as image:
+        if at_least is not None:
+            image.draft(None, (at_least, at_least))
+        return _to_rgb(ImageOps.exif_transpose(image), path)
+
+
+def crop_square(image: Image.Image, offset: float, side: int) -> Image.Image:
+    """The largest square at `offset` along the long side, made `side` pixels.
+
+    offset: 0 is left or top, 0.5 the centre, 1 right or bottom.
+    """
+    short = min(image.size)
+    left, top = (round(offset * (length - short)) for length in image.size)
+    box = (left, top, left + short, top + short)
+    return image.crop(box).resize((side, side), Image.Resampling.LANCZOS, reducing_gap=3.0)
+
+
+def square_scores(image: Image.Image) -> NDArray[np.float64]:
+    """How much of the picture's detail each square along its long side keeps, first to last, in [0, 1].
+
+    Detail is the size of the gradient: a subject in focus has more of it than walls, sky or a blurred background.
+    """
+    scale = DETAIL_SIDE / max(image.size)
+    size = [max(1, round(length * scale)) for length in image.size]
+    pixels = np.asarray(image.resize((size[0], size[1]), Image.Resampling.BOX), dtype=np.float64)
+    if image.width > image.height:
+        pixels = pixels.swapaxes(0, 1)
+    along, across = pixels.shape[:2]
+    gradient = np.zeros((along, across))
+    gradient[1:] += np.abs(np.diff(pixels, axis=0)).sum(2)
+    gradient[:, 1:] += np.abs(np.diff(pixels, axis=1)).sum(2)
+    total = np.concatenate([[0.0], np.cumsum(gradient.sum(1))])
+    kept = (total[across:] - total[:-across]) / total[-1] if total[-1] > 0 else np.ones(along - across + 1)
+    off_centre = np.linspace(-1, 1, len(kept)) if len(kept) > 1 else np.zeros(1)
+    return np.asarray(kept * (1 - CENTRE_PREFERENCE * off_centre**2))
+
+
+def _looks_like_a_picture(file: Path) -> bool:
+    try:
+        with file.open("rb") as stream:
+            start = stream.read(12) if file.is_file() else b""
+    except OSError:
+        return False
+    return start.startswith(_MAGIC) or (start[:4] == b"RIFF" and start[8:] == b"WEBP") or _is_heif(start)
+
+
+def _is_heif(start: bytes) -> bool:
+    return start[4:8] == b"ftyp" and start[8:12] in _HEIF_BRANDS
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """The picture with its header checked and its pixels not yet decoded; whatever goes wrong becomes a PhotoError."""
+    if _is_heif(_first_bytes(path)):
+        raise _unusable(path, "is a HEIC or AVIF picture: convert it to JPEG first")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of large pictures and odd metadata: the limits here are stricter
+            with Image.open(path, formats=FORMATS) as image:
+                _require_size(image, path)
+                yield image
+    except PhotoError:
+        raise
+    except Image.DecompressionBombError as error:
+        limit = f"{MAX_PIXELS / 1e6:.0f} megapixels"
+        raise _unusable(path, f"is larger than {limit}: make it smaller first") from error
+    except UnidentifiedImageError as error:
+        raise _unusable(path, "is not a JPEG, PNG, WEBP, BMP, TIFF or GIF picture, or its start is damaged") from error
+    except Exception as error:  # decoders raise all sorts of things on damaged files
+        raise _unusable(path, f"is damaged ({error}): copy it again from where it came, or leave it out") from error
+
+
+def _unusable(path: Path, why: str) -> PhotoError:
+    return PhotoError([f"{path} {why}"])
+
+
+def _first_bytes(path: Path) -> bytes:
+    if not path.is_file():  # a named pipe would block for ever
+        there = path.exists() or path.is_symlink()
+        raise _unusable(path, "is a folder, a broken link or no plain file" if there else "does not exist")
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(12)
+    except OSError as error:
+        raise _unusable(path, f"cannot be read ({error.strerror}): change its permissions or copy it") from error
+    if not start:
+        raise _unusable(path, "is empty (0 bytes): copy it again from where it came, or leave it out")
+    return start
+
+
+def _require_size(image: Image.Image, path: Path) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        limit = f"{MAX_PIXELS / 1e6:.0f} megapixels"
+        raise _unusable(path, f"is {width} x {height} pixels, larger than {limit}: make it smaller first")
+    if min(width, height) < MIN_SIDE:
+        raise _unusable(path, f"is {width} x {height} pixels, too small: a photo needs {MIN_SIDE} a side, better 512")
+
+
+def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise _unusable(path, f"holds measurements, not colours (mode {image.mode}): save it as 8-bit RGB first")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    page = Image.new("RGBA", image.size, "white")
+    page.alpha_composite(image.convert("RGBA"))
+    return page.convert("RGB")

@@ -1,0 +1,172 @@
+"""The whole method on one page, in the paper's order; each stage can also be called alone on the run folder it left."""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from dreambooth import adapters, models
+from dreambooth.config import Base, Config
+from dreambooth.data import encode_once, examples
+from dreambooth.errors import PromptError, RunError
+from dreambooth.files import write_json
+from dreambooth.finetuning import Observer, check_machine, finetune
+from dreambooth.generation import chosen_prompts, contact_sheet, generate
+from dreambooth.identifier import with_identifier
+from dreambooth.models.base import DiffusionModel
+from dreambooth.photos import check_photos
+from dreambooth.prior import class_prior
+from dreambooth.progress import log
+from dreambooth.prompts import Prompt, own_prompts
+from dreambooth.report import write_report
+from dreambooth.run import Run
+from dreambooth.samples import Sample, read_samples
+from dreambooth.subject import IDENTIFIER_SLOT, Subject
+
+
+def dreambooth(subject: Subject, config: Config, root: Path | str) -> Run:
+    """Sections 3 and 4 of Ruiz et al. (2023), in order: a few photos in, a personalised model and a report out.
+
+    root: the run folder; the same call on the same folder goes on where it was stopped. Raises DreamBoothError for
+    anything its caller can mend, before the first slow step wherever it can be known then.
+    """
+    check(subject, config)
+    run = Run.create(Path(root), subject, config)
+    with run.only_writer():
+        model = base_model(run)  # section 3.1: a pre-trained text-to-image model
+        name_subject(run, model)  # section 3.2: a rare token, unless the user chose one
+        draw_class_images(run, model)  # section 3.3: by the frozen model, before any weight moves
+        draw_samples(run, model, "before")
+        personalise(run, model)  # Eq. 2
+        draw_samples(run, personal_model(run), "after")  # section 4
+        report(run)
+    return run
+
+
+def check(subject: Subject, config: Config) -> None:
+    """Whether it can work, as far as can be known without a model; raises PhotoError, PromptError or ConfigError."""
+    check_machine(config.training)
+    check_photos(subject.photos)
+    if not subject.class_noun.strip() or set(IDENTIFIER_SLOT) & set(subject.class_noun):
+        raise PromptError(f'{subject.class_noun!r} is no class noun: say what kind of thing it is, such as "dog".')
+    own = config.generation.prompts
+    for prompt in own_prompts(own) if own else ():
+        names = [name for name in (IDENTIFIER_SLOT, config.naming.identifier, subject.identifier) if name]
+        if not any(name in prompt.template for name in names):
+            log.warning(
+                "the prompt %r does not name your subject: write {} where its name belongs, as in "
+                '"a {} in the snow". It is drawn as it is.',
+                prompt.template,
+            )
+
+
+def base_model(run: Run) -> DiffusionModel:
+    """The model that the run starts from, on the GPU where there is one."""
+    with timed(run, "load"):
+        return _placed(models.load(run.config.base))
+
+
+def personal_model(run: Run) -> DiffusionModel:
+    """The model that the run made; raises RunError where it has not been made yet."""
+    if not _is_personalised(run):
+        raise RunError(f"{run.root} has no personalised model yet: make it with `dreambooth finetune {run.root}`.")
+    return _placed(models.load(Base(model=str(run.model))))
+
+
+def name_subject(run: Run, model: DiffusionModel | None = None) -> Subject:
+    """Section 3.2: give the subject its identifier, or check the one it has."""
+    config, model = run.config, model or base_model(run)
+    with timed(run, "identifier"):
+        subject = with_identifier(run.subject, model.tokenizer, config.naming, config.seed)
+        run.save_subject(subject)
+    log.info('the subject is called "%s"', subject.name)
+    return subject
+
+
+def draw_class_images(run: Run, model: DiffusionModel | None = None) -> tuple[Path, ...]:
+    """Section 3.3: images of the class, drawn by the frozen model; those that are there already are kept."""
+    model = model or base_model(run)
+    with timed(run, "prior"):
+        return class_prior(model, run.subject, run.config, run)
+
+
+def personalise(run: Run, model: DiffusionModel | None = None) -> Path:
+    """Eq. 2: fine-tune on photos and class images, and write the folder that diffusers opens; returns it."""
+    if _is_personalised(run):
+        log.info("%s is complete", run.model)
+        return run.model
+    model = model or base_model(run)
+    config = run.config
+    subject = run.subject if run.subject.identifier else name_subject(run, model)
+    class_images = draw_class_images(run, model)
+    with timed(run, "finetune"):
+        rows = examples(subject, class_images, config.data, model.resolution, config.seed)
+        encoded = encode_once(rows, model.posterior)
+        adapter = adapters.attach(model, config.training)  # from here on some weights train
+        finetune(model, adapter, encoded, config, run, [live_samples(run)])
+        model.save(run.model)
+    return run.model
+
+
+def draw_samples(run: Run, model: DiffusionModel, stage: str) -> list[Sample]:
+    """Section 4: the run's prompts at the run's seeds, drawn by `model` to samples/<stage>."""
+    with timed(run, f"samples {stage}"):
+        return generate(model, run.subject, run.config, run.samples / stage, _prompts(run))
+
+
+def live_samples(run: Run) -> Observer:
+    """An observer that draws the first two prompts while the model trains, to samples/step-<step>."""
+    config = run.config
+    few = {"num_images_per_prompt": min(2, config.generation.num_images_per_prompt)}
+    small = config.model_copy(update={"generation": config.generation.model_copy(update=few)})
+
+    def observe(step: int, model: DiffusionModel) -> None:
+        if step < config.training.max_train_steps:  # the last step is drawn in full, as "after"
+            generate(model, run.subject, small, run.samples / f"step-{step:06d}", _prompts(run)[:2])
+
+    return observe
+
+
+def draw(run: Run, prompts: Sequence[str]) -> list[Sample]:
+    """Draw more pictures with the personalised model, to samples/own; prompts hold {} where the subject's name goes.
+
+    Raises RunError where the run has no model yet, PromptError for an unusable prompt.
+    """
+    wanted = own_prompts(prompts)[: len(prompts)]
+    with run.only_writer():
+        return generate(personal_model(run), run.subject, run.config, run.samples / "own", wanted)
+
+
+def report(run: Run) -> Path:
+    """Everything in one page, report.html, and all pictures on one sheet, contact-sheet.png; returns the page."""
+    before, after = (read_samples(run.samples / stage) for stage in ("before", "after"))
+    contact_sheet(run.root / "contact-sheet.png", run.subject.photos, before, after)
+    return write_report(run)
+
+
+@contextmanager
+def timed(run: Run, stage: str) -> Iterator[None]:
+    """Add the seconds inside to the stage's entry in timings.json: a run that was resumed adds up."""
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        file = run.root / "timings.json"
+        timings = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        write_json(file, {**timings, stage: round(timings.get(stage, 0.0) + time.monotonic() - began, 3)})
+
+
+def _prompts(run: Run) -> Sequence[Prompt]:
+    return chosen_prompts(run.config.base.model, run.subject, run.config)
+
+
+def _is_personalised(run: Run) -> bool:
+    return (run.model / "model_index.json").is_file()
+
+
+def _placed(model: DiffusionModel) -> DiffusionModel:
+    model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    return model

@@ -1,0 +1,50 @@
+"""Full fine-tuning: which weights train, at what rate, and how they come back."""
+
+import pytest
+import torch
+
+from dreambooth.adapters import attach
+from dreambooth.config import Config
+from tiny import tiny_model
+
+
+@pytest.mark.parametrize("text_encoder", [False, True])
+def test_exactly_the_chosen_parts_train(text_encoder: bool) -> None:
+    model = tiny_model()
+    adapter = attach(model, Config.build({"train_text_encoder": text_encoder}).training)
+    assert adapter.trains_text_encoder == text_encoder
+    assert set(adapter.modules()) == ({"denoiser", "text_encoder"} if text_encoder else {"denoiser"})
+    assert all(p.requires_grad for p in model.pipeline.unet.parameters())
+    assert all(p.requires_grad == text_encoder for p in model.pipeline.text_encoder.parameters())
+    assert not any(p.requires_grad for p in model.pipeline.vae.parameters())
+    in_groups = [p for group in adapter.parameter_groups() for p in group["params"]]
+    assert len(in_groups) == len(adapter.state()) == len({id(p) for p in in_groups})
+
+
+def test_each_part_has_its_rate() -> None:
+    settings = {"learning_rate": 1e-3, "text_encoder_lr": 1e-4}
+    both = attach(tiny_model(), Config.build(settings).training).parameter_groups()
+    assert [group["lr"] for group in both] == [1e-3, 1e-4]
+    same = attach(tiny_model(), Config.build({"learning_rate": 1e-3}).training).parameter_groups()
+    assert [group["lr"] for group in same] == [1e-3, 1e-3]
+
+
+def test_the_state_is_live_and_goes_into_another_model() -> None:
+    training = Config.build({}).training
+    model, other = tiny_model(seed=0), tiny_model(seed=1)
+    mine, theirs = attach(model, training), attach(other, training)
+    assert model.fingerprint() != other.fingerprint()
+    theirs.load(mine.state())
+    x_t, t = torch.randn(1, 4, 16, 16), torch.tensor([7])
+    preds = [m.predict(x_t, t, m.condition(["a dog"])) for m in (model, other)]
+    assert torch.equal(*preds)
+    with torch.no_grad():
+        model.pipeline.unet.conv_in.weight.zero_()
+    assert mine.state()["denoiser.conv_in.weight"].abs().max() == 0
+
+
+def test_a_state_of_another_adapter_is_refused() -> None:
+    model = tiny_model()
+    frozen = attach(model, Config.build({"train_text_encoder": False}).training).state()
+    with pytest.raises(ValueError, match="names differ"):
+        attach(model, Config.build({}).training).load(frozen)

@@ -1,0 +1,120 @@
+"""What cannot be opened is refused in plain words."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dreambooth import models
+from dreambooth.config import Base
+from dreambooth.errors import ModelError
+from tiny import tiny_model, tiny_pipeline
+
+
+def load(model: str | Path, revision: str | None = None, variant: str | None = None) -> models.DiffusionModel:
+    return models.load(Base.model_validate({"model": str(model), "revision": revision, "variant": variant}))
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    tiny_model().save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def edit_index(folder: Path, **values: Any) -> None:
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps({**index, **values}))
+
+
+@pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "no-such-model", "a/b/c"])
+def test_a_folder_that_is_not_there(name: str) -> None:
+    with pytest.raises(ModelError, match="there is no folder"):
+        load(name)
+
+
+def test_a_folder_that_is_no_pipeline(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="json is missing or damaged"):
+        load(tmp_path)
+    (tmp_path / "model_index.json").write_text("{")
+    with pytest.raises(ModelError, match="missing or damaged"):
+        load(tmp_path)
+
+
+def test_a_hub_model_without_a_network() -> None:
+    with pytest.raises(ModelError, match=r"nobody/nothing at revision abc could not be found or downloaded"):
+        load("nobody/nothing", revision="abc")
+
+
+@pytest.mark.parametrize("local", ["toybox", "folder"])
+def test_a_revision_of_something_local(local: str, saved: Path) -> None:
+    with pytest.raises(ModelError, match="has no revisions"):
+        load(saved if local == "folder" else "toybox", revision="main")
+
+
+def test_a_family_that_is_not_known(saved: Path) -> None:
+    edit_index(saved, _class_name="FluxPipeline")
+    with pytest.raises(ModelError, match="is a 'FluxPipeline'; this package trains StableDiffusionPipeline"):
+        load(saved)
+
+
+def test_a_part_that_is_not_known(saved: Path) -> None:
+    edit_index(saved, image_encoder=["transformers", "CLIPVisionModelWithProjection"])
+    with pytest.raises(ModelError, match="parts that this package cannot train with: image_encoder"):
+        load(saved)
+
+
+def test_a_safety_checker_is_never_loaded(saved: Path) -> None:
+    edit_index(saved, safety_checker=["stable_diffusion", "StableDiffusionSafetyChecker"])
+    edit_index(saved, feature_extractor=["transformers", "CLIPImageProcessor"])
+    model: Any = load(saved)
+    assert model.pipeline.safety_checker is None
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda file: file.unlink(),
+        lambda file: file.write_bytes(file.read_bytes()[:-100]),
+        lambda file: file.write_bytes(b"\xff" * 8 + file.read_bytes()[8:]),
+        lambda file: file.write_bytes(b"\x80\x04cos\nsystem\n."),
+        lambda file: file.write_bytes(b""),
+    ],
+    ids=["missing", "truncated", "huge header", "pickle", "empty"],
+)
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+def test_a_missing_or_malformed_weight_file(saved: Path, part: str, harm: Callable[[Path], None]) -> None:
+    (file,) = (saved / part).glob("*.safetensors")
+    harm(file)
+    with pytest.raises(ModelError, match=r"could not be opened"):
+        load(saved)
+
+
+def test_weights_as_pickle_only_are_refused(saved: Path) -> None:
+    (file,) = (saved / "unet").glob("*.safetensors")
+    file.unlink()
+    torch.save({}, file.with_name("diffusion_pytorch_model.bin"))
+    with pytest.raises(ModelError, match="could not be opened"):
+        load(saved)
+
+
+def test_half_precision_files_are_opened_in_float32(tmp_path: Path) -> None:
+    half: Any = tiny_pipeline().to(torch.float16)
+    half.save_pretrained(tmp_path / "half", variant="fp16")
+    model: Any = load(tmp_path / "half", variant="fp16")
+    dtypes = {p.dtype for part in ("unet", "vae", "text_encoder") for p in getattr(model.pipeline, part).parameters()}
+    assert dtypes == {torch.float32}
+    assert torch.equal(model.pipeline.unet.conv_in.weight, half.unet.conv_in.weight.float())
+
+
+def test_a_hub_model_of_the_local_cache_is_opened(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "hub" / "models--owner--name"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(commit)
+    (repository / "snapshots").mkdir()
+    saved.rename(repository / "snapshots" / commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    assert load("owner/name").name == "owner/name"

@@ -1,0 +1,144 @@
+"""The command line: flags derived from the settings, plain sentences for mistakes, exit codes."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from dreambooth import __version__, cli
+from dreambooth.config import Config, settings_reference
+from dreambooth.errors import ConfigError
+from dreambooth.flags import given_settings, read_settings
+
+RUN = ["run", "photos", "--class-noun", "dog"]
+
+
+def settings(*words: str) -> dict[str, object]:
+    """What `dreambooth run photos --class-noun dog WORDS` sets."""
+    return given_settings(cli.parser(__version__).parse([*RUN, *words]))
+
+
+def test_every_setting_is_a_flag_and_nothing_is_set_unasked() -> None:
+    assert settings() == {}
+    command = cli.parser(__version__).parse(RUN).parser
+    flags = {option for action in command._actions for option in action.option_strings}
+    assert {"--" + name.replace("_", "-") for _, name, _ in settings_reference()} <= flags
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--learning-rate", "1e-4"], {"learning_rate": "1e-4"}),
+        (["--learning_rate=1e-4"], {"learning_rate": "1e-4"}),
+        (["--no-train-text-encoder"], {"train_text_encoder": False}),
+        (["--use_ema"], {"use_ema": True}),
+        (["--prompts", "a {}", "a red {}", "--prompts", "a_wet {}"], {"prompts": ("a {}", "a red {}", "a_wet {}")}),
+        (["--pretrained_model_name_or_path", "owner/na_me"], {"model": "owner/na_me"}),
+        (["--pretrained-model-name-or-path=x"], {"model": "x"}),
+        (["--snr-gamma", "none"], {"snr_gamma": None}),
+    ],
+)
+def test_spellings(words: list[str], expected: dict[str, object]) -> None:
+    assert settings(*words) == expected
+    Config.build(settings(*words))
+
+
+@pytest.mark.parametrize("words", [["--instance_data_dir", "my_photos"], ["--instance-data-dir=my_photos"]])
+def test_diffusers_name_of_the_photos(words: list[str]) -> None:
+    parsed = cli.parser(__version__).parse(["run", *words, "--class-noun", "dog"])
+    assert parsed.photos_dir == Path("my_photos")
+
+
+def test_flags_override_the_config_file(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('seed = 3\nlearning_rate = 1e-5\n[training]\nmax_train_steps = 30\n[base]\nmodel = "owner/name"\n')
+    given = settings("--config", str(file), "--max-train-steps", "40")
+    config = Config.build(given)
+    assert (config.seed, config.training.max_train_steps, config.base.model) == (3, 40, "owner/name")
+    assert config.training.learning_rate == 1e-5
+
+
+def test_the_config_of_a_run_can_be_given_again(tmp_path: Path) -> None:
+    config = Config.build({"seed": 5, "prompts": ["a {} on the moon"]})
+    (tmp_path / "config.toml").write_text(config.to_toml())
+    assert Config.build(read_settings(tmp_path / "config.toml")) == config
+
+
+@pytest.mark.parametrize("content", [None, "[training\n", "training = 3\n"])
+def test_an_unreadable_config_file_is_named(tmp_path: Path, content: str | None) -> None:
+    file = tmp_path / "mine.toml"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(ConfigError, match=r"mine\.toml"):
+        read_settings(file)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentences"),
+    [
+        ([*RUN, "--learning_rat", "1"], ["no flag --learning-rat", "Did you mean --learning-rate?"]),
+        ([*RUN, "--zzz"], ["no flag --zzz", "dreambooth run --help"]),
+        ([*RUN, "sunny"], ["'sunny' is one word too many", "needs quotes"]),
+        (["run", "photos"], ["required: --class-noun", "dreambooth run --help"]),
+        (["rum", "photos"], ["rum", "generate"]),
+        ([], ["COMMAND", "dreambooth --help"]),
+        ([*RUN, "--max-train-steps", "many", "--seed=-1"], ["max_train_steps", "'many'", "seed", "-1"]),
+        ([*RUN, "--config", "nowhere.toml"], ["nowhere.toml", "No such file"]),
+        (["report", "nowhere"], ["nowhere is not a run folder", "dreambooth run"]),
+        (["run", "nowhere", "--class-noun", "dog"], ["nowhere"]),
+        (["toybox", "photos", "--class-noun", "unicorn", "--seed", "1", "--out", "x"], ["unicorn", "dog"]),
+    ],
+)
+def test_a_mistake_is_a_plain_sentence_and_exit_2(
+    words: list[str],
+    sentences: list[str],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(words, __version__) == 2
+    told = capsys.readouterr()
+    assert told.out == "" and "Traceback" not in told.err
+    for sentence in sentences:
+        assert sentence in told.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_flag_is_never_guessed() -> None:
+    assert cli.main([*RUN, "--max-train", "3"], __version__) == 2
+
+
+def test_toybox_photos_are_written_with_their_truth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "dog"
+    words = [
+        "toybox",
+        "photos",
+        "--class-noun",
+        "dog",
+        "--seed",
+        "7",
+        "--count",
+        "2",
+        "--size",
+        "32",
+        "--out",
+        str(out),
+    ]
+    assert cli.main(words, __version__) == 0
+    assert sorted(path.suffix for path in out.iterdir()) == [".json", ".png", ".png"]
+    assert str(out) in capsys.readouterr().out
+    assert cli.main(words, __version__) == 2
+    assert "not empty" in capsys.readouterr().err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--version"], __version__)
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"dreambooth {__version__}\n"
+
+
+def test_the_script_is_the_one_in_pyproject() -> None:
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    assert project["scripts"] == {"dreambooth": "dreambooth.__main__:main"}

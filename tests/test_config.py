@@ -1,0 +1,88 @@
+"""config.py: one tree of settings, presets over defaults, every problem at once."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from dreambooth.config import PRESETS, Config, settings_reference
+from dreambooth.errors import ConfigError
+
+
+def test_defaults_for_a_real_checkpoint_are_the_papers() -> None:
+    config = Config.build({"model": "owner/name"})
+    assert config.training.max_train_steps == 1000
+    assert config.training.learning_rate == 5e-6
+    assert config.training.train_text_encoder
+    assert config.prior.with_prior_preservation
+    assert config.prior.prior_loss_weight == 1.0
+    assert config.prior.num_class_images == 1000
+    assert config.prior.class_sampler == "ddpm"
+
+
+def test_the_preset_lies_between_the_defaults_and_what_is_given() -> None:
+    preset = PRESETS["toybox"]
+    assert Config.build({}).training.max_train_steps == preset["max_train_steps"] != 1000
+    assert Config.build({"max_train_steps": 7}).training.max_train_steps == 7
+    assert Config.build({"max_train_steps": 7}).training.learning_rate == preset["learning_rate"]
+
+
+def test_presets_name_real_settings() -> None:
+    for model in PRESETS:
+        assert Config.build({"model": model}).base.model == model
+
+
+def test_every_problem_is_told_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        Config.build({"max_train_step": 3, "learning_rate": -1, "crop": "left", "seed": "x"})
+    assert len(caught.value.problems) == 4
+    for word in ("max_train_step: there is no such setting", "learning_rate", "-1", "'left'", "seed", "'x'"):
+        assert word in str(caught.value)
+
+
+def test_text_becomes_numbers_as_a_command_line_gives_it() -> None:
+    config = Config.build({"learning_rate": "2e-6", "max_train_steps": "12", "resolution": None})
+    assert (config.training.learning_rate, config.training.max_train_steps, config.data.resolution) == (2e-6, 12, None)
+
+
+def test_toml_round_trip_keeps_every_setting(tmp_path: Path) -> None:
+    odd: dict[str, Any] = {
+        "prompts": ("a {} “on” the moon\n", "a {}"),
+        "snr_gamma": 5.0,
+        "identifier": "sks",
+        "seed": 9,
+    }
+    config = Config.build(odd)
+    (tmp_path / "config.toml").write_text(config.to_toml(), encoding="utf-8")
+    assert Config.from_toml(tmp_path / "config.toml") == config
+
+
+def test_toml_with_a_typing_error_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text("[training]\nmax_train_step = 4\nlearning_rate = 0.0\n")
+    with pytest.raises(ConfigError) as caught:
+        Config.from_toml(file)
+    assert len(caught.value.problems) == 2
+    assert "training.max_train_step" in str(caught.value)
+    file.write_text("[training\n")
+    with pytest.raises(ConfigError, match="not valid TOML"):
+        Config.from_toml(file)
+
+
+def test_a_config_cannot_be_changed() -> None:
+    config = Config()
+    with pytest.raises(ValidationError):
+        config.training.max_train_steps = 3  # type: ignore[misc]
+
+
+def test_flat_names_are_unique_and_described() -> None:
+    names = [name for _, name, _ in settings_reference()]
+    assert len(names) == len(set(names))
+    assert all(field.description for _, _, field in settings_reference())
+    assert Config.build(Config.build({}).flat()) == Config.build({})
+
+
+def test_changes_says_what_differs_and_what_it_was() -> None:
+    assert Config.build({}).changes(Config.build({"seed": 3})) == ["seed: 3, was 0"]
+    assert Config.build({}).changes(Config.build({})) == []

@@ -1,0 +1,190 @@
+"""The house rules: who imports whom, what is public, how quick it starts, and that what is written beside it is true.
+
+Run as a program it writes docs/help anew.
+"""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import dreambooth
+from dreambooth import cli
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "dreambooth"
+HELP = ROOT / "docs" / "help"
+
+LAYERS = (
+    "errors",
+    "files rng progress",
+    "subject config diffusion loss batch prompts checkpoint photos samples sheet chart",
+    "identifier data models run toybox flags",
+    "adapters",
+    "prior finetuning generation report",
+    "recipe",
+    "cli __init__",
+    "__main__",
+)
+"""From the bottom up; a part sees lower layers only, the files of one package see each other."""
+
+HEAVY = {"diffusers": "models", "transformers": "models", "peft": "adapters", "accelerate": "finetuning"}
+"""The one part that may import each of these."""
+
+PATHS = sorted(SOURCE.rglob("*.py"))
+
+
+def part_of(module: str) -> str:
+    """The part a dotted name belongs to: "dreambooth.models.base" -> "models", the package itself -> "__init__"."""
+    inner = module.split(".")[1:]
+    return inner[0] if inner and ((SOURCE / inner[0]).is_dir() or (SOURCE / f"{inner[0]}.py").exists()) else "__init__"
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Dotted names that a file imports, at the top, inside functions and for types."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: write imports in full"
+            yield from (f"{node.module}.{name.name}" for name in node.names)
+
+
+def layer(part: str) -> int:
+    """The layer of a part, from 1 at the bottom."""
+    found = [number for number, parts in enumerate(LAYERS, start=1) if part in parts.split()]
+    assert found, f"{part} has no layer: give it one in LAYERS and in docs/architecture.md"
+    return found[0]
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_go_down(path: Path) -> None:
+    mine = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    for module in imports(path):
+        if module.split(".")[0] == "dreambooth":
+            other = part_of(module)
+            lazy = mine == "__init__" and path.parent == SOURCE  # it lists names and imports none before they are used
+            assert other == mine or lazy or layer(other) < layer(mine), f"{mine} may not import {other}"
+        elif module.split(".")[0] in HEAVY:
+            assert mine == HEAVY[module.split(".")[0]], f"{mine} may not import {module}"
+
+
+def test_the_architecture_page_draws_these_layers() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    drawn = re.findall(r"^\d  (.+)$", page, re.MULTILINE)
+    assert [row.split("   ")[0].split() for row in drawn] == [parts.split() for parts in reversed(LAYERS)]
+
+
+def test_families_and_adapters_do_not_see_each_other() -> None:
+    for package in ("models", "adapters"):
+        for path in (SOURCE / package).glob("*.py"):
+            seen = {module.split(".")[2] for module in imports(path) if module.startswith(f"dreambooth.{package}.")}
+            assert path.stem == "__init__" or seen <= {"base"}, f"{path.name} sees {seen}"
+
+
+def test_no_family_is_named_outside_models() -> None:
+    families = [path.stem for path in (SOURCE / "models").glob("*.py") if path.stem not in ("__init__", "base")]
+    assert families
+    for path in PATHS:
+        if path.parent.name != "models":
+            code = ast.dump(ast.parse(path.read_text(encoding="utf-8")))
+            names = {name.replace("_", "").lower() for name in re.findall(r"(?:id|attr|name|module)='([^']*)'", code)}
+            for family in families:
+                assert not any(family.replace("_", "") in name for name in names), f"{path.name} names {family}"
+
+
+def test_all_is_what_is_public() -> None:
+    assert dreambooth.__all__ == sorted(dreambooth.__all__) == dir(dreambooth)
+    for name in dreambooth.__all__:
+        assert getattr(dreambooth, name) is not None
+    types = ast.parse((SOURCE / "__init__.py").read_text(encoding="utf-8"))
+    typed = [name.name for node in ast.walk(types) if isinstance(node, ast.ImportFrom) for name in node.names]
+    assert {"TYPE_CHECKING", "Any", "import_module"} | set(dreambooth.__all__) == {*typed, "__version__"}
+    with pytest.raises(AttributeError, match="no attribute 'dreambooh'"):
+        dreambooth.dreambooh  # noqa: B018
+
+
+def test_no_pickle_and_no_remote_code() -> None:
+    for path in PATHS:
+        text = path.read_text(encoding="utf-8")
+        for word in ("import pickle", "torch.load(", "torch.save(", "trust_remote_code", "import torchvision"):
+            assert word not in text, f"{path.name}: {word}"
+
+
+@pytest.mark.parametrize(
+    ("code", "limit", "absent"),
+    [
+        ("import dreambooth", 0.3, ("torch", "pydantic", "PIL")),
+        ("from dreambooth.__main__ import main; sys.argv = ['dreambooth', '--help']; main()", 0.5, ("torch", "PIL")),
+    ],
+    ids=["import", "help"],
+)
+def test_what_should_be_quick_is(code: str, limit: float, absent: tuple[str, ...]) -> None:
+    program = f"""
+import atexit, sys, time
+began = time.perf_counter()
+atexit.register(lambda: print([name for name in {absent} if name in sys.modules], time.perf_counter() - began))
+{code}
+"""
+    taken = []
+    for _ in range(3):
+        told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+        loaded, _, seconds = told.splitlines()[-1].rpartition(" ")
+        assert loaded == "[]", f"{loaded} imported"
+        taken.append(float(seconds))
+    assert min(taken) <= 2 * limit, f"{min(taken):.2f} s; the promise is {limit} s on a quiet machine"
+
+
+def helps() -> dict[str, str]:
+    """The help of every command, by the name of its file in docs/help."""
+    texts = {}
+    top = cli.parser(dreambooth.__version__)
+    todo = [("dreambooth", top)]
+    while todo:
+        name, parser = todo.pop()
+        texts[f"{name}.txt"] = parser.format_help()
+        for action in parser._actions:
+            if isinstance(action.choices, dict):
+                todo += [(f"{name}-{word}", command) for word, command in action.choices.items()]
+    return texts
+
+
+def test_docs_help_is_the_help() -> None:
+    written = {path.name: path.read_text(encoding="utf-8") for path in HELP.glob("*.txt")}
+    assert written == helps(), "the command line changed: run `make help-texts`"
+
+
+def test_changelog_and_package_have_one_version() -> None:
+    newest = re.search(r"^## \[?(\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert newest and newest[1] == dreambooth.__version__
+
+
+def test_constraints_lie_within_the_bounds() -> None:
+    from packaging.requirements import Requirement
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
+    for text in [*project["dependencies"], *project["optional-dependencies"]["dev"]]:
+        wanted = Requirement(text)
+        assert wanted.specifier.contains(pinned[wanted.name]), text
+
+
+def sizes() -> str:
+    """Files over 300 lines, to feel rather than to enforce."""
+    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in PATHS}
+    return "\n".join(f"{count:5} {path.relative_to(SOURCE)}" for path, count in lines.items() if count > 300)
+
+
+if __name__ == "__main__":
+    HELP.mkdir(parents=True, exist_ok=True)
+    for stale in HELP.glob("*.txt"):
+        stale.unlink()
+    for name, text in helps().items():
+        (HELP / name).write_text(text, encoding="utf-8")
+    print(sizes() or "no file is longer than 300 lines")

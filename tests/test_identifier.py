@@ -1,0 +1,151 @@
+"""Section 3.2: identifiers of real small tokenizers, byte-pair and SentencePiece, and of the embedded model."""
+
+import logging
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import AutoTokenizer, T5Tokenizer
+
+import dreambooth.toybox
+from dreambooth.config import Naming
+from dreambooth.errors import PromptError
+from dreambooth.identifier import KNOWN_WORDS, check_identifier, choose_identifier, rare_tokens, with_identifier
+from dreambooth.subject import Subject
+from tiny import WORDS, tiny_tokenizer
+
+TOYBOX = Path(dreambooth.toybox.__file__).parent / "weights" / "tokenizer"
+
+
+def tiny_t5() -> Any:
+    """A Unigram of 1000 pieces over words that get rarer and rarer, in T5's layout."""
+    drawn = random.Random(0)
+    syllables = [a + b for a in "bcdfghklmnprstvz" for b in "aeiou"]
+    words = [
+        "the",
+        "cat",
+        "dog",
+        "red",
+        *("".join(drawn.choices(syllables, k=drawn.choice((1, 2)))) for _ in range(900)),
+    ]
+    corpus = [word for rank, word in enumerate(words) for _ in range(1 + 2000 // (1 + rank))]
+    backend = Tokenizer(models.Unigram())
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    letters = list("\u2581abcdefghijklmnopqrstuvwxyz")
+    backend.train_from_iterator(
+        corpus, trainers.UnigramTrainer(vocab_size=1000, initial_alphabet=letters, show_progress=False)
+    )
+    pieces = sorted(backend.get_vocab().items(), key=lambda pair: pair[1])
+    scores = [(piece, -1.0 - 0.01 * rank) for rank, (piece, _) in enumerate(pieces)]
+    return T5Tokenizer(vocab=[("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *scores], extra_ids=0)
+
+
+@pytest.fixture(scope="module", params=["clip", "t5", "toybox"])
+def tokenizer(request: pytest.FixtureRequest) -> Any:
+    if request.param == "clip":
+        return tiny_tokenizer()
+    if request.param == "t5":
+        return tiny_t5()
+    if not TOYBOX.is_dir():
+        pytest.skip("the embedded weights are not here")
+    return AutoTokenizer.from_pretrained(TOYBOX)
+
+
+def test_rare_tokens_are_rare_short_and_no_words(tokenizer: Any) -> None:
+    rare = rare_tokens(tokenizer)
+    texts = [tokenizer.decode([token]).strip() for token in rare]
+    assert len(rare) == len(set(rare)) >= 8
+    assert all(2 <= len(text) <= 3 and text.isalpha() and text.islower() for text in texts)
+    assert not {"cat", "dog", "red", "car"} & set(texts) and not set(texts) & KNOWN_WORDS
+    assert not set(rare) & set(tokenizer.all_special_ids)
+    dog = tokenizer("dog", add_special_tokens=False)["input_ids"]
+    assert len(dog) > 1 or dog[0] < min(rare)
+
+
+def test_t5_uses_the_window_of_the_paper() -> None:
+    tokenizer = tiny_t5()
+    size = len(tokenizer)
+    assert all(size * 5 // 32 <= token <= size * 10 / 32 for token in rare_tokens(tokenizer))
+
+
+def test_the_identifier_comes_back_through_the_tokenizer(tokenizer: Any) -> None:
+    rare = set(rare_tokens(tokenizer))
+    before, after = (tokenizer(words, add_special_tokens=False)["input_ids"] for words in ("a", "a dog"))
+    seen = set()
+    for seed in range(12):
+        identifier = choose_identifier(tokenizer, 1, seed)
+        seen.add(identifier)
+        whole = tokenizer(f"a {identifier} dog", add_special_tokens=False)["input_ids"]
+        (token,) = whole[len(before) : len(whole) - (len(after) - len(before))]
+        assert token in rare
+        assert tokenizer.decode([token]).strip() == identifier
+        assert choose_identifier(tokenizer, 1, seed) == identifier
+        assert check_identifier(tokenizer, identifier) == []
+    assert len(seen) > 2
+
+
+@pytest.mark.parametrize("length", [2, 3])
+def test_longer_identifiers_have_that_many_tokens(length: int) -> None:
+    tokenizer = tiny_t5()
+    for seed in range(5):
+        identifier = choose_identifier(tokenizer, length, seed)
+        assert identifier.isalpha()
+        assert len(tokenizer(f" {identifier}", add_special_tokens=False)["input_ids"]) == length
+        assert len(identifier) <= 3 * length
+
+
+def test_a_tokenizer_without_rare_tokens_says_so() -> None:
+    tokenizer = T5Tokenizer(
+        vocab=[("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("\u2581", -1.0), ("a", -2.0)], extra_ids=0
+    )
+    with pytest.raises(PromptError, match="--identifier"):
+        choose_identifier(tokenizer, 1, 0)
+
+
+@pytest.mark.parametrize("identifier", ["", " ", "two words", "tab\t", "line\n", "x" * 33, "{}", "\u200b"])
+def test_an_identifier_that_cannot_work_is_an_error(identifier: str) -> None:
+    with pytest.raises(PromptError, match="the identifier"):
+        check_identifier(tiny_tokenizer(), identifier)
+
+
+@pytest.mark.parametrize(
+    ("identifier", "said"),
+    [
+        ("xxy5syt00", "splits into"),
+        ("dog", "is a word that the model knows"),
+        ("photo", "is a word that the model knows"),
+        ("sks", "rifle"),
+        ("ZWX", "the same as 'zwx'"),
+        ("zwx", ""),
+    ],
+)
+def test_doubts_about_a_users_identifier(identifier: str, said: str) -> None:
+    assert "zwx" in WORDS
+    doubts = check_identifier(tiny_tokenizer(), identifier)
+    assert (len(doubts) == 1 and said in doubts[0]) if said else not doubts
+
+
+def test_unknown_letters_are_doubted_or_refused() -> None:
+    tokenizer = tiny_t5()
+    assert any("does not know" in doubt for doubt in check_identifier(tokenizer, "ba\u65e5"))
+    with pytest.raises(PromptError, match="does not know"):
+        check_identifier(tokenizer, "\u65e5")
+
+
+def test_the_user_goes_first(caplog: pytest.LogCaptureFixture) -> None:
+    tokenizer, subject = tiny_tokenizer(), Subject(photos=(Path("a.png"),), class_noun="dog")
+    chosen = with_identifier(subject, tokenizer, Naming(), seed=3)
+    assert chosen.identifier == choose_identifier(tokenizer, 1, 3)
+    assert not caplog.records
+    with caplog.at_level(logging.WARNING, "dreambooth"):
+        assert with_identifier(subject, tokenizer, Naming(identifier="sks"), seed=3).name == "sks dog"
+    assert "rifle" in caplog.text
+    assert with_identifier(subject.named("grb"), tokenizer, Naming(identifier="sks"), seed=3).name == "grb dog"
+
+
+def test_a_caption_that_the_model_cannot_read_whole_is_an_error() -> None:
+    subject = Subject(photos=(Path("a.png"),), class_noun="very " * 20 + "small dog")
+    with pytest.raises(PromptError, match="tokens long and the model reads 16"):
+        with_identifier(subject, tiny_tokenizer(), Naming(), seed=0)

@@ -1,0 +1,194 @@
+"""Section 3.3: class images are drawn once by the frozen model, kept, and never taken for what they are not."""
+
+import logging
+import shutil
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from dreambooth.config import Config
+from dreambooth.errors import DiskError
+from dreambooth.models.base import Sampling
+from dreambooth.models.stable_diffusion import StableDiffusion
+from dreambooth.prior import class_prior, default_library
+from dreambooth.run import Run
+from dreambooth.subject import Subject
+from tiny import tiny_model
+
+DOG = Subject(photos=(Path("a.png"),), class_noun="dog", identifier="zwx")
+
+
+def settings(count: int = 3, **changed: object) -> Config:
+    quick = {"num_class_images": count, "class_num_inference_steps": 2, "sample_batch_size": 2}
+    return Config.build({"model": "tiny", **quick, **changed})
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    (tmp_path / "run").mkdir()
+    return Run(tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def model() -> StableDiffusion:
+    torch.set_num_threads(1)
+    return tiny_model()
+
+
+class Counting:
+    """Lets every call through to the real model's `generate` and notes what was asked."""
+
+    def __init__(self, model: StableDiffusion, monkeypatch: pytest.MonkeyPatch, stop_after: int | None = None) -> None:
+        self.seeds: list[int] = []
+        self.prompts: set[str] = set()
+        self.samplings: list[Sampling] = []
+        self.real, self.stop_after = model.generate, stop_after
+        monkeypatch.setattr(model, "generate", self)
+
+    def __call__(self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling) -> NDArray[np.uint8]:
+        if self.stop_after is not None and len(self.seeds) >= self.stop_after:
+            raise KeyboardInterrupt
+        self.seeds += seeds
+        self.prompts |= set(prompts)
+        self.samplings.append(sampling)
+        return self.real(prompts, seeds, sampling)
+
+
+def test_class_images_are_the_frozen_models(
+    model: StableDiffusion, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Counting(model, monkeypatch)
+    paths = class_prior(model, DOG, settings(), run, tmp_path / "library")
+    assert asked.prompts == {"a dog"}
+    assert set(asked.samplings) == {Sampling(sampler="ddpm", num_inference_steps=2, guidance_scale=7.5)}
+    assert len(set(asked.seeds)) == len(paths) == 3
+    for path, seed in zip(paths, asked.seeds, strict=True):
+        drawn = asked.real(["a dog"], [seed], asked.samplings[0])[0]
+        with Image.open(path) as image:
+            assert np.abs(np.asarray(image).astype(int) - drawn).max() <= 1  # lossless, and alone as in a batch
+            assert image.info == {"prompt": "a dog", "seed": str(seed)}
+
+
+def test_the_run_says_what_its_class_images_are(model: StableDiffusion, run: Run, tmp_path: Path) -> None:
+    paths = class_prior(model, DOG, settings(), run, tmp_path / "library")
+    prior = run.read_json("prior.json")
+    assert prior["prompt"] == "a dog" and prior["model"] == "tiny" and prior["count"] == 3
+    assert prior["fingerprint"] == model.fingerprint()
+    assert (prior["sampler"], prior["num_inference_steps"], prior["guidance_scale"]) == ("ddpm", 2, 7.5)
+    assert tuple(Path(prior["folder"]) / file["name"] for file in prior["files"]) == paths
+    assert paths[0].parent.name == prior["key"]
+    assert (paths[0].parent / "manifest.json").is_file()
+
+
+def test_a_second_subject_and_more_images_draw_only_what_is_missing(
+    model: StableDiffusion, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Counting(model, monkeypatch)
+    first = class_prior(model, DOG, settings(3), run, tmp_path)
+    other = Subject(photos=(Path("b.png"),), class_noun="dog", identifier="grb")
+    assert class_prior(model, other, settings(3, seed=7), run, tmp_path) == first
+    assert len(asked.seeds) == 3
+    more = class_prior(model, DOG, settings(5), run, tmp_path)
+    assert more[:3] == first and len(asked.seeds) == len(set(asked.seeds)) == 5
+    assert class_prior(model, DOG, settings(2), run, tmp_path) == first[:2]
+
+
+def test_whatever_the_images_depend_on_has_its_own_folder(model: StableDiffusion, run: Run, tmp_path: Path) -> None:
+    cat = Subject(photos=(Path("a.png"),), class_noun="cat", identifier="zwx")
+    folders = {
+        class_prior(chosen, subject, config, run, tmp_path)[0].parent
+        for chosen, subject, config in [
+            (model, DOG, settings(1)),
+            (model, cat, settings(1)),
+            (model, DOG, settings(1, class_sampler="ddim")),
+            (model, DOG, settings(1, class_num_inference_steps=3)),
+            (model, DOG, settings(1, class_guidance_scale=2.0)),
+            (tiny_model(seed=1), DOG, settings(1)),
+        ]
+    }
+    assert len(folders) == 6
+
+
+def test_after_a_stop_it_goes_on_without_repeats(
+    model: StableDiffusion, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = class_prior(model, DOG, settings(6), run, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        asked = Counting(model, patch, stop_after=4)
+        with pytest.raises(KeyboardInterrupt):
+            class_prior(model, DOG, settings(6), run, tmp_path / "stopped")
+        asked.stop_after = None
+        resumed = class_prior(model, DOG, settings(6), run, tmp_path / "stopped")
+    assert len(asked.seeds) == len(set(asked.seeds)) == 6
+    assert [path.read_bytes() for path in resumed] == [path.read_bytes() for path in whole]
+
+
+def test_stray_and_damaged_files_are_not_taken_for_images(
+    model: StableDiffusion, run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = class_prior(model, DOG, settings(3), run, tmp_path)
+    content = [path.read_bytes() for path in first]
+    folder = first[0].parent
+    (folder / "000003.png").write_bytes(content[0])
+    (folder / "holiday.png").write_bytes(content[0])
+    (folder / ".000003-0123456789abcdef.png.1234.part").write_bytes(content[0][:50])
+    first[0].write_bytes(content[0][:100])  # cut
+    first[1].write_bytes(content[2])  # another picture
+    with caplog.at_level(logging.WARNING, "dreambooth"):
+        again = class_prior(model, DOG, settings(4), run, tmp_path)
+    assert sum("is not as it was drawn" in message for message in caplog.messages) == 2
+    assert again[:3] == first and [path.read_bytes() for path in again[:3]] == content
+    assert again[3].name not in ("000003.png", "holiday.png")
+
+
+def test_two_at_once_fill_one_library(tmp_path: Path) -> None:
+    found: list[tuple[Path, ...]] = []
+
+    def work(mine: StableDiffusion, run: Run) -> None:
+        found.append(class_prior(mine, DOG, settings(4), run, tmp_path / "library"))
+
+    workers = [threading.Thread(target=work, args=(tiny_model(), Run(tmp_path / name))) for name in ("one", "two")]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert len(found) == 2 and found[0] == found[1]
+    assert sorted(file.name for file in found[0][0].parent.iterdir()) == sorted(
+        [*(file.name for file in found[0]), "manifest.json"]
+    )
+
+
+def test_without_the_prior_nothing_is_drawn(model: StableDiffusion, run: Run, tmp_path: Path) -> None:
+    assert class_prior(model, DOG, settings(with_prior_preservation=False), run, tmp_path / "library") == ()
+    assert not (tmp_path / "library").exists() and not (run.root / "prior.json").exists()
+
+
+def test_no_room_is_known_before_the_first_image(
+    model: StableDiffusion, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Counting(model, monkeypatch)
+    usage = shutil.disk_usage(tmp_path)._replace(free=100)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(DiskError, match="DREAMBOOTH_CACHE"):
+        class_prior(model, DOG, settings(), run, tmp_path / "library")
+    monkeypatch.undo()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DiskError, match="DREAMBOOTH_CACHE"):
+        class_prior(model, DOG, settings(), run, tmp_path / "file" / "library")
+    assert not asked.seeds
+
+
+def test_the_library_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DREAMBOOTH_CACHE", str(tmp_path))
+    assert default_library() == tmp_path / "class-images"
+    monkeypatch.delenv("DREAMBOOTH_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert default_library() == tmp_path / "xdg" / "dreambooth" / "class-images"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert default_library() == Path.home() / ".cache" / "dreambooth" / "class-images"

@@ -1,0 +1,217 @@
+"""The whole method, end to end, on a small random pipeline: real parts, few steps."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+from PIL import Image
+
+from dreambooth import __version__, cli
+from dreambooth.config import PRESETS, Config
+from dreambooth.errors import ConfigError, PhotoError, PromptError, RunError
+from dreambooth.photos import photos_in
+from dreambooth.recipe import check, draw, dreambooth, personalise
+from dreambooth.run import Run
+from dreambooth.subject import Subject
+from tiny import tiny_pipeline
+
+ROOT = Path(__file__).parents[1]
+SMALL: dict[str, Any] = {
+    "max_train_steps": 4,
+    "learning_rate": 1e-3,
+    "validation_steps": 2,
+    "checkpointing_steps": 2,
+    "num_class_images": 2,
+    "class_num_inference_steps": 2,
+    "num_inference_steps": 2,
+    "num_images_per_prompt": 1,
+    "prompts": ("a {} in the snow", "a red {}"),
+}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small random model in diffusers' format."""
+    folder = tmp_path_factory.mktemp("base") / "model"
+    tiny_pipeline().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def subject(photos_dir: Path) -> Subject:
+    return Subject(photos=photos_in(photos_dir), class_noun="dog")
+
+
+@pytest.fixture(scope="module")
+def run(base: Path, subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished run; only to be read, or to be run again."""
+    return dreambooth(subject, Config.build({**SMALL, "model": str(base)}), tmp_path_factory.mktemp("runs") / "dog")
+
+
+def weights(model: Path) -> dict[str, bytes]:
+    """The content of a model's weight files."""
+    return {str(path.relative_to(model)): path.read_bytes() for path in sorted(model.rglob("*.safetensors"))}
+
+
+def opened(model: Path) -> Any:
+    """The pipeline in a folder, as any user of diffusers opens it."""
+    return DiffusionPipeline.from_pretrained(model)
+
+
+def test_photos_in_everything_out(run: Run) -> None:
+    folders = {"checkpoints", "samples", "model"}
+    records = {"config.toml", "subject.json", "prior.json", "losses.jsonl", "timings.json"}
+    assert {path.name for path in run.root.iterdir()} == folders | records | {"report.html", "contact-sheet.png"}
+    pictures = {stage.name: len(list(stage.glob("*.png"))) for stage in run.samples.iterdir()}
+    assert pictures == {"before": 3, "step-000002": 2, "after": 3}  # two prompts and the class
+    assert len(run.losses.read_text().splitlines()) == 4
+    assert run.subject.identifier is not None
+    assert run.subject.name in run.report.read_text(encoding="utf-8")
+    timings = run.read_json("timings.json")
+    assert set(timings) == {"load", "identifier", "prior", "samples before", "finetune", "samples after"}
+    assert all(seconds > 0 for seconds in timings.values())
+    with Image.open(run.root / "contact-sheet.png") as sheet:
+        assert min(sheet.size) > 100
+
+
+def test_the_model_is_personalised_and_opens_in_diffusers(run: Run, base: Path) -> None:
+    made, before = (opened(folder) for folder in (run.model, base))
+    for part in ("unet", "text_encoder"):
+        pairs = zip(getattr(made, part).parameters(), getattr(before, part).parameters(), strict=True)
+        assert any(not torch.equal(mine, its) for mine, its in pairs), part
+    pairs = zip(made.vae.parameters(), before.vae.parameters(), strict=True)
+    assert all(torch.equal(mine, its) for mine, its in pairs), "the decoder is fixed"
+    stages = [sorted((run.samples / stage).iterdir()) for stage in ("before", "after")]
+    for old, new in zip(*stages, strict=True):
+        assert old.name == new.name
+        assert Image.open(old).tobytes() != Image.open(new).tobytes()
+
+
+def test_the_same_call_again_changes_nothing(run: Run, subject: Subject) -> None:
+    def state() -> dict[Path, bytes]:
+        files = {path for path in run.root.rglob("*") if path.is_file()}
+        return {path: path.read_bytes() for path in files if path.name not in ("timings.json", "report.html")}
+
+    before = state()
+    dreambooth(subject, run.config, run.root)
+    assert state() == before
+
+
+def test_a_stage_alone_makes_what_the_whole_made(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    alone = Run(tmp_path / "alone")
+    shutil.copytree(run.root, alone.root)
+    for folder in (alone.model, alone.checkpoints, alone.samples / "after"):
+        shutil.rmtree(folder)
+    assert cli.main(["generate", str(alone.root)], __version__) == 2
+    assert "no personalised model yet" in capsys.readouterr().err
+    for stage in ("identifier", "prior", "finetune", "generate", "report"):
+        assert cli.main([stage, str(alone.root)], __version__) == 0, stage
+        assert capsys.readouterr().out
+    assert alone.subject == run.subject
+    assert weights(alone.model) == weights(run.model)
+    for picture in (run.samples / "after").iterdir():
+        assert Image.open(picture).tobytes() == Image.open(alone.samples / "after" / picture.name).tobytes()
+
+
+def test_more_pictures_can_be_drawn(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    (sample,) = draw(run, ["a {} on the moon"])
+    assert sample.prompt == f"a {run.subject.name} on the moon"
+    assert sample.path.parent == run.samples / "own"
+    assert cli.main(["generate", str(run.root), "--prompts", "a {} on the moon"], __version__) == 0
+    assert capsys.readouterr().out == f"{sample.path}\n"
+    shutil.rmtree(run.samples / "own")
+
+
+def test_without_the_prior_there_are_no_class_images(base: Path, subject: Subject, tmp_path: Path) -> None:
+    config = Config.build({**SMALL, "model": str(base), "with_prior_preservation": False, "identifier": "sks"})
+    run = dreambooth(subject, config, tmp_path / "run")
+    assert run.subject.name == "sks dog"
+    assert not (run.root / "prior.json").exists()
+    assert "prior_loss" not in run.losses.read_text()
+
+
+def test_the_five_lines_of_the_readme(
+    base: Path, photos_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    example = (ROOT / "examples" / "five_lines.py").read_text(encoding="utf-8")
+    lines = example[example.index("from dreambooth") :]
+    assert lines in (ROOT / "README.md").read_text(encoding="utf-8")
+    monkeypatch.setitem(PRESETS, "toybox", {**SMALL, "model": str(base)})  # the same lines, small
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(photos_dir, tmp_path / "photos")
+    exec(compile(lines.replace("400", "2"), "five_lines.py", "exec"), {})
+    assert capsys.readouterr().out == "runs/dog/report.html runs/dog/model\n"
+    assert len(list(Path("runs/dog/samples/own").iterdir())) == 2
+
+
+def test_a_stopped_run_goes_on_to_the_same_weights(base: Path, photos_dir: Path, tmp_path: Path) -> None:
+    config = Config.build({**SMALL, "model": str(base), "max_train_steps": 20, "validation_steps": 100})
+    (tmp_path / "settings.toml").write_text(config.to_toml(), encoding="utf-8")
+    words = ["run", str(photos_dir), "--class-noun", "dog", "--config", str(tmp_path / "settings.toml")]
+    command = [*words, "--output-dir", str(tmp_path / "stopped")]
+    stopped = Run(tmp_path / "stopped")
+    process = subprocess.Popen([sys.executable, "-m", "dreambooth", *command], stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not stopped.losses.exists():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    told = process.communicate()[1]
+    assert process.returncode == 130, told
+    assert "same command again" in told and "Traceback" not in told
+    assert not (stopped.root / ".lock").exists() and not stopped.model.exists()
+    assert 0 < len(stopped.losses.read_text().splitlines()) < 20
+    for folder in ("stopped", "whole"):
+        assert cli.main([*words, "--output-dir", str(tmp_path / folder)], __version__) == 0
+    assert weights(stopped.model) == weights(Run(tmp_path / "whole").model)
+
+
+def test_what_cannot_work_is_said_before_anything_slow(subject: Subject, tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_text("no picture")
+    broken = Subject(photos=(tmp_path / "broken.jpg",), class_noun="dog")
+    with pytest.raises(PhotoError, match=r"broken\.jpg"):
+        dreambooth(broken, Config.build({"model": "no/such"}), tmp_path / "run")
+    for noun in ("", "  ", "a {}"):
+        with pytest.raises(PromptError, match="no class noun"):
+            check(Subject(photos=subject.photos, class_noun=noun), Config())
+    if not torch.cuda.is_available():
+        with pytest.raises(ConfigError, match="mixed_precision"):
+            check(subject, Config.build({"mixed_precision": "fp16"}))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_prompt_that_does_not_name_the_subject_is_told(subject: Subject, caplog: pytest.LogCaptureFixture) -> None:
+    settings = {"prompts": ("a {} on sand", "a sks dog on sand", "a dog on sand"), "identifier": "sks"}
+    check(subject, Config.build(settings))
+    (warning,) = caplog.messages
+    assert "'a dog on sand' does not name your subject" in warning
+
+
+def test_a_run_without_a_model_says_how_to_make_one(subject: Subject, tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", subject, Config())
+    with pytest.raises(RunError, match="dreambooth finetune"):
+        draw(run, ["a {}"])
+
+
+def test_a_finished_fine_tuning_is_not_repeated(run: Run) -> None:
+    before = weights(run.model)
+    assert personalise(run) == run.model
+    assert weights(run.model) == before
+
+
+@pytest.mark.skipif(
+    not (files("dreambooth.toybox") / "weights" / "model_index.json").is_file(), reason="the weights are not made yet"
+)
+def test_the_embedded_model_runs(tmp_path: Path) -> None:
+    words = ["--class-noun", "dog", "--output-dir", str(tmp_path / "run"), "--max-train-steps", "2"]
+    small = ["--num-class-images", "1", "--class-num-inference-steps", "1", "--num-inference-steps", "1"]
+    photos = ["toybox", "photos", "--class-noun", "dog", "--seed", "7", "--count", "2", "--out", str(tmp_path / "dog")]
+    assert cli.main(photos, __version__) == 0
+    assert cli.main(["run", str(tmp_path / "dog"), *words, *small, "--num-images-per-prompt", "1"], __version__) == 0
+    assert Run(tmp_path / "run").report.is_file()
