@@ -1,4 +1,4 @@
-"""Is it that subject, in the scene that was asked for, and does the class survive? On subjects the base model never saw.
+"""Is it that subject, in the scene asked for, and does the class survive? On subjects the base model never saw.
 
 For each subject: photos, a whole run, ten scenes x four seeds. A classifier trained on renders alone reads class and
 scene off each picture, and who the toy is: its two colours and its proportions (pretraining/classifier.py). The
@@ -112,14 +112,12 @@ def measure(class_noun: str, seed: int, out: Path, judge: classifier.Classifier)
         "seconds": seconds,
     }
     described_before = described(base, toy, run.config)
+    without_prior = generate(drifted, without.subject, without.config, without.samples / "after", SCENES)
     for name, images in (
         ("tuned", tensor(pictures(after))),
         ("described", described_before),
         ("true", true_renders(toy)),
-        (
-            "without prior",
-            tensor(pictures(generate(drifted, without.subject, without.config, without.samples / "after", SCENES))),
-        ),
+        ("without prior", tensor(pictures(without_prior))),
     ):
         result[f"colours {name}"], result[f"proportions {name}"] = distances(judge, images, toy)
     drift = {

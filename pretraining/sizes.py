@@ -21,14 +21,14 @@ class Size:
     @property
     def latent_resolution(self) -> int:
         """Side of the latent grid in cells."""
-        return self.resolution // 2 ** (len(self.autoencoder_channels) - 1)
+        return self.resolution >> (len(self.autoencoder_channels) - 1)
 
 
 SIZES = {
     "64": Size(
         resolution=64,
         autoencoder_channels=(16, 32, 64),
-        latent_channels=4,
+        latent_channels=8,
         denoiser_channels=(48, 96, 160),
         denoiser_attends=(False, True, True),
         denoiser_layers=1,
@@ -39,7 +39,7 @@ SIZES = {
     "128": Size(
         resolution=128,
         autoencoder_channels=(16, 32, 64, 64),
-        latent_channels=4,
+        latent_channels=8,
         denoiser_channels=(64, 128, 192),
         denoiser_attends=(False, True, True),
         denoiser_layers=1,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -69,7 +70,7 @@ class Trained:
         """One step of the optimizer and of the average."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -92,8 +93,6 @@ class Trained:
 
     def load(self, path: Path, *, weights_only: bool = False) -> None:
         """Go on from what `save` wrote; with weights_only, start anew from its averaged weights."""
-        from safetensors import safe_open
-
         tensors = load_file(path)
         with torch.no_grad():
             for name, parameter in self.parameters.items():
@@ -101,7 +100,7 @@ class Trained:
                 self.average[name].copy_(tensors[f"average/{name}"])
         if weights_only:
             return
-        with safe_open(path, "pt") as file:  # type: ignore[no-untyped-call]
+        with safe_open(path, "pt") as file:
             self.step = json.loads(file.metadata()["step"])
         for name, parameter in self.parameters.items():
             keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"optimizer/{key}/{name}" in tensors]

@@ -25,7 +25,7 @@ RARE = (
     "sks", "zwx", "ohx", "vbq", "xjt", "qzr", "wug", "pqv", "kjx", "olz", "zpf", "ghv", "ucx", "hqd", "mvw", "jyk",
     "bzn", "xqu", "ftz", "rvj", "dwq", "nxo", "lqk", "cgy", "ezv", "ywb", "skj", "tzh", "ixp", "gqa", "vlx", "uzk",
 )  # fmt: skip
-"""Strings that captions hold, meaningless, in one of fifty: rare tokens with a weak prior, as real vocabularies have."""
+"""Strings that one caption in fifty holds, meaningless: rare tokens with a weak prior, as real vocabularies have."""
 
 
 def merges_for(words: list[str], end: str = "</w>") -> list[tuple[str, str]]:
@@ -80,7 +80,8 @@ def build(size: Size, tokenizer: CLIPTokenizer) -> CLIPTextModel:
 
 def token_ids(tokenizer: CLIPTokenizer, texts: list[str]) -> Tensor:
     """(N, L) ids, padded and cut to the model's positions."""
-    return tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
+    ids: Tensor = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
+    return ids
 
 
 def spoken(toy: world.Toy, shot: world.Shot, rng: random.Random) -> str:

@@ -118,14 +118,15 @@ def draw_samples(run: Run, model: DiffusionModel, stage: str) -> list[Sample]:
 
 
 def live_samples(run: Run) -> Observer:
-    """An observer that draws the first two prompts while the model trains, to samples/step-<step>."""
+    """An observer that draws the first prompt and the class prompt while the model trains, to samples/step-<step>."""
     config = run.config
     few = {"num_images_per_prompt": min(2, config.generation.num_images_per_prompt)}
     small = config.model_copy(update={"generation": config.generation.model_copy(update=few)})
 
     def observe(step: int, model: DiffusionModel) -> None:
         if step < config.training.max_train_steps:  # the last step is drawn in full, as "after"
-            generate(model, run.subject, small, run.samples / f"step-{step:06d}", _prompts(run)[:2])
+            first, *_, class_prompt = _prompts(run)
+            generate(model, run.subject, small, run.samples / f"step-{step:06d}", [first, class_prompt])
 
     return observe
 
