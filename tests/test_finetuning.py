@@ -81,14 +81,14 @@ def test_a_step_equals_one_written_with_diffusers_parts(prediction_type: str) ->
     model = tiny_model(prediction_type, size=16)
     attach(model, Training())
     pipeline: Any = copy.deepcopy(model.pipeline)
-    batch = photos().batch(seed=0, step=4, micro=1, subject_rows=1, prior_rows=2)
+    batch = photos().batch(seed=0, number=4, subject_rows=1, prior_rows=2)
     cond = model.condition(batch.prompts)
-    loss, _ = training_step(model, model.process, batch, cond, 0.7, 0, 4, 1)
+    loss, _ = training_step(model, model.process, batch, cond, 0.7, 0, 4)
     loss.backward()
 
-    noise = normal(batch.mean.shape, "noise", 0, 4, 1)
-    x0 = batch.mean + batch.std * normal(batch.mean.shape, "latent", 0, 4, 1)
-    t = torch.stack([torch.randint(1000, (), generator=generator("t", 0, 4, 1, row)) for row in range(3)])
+    noise = normal(batch.mean.shape, "noise", 0, 4)
+    x0 = batch.mean + batch.std * normal(batch.mean.shape, "latent", 0, 4)
+    t = torch.stack([torch.randint(1000, (), generator=generator("t", 0, 4, row)) for row in range(3)])
     embeds = pipeline.encode_prompt(list(batch.prompts), "cpu", 1, False)[0]
     pred = pipeline.unet(pipeline.scheduler.add_noise(x0, noise, t), t, embeds).sample
     targets = {"epsilon": noise, "v_prediction": pipeline.scheduler.get_velocity(x0, noise, t), "sample": x0}
@@ -106,7 +106,7 @@ def test_a_step_equals_one_written_with_diffusers_parts(prediction_type: str) ->
 def test_every_row_has_its_own_time_and_noise() -> None:
     model = tiny_model(size=16)
     encoded = photos()
-    few = encoded.batch(seed=0, step=0, micro=0, subject_rows=1, prior_rows=0)
+    few = encoded.batch(seed=0, number=0, subject_rows=1, prior_rows=0)
     alone, error = training_step(model, model.process, few, model.condition(few.prompts), 1.0, 0, 0, 0)
     assert alone == error[0]
     twice = copy.copy(few)
@@ -207,7 +207,7 @@ def test_other_photos_or_settings_do_not_go_on(tmp_path: Path) -> None:
 
 def test_a_loss_that_is_not_finite_never_reaches_the_weights(tmp_path: Path) -> None:
     encoded = photos()
-    seen = {row for micro in range(2) for row in encoded.batch(0, 0, micro, 1, 0).rows}
+    seen = {row for number in range(2) for row in encoded.batch(0, number, 1, 0).rows}
     (bad,) = {0, 1, 2} - seen  # the photo that the first step does not see
     good, _ = train(tmp_path / "good", max_train_steps=1, lr_scheduler="constant")
     encoded.mean[bad, 0, 0, 0] = float("nan")
@@ -264,9 +264,9 @@ def test_the_mean_over_micro_batches_is_what_is_logged(tmp_path: Path) -> None:
     _, lines = train(tmp_path / "run", max_train_steps=1, snr_gamma=None)
     model, encoded = tiny_model(size=16), photos()
     expected = []
-    for micro in range(2):
-        batch = encoded.batch(0, 0, micro, 1, 1)
-        expected.append(training_step(model, model.process, batch, model.condition(batch.prompts), 1.0, 0, 0, micro)[0])
+    for number in range(2):
+        batch = encoded.batch(0, number, 1, 1)
+        expected.append(training_step(model, model.process, batch, model.condition(batch.prompts), 1.0, 0, number)[0])
     assert lines[0]["loss"] == pytest.approx(sum(expected).item() / 2, rel=1e-5)  # type: ignore[union-attr]
     assert lines[0]["subject"] + lines[0]["prior"] == pytest.approx(lines[0]["loss"], rel=1e-5)
 

@@ -108,13 +108,13 @@ class Encoded:
     is_prior: Tensor
     names: tuple[str, ...]
 
-    def batch(self, seed: int, step: int, micro: int, subject_rows: int, prior_rows: int) -> Batch:
-        """What batch `micro` of optimizer step `step` sees: `subject_rows` of the subject, `prior_rows` of the class.
+    def batch(self, seed: int, number: int, subject_rows: int, prior_rows: int) -> Batch:
+        """What the run's batch `number` sees: `subject_rows` of the subject, `prior_rows` of the class.
 
         Both go through all their photos before they repeat one, each in an order of its own that is new every epoch;
         of a photo with several crops one is drawn. Raises ValueError where rows are asked for and there are none.
         """
-        place = (seed, step, micro)
+        place = (seed, number)
         rows = [*self._draw(False, subject_rows, place), *self._draw(True, prior_rows, place)]
         return Batch(
             mean=self.mean[rows],
@@ -124,17 +124,17 @@ class Encoded:
             rows=tuple(rows),
         )
 
-    def _draw(self, is_prior: bool, count: int, place: tuple[int, int, int]) -> list[int]:
+    def _draw(self, is_prior: bool, count: int, place: tuple[int, int]) -> list[int]:
         photos = self._photos[is_prior]
         if count and not photos:
             raise ValueError(f"asked for {count} rows with is_prior={is_prior}, but there are none")
-        seed, step, micro = place
+        seed, number = place
         purpose = "class order" if is_prior else "subject order"
         drawn = []
         for row in range(count):
-            epoch, at = divmod(step * count + row, len(photos))
+            epoch, at = divmod(number * count + row, len(photos))
             order = rng.permutation(len(photos), seed, purpose, epoch)
-            crops = photos[order[(at + micro * count) % len(photos)]]  # micro batches of a step see different photos
+            crops = photos[order[at]]
             drawn.append(crops[rng.permutation(len(crops), *place, "crop", row)[0]])
         return drawn
 

@@ -1,7 +1,7 @@
 """Section 3: fine-tuning on the subject's photos with the class prior, from the step to the stop button.
 
 `training_step` is the method; the rest accumulates, clips, averages, saves and resumes around it. Everything random is
-a function of (seed, step, micro-batch, row): a resumed run equals an uninterrupted one, bit for bit.
+a function of (seed, batch number, row): a resumed run equals an uninterrupted one, bit for bit.
 """
 
 import hashlib
@@ -183,8 +183,8 @@ class _Loop:
         seen: list[int] = []
         self.optimizer.zero_grad()
         for micro in range(training.gradient_accumulation_steps):
-            batch = self.encoded.batch(self.config.seed, step, micro, training.train_batch_size, prior_rows)
-            place = self.config.seed, step, micro
+            place = self.config.seed, step * training.gradient_accumulation_steps + micro
+            batch = self.encoded.batch(*place, training.train_batch_size, prior_rows)
             with self.accelerator.autocast():
                 cond = self._condition(batch.prompts)
                 loss, error = training_step(self.model, self.process, batch, cond, prior.prior_loss_weight, *place)

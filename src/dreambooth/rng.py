@@ -1,4 +1,4 @@
-"""Randomness as a function of its place: (seed, step, row, purpose) and nothing else.
+"""Randomness as a function of its place: (purpose, seed, batch number, row) and nothing else.
 
 No state is carried from step to step, so a resumed run draws what an uninterrupted one would have drawn, and a row's
 noise does not depend on who its neighbours in the batch are.
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def generator(*place: int | str) -> torch.Generator:
-    """A fresh CPU generator whose stream is a function of `place` alone, e.g. `generator(seed, "noise", step, row)`."""
+    """A fresh CPU generator whose stream is a function of `place` alone, e.g. `generator("noise", seed, number, row)`."""
     digest = hashlib.blake2b(repr(place).encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
 
