@@ -6,6 +6,7 @@
     python -m pretraining.denoiser      the U-Net, with the text encoder, on cached latents
     python -m pretraining.classifier    reads class, colour and scene off a picture; trained on renders only
     python -m pretraining.pack          the Stable-Diffusion-format folder that the package ships
+    python -m pretraining.unpack        the way back: states from a packaged model, to go on training it
     python -m pretraining.evaluate      does "a red car in the snow" show a car, red, snow
 
 State is kept in one folder (--state); `log.txt` in it tells what was run.

@@ -61,7 +61,7 @@ def build(size: Size) -> UNet2DConditionModel:
 
 def cached_latents(options: argparse.Namespace, size: Size) -> tuple[Tensor, float]:
     """Latents (N, C, h, w) fp16 of all renders, every second one mirrored, at unit variance; and the factor."""
-    model = autoencoder.build(size).to(options.device)
+    model = autoencoder.build(size).to(options.device, memory_format=torch.channels_last)
     trained = Trained({"autoencoder": model}, 1e-3, decay=0.5)
     trained.load(options.state / "autoencoder.safetensors", weights_only=True)
     parts = []
@@ -71,7 +71,7 @@ def cached_latents(options: argparse.Namespace, size: Size) -> tuple[Tensor, flo
             images = renders.load(options.state, shard)[0]
             images[::2] = images[::2].flip(-1)
             with written_aside(path) as aside:
-                save_file({"latents": encode(model, images).half()}, aside)
+                save_file({"latents": encode(model, images).half().contiguous()}, aside)
         parts.append(load_file(path)["latents"])
     factor_path = options.state / "scaling_factor.json"
     if not factor_path.exists():
@@ -84,7 +84,10 @@ def cached_latents(options: argparse.Namespace, size: Size) -> tuple[Tensor, flo
 def encode(model: AutoencoderKL, images: Tensor) -> Tensor:
     """Posterior means (N, C, h, w) of images (N, 3, H, W) uint8."""
     device = next(model.parameters()).device
-    means = [model.encode(part.to(device).float() / 127.5 - 1).latent_dist.mean.cpu() for part in images.split(128)]
+    means = []
+    for part in images.split(16):
+        x = (part.to(device).float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+        means.append(model.encode(x).latent_dist.mean.cpu())
     return torch.cat(means)
 
 
@@ -136,12 +139,12 @@ def main() -> None:
     unet, encoder, tokenizer = modules(options, size)
     trained = Trained({"unet": unet, "text_encoder": encoder}, options.learning_rate, decay=0.999)
     main_path = options.state / "denoiser.safetensors"
-    path = options.state / "denoiser-cooled.safetensors" if options.cooldown else main_path
-    stable = options.samples // options.batch
+    path, stable = main_path, options.samples // options.batch
     if options.cooldown:
         stable = saved_step(main_path)
+        path = options.state / f"denoiser-cooled-{stable}.safetensors"
     for candidate in (path, main_path):
-        if candidate.exists() and saved_step(candidate) >= (stable if options.cooldown else 0):
+        if candidate.exists():
             trained.load(candidate)
             break
     examples = Examples(options, size, tokenizer)

@@ -16,7 +16,7 @@ def main() -> None:
     """Pack what has been trained so far."""
     parser = arguments(__doc__)
     parser.add_argument("--out", type=Path, default=PACKAGED)
-    parser.add_argument("--from", dest="source", default="denoiser-cooled", help="name of the denoiser's state")
+    parser.add_argument("--from", dest="source", required=True, help="name of a denoiser's state, such as denoiser")
     options = parser.parse_args()
     size = prepare(options)
     vae = autoencoder.build(size)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def generator(*place: int | str) -> torch.Generator:
-    """A fresh CPU generator whose stream is a function of `place` alone, e.g. `generator("noise", seed, number, row)`."""
+    """A fresh CPU generator, a function of `place` alone: `generator("noise", seed, number, row)`."""
     digest = hashlib.blake2b(repr(place).encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
 

@@ -1,0 +1,65 @@
+"""The paper's effects themselves, on the embedded model: binding, language drift without the prior, its cure with it.
+
+Short runs and few pictures, and bounds to match; benchmarks/unseen_subjects.py measures what full runs reach.
+"""
+
+from importlib.resources import files
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.unseen_subjects import distances, diversity
+from dreambooth import recipe
+from dreambooth.config import Config
+from dreambooth.models.base import DiffusionModel, Sampling
+from dreambooth.photos import photos_in
+from dreambooth.run import Run
+from dreambooth.subject import Subject
+from dreambooth.toybox.photos import photos
+from dreambooth.toybox.world import Toy
+from pretraining import classifier
+
+SHORT = {"max_train_steps": 200, "num_class_images": 40, "validation_steps": 1000, "checkpointing_steps": 1000}
+
+pytestmark = pytest.mark.skipif(
+    not (files("dreambooth.toybox") / "weights" / "model_index.json").is_file(), reason="the weights are not made yet"
+)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
+    """The same short run with the prior and without."""
+    folder = tmp_path_factory.mktemp("effects")
+    subject = Subject(photos=tuple(photos("cat", 11, 4, folder / "photos")), class_noun="cat")
+    assert photos_in(folder / "photos") == subject.photos
+    made = []
+    for name, with_prior in (("with", True), ("without", False)):
+        run = Run.create(folder / name, subject, Config.build({**SHORT, "with_prior_preservation": with_prior}))
+        recipe.name_subject(run)
+        recipe.personalise(run)
+        made.append(run)
+    return made[0], made[1]
+
+
+def drawn(model: DiffusionModel, prompt: str, count: int = 12) -> torch.Tensor:
+    """(N, 3, H, W) in [0, 1]."""
+    images = model.generate(
+        [prompt] * count, list(range(count)), Sampling(sampler="ddim", num_inference_steps=15, guidance_scale=3.0)
+    )
+    return torch.from_numpy(np.asarray(images)).permute(0, 3, 1, 2).float() / 255
+
+
+def test_the_prior_keeps_the_class(runs: tuple[Run, Run]) -> None:
+    judge, toy = classifier.load(), Toy.from_seed("cat", 11)
+    base = recipe.base_model(runs[0])
+    tuned, drifted = map(recipe.personal_model, runs)
+    subject = runs[0].subject
+
+    before = distances(judge, drawn(base, subject.prompt), toy)[0]
+    bound = distances(judge, drawn(tuned, subject.prompt), toy)[0]
+    assert bound < 0.7 * before  # section 3.2: the identifier now means this one
+
+    with_prior, without = (drawn(model, subject.class_prompt) for model in (tuned, drifted))
+    assert distances(judge, without, toy)[0] < 0.8 * distances(judge, with_prior, toy)[0]  # section 3.3: drift
+    assert diversity(judge, with_prior) > 1.2 * diversity(judge, without)  # and the loss of diversity
