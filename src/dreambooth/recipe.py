@@ -64,9 +64,21 @@ def check(subject: Subject, config: Config) -> None:
 
 
 def base_model(run: Run) -> DiffusionModel:
-    """The model that the run starts from, on the GPU where there is one."""
+    """The model that the run starts from, on the GPU where there is one; base.json keeps which weights it had.
+
+    Raises RunError where the run was begun with other weights.
+    """
     with timed(run, "load"):
-        return _placed(models.load(run.config.base))
+        model = _placed(models.load(run.config.base))
+        mine, file = {"model": model.name, "fingerprint": model.fingerprint()}, run.root / "base.json"
+        if not file.exists():
+            write_json(file, mine)
+        elif (began := run.read_json("base.json")) != mine:
+            raise RunError(
+                f"{run.root} was begun with {began['model']} ({began['fingerprint'][:12]}), and now {mine['model']} has "
+                f"other weights ({mine['fingerprint'][:12]}). Give --revision, or choose another --output-dir."
+            )
+        return model
 
 
 def personal_model(run: Run) -> DiffusionModel:

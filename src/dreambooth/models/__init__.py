@@ -38,7 +38,12 @@ def load(base: Base) -> DiffusionModel:
             f"{base.model} is a {index.get('_class_name')!r}; this package trains {', '.join(FAMILIES)}. "
             "Choose another base model."
         )
-    return family.open(folder, base.model, base.variant)
+    return family.open(folder, _told(base, folder), base.variant)
+
+
+def _told(base: Base, folder: Path) -> str:
+    """What the model is called in records: a hub id with the commit that was resolved, else as the user called it."""
+    return f"{base.model}@{folder.name}" if folder.parent.name == "snapshots" else base.model
 
 
 def _folder(base: Base) -> Path:
@@ -77,5 +82,4 @@ def _downloaded(base: Base) -> Path:
             f"{base.model}{at} could not be found or downloaded. Check the name and the network, log in with "
             f"`hf auth login` if the model asks for it, or give a folder that is on this disk. (The hub: {said})"
         ) from error
-    log.info("%s is at commit %s", base.model, folder.name)
     return folder
