@@ -1,7 +1,7 @@
 """Reads class, colour, scene and the rest off a picture; trained on renders only, so it judges samples from outside.
 
-It also reads who the toy is: its two colours and its proportions, as numbers, whose distance to a subject's true ones
-tells how well the subject was kept. Its weights lie beside this file; the package does not ship them.
+It also reads the toy's two colours as numbers: their distance to a subject's true ones tells whether it is that one.
+Its weights lie beside this file; the package does not ship them.
 """
 
 import random
@@ -22,12 +22,9 @@ from pretraining.text_encoder import ATTRIBUTES
 WEIGHTS = Path(__file__).parent / "weights" / "classifier.safetensors"
 
 
-IDENTITY = 6 + world.PROPORTIONS
-
-
-def identity_of(toy: world.Toy) -> Tensor:
-    """(10,) main and secondary colour and the proportions, each within [-1, 1]."""
-    return torch.tensor([*(2 * value - 1 for value in (*toy.main, *toy.secondary)), *toy.proportions])
+def colours_of(toy: world.Toy) -> Tensor:
+    """(6,) main and secondary colour, each value within [-1, 1]."""
+    return torch.tensor([2 * value - 1 for value in (*toy.main, *toy.secondary)])
 
 
 class Classifier(nn.Module):
@@ -42,14 +39,14 @@ class Classifier(nn.Module):
             layers += [nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
         self.body = nn.Sequential(*layers, nn.Flatten(), nn.Dropout(0.1))
         self.heads = nn.ModuleDict({name: nn.Linear(192 * 16, len(values)) for name, values in ATTRIBUTES.items()})
-        self.identity = nn.Linear(192 * 16, IDENTITY)
+        self.colours = nn.Linear(192 * 16, 6)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Logits (N, values) of each attribute, and "identity" (N, 10), for images (N, 3, H, W) in [0, 1]."""
+        """Logits (N, values) of each attribute, and "colours" (N, 6), for images (N, 3, H, W) in [0, 1]."""
         if images.shape[-1] != 64:
             images = F.interpolate(images, (64, 64), mode="area")
         features = self.body(images * 2 - 1)
-        return {name: head(features) for name, head in self.heads.items()} | {"identity": self.identity(features)}
+        return {name: head(features) for name, head in self.heads.items()} | {"colours": self.colours(features)}
 
     @torch.no_grad()
     def read(self, images: Tensor) -> list[dict[str, str]]:
@@ -60,10 +57,10 @@ class Classifier(nn.Module):
         return [{name: ATTRIBUTES[name][found[name][row]] for name in found} for row in range(len(images))]
 
     @torch.no_grad()
-    def identify(self, images: Tensor) -> Tensor:
-        """Who the toys in images (N, 3, H, W) in [0, 1] are: (N, 10), as `identity_of`."""
+    def read_colours(self, images: Tensor) -> Tensor:
+        """The toys' colours in images (N, 3, H, W) in [0, 1]: (N, 6), as `colours_of`."""
         self.eval()
-        return cast(Tensor, self(images)["identity"])
+        return cast(Tensor, self(images)["colours"])
 
 
 def load() -> Classifier:
@@ -129,18 +126,18 @@ def main() -> None:
         model.train()
         logits = model(worn(images[rows].to(options.device).float() / 255, rng))
         losses = [F.cross_entropy(logits[name], labels[name][rows].to(options.device)) for name in ATTRIBUTES]
-        identity = torch.stack([identity_of(truths[row][0]) for row in rows.tolist()])
+        colours = torch.stack([colours_of(truths[row][0]) for row in rows.tolist()])
         coloured = labels["colour"][rows] >= 0
-        losses.append(4 * F.smooth_l1_loss(logits["identity"][coloured], identity[coloured].to(options.device)))
+        losses.append(4 * F.smooth_l1_loss(logits["colours"][coloured], colours[coloured].to(options.device)))
         loss = cast(Tensor, sum(losses))
         trained.update(loss, 1e-3 * max(0.02, 1 - trained.step / options.steps))
         if trained.step % 200 == 0:
             log(options.state, f"classifier: step {trained.step} loss {loss.item():.3f}")
     right = accuracy(model, held_out_images, held_out)
     photos = [i for i, (_, shot) in enumerate(held_out) if not shot.style]
-    read = torch.cat([model.identify(part.float() / 255) for part in held_out_images[photos].split(256)])
-    error = (read - torch.stack([identity_of(held_out[i][0]) for i in photos])).square()
-    right |= {"colours RMS": float(error[:, :6].mean().sqrt()), "proportions RMS": float(error[:, 6:].mean().sqrt())}
+    read = torch.cat([model.read_colours(part.float() / 255) for part in held_out_images[photos].split(256)])
+    error = (read - torch.stack([colours_of(held_out[i][0]) for i in photos])).square()
+    right["RMS of the colours, of 2"] = float(error.mean().sqrt())
     listed = ", ".join(f"{name} {value:.3f}" for name, value in right.items())
     log(options.state, f"classifier: held-out accuracy on {len(held_out)} renders: {listed}")
     with written_aside(WEIGHTS) as aside:

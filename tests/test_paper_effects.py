@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.unseen_subjects import distances, diversity
+from benchmarks.unseen_subjects import colour_distance, diversity
 from dreambooth import recipe
 from dreambooth.config import Config
 from dreambooth.models.base import DiffusionModel, Sampling
@@ -56,10 +56,10 @@ def test_the_prior_keeps_the_class(runs: tuple[Run, Run]) -> None:
     tuned, drifted = map(recipe.personal_model, runs)
     subject = runs[0].subject
 
-    before = distances(judge, drawn(base, subject.prompt), toy)[0]
-    bound = distances(judge, drawn(tuned, subject.prompt), toy)[0]
+    before = colour_distance(judge, drawn(base, subject.prompt), toy)
+    bound = colour_distance(judge, drawn(tuned, subject.prompt), toy)
     assert bound < 0.7 * before  # section 3.2: the identifier now means this one
 
     with_prior, without = (drawn(model, subject.class_prompt) for model in (tuned, drifted))
-    assert distances(judge, without, toy)[0] < 0.8 * distances(judge, with_prior, toy)[0]  # section 3.3: drift
+    assert colour_distance(judge, without, toy) < 0.8 * colour_distance(judge, with_prior, toy)  # section 3.3: drift
     assert diversity(judge, with_prior) > 1.2 * diversity(judge, without)  # and the loss of diversity

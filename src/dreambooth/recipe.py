@@ -75,8 +75,8 @@ def base_model(run: Run) -> DiffusionModel:
             write_json(file, mine)
         elif (began := run.read_json("base.json")) != mine:
             raise RunError(
-                f"{run.root} was begun with {began['model']} ({began['fingerprint'][:12]}), and now {mine['model']} has "
-                f"other weights ({mine['fingerprint'][:12]}). Give --revision, or choose another --output-dir."
+                f"{run.root} was begun with {began['model']}, and {mine['model']} has other weights: give the "
+                "--revision it had, or choose another --output-dir."
             )
         return model
 

@@ -1,10 +1,10 @@
 """What remains of a run: a folder with fixed names that every stage reads and writes.
 
-    config.toml      all settings           subject.json    photos, identifier, class noun
-    base.json        which weights it began with
-    prior.json       the class images       losses.jsonl    a line per step
-    checkpoints/     state to resume from   samples/        pictures, with prompt, seed and model inside each
-    model/           weights to use         report.html     everything, in one file
+config.toml      all settings           subject.json    photos, identifier, class noun
+base.json        which weights it began with
+prior.json       the class images       losses.jsonl    a line per step
+checkpoints/     state to resume from   samples/        pictures, with prompt, seed and model inside each
+model/           weights to use         report.html     everything, in one file
 """
 
 import json

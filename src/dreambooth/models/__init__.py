@@ -10,7 +10,6 @@ from dreambooth.config import Base
 from dreambooth.errors import ModelError
 from dreambooth.models.base import Conditioning, DiffusionModel, Sampling
 from dreambooth.models.stable_diffusion import StableDiffusion
-from dreambooth.progress import log
 
 __all__ = ["Conditioning", "DiffusionModel", "Sampling", "load"]
 
