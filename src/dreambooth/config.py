@@ -185,7 +185,7 @@ def settings_reference() -> Iterator[tuple[str, str, FieldInfo]]:
 PRESETS: dict[str, dict[str, Any]] = {
     "toybox": {
         "num_class_images": 100,
-        "class_num_inference_steps": 50,
+        "class_num_inference_steps": 25,
         "class_guidance_scale": 1.5,
         "sample_batch_size": 20,
         "max_train_steps": 400,
