@@ -190,6 +190,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "sample_batch_size": 20,
         "max_train_steps": 400,
         "learning_rate": 1e-4,
+        "text_encoder_lr": 2.5e-4,
         "checkpointing_steps": 100,
         "validation_steps": 100,
         "num_inference_steps": 25,
