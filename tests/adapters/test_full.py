@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dreambooth.adapters import attach
-from dreambooth.config import Config
+from dreambooth.config import Config, Training
 from tiny import tiny_model
 
 
@@ -22,10 +22,9 @@ def test_exactly_the_chosen_parts_train(text_encoder: bool) -> None:
 
 
 def test_each_part_has_its_rate() -> None:
-    settings = {"learning_rate": 1e-3, "text_encoder_lr": 1e-4}
-    both = attach(tiny_model(), Config.build(settings).training).parameter_groups()
+    both = attach(tiny_model(), Training(learning_rate=1e-3, text_encoder_lr=1e-4)).parameter_groups()
     assert [group["lr"] for group in both] == [1e-3, 1e-4]
-    same = attach(tiny_model(), Config.build({"learning_rate": 1e-3}).training).parameter_groups()
+    same = attach(tiny_model(), Training(learning_rate=1e-3)).parameter_groups()
     assert [group["lr"] for group in same] == [1e-3, 1e-3]
 
 

@@ -117,4 +117,4 @@ def test_a_hub_model_of_the_local_cache_is_opened(saved: Path, tmp_path: Path, m
     (repository / "snapshots").mkdir()
     saved.rename(repository / "snapshots" / commit)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    assert load("owner/name").name == "owner/name"
+    assert load("owner/name").name == f"owner/name@{commit}"
