@@ -12,7 +12,6 @@ measures themselves leave. A second run without the class prior shows what becom
 import argparse
 import json
 import random
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -114,9 +113,7 @@ def measure(class_noun: str, seed: int, out: Path, judge: classifier.Classifier)
         photos(class_noun, seed, 4, folder / "photos")
     subject = Subject(photos=tuple(sorted((folder / "photos").glob("*.png"))), class_noun=class_noun)
     scenes = {"prompts": tuple(prompt.template for prompt in SCENES)}
-    began = time.monotonic()
     run = recipe.dreambooth(subject, Config.build(scenes), folder / "run")
-    seconds = time.monotonic() - began
     without = recipe.dreambooth(
         subject, Config.build({**scenes, "with_prior_preservation": False}), folder / "run-without-prior"
     )
@@ -127,7 +124,7 @@ def measure(class_noun: str, seed: int, out: Path, judge: classifier.Classifier)
     result = {
         "scene": sum(f["scene"] == w for f, w in zip(found, wanted, strict=True)) / len(found),
         "class": sum(f["class_noun"] == class_noun for f in found) / len(found),
-        "seconds": seconds,
+        "seconds": sum(run.read_json("timings.json").values()),
     }
     described_before = described(base, toy, run.config)
     without_prior = generate(drifted, without.subject, without.config, without.samples / "after", SCENES)
