@@ -33,7 +33,7 @@ from dreambooth.toybox.render import render, render_mask
 from pretraining import classifier
 
 SUBJECTS = (("dog", 7), ("cat", 11), ("duck", 12), ("car", 13), ("robot", 14))
-SCENES = tuple(Prompt("recontextualization", f"a {{}} {scene}") for scene in world.SCENES)
+SCENES = tuple(Prompt("own", f"a {{}} {scene}") for scene in world.SCENES)
 CLASS = Prompt("class", "a {}")
 
 
