@@ -8,6 +8,9 @@
     python -m pretraining.pack          the Stable-Diffusion-format folder that the package ships
     python -m pretraining.unpack        the way back: states from a packaged model, to go on training it
     python -m pretraining.evaluate      does "a red car in the snow" show a car, red, snow
+    python -m pretraining.judge_renders several shots of each of many toys
+    python -m pretraining.judge_dino    the embedded DINO: is it the same toy
+    python -m pretraining.judge_clip    the embedded CLIP: is it what the caption says
 
 State is kept in one folder (--state); `log.txt` in it tells what was run.
 """

@@ -1,0 +1,171 @@
+"""The embedded CLIP: pictures and captions in one space, https://arxiv.org/abs/2103.00020, on the toybox.
+
+Beside the captions of the other pictures in a batch, each picture has hard negatives of its own: its true caption with
+one thing changed (a cat for the dog, blue for red, the beach for the snow). The text tower starts from the text encoder
+of the embedded model, which knows the attributes already.
+"""
+
+import argparse
+import math
+import random
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer, CLIPVisionConfig
+
+from dreambooth.files import written_aside
+from dreambooth.toybox import world
+from pretraining import judge_renders, renders, text_encoder
+from pretraining.sizes import Size
+from pretraining.state import Trained, arguments, log, prepare
+
+PACKAGED = Path(__file__).parent.parent / "src" / "dreambooth" / "toybox" / "judges" / "clip"
+HARD = 2
+"""Captions with one thing changed, a picture."""
+UNSAID = ("", "plain", "matte")
+"""Values that no caption puts into words."""
+
+
+def build(size: Size, tokenizer: CLIPTokenizer) -> CLIPModel:
+    """A fresh CLIP of this size, with the text tower of the embedded model's shape."""
+    vision = CLIPVisionConfig(
+        image_size=size.resolution,
+        patch_size=8,
+        hidden_size=128,
+        intermediate_size=512,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        projection_dim=size.text_width,
+    )
+    text = text_encoder.build(size, tokenizer).config
+    return CLIPModel(
+        CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=size.text_width)
+    )
+
+
+def image_embeddings(model: CLIPModel, images: Tensor) -> Tensor:
+    """Unit vectors (N, D) of images (N, 3, H, W) in [0, 1]."""
+    features: Tensor = model.get_image_features(judge_renders.normalised(images)).pooler_output
+    return F.normalize(features, dim=-1)
+
+
+def text_embeddings(model: CLIPModel, tokenizer: CLIPTokenizer, texts: list[str]) -> Tensor:
+    """Unit vectors (N, D) of texts."""
+    ids = tokenizer(texts, padding=True, truncation=True, return_tensors="pt").input_ids
+    features: Tensor = model.get_text_features(ids.to(model.device)).pooler_output
+    return F.normalize(features, dim=-1)
+
+
+def changed(toy: world.Toy, shot: world.Shot, seed: str) -> dict[str, str]:
+    """The caption that `text_encoder.spoken` gives for this seed with one attribute changed, by the attribute.
+
+    Only what the caption says and the picture shows is changed: a pencil drawing hides the colour.
+    """
+    rng, texts = random.Random(f"changed/{seed}"), {}
+    for name, values in text_encoder.ATTRIBUTES.items():
+        value = getattr(toy if hasattr(toy, name) else shot, name)
+        others = [other for other in values if other not in (value, *UNSAID)]
+        if value in UNSAID or not others or (name == "colour" and "pencil" in shot.style):
+            continue
+        other = {name: rng.choice(others)}
+        if hasattr(toy, name):
+            texts[name] = text_encoder.spoken(world.Toy.from_dict(toy.as_dict() | other), shot, random.Random(seed))
+        else:
+            texts[name] = text_encoder.spoken(toy, world.Shot.from_dict(shot.as_dict() | other), random.Random(seed))
+    true = text_encoder.spoken(toy, shot, random.Random(seed))
+    return {name: text for name, text in texts.items() if text != true}
+
+
+def wordings(truths: list[tuple[world.Toy, world.Shot]], step: int) -> list[list[str]]:
+    """A true caption of each truth, then up to HARD changed ones."""
+    rows = []
+    for row, (toy, shot) in enumerate(truths):
+        seed = f"judge_clip/{step}/{row}"
+        wrong = list(changed(toy, shot, seed).values())
+        random.Random(seed).shuffle(wrong)
+        rows.append([text_encoder.spoken(toy, shot, random.Random(seed)), *wrong[:HARD]])
+    return rows
+
+
+def contrastive_loss(model: CLIPModel, tokenizer: CLIPTokenizer, images: Tensor, texts: list[list[str]]) -> Tensor:
+    """CLIP's symmetric loss, plus that of each picture telling its true caption from its own hard negatives.
+
+    images: (B, 3, H, W) in [0, 1].  texts: B rows, the true caption first.
+    """
+    places = {text: place for place, text in enumerate(dict.fromkeys(text for row in texts for text in row))}
+    padded = [[places[text] for text in row] + [-1] * (1 + HARD - len(row)) for row in texts]
+    own = torch.tensor(padded, device=images.device)  # (B, 1 + HARD)
+    embedded = text_embeddings(model, tokenizer, list(places))
+    alike = model.logit_scale.exp() * image_embeddings(model, images) @ embedded.T  # (B, texts)
+    among_own = alike.gather(1, own.clamp(min=0)).masked_fill(own < 0, -math.inf)
+    among_others = alike[:, own[:, 0]]  # (B, B)
+    labels = torch.arange(len(images), device=images.device)
+    symmetric = (F.cross_entropy(among_others, labels) + F.cross_entropy(among_others.T, labels)) / 2
+    return symmetric + F.cross_entropy(among_own, torch.zeros_like(labels))
+
+
+def start(options: argparse.Namespace, size: Size, tokenizer: CLIPTokenizer) -> CLIPModel:
+    """A fresh CLIP whose text tower is the embedded model's text encoder."""
+    model = build(size, tokenizer)
+    encoder = text_encoder.build(size, tokenizer)
+    parts = {"text_encoder": encoder, "reader": text_encoder.Reader(size.text_width)}
+    Trained(parts, 1e-3, decay=0.5).load(options.state / "text_encoder.safetensors", weights_only=True)
+    model.text_model.load_state_dict(encoder.state_dict())
+    return model.to(options.device)
+
+
+def pack(model: CLIPModel, tokenizer: CLIPTokenizer, folder: Path) -> None:
+    """Write the folder that the package ships: fp16 weights, tokenizer, preprocessing."""
+    side = model.config.vision_config.image_size
+    with written_aside(folder) as aside:
+        model.half().save_pretrained(aside)
+        tokenizer.save_pretrained(aside)
+        CLIPImageProcessorPil(
+            size={"shortest_edge": side},
+            crop_size={"height": side, "width": side},
+            image_mean=judge_renders.MEAN,
+            image_std=judge_renders.STD,
+        ).save_pretrained(aside)
+
+
+def main() -> None:
+    """Train, or go on; then write the folder that the package ships."""
+    parser = arguments(__doc__)
+    parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--learning-rate", type=float, default=1.5e-3)
+    parser.add_argument("--out", type=Path, default=PACKAGED)
+    options = parser.parse_args()
+    size = prepare(options)
+    torch.manual_seed(0)
+    tokenizer = CLIPTokenizer.from_pretrained(options.state / "tokenizer", local_files_only=True)
+    model = start(options, size, tokenizer)
+    trained = Trained({"clip": model}, options.learning_rate, decay=0.95, weight_decay=0.05)
+    path = options.state / "judge_clip.safetensors"
+    if path.exists():
+        trained.load(path)
+    shards, load = renders.shards(options.state), lru_cache(maxsize=1)(renders.load)
+    while trained.step < options.steps:
+        turn, part = divmod(trained.step, renders.SHARD // options.batch)
+        images, truths = load(options.state, shards[turn % len(shards)])
+        order = torch.randperm(renders.SHARD, generator=torch.Generator().manual_seed(turn))
+        rows = order[part * options.batch : (part + 1) * options.batch]
+        pictures = images[rows].to(options.device).float() / 255
+        pictures = judge_renders.worn(pictures, torch.Generator().manual_seed(trained.step))
+        texts = wordings([truths[row] for row in rows.tolist()], trained.step)
+        loss = contrastive_loss(model, tokenizer, pictures, texts)
+        trained.update(loss, judge_renders.rate_at(options, trained.step))
+        if trained.step % 20 == 0:
+            log(options.state, f"judge_clip: step {trained.step} loss {loss.item():.3f}")
+        if trained.step % 100 == 0:
+            trained.save(path)
+    trained.save(path)
+    trained.use_average()
+    pack(model, tokenizer, options.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""The embedded DINO: a small ViT that tells one toy from another, trained without a label.
+
+Two shots of the same toy are two views; what they share is the toy. The views of a batch are told apart by their
+embeddings (SimCLR's loss, https://arxiv.org/abs/2002.05709, which learns faster on two cores than DINO's own
+self-distillation), and as a batch holds two classes, its negatives are mostly other toys of the same class. The vector
+that is trained is the one that DINO scores are computed from: the class token after the last layer norm, with no head.
+"""
+
+import math
+import random
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import ViTConfig, ViTImageProcessorPil, ViTModel
+
+from dreambooth.files import written_aside
+from pretraining import judge_renders
+from pretraining.sizes import Size
+from pretraining.state import Trained, arguments, log, prepare
+
+PACKAGED = Path(__file__).parent.parent / "src" / "dreambooth" / "toybox" / "judges" / "dino"
+TEMPERATURE = 0.1
+
+
+def build(size: Size) -> ViTModel:
+    """A fresh ViT."""
+    config = ViTConfig(
+        image_size=size.resolution,
+        patch_size=8,
+        hidden_size=128,
+        intermediate_size=512,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+    )
+    return ViTModel(config, add_pooling_layer=False)
+
+
+def embedded(model: ViTModel, images: Tensor) -> Tensor:
+    """Unit vectors (N, D) of images (N, 3, H, W) in [0, 1]."""
+    states: Tensor = model(judge_renders.normalised(images)).last_hidden_state
+    return F.normalize(states[:, 0], dim=-1)
+
+
+def contrastive_loss(first: Tensor, second: Tensor) -> Tensor:
+    """The loss of two views (B, D) each of the same B toys: every view finds its partner among the 2B - 1 others."""
+    views = torch.cat([first, second])
+    alike = (views @ views.T / TEMPERATURE).fill_diagonal_(-math.inf)
+    partners = torch.arange(len(views), device=views.device).roll(len(first))
+    return F.cross_entropy(alike, partners)
+
+
+def pairs(folder: list[Path], step: int, count: int) -> tuple[Tensor, Tensor]:
+    """Two shots (B, 3, H, W) uint8 of each of `count` toys, half of them from one shard, half from another."""
+    rng = random.Random(f"judge_dino/{step}")
+    rows = []
+    for path in rng.sample(folder, 2):
+        images = judge_renders.load(path)
+        for toy in rng.sample(range(judge_renders.TOYS), count // 2):
+            rows.append(images[toy, rng.sample(range(judge_renders.SHOTS), 2)])
+    first, second = torch.stack(rows).unbind(1)
+    return first, second
+
+
+def main() -> None:
+    """Train, or go on; then write the folder that the package ships."""
+    parser = arguments(__doc__)
+    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--batch", type=int, default=96, help="toys, in two shots each")
+    parser.add_argument("--learning-rate", type=float, default=1.5e-3)
+    parser.add_argument("--out", type=Path, default=PACKAGED)
+    options = parser.parse_args()
+    size = prepare(options)
+    torch.manual_seed(0)
+    model = build(size).to(options.device)
+    trained = Trained({"dino": model}, options.learning_rate, decay=0.95, weight_decay=0.05)
+    path = options.state / "judge_dino.safetensors"
+    if path.exists():
+        trained.load(path)
+    folder = judge_renders.shards(options.state)
+    while trained.step < options.steps:
+        generator = torch.Generator().manual_seed(trained.step)
+        views = torch.cat(pairs(folder, trained.step, options.batch)).to(options.device).float() / 255
+        first, second = embedded(model, judge_renders.worn(views, generator)).chunk(2)
+        loss = contrastive_loss(first, second)
+        trained.update(loss, judge_renders.rate_at(options, trained.step))
+        if trained.step % 10 == 0:
+            log(options.state, f"judge_dino: step {trained.step} loss {loss.item():.3f}")
+        if trained.step % 50 == 0:
+            trained.save(path)
+    trained.save(path)
+    trained.use_average()
+    with written_aside(options.out) as aside:
+        model.half().save_pretrained(aside)
+        side = {"height": size.resolution, "width": size.resolution}
+        ViTImageProcessorPil(
+            size=side, resample=3, image_mean=judge_renders.MEAN, image_std=judge_renders.STD
+        ).save_pretrained(aside)
+
+
+if __name__ == "__main__":
+    main()

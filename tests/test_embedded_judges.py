@@ -1,0 +1,63 @@
+"""The embedded judges: they open as any CLIP and ViT do, and they see what differs between toys they never saw."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoImageProcessor, AutoModel, AutoTokenizer, CLIPModel
+
+from benchmarks.judges import captions_told_apart, clip, correlations, dino, subjects_told_apart
+from pretraining import judge_clip, judge_dino, judge_renders
+
+FOLDERS = (judge_clip.PACKAGED, judge_dino.PACKAGED)
+
+
+def test_they_are_small_and_half_precision() -> None:
+    files = [file for folder in FOLDERS for file in folder.rglob("*") if file.is_file()]
+    assert sum(file.stat().st_size for file in files) <= 8e6
+    assert {file.suffix for file in files} <= {".json", ".safetensors", ".txt"}
+    for folder in FOLDERS:
+        model = AutoModel.from_pretrained(folder, local_files_only=True)
+        assert {parameter.dtype for parameter in model.parameters()} == {torch.float16}
+
+
+def test_transformers_opens_the_clip() -> None:
+    model = CLIPModel.from_pretrained(judge_clip.PACKAGED, local_files_only=True, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(judge_clip.PACKAGED, local_files_only=True)
+    short, long = (
+        model.get_text_features(**tokenizer(texts, padding=padding, return_tensors="pt")).pooler_output
+        for texts, padding in ((["a red dog"], False), (["a red dog", "a cat in the snow"], "max_length"))
+    )
+    assert short.shape == (1, model.config.projection_dim)
+    assert torch.allclose(short[0], long[0], atol=1e-4), "padding changes what a caption means"
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_the_processor_prepares_a_picture_as_the_training_did(folder: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
+    prepared = processor(Image.fromarray(pixels), return_tensors="pt").pixel_values
+    as_trained = judge_renders.normalised(torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255)
+    assert torch.allclose(prepared, as_trained, atol=1e-5)
+    larger = processor(Image.fromarray(pixels).resize((100, 100)), return_tensors="pt").pixel_values
+    assert larger.shape == (1, 3, 64, 64)
+
+
+def test_dino_knows_a_toy_in_another_pose_scene_and_light() -> None:
+    areas = subjects_told_apart(dino(), toys=8, shots=2)
+    assert areas["all"] >= 0.93
+    assert min(areas[name] for name in ("pose", "scene", "light")) >= 0.93
+
+
+def test_clip_hears_a_changed_word() -> None:
+    model, tokenizer = clip()
+    right = captions_told_apart(model, tokenizer, 256)
+    assert right["all"][0] >= 0.88
+    assert min(right[name][0] for name in ("class_noun", "colour", "scene")) >= 0.9
+
+
+def test_likeness_falls_with_the_true_distance() -> None:
+    found = correlations(dino(), clip()[0], 60)
+    assert max(found.values()) < -0.2
