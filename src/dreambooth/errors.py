@@ -4,7 +4,7 @@
     |-- ConfigError                 settings that cannot work, all of them at once
     |-- PhotoError                  photos that cannot be used, all of them at once
     |-- PromptError                 an identifier or a prompt that cannot work
-    |-- ModelError                  a base model that cannot be found, opened or saved
+    |-- ModelError                  a base model or a judge that cannot be found, opened or saved
     |-- RunError                    a run folder that is in use, belongs to other settings or is damaged
     |-- DiskError                   no room, or no right, to write
     |-- TrainingError               a loss that is not finite
@@ -45,7 +45,7 @@ class PromptError(DreamBoothError):
 
 
 class ModelError(DreamBoothError):
-    """A base model that cannot be found, opened or saved."""
+    """A base model or a judge that cannot be found, opened or saved."""
 
 
 class RunError(DreamBoothError):

@@ -1,0 +1,18 @@
+"""Section 4.2: does the picture show the subject, and does it show what was asked?"""
+
+from dreambooth.evaluation.base import Judges
+from dreambooth.evaluation.judges import load_judges
+from dreambooth.evaluation.metrics import CHOICES
+from dreambooth.evaluation.scores import Photos, Scores, measure_photos, score, score_each, scored_prompt
+
+__all__ = [
+    "CHOICES",
+    "Judges",
+    "Photos",
+    "Scores",
+    "load_judges",
+    "measure_photos",
+    "score",
+    "score_each",
+    "scored_prompt",
+]

@@ -1,0 +1,105 @@
+"""How different two pictures look: LPIPS, and the same construction on a judge that is there anyway."""
+
+from collections.abc import Mapping
+from typing import Self, final
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from dreambooth.errors import ModelError
+from dreambooth.evaluation.base import PatchEmbedder, PerceptualDistance, Pictures
+from dreambooth.evaluation.weights import Found
+
+
+@final
+class PatchDistance(PerceptualDistance):
+    """LPIPS' construction on another backbone: features of every block, of unit length, compared part by part.
+
+    The mean over blocks and patches of |a - b|^2, in [0, 4], with no weights learned on top: the form that Zhang et al.
+    2018 (https://arxiv.org/abs/1801.03924) start from. Its figures do not compare with those of LPIPS itself.
+    """
+
+    def __init__(self, backbone: PatchEmbedder) -> None:
+        self.backbone = backbone
+        self.name = f"patch distance on {backbone.name} (not LPIPS)"
+
+    def distances(self, first: Pictures, second: Pictures) -> Tensor:
+        return torch.stack([self._distance(a, b) for a, b in zip(first, second, strict=True)])
+
+    def _distance(self, first: Image.Image, second: Image.Image) -> Tensor:
+        a, b = self.backbone.patches([first, second]).unbind()  # (h, w, L * D) each
+        return (a - b).square().sum(-1).mean()
+
+
+_BLOCKS = (
+    # name, stride, padding, whether pooling comes first: AlexNet's five, each compared after its rectifier
+    ("net.slice1.0", 4, 2, False),
+    ("net.slice2.3", 1, 2, True),
+    ("net.slice3.6", 1, 1, True),
+    ("net.slice4.8", 1, 1, False),
+    ("net.slice5.10", 1, 1, False),
+)
+_KEYS = (
+    *(f"{block}.{kind}" for block, *_ in _BLOCKS for kind in ("weight", "bias")),
+    *(f"lin{number}.model.1.weight" for number in range(len(_BLOCKS))),
+)
+_SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # of pictures in [-1, 1], as LPIPS has them
+
+
+@final
+class Lpips(PerceptualDistance):
+    """LPIPS 0.1 with AlexNet (https://arxiv.org/abs/1801.03924), on pictures at their own size.
+
+    weights: the state of `lpips.LPIPS(net="alex")` by its own names. Where lpips and torchvision are installed, with
+    `from safetensors.torch import save_file`, this writes them to a folder:
+
+        save_file({k: v.clone() for k, v in lpips.LPIPS(net="alex").state_dict().items()}, "lpips/model.safetensors")
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor], name: str) -> None:
+        missing = [key for key in _KEYS if key not in weights]
+        if missing:
+            raise ModelError(
+                f"{name} is no LPIPS with AlexNet: it has no {missing[0]}. How to write such a folder is told in "
+                "the docstring of dreambooth.evaluation.perceptual.Lpips."
+            )
+        self.name = f"LPIPS {name}"
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.weights = {key: weights[key].float().to(self.device) for key in _KEYS}
+
+    @classmethod
+    def open(cls, found: Found) -> Self:
+        """Raises ModelError where the weights are damaged or are no LPIPS."""
+        try:
+            files = [load_file(file) for file in sorted(found.folder.glob("*.safetensors"))]
+        except (OSError, SafetensorError) as error:
+            raise ModelError(f"{found.name} could not be opened: {error}. Copy or download it again.") from error
+        return cls({key: tensor for file in files for key, tensor in file.items()}, found.name)
+
+    @torch.no_grad()
+    def distances(self, first: Pictures, second: Pictures) -> Tensor:
+        return torch.stack([self._distance(a, b) for a, b in zip(first, second, strict=True)])
+
+    def _distance(self, first: Image.Image, second: Image.Image) -> Tensor:
+        if first.size != second.size:
+            raise ValueError(f"LPIPS compares pictures of one size, got {first.size} and {second.size}")
+        shift, scale = (torch.tensor(values, device=self.device).view(3, 1, 1) for values in (_SHIFT, _SCALE))
+        x = (torch.stack([_to_tensor(first), _to_tensor(second)]).to(self.device) - shift) / scale  # (2, 3, H, W)
+        total = torch.zeros((), device=self.device)
+        for number, (block, stride, padding, pooled) in enumerate(_BLOCKS):
+            x = F.max_pool2d(x, 3, 2) if pooled else x
+            weight, bias = self.weights[f"{block}.weight"], self.weights[f"{block}.bias"]
+            x = F.conv2d(x, weight, bias, stride, padding).relu()
+            a, b = F.normalize(x, dim=1, eps=1e-10)  # (D, h, w) each
+            total += (self.weights[f"lin{number}.model.1.weight"][0] * (a - b).square()).sum(0).mean()
+        return total.cpu()
+
+
+def _to_tensor(picture: Image.Image) -> Tensor:
+    """(3, H, W) in [-1, 1]."""
+    return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1).float() / 127.5 - 1

@@ -1,0 +1,136 @@
+"""All of section 4.2's numbers for pictures of one subject."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from dreambooth.evaluation import metrics
+from dreambooth.evaluation.base import Judges, Pictures
+from dreambooth.evaluation.masks import Look, alone, look_of
+from dreambooth.photos import crop_square, open_image, square_scores
+from dreambooth.subject import IDENTIFIER_SLOT, Subject
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """What the metrics say, each defined in metrics.py; None where there was nothing to measure it on."""
+
+    dino: float | None = None
+    clip_i: float | None = None
+    clip_t: float | None = None
+    pres: float | None = None
+    div: float | None = None
+    masked_dino: float | None = None
+    nearest_photo: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Seen:
+    """What the judges see in N pictures. dino, clip: embeddings (N, D).  masked: DINO's of the subject alone (N, D)."""
+
+    dino: Tensor
+    clip: Tensor
+    masked: Tensor
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Photos:
+    """A subject's photos to the judges; made once. look: tells the subject from its background in any picture."""
+
+    seen: Seen
+    look: Look
+
+    @property
+    def real_row(self) -> Scores:
+        """Table 1's "Real Images" for this subject: the photos against each other; None throughout for one photo."""
+        return Scores(
+            dino=metrics.real_row(self.seen.dino),
+            clip_i=metrics.real_row(self.seen.clip),
+            masked_dino=metrics.real_row(self.seen.masked),
+        )
+
+
+def measure_photos(judges: Judges, photos: Sequence[Path]) -> Photos:
+    """Look at a subject's photos, each cut to its square; raises PhotoError for one that cannot be used."""
+    squares = [_square(photo) for photo in photos]
+    look = look_of(judges.dino.patches(squares))
+    return Photos(seen=_see(judges, look, squares), look=look)
+
+
+def score(
+    judges: Judges,
+    photos: Photos,
+    pictures: Pictures,
+    scored_prompts: Sequence[str],
+    class_pictures: Pictures | None = None,
+) -> Scores:
+    """The scores of the pictures together.
+
+    scored_prompts: one for each picture, as `scored_prompt` makes them; pictures of one prompt are the pairs of DIV.
+    class_pictures: pictures of "a [class noun]", for PRES.  Raises ValueError where there are no pictures, or not as
+    many prompts.
+    """
+    _require_prompts(pictures, scored_prompts)
+    real, seen = photos.seen, _see(judges, photos.look, pictures)
+    alike = [(a, b) for a, b in combinations(range(len(pictures)), 2) if scored_prompts[a] == scored_prompts[b]]
+    first, second = ([pictures[pair[side]] for pair in alike] for side in (0, 1))
+    return Scores(
+        dino=metrics.dino(seen.dino, real.dino),
+        clip_i=metrics.clip_i(seen.clip, real.clip),
+        clip_t=metrics.clip_t(seen.clip, judges.clip.texts(scored_prompts)),
+        pres=metrics.pres(judges.dino.images(class_pictures), real.dino) if class_pictures else None,
+        div=metrics.div(judges.perceptual.distances(first, second)) if alike else None,
+        masked_dino=metrics.dino(seen.masked, real.masked),
+        nearest_photo=metrics.nearest_photo(seen.dino, real.dino).mean().item(),
+    )
+
+
+def score_each(judges: Judges, photos: Photos, pictures: Pictures, scored_prompts: Sequence[str]) -> list[Scores]:
+    """The scores of each picture by itself: their means are those of `score`. PRES and DIV take several and are None.
+
+    Raises ValueError as `score` does.
+    """
+    _require_prompts(pictures, scored_prompts)
+    real, seen = photos.seen, _see(judges, photos.look, pictures)
+    columns = {
+        "dino": metrics.resemblance(seen.dino, real.dino),
+        "clip_i": metrics.resemblance(seen.clip, real.clip),
+        "clip_t": metrics.agreement(seen.clip, judges.clip.texts(scored_prompts)),
+        "masked_dino": metrics.resemblance(seen.masked, real.masked),
+        "nearest_photo": metrics.nearest_photo(seen.dino, real.dino),
+    }
+    return [Scores(**{name: column[at].item() for name, column in columns.items()}) for at in range(len(pictures))]
+
+
+def scored_prompt(template: str, subject: Subject) -> str:
+    """What CLIP-T reads: the class noun where the subject's name stands, "a dog in the snow" (metrics.CHOICES).
+
+    template: with "{}" for the name, or with the name itself in the user's own words.
+    """
+    sentence = template.replace(IDENTIFIER_SLOT, subject.class_noun)
+    return sentence if subject.identifier is None else sentence.replace(subject.name, subject.class_noun)
+
+
+def _see(judges: Judges, look: Look, pictures: Pictures) -> Seen:
+    evidence = torch.cat([look.evidence(judges.dino.patches([picture])) for picture in pictures])
+    return Seen(
+        dino=judges.dino.images(pictures),
+        clip=judges.clip.images(pictures),
+        masked=judges.dino.images(alone(pictures, evidence)),
+    )
+
+
+def _square(photo: Path) -> Image.Image:
+    image = open_image(photo)
+    detail = square_scores(image)
+    return crop_square(image, int(detail.argmax()) / max(len(detail) - 1, 1), min(image.size))
+
+
+def _require_prompts(pictures: Pictures, scored_prompts: Sequence[str]) -> None:
+    if not pictures or len(pictures) != len(scored_prompts):
+        raise ValueError(f"every picture needs its prompt, got {len(pictures)} pictures, {len(scored_prompts)} prompts")

@@ -1,0 +1,68 @@
+"""What the judges of transformers share: opened by their own configuration, fed by their own pre-processing."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+import transformers
+from PIL import Image
+from torch import Tensor
+
+from dreambooth.errors import ModelError
+from dreambooth.evaluation.base import Pictures
+from dreambooth.evaluation.weights import Found
+
+TRANSFORMERS: Any = transformers  # only half typed
+
+TOGETHER = 32
+"""Pictures or texts that are embedded at a time."""
+
+
+def opened(found: Found, architectures: Mapping[str, Callable[..., Any]], task: str) -> tuple[Any, Any]:
+    """The model in float32, frozen, on the GPU where there is one; and its image processor.
+
+    architectures: how each `model_type` that can do the task is opened.  Raises ModelError where it is of another type,
+    where a file is missing or damaged, or where weights and configuration differ.
+    """
+    given = str(found.config.get("model_type"))
+    if given not in architectures:
+        raise ModelError(
+            f"the judge {found.name} is a {given}: {task} takes a {' or '.join(architectures)}. Choose another."
+        )
+    try:
+        model, told = architectures[given](
+            found.folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, output_loading_info=True
+        )
+        processor = TRANSFORMERS.AutoImageProcessor.from_pretrained(
+            found.folder,
+            backend="pil",  # the other one needs torchvision
+            local_files_only=True,
+        )
+    except Exception as error:  # three libraries raise a dozen kinds for a missing or damaged file
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise ModelError(f"the judge {found.name} could not be opened: {reason} Copy or download it again.") from error
+    if lacking := sorted(told["missing_keys"]) or ["some shapes"] * bool(told["mismatched_keys"]):
+        raise ModelError(
+            f"the weights of the judge {found.name} are not those that its config.json describes ({lacking[0]}): "
+            "copy or download it again."
+        )
+    for parameter in model.parameters():  # a mapped file's alignment changes the last bits of what SIMD computes
+        parameter.data = parameter.data.clone()
+    return model.requires_grad_(False).eval().to("cuda" if torch.cuda.is_available() else "cpu"), processor
+
+
+def pixel_values(processor: Any, pictures: Pictures, device: torch.device) -> Iterator[Tensor]:
+    """The pictures as the judge takes them, TOGETHER at a time: (<= TOGETHER, 3, H, W)."""
+    for at in range(0, len(pictures), TOGETHER):
+        rgb = [picture.convert("RGB") for picture in pictures[at : at + TOGETHER]]
+        yield processor(images=rgb, return_tensors="pt").pixel_values.to(device)
+
+
+def try_out(name: str, embed: Callable[[Pictures], Tensor]) -> None:
+    """Embed one blank picture; raises ModelError where the pre-processing does not fit the model."""
+    try:
+        embed([Image.new("RGB", (64, 64))])
+    except ValueError as error:
+        raise ModelError(
+            f"the judge {name} cannot take the pictures that its own preprocessor_config.json makes: {error}"
+        ) from error
