@@ -22,15 +22,17 @@ def test_defaults_for_a_real_checkpoint_are_the_papers() -> None:
 
 
 def test_the_preset_lies_between_the_defaults_and_what_is_given() -> None:
-    preset = PRESETS["toybox"]
+    preset = PRESETS["toybox", "dreambooth"]
     assert Config.build({}).training.max_train_steps == preset["max_train_steps"] != 1000
     assert Config.build({"max_train_steps": 7}).training.max_train_steps == 7
     assert Config.build({"max_train_steps": 7}).training.learning_rate == preset["learning_rate"]
 
 
 def test_presets_name_real_settings() -> None:
-    for model in PRESETS:
-        assert Config.build({"model": model}).base.model == model
+    for model, method in PRESETS:
+        described = {"description": "red dog"} if method == "prompt_only" else {}
+        config = Config.build({"model": model, "method": method, **described})
+        assert (config.base.model, config.method.method) == (model, method)
 
 
 def test_every_problem_is_told_at_once() -> None:
@@ -86,3 +88,38 @@ def test_flat_names_are_unique_and_described() -> None:
 def test_changes_says_what_differs_and_what_it_was() -> None:
     assert Config.build({}).changes(Config.build({"seed": 3})) == ["seed: 3, was 0"]
     assert Config.build({}).changes(Config.build({})) == []
+
+
+def test_each_method_has_the_prior_where_it_fits() -> None:
+    for method in ("dreambooth", "lora", "pivotal"):
+        assert Config.build({"method": method}).prior.with_prior_preservation
+    inverted = Config.build({"method": "textual_inversion"})
+    described = Config.build({"method": "prompt_only", "description": "red dog"})
+    for config in (inverted, described):
+        assert not config.prior.with_prior_preservation
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"rank": 8}, ["rank"]),
+        ({"method": "lora", "num_vectors": 2, "description": "red dog"}, ["num_vectors", "description"]),
+        ({"method": "lora", "lora_type": "oft", "lora_alpha": 2}, ["lora_alpha"]),
+        ({"method": "textual_inversion", "with_prior_preservation": True}, ["with_prior_preservation"]),
+        ({"method": "textual_inversion", "train_text_encoder": True, "rank": 2}, ["train_text_encoder", "rank"]),
+        ({"method": "pivotal", "identifier_tokens": 2}, ["identifier_tokens"]),
+        ({"method": "prompt_only"}, ["description"]),
+        ({"method": "prompt_only", "description": " ", "identifier": "sks"}, ["identifier", "description"]),
+        ({"method": "prompt_only", "description": "red dog", "max_train_steps": 5}, ["max_train_steps"]),
+        ({"max_train_steps": 0}, ["max_train_steps"]),
+    ],
+)
+def test_settings_that_a_method_can_do_nothing_with_are_told(settings: dict[str, Any], named: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Config.build(settings)
+    assert sorted(problem.partition(":")[0] for problem in caught.value.problems) == sorted(named)
+
+
+def test_an_unknown_method_is_one_problem() -> None:
+    with pytest.raises(ConfigError, match=r"'lora'.*'pivotal'"):
+        Config.build({"method": "lorra"})

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, T5Tokenizer
 
 import dreambooth.toybox
-from dreambooth.config import Naming
+from dreambooth.config import Method, Naming
 from dreambooth.errors import PromptError
 from dreambooth.identifier import KNOWN_WORDS, check_identifier, choose_identifier, rare_tokens, with_identifier
 from dreambooth.subject import Subject
@@ -149,3 +149,40 @@ def test_a_caption_that_the_model_cannot_read_whole_is_an_error() -> None:
     subject = Subject(photos=(Path("a.png"),), class_noun="very " * 20 + "small dog")
     with pytest.raises(PromptError, match="tokens long and the model reads 16"):
         with_identifier(subject, tiny_tokenizer(), Naming(), seed=0)
+
+
+def test_a_method_that_learns_a_word_gets_one_that_the_tokenizer_lacks() -> None:
+    tokenizer, subject = tiny_tokenizer(), Subject(photos=(Path("a.png"),), class_noun="toy car")
+    inverted = with_identifier(subject, tokenizer, Naming(), 0, Method(method="textual_inversion"))
+    assert (inverted.identifier, inverted.prompt) == ("<toy-car>", "a <toy-car>")
+    assert inverted.fill("a photo of a {} in the snow") == "a photo of a <toy-car> in the snow"
+    pivotal = with_identifier(subject, tokenizer, Naming(), 0, Method(method="pivotal"))
+    assert pivotal.prompt == "a <toy-car> toy car"
+    own = with_identifier(subject, tokenizer, Naming(identifier="<mine>"), 0, Method(method="textual_inversion"))
+    assert own.name == "<mine>"
+    assert with_identifier(inverted, tokenizer, Naming(), 0, Method(method="textual_inversion")) == inverted
+
+
+def test_a_word_that_the_tokenizer_has_cannot_be_learned_anew() -> None:
+    subject = Subject(photos=(Path("a.png"),), class_noun="dog")
+    with pytest.raises(PromptError, match="--identifier <sks>"):
+        with_identifier(subject, tiny_tokenizer(), Naming(identifier="sks"), 0, Method(method="pivotal"))
+
+
+def test_the_vectors_of_a_word_count_as_tokens() -> None:
+    subject = Subject(photos=(Path("a.png"),), class_noun="dog")
+    with pytest.raises(PromptError, match="the model reads 16"):
+        with_identifier(subject, tiny_tokenizer(), Naming(), 0, Method(method="textual_inversion", num_vectors=20))
+
+
+@pytest.mark.parametrize(
+    ("description", "prompt"), [("orange dog", "an orange dog"), ("red dog with blue ears", "a red dog with blue ears")]
+)
+def test_a_description_stands_for_the_name_with_its_article(description: str, prompt: str) -> None:
+    subject = Subject(photos=(Path("a.png"),), class_noun="dog")
+    named = with_identifier(
+        subject, tiny_tokenizer(), Naming(), 0, Method(method="prompt_only", description=description)
+    )
+    assert named.prompt == prompt
+    assert named.fill("a photo of a {}") == f"a photo of {prompt}"
+    assert named.class_prompt == "a dog"

@@ -1,7 +1,7 @@
 """Every setting, once: the command line's flags, the TOML file and the reference page are derived from here.
 
 Names are the field's (diffusers' where it has one). Defaults are the paper's, for a Stable Diffusion checkpoint; what
-another base model needs differently is a row of PRESETS.
+another base model or method needs differently is a row of PRESETS.
 """
 
 import tomllib
@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from dreambooth.errors import ConfigError
+from dreambooth.presets import METHOD_ONLY, USED_BY, MethodName, preset_of
+from dreambooth.presets import PRESETS as PRESETS
 
 Sampler = Literal["ddpm", "ddim", "dpmsolver++"]
 
@@ -36,11 +38,43 @@ class Base(Section):
     variant: str | None = Field(None, description="weights variant of the checkpoint, such as fp16")
 
 
+class Method(Section):
+    """What learns the subject: the model's weights, small additions to them, a new word, or nothing."""
+
+    method: MethodName = Field(
+        "dreambooth",
+        description="all weights; lora: low-rank additions to them; textual_inversion: a new word only; pivotal: a new "
+        "word and lora; prompt_only: nothing, the subject is described in words",
+    )
+    rank: int = Field(4, ge=1, description="lora, pivotal: rank of the additions; of oft the size of its blocks")
+    lora_alpha: float | None = Field(
+        None, gt=0, description="lora, pivotal: the additions are scaled by alpha / rank; none: the rank, so by 1"
+    )
+    lora_type: Literal["lora", "dora", "oft"] = Field("lora", description="lora, pivotal: kind of the additions")
+    lora_target_modules: tuple[str, ...] = Field(
+        (), description="lora, pivotal: ends of the names of the layers added to; none: the attention's projections"
+    )
+    embedding_lr: float | None = Field(
+        None, gt=0, description="textual_inversion, pivotal: learning rate of the new word; none: learning_rate"
+    )
+    num_vectors: int = Field(
+        1, ge=1, le=32, description="textual_inversion, pivotal: tokens that the new word stands for"
+    )
+    initializer_token: str | None = Field(
+        None, description="textual_inversion, pivotal: words that the new word starts from; none: the class noun"
+    )
+    description: str | None = Field(
+        None, description='prompt_only: the subject in words, without an article: "yellow dog with blue ears"'
+    )
+
+
 class Naming(Section):
     """Section 3.2: the identifier."""
 
     identifier: str | None = Field(
-        None, description="your own identifier; none: a rare token is chosen from the tokenizer"
+        None,
+        description="your own identifier; none: a rare token is chosen from the tokenizer; where a word is learned, it "
+        "is <class-noun>",
     )
     identifier_tokens: int = Field(1, ge=1, le=3, description="length of the chosen identifier in tokens")
 
@@ -72,7 +106,7 @@ class Prior(Section):
 class Training(Section):
     """The fine-tuning."""
 
-    max_train_steps: int = Field(1000, ge=1, description="optimizer steps")
+    max_train_steps: int = Field(1000, ge=0, description="optimizer steps")
     learning_rate: float = Field(5e-6, gt=0, description="learning rate of the denoiser")
     text_encoder_lr: float | None = Field(
         None, gt=0, description="learning rate of the text encoder; none: the denoiser's"
@@ -98,7 +132,20 @@ class Training(Section):
     gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, slower")
     checkpointing_steps: int = Field(250, ge=1, description="steps between checkpoints")
     checkpoints_total_limit: int = Field(2, ge=1, description="checkpoints to keep")
-    validation_steps: int = Field(250, ge=1, description="steps between live samples")
+    validation_steps: int = Field(250, ge=1, description="steps between probes, or live samples without them")
+
+
+class Probe(Section):
+    """Measuring while it trains, every validation_steps: the best step's weights become the model."""
+
+    probe: bool = Field(True, description="measure, recommend a step and save its weights; off: the last step's")
+    probe_images_per_prompt: int = Field(2, ge=1, description="seeds of each of the six prompts that a probe draws")
+    probe_class_images: int = Field(4, ge=1, description="class images that a probe draws, for the drift")
+    probe_num_inference_steps: int = Field(20, ge=1, le=1000, description="sampler steps (dpmsolver++) of a probe")
+    early_stopping: bool = Field(
+        False, description="stop where the subject is learned and its class kept, or where probes no longer get better"
+    )
+    early_stopping_patience: int = Field(3, ge=1, description="probes in a row that may fall short of the best one")
 
 
 class Generation(Section):
@@ -113,24 +160,47 @@ class Generation(Section):
     guidance_scale: float = Field(7.5, ge=1, description="guidance of the results")
 
 
+class Evaluation(Section):
+    """Section 4.2: who measures the pictures."""
+
+    dino_model: str | None = Field(
+        None, description="judge of DINO: a folder or hub id; none: embedded for the toybox, else facebook/dino-vits16"
+    )
+    dino_revision: str | None = Field(None, description="its hub revision; none: the one that is pinned here")
+    clip_model: str | None = Field(
+        None,
+        description="judge of CLIP-I and CLIP-T: a folder or hub id; none: embedded for the toybox, "
+        "else openai/clip-vit-base-patch32",
+    )
+    clip_revision: str | None = Field(None, description="its hub revision; none: the one that is pinned here")
+    perceptual_model: str | None = Field(
+        None,
+        description="LPIPS weights for DIV: a folder or hub id; none: a distance on the features of the DINO judge",
+    )
+    perceptual_revision: str | None = Field(None, description="its hub revision; none: the latest")
+
+
 class Config(Section):
     """All settings of a run; a section per stage."""
 
     seed: int = Field(0, ge=0, lt=2**31, description="every random choice is a function of it")
     base: Base = Base()
+    method: Method = Method()
     naming: Naming = Naming()
     data: Data = Data()
     prior: Prior = Prior()
     training: Training = Training()
+    probe: Probe = Probe()
     generation: Generation = Generation()
+    evaluation: Evaluation = Evaluation()
 
     @classmethod
     def build(cls, settings: Mapping[str, Any]) -> Self:
-        """A config from flat settings ({"max_train_steps": 400}) over the preset of their base model.
+        """A config from flat settings ({"max_train_steps": 400}) over the preset of their base model and method.
 
         Raises ConfigError with every problem at once.
         """
-        preset = PRESETS.get(str(settings.get("model", Base().model)), {})
+        preset = preset_of(settings.get("model", Base().model), settings.get("method", Method().method))
         sections: dict[str, Any] = {}
         homes = {name: section for section, name, _ in settings_reference()}
         problems = [f"{name}: there is no such setting" for name in settings if name not in homes]
@@ -142,9 +212,37 @@ class Config(Section):
             config = cls.model_validate(sections)
         except ValidationError as error:
             problems += [f"{item['loc'][-1]}: {item['msg']}, got {item['input']!r}" for item in error.errors()]
+        else:
+            problems += config.contradictions()
         if problems:
             raise ConfigError(problems)
         return config
+
+    def contradictions(self) -> list[str]:
+        """Settings that the method can do nothing with, a sentence each."""
+        name, given = self.method.method, self.flat()
+        idle = sorted(METHOD_ONLY - USED_BY[name])
+        idle += [] if name in ("dreambooth", "lora") else ["identifier_tokens"]
+        idle += ["identifier"] if name == "prompt_only" else []
+        defaults = Config().flat()
+        problems = [
+            f"{setting}: {given[setting]!r} means nothing to method {name}: leave it out"
+            for setting in idle
+            if given[setting] != defaults[setting]
+        ]
+        for setting in ("with_prior_preservation", "train_text_encoder"):
+            if name in ("textual_inversion", "prompt_only") and given[setting]:
+                problems.append(f"{setting}: method {name} trains no weight that it could reach: leave it out")
+        if self.method.lora_type == "oft" and self.method.lora_alpha is not None:
+            problems.append("lora_alpha: oft turns weights and adds nothing that could be scaled: leave it out")
+        if name == "prompt_only" and not (self.method.description or "").strip():
+            problems.append('description: method prompt_only needs the subject in words, such as "yellow dog"')
+        if (self.training.max_train_steps == 0) != (name == "prompt_only"):
+            problems.append(
+                f"max_train_steps: must be {'0' if name == 'prompt_only' else 'at least 1'} for method {name}, "
+                f"got {self.training.max_train_steps}"
+            )
+        return problems
 
     def flat(self) -> dict[str, Any]:
         """All settings as one flat dict, as `build` takes them."""
@@ -180,21 +278,3 @@ def settings_reference() -> Iterator[tuple[str, str, FieldInfo]]:
             yield from ((name, inner, info) for inner, info in field.annotation.model_fields.items())
         else:
             yield "", name, field
-
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "toybox": {
-        "num_class_images": 100,
-        "class_num_inference_steps": 25,
-        "class_guidance_scale": 1.5,
-        "sample_batch_size": 20,
-        "max_train_steps": 400,
-        "learning_rate": 1e-4,
-        "text_encoder_lr": 2.5e-4,
-        "checkpointing_steps": 100,
-        "validation_steps": 100,
-        "num_inference_steps": 25,
-        "guidance_scale": 3.0,
-    },
-}
-"""What a base model needs differently from the paper's Stable Diffusion settings, by its `model` name."""

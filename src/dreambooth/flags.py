@@ -73,11 +73,15 @@ def read_settings(path: Path) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([f"--config {path} is not valid TOML: {error}"]) from error
     sections = {section for section, _, _ in settings_reference()}
+    names = {name for _, name, _ in settings_reference()}
     flat = {name: value for name, value in content.items() if name not in sections}
     for section in sections & content.keys():
-        if not isinstance(content[section], dict):
+        if isinstance(content[section], dict):
+            flat |= content[section]
+        elif section in names:
+            flat[section] = content[section]  # method = "lora" is the setting of that name
+        else:
             raise ConfigError([f"--config {path}: {section} is a table of settings, write [{section}]"])
-        flat |= content[section]
     return flat
 
 
@@ -117,7 +121,7 @@ def _metavar(field: FieldInfo) -> str:
 
 
 def _defaults(name: str, field: FieldInfo) -> str:
-    presets = [f"{model}: {row[name]}" for model, row in PRESETS.items() if name in row]
+    presets = [f"{' '.join(key)}: {_shown(row[name])}" for key, row in PRESETS.items() if name in row]
     return "; ".join([f"default: {_shown(field.default)}", *presets])
 
 

@@ -4,12 +4,13 @@ The paper draws ids f(V^) of rare tokens and inverts them through the de-tokeniz
 identifier. Whether f(V^) gives the ids back is checked here, in the sentence the identifier will stand in.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from dreambooth import rng
-from dreambooth.config import Naming
+from dreambooth.config import Method, Naming
 from dreambooth.errors import PromptError
 from dreambooth.progress import log
 from dreambooth.subject import Subject
@@ -44,25 +45,52 @@ KNOWN_WORDS = frozenset(_WORDS.split())
 """English words and internet shorthand of up to three letters: what a rare token must not be. sks is a rifle."""
 
 
-def with_identifier(subject: Subject, tokenizer: Any, naming: Naming, seed: int) -> Subject:
-    """The subject with an identifier: its own, the user's, or a rare token of the tokenizer.
+def with_identifier(
+    subject: Subject, tokenizer: Any, naming: Naming, seed: int, method: Method | None = None
+) -> Subject:
+    """The subject with what names it: its own identifier, the user's, or one of the method's kind.
 
-    tokenizer: a transformers tokenizer. Doubts about the user's own are logged as warnings. Raises PromptError for an
-    identifier that cannot work, or where the caption is longer than the model reads.
+    That is a rare token of the tokenizer, a new word where the method (default: DreamBooth's) learns one, or the
+    description; the class noun follows it except in Textual Inversion and a description.  tokenizer: a transformers
+    tokenizer. Doubts about the user's own are logged as warnings. Raises PromptError for an identifier that cannot
+    work, or where the caption is longer than the model reads.
     """
-    identifier = naming.identifier if subject.identifier is None else subject.identifier
-    if identifier is None:
-        identifier = choose_identifier(tokenizer, naming.identifier_tokens, seed)
-    else:
-        for warning in check_identifier(tokenizer, identifier):
-            log.warning(warning)
-    subject = subject.named(identifier)
-    length, limit = len(tokenizer(subject.prompt)["input_ids"]), tokenizer.model_max_length
+    method = method or Method()
+    given = naming.identifier if subject.identifier is None else subject.identifier
+    match method.method:
+        case "prompt_only":
+            subject = replace(subject, identifier=method.description, with_class_noun=False)
+        case "textual_inversion":
+            subject = replace(subject, identifier=_new_word(tokenizer, given, subject), with_class_noun=False)
+        case "pivotal":
+            subject = subject.named(_new_word(tokenizer, given, subject))
+        case "dreambooth" | "lora":
+            subject = subject.named(_rare_identifier(tokenizer, given, naming.identifier_tokens, seed))
+    length, limit = len(tokenizer(subject.prompt)["input_ids"]) + method.num_vectors - 1, tokenizer.model_max_length
     if length > limit:
         raise PromptError(
-            f'"{subject.prompt}" is {length} tokens long and the model reads {limit}: choose a shorter class noun.'
+            f'"{subject.prompt}" is {length} tokens long and the model reads {limit}: choose fewer words.'
         )
     return subject
+
+
+def _rare_identifier(tokenizer: Any, given: str | None, length: int, seed: int) -> str:
+    if given is None:
+        return choose_identifier(tokenizer, length, seed)
+    for warning in check_identifier(tokenizer, given):
+        log.warning(warning)
+    return given
+
+
+def _new_word(tokenizer: Any, given: str | None, subject: Subject) -> str:
+    """The user's word or <class-noun>; raises PromptError where the tokenizer has it already."""
+    word = given or f"<{'-'.join(subject.class_noun.split())}>"
+    _require_one_word(word)
+    if len(_tokens_of(tokenizer, word)) == 1:
+        raise PromptError(
+            f"the word to be learned, {word!r}, is one that the model has: give a new one with --identifier <{word}>."
+        )
+    return word
 
 
 def rare_tokens(tokenizer: Any) -> list[int]:
@@ -94,12 +122,7 @@ def choose_identifier(tokenizer: Any, length: int, seed: int) -> str:
 
 def check_identifier(tokenizer: Any, identifier: str) -> list[str]:
     """What speaks against an identifier that the user chose, a sentence each; raises PromptError if it cannot work."""
-    usable = 0 < len(identifier) <= MAX_CHARACTERS and identifier.isprintable() and not set(" {}") & set(identifier)
-    if not usable:
-        raise PromptError(
-            f"the identifier {identifier!r} cannot work: it must be one word of 1 to {MAX_CHARACTERS} characters "
-            "without spaces or braces. Leave --identifier away to have a rare token chosen."
-        )
+    _require_one_word(identifier)
     ids = _tokens_of(tokenizer, identifier)
     if not _detokenise(tokenizer, [i for i in ids if i not in tokenizer.all_special_ids]):
         raise PromptError(
@@ -118,6 +141,15 @@ def check_identifier(tokenizer: Any, identifier: str) -> list[str]:
         doubts.append(f"is the same as {identifier.lower()!r} to this model, which ignores capitals")
     advice = "Leave --identifier away to have a rare token chosen."
     return [f"the identifier {identifier!r} {doubt}. {advice}" for doubt in doubts]
+
+
+def _require_one_word(identifier: str) -> None:
+    usable = 0 < len(identifier) <= MAX_CHARACTERS and identifier.isprintable() and not set(" {}") & set(identifier)
+    if not usable:
+        raise PromptError(
+            f"the identifier {identifier!r} cannot work: it must be one word of 1 to {MAX_CHARACTERS} characters "
+            "without spaces or braces. Leave --identifier away to have one chosen."
+        )
 
 
 def _rare_window(tokenizer: Any) -> range:

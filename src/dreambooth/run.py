@@ -3,8 +3,10 @@
 config.toml      all settings           subject.json    photos, identifier, class noun
 base.json        which weights it began with
 prior.json       the class images       losses.jsonl    a line per step
+scores.jsonl     a line per probe       recommendation.json, diagnosis.json   what the probes say together
 checkpoints/     state to resume from   samples/        pictures, with prompt, seed and model inside each
 model/           weights to use         report.html     everything, in one file
+adapter/         the LoRA or learned word alone, where the method made one
 """
 
 import json
@@ -43,6 +45,11 @@ class Run:
         return self.root / "model"
 
     @property
+    def adapter(self) -> Path:
+        """What the field shares of a method that trains less than the model: LoRA, learned embeddings."""
+        return self.root / "adapter"
+
+    @property
     def report(self) -> Path:
         """The one-file report."""
         return self.root / "report.html"
@@ -51,6 +58,11 @@ class Run:
     def losses(self) -> Path:
         """A JSON line per step."""
         return self.root / "losses.jsonl"
+
+    @property
+    def scores(self) -> Path:
+        """A JSON line per probe: the photos' own ("step": "real"), the untuned model (0), then the steps measured."""
+        return self.root / "scores.jsonl"
 
     @classmethod
     def create(cls, root: Path, subject: Subject, config: Config) -> Self:
@@ -91,6 +103,7 @@ class Run:
             photos=tuple(Path(photo) for photo in value["photos"]),
             class_noun=value["class_noun"],
             identifier=value["identifier"],
+            with_class_noun=value.get("with_class_noun", True),  # not said by runs older than it
         )
 
     def save_subject(self, subject: Subject) -> None:
@@ -98,7 +111,12 @@ class Run:
         photos = [str(photo.absolute()) for photo in subject.photos]
         write_json(
             self.root / "subject.json",
-            {"photos": photos, "class_noun": subject.class_noun, "identifier": subject.identifier},
+            {
+                "photos": photos,
+                "class_noun": subject.class_noun,
+                "identifier": subject.identifier,
+                "with_class_noun": subject.with_class_noun,
+            },
         )
 
     def read_json(self, name: str) -> Any:
@@ -111,6 +129,13 @@ class Run:
             ) from error
         except json.JSONDecodeError as error:
             raise RunError(f"{self.root / name} is damaged ({error}): delete it and run that stage again.") from error
+
+    def forget_after(self, step: int) -> None:
+        """Drop the lines of losses.jsonl and scores.jsonl that tell of later steps, or that a crash cut short."""
+        for file in (self.losses, self.scores):
+            if file.exists():
+                lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+                write_text(file, "".join(line for line in lines if _tells_until(line, step)))
 
     @contextmanager
     def only_writer(self) -> Iterator[None]:
@@ -148,6 +173,14 @@ class Run:
                 f"{self.root} holds a run with other settings:\n{listed}\n"
                 "To go on with it, give the settings it was made with; to start anew, choose another --output-dir."
             )
+
+
+def _tells_until(line: str, step: int) -> bool:
+    try:
+        told = json.loads(line)["step"]
+    except json.JSONDecodeError:
+        return False
+    return not isinstance(told, int) or told <= step
 
 
 def _alive(pid: int) -> bool:

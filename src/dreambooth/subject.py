@@ -1,5 +1,6 @@
 """Section 3.2: a subject is a few photos, a rare-token identifier and a class noun."""
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -15,24 +16,27 @@ class Subject:
     """One particular thing, e.g. this dog: its photos, and the words that will name it.
 
     photos: one or more image files, three to five in the paper.  class_noun: what kind of thing it is, "dog".
-    identifier: a rare token with a weak prior (section 3.2), or None until the model's tokenizer has been asked.
+    identifier: a rare token with a weak prior (section 3.2), or None until the model's tokenizer has been asked; a new
+    word, or a description, where the method is not DreamBooth.  with_class_noun: whether the class noun follows it; not
+    where the identifier says all: Textual Inversion's "S*" (Gal et al. 2022, arXiv:2208.01618), or a description.
     """
 
     photos: tuple[Path, ...]
     class_noun: str
     identifier: str | None = None
+    with_class_noun: bool = True
 
     @property
     def name(self) -> str:
         """The identifier and the class noun, "sks dog"; raises PromptError while there is no identifier."""
         if self.identifier is None:
             raise PromptError("this subject has no identifier yet: choose one with dreambooth.identifier")
-        return f"{self.identifier} {self.class_noun}"
+        return f"{self.identifier} {self.class_noun}" if self.with_class_noun else self.identifier
 
     @property
     def prompt(self) -> str:
         """ "a [identifier] [class noun]": the caption of every photo (section 3.2)."""
-        return f"a {self.name}"
+        return self.fill(f"a {IDENTIFIER_SLOT}")
 
     @property
     def class_prompt(self) -> str:
@@ -40,7 +44,12 @@ class Subject:
         return f"a {self.class_noun}"
 
     def fill(self, template: str) -> str:
-        """The template with the subject's name in its slot: "a {} in the snow" -> "a sks dog in the snow"."""
+        """The template with the subject's name in its slot: "a {} in the snow" -> "a sks dog in the snow".
+
+        A description gets its article: "a {}" -> "an orange cat".
+        """
+        if not self.with_class_noun and self.name[0].lower() in "aeiou":
+            template = re.sub(r"\b([Aa]) (?=\{\})", r"\1n ", template)
         return template.replace(IDENTIFIER_SLOT, self.name)
 
     def named(self, identifier: str) -> Self:

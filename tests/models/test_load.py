@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from dreambooth import models
 from dreambooth.config import Base
@@ -89,6 +90,17 @@ def test_a_missing_or_malformed_weight_file(saved: Path, part: str, harm: Callab
     (file,) = (saved / part).glob("*.safetensors")
     harm(file)
     with pytest.raises(ModelError, match=r"could not be opened"):
+        load(saved)
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+def test_a_weight_that_is_lacking_is_never_made_up(saved: Path, part: str) -> None:
+    (file,) = (saved / part).glob("*.safetensors")
+    weights = load_file(file)
+    name = sorted(weights)[-1]
+    del weights[name]
+    save_file(weights, file, {"format": "pt"})
+    with pytest.raises(ModelError, match=rf"lacks 1 of its weights, {part}\..+ for one"):
         load(saved)
 
 

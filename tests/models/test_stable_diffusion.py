@@ -17,6 +17,7 @@ from dreambooth.diffusion import PROCESSES
 from dreambooth.errors import ModelError
 from dreambooth.models.base import SAMPLERS, Sampling
 from dreambooth.models.stable_diffusion import SCHEDULERS, StableDiffusion
+from dreambooth.subject import Subject
 from tiny import CONTEXT, tiny_model, tiny_pipeline
 
 DIFFUSERS: Any = diffusers
@@ -109,7 +110,7 @@ def test_a_seeds_picture_does_not_depend_on_its_batch(sampler: str, monkeypatch:
 
 def test_generating_leaves_the_training_state_alone() -> None:
     model = tiny_model()
-    attach(model, Config.build({"train_text_encoder": False}).training)
+    attach(model, Subject(photos=(), class_noun="dog"), Config.build({"train_text_encoder": False}))
     model.pipeline.unet.train()
     torch.manual_seed(1)
     before = torch.get_rng_state()

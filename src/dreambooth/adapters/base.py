@@ -1,9 +1,11 @@
-"""The contract of an adapter: which weights train, and how they are saved and put back."""
+"""The contract of an adapter: which weights train, how they are saved and put back, and what is shared of them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
@@ -30,3 +32,33 @@ class Adapter(ABC):
     @abstractmethod
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Copy a `state()` into the model; raises ValueError where the names differ."""
+
+    @abstractmethod
+    def export(self, folder: Path) -> None:
+        """Write to `folder` what the field shares of such a training, before `merge`; nothing where that is the model.
+
+        Raises DiskError where it cannot be written.
+        """
+
+    @abstractmethod
+    def merge(self) -> None:
+        """Work what was trained into the model's own weights, for good: it is a plain one again, and can be saved."""
+
+
+@torch.no_grad()
+def copy_state(mine: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
+    """Copy `state` into the live tensors `mine`; raises ValueError where the names differ."""
+    if mine.keys() != state.keys():
+        differing = sorted(mine.keys() ^ state.keys())
+        raise ValueError(f"these weights are not this model's: {len(differing)} names differ, e.g. {differing[0]}")
+    for name, tensor in state.items():
+        mine[name].copy_(tensor)
+
+
+def layers_named(module: nn.Module, endings: Sequence[str]) -> list[str]:
+    """Names of the linear and convolution layers that end so: "to_q" fits "down.0.to_q" and not "down.0.add_to_q"."""
+    return [
+        name
+        for name, layer in module.named_modules()
+        if isinstance(layer, nn.Linear | nn.Conv2d) and any(f".{name}".endswith(f".{ending}") for ending in endings)
+    ]

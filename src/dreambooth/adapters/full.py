@@ -1,12 +1,12 @@
 """Fine-tuning as the paper does it: every weight of the denoiser, and of the text encoder (section 3.2)."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, final
 
-import torch
 from torch import Tensor, nn
 
-from dreambooth.adapters.base import Adapter
+from dreambooth.adapters.base import Adapter, copy_state
 from dreambooth.config import Training
 from dreambooth.models.base import DiffusionModel
 
@@ -45,11 +45,11 @@ class Full(Adapter):
             for key, parameter in module.named_parameters()
         }
 
-    @torch.no_grad()
     def load(self, state: Mapping[str, Tensor]) -> None:
-        mine = self.state()
-        if mine.keys() != state.keys():
-            differing = sorted(mine.keys() ^ state.keys())
-            raise ValueError(f"these weights are not this model's: {len(differing)} names differ, e.g. {differing[0]}")
-        for name, tensor in state.items():
-            mine[name].copy_(tensor)
+        copy_state(self.state(), state)
+
+    def export(self, folder: Path) -> None:
+        pass  # the model is what is shared
+
+    def merge(self) -> None:
+        pass  # these are the model's own weights

@@ -38,6 +38,17 @@ SAMPLERS = ("ddpm", "ddim", "dpmsolver++")
 """ddpm: the paper's ancestral sampler; ddim and dpmsolver++: deterministic given the seed."""
 
 
+class LoraLayout(NamedTuple):
+    """How the field shares a LoRA of this family; the keys are those of `DiffusionModel.trainable`."""
+
+    targets: Mapping[str, tuple[str, ...]]
+    """Ends of the names of the layers a LoRA is usually added to."""
+    kohya_prefixes: Mapping[str, str]
+    """What stands before a layer's name in the file that ComfyUI and A1111 read."""
+    architecture: str
+    """The model's name in https://github.com/Stability-AI/ModelSpec."""
+
+
 class DiffusionModel(ABC):
     """One base-model family. Every subclass is final; nothing concrete is overridden."""
 
@@ -48,6 +59,7 @@ class DiffusionModel(ABC):
     """Side of the square images it was trained on, in pixels."""
     tokenizer: Any
     """A transformers tokenizer."""
+    lora_layout: LoraLayout
 
     @property
     @abstractmethod
@@ -77,6 +89,23 @@ class DiffusionModel(ABC):
     @abstractmethod
     def trainable(self) -> Mapping[str, nn.Module]:
         """The parts a fine-tuning may train: "denoiser" and "text_encoder". The image decoder is never one of them."""
+
+    @abstractmethod
+    def add_tokens(self, tokens: Sequence[str]) -> tuple[nn.Embedding, list[int]]:
+        """Teach the tokenizer new words; returns the embedding (V, D) with a row of zeros for each, and their numbers.
+
+        A prompt with tokens[0] reads all of them, where the others are called "<tokens[0]>_1", "<tokens[0]>_2" and so
+        on, as in diffusers. Raises ValueError for a token that the tokenizer has.
+        """
+
+    @abstractmethod
+    def save_lora(
+        self, folder: Path, weights: Mapping[str, Mapping[str, Tensor]], configs: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        """Write pytorch_lora_weights.safetensors for diffusers' `load_lora_weights`.
+
+        weights: for each of `trainable` peft's state of its LoRA.  configs: likewise the peft config as a dict.
+        """
 
     @abstractmethod
     def fingerprint(self) -> str:

@@ -8,20 +8,29 @@ from typing import Any, Self, final
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, StableDiffusionPipeline
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from transformers import AddedToken, CLIPTextModel
 
 from dreambooth.diffusion import PROCESSES, ForwardProcess
 from dreambooth.errors import ModelError
 from dreambooth.files import written_aside
-from dreambooth.models.base import Conditioning, DiffusionModel, Sampling
+from dreambooth.models.base import Conditioning, DiffusionModel, LoraLayout, Sampling
 from dreambooth.progress import log
 
 PIXELS_AT_ONCE = 8 * 512 * 512
 """Pixels drawn in one batch: 8 images of 512 x 512 fit a 24 GB card in float32."""
 
 COMPONENTS = {"vae", "text_encoder", "tokenizer", "unet", "scheduler", "safety_checker", "feature_extractor"}
+PARTS: dict[str, Any] = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
 PIPELINE: Any = StableDiffusionPipeline
 SCHEDULERS: dict[str, Any] = {"ddpm": DDPMScheduler, "ddim": DDIMScheduler, "dpmsolver++": DPMSolverMultistepScheduler}
 
@@ -42,7 +51,8 @@ class StableDiffusion(DiffusionModel):
         self.tokenizer = pipeline.tokenizer
         self.resolution = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
         self.process = _process(pipeline.scheduler)
-        self._fingerprint: tuple[int, str] | None = None
+        self.lora_layout = _lora_layout(pipeline)
+        self._fingerprint: tuple[list[tuple[str, int, int]], str] | None = None
         self._truncated: set[str] = set()
         for module in self._weights().values():
             module.requires_grad_(False).eval()
@@ -60,16 +70,19 @@ class StableDiffusion(DiffusionModel):
                 f"{name} has parts that this package cannot train with: {', '.join(others)}. "
                 "Choose a text-to-image Stable Diffusion 1.x or 2.x checkpoint."
             )
+        reading = {"dtype": torch.float32, "variant": variant, "use_safetensors": True, "local_files_only": True}
+        parts, lacking = {}, []
         try:
+            for part, kind in PARTS.items():
+                parts[part], told = kind.from_pretrained(folder, subfolder=part, output_loading_info=True, **reading)
+                lacking += [f"{part}.{weight}" for weight in told["missing_keys"]]
             pipeline = PIPELINE.from_pretrained(
                 folder,
-                variant=variant,
-                dtype=torch.float32,
                 safety_checker=None,
                 feature_extractor=None,
                 requires_safety_checker=False,
-                use_safetensors=True,
-                local_files_only=True,
+                **parts,
+                **reading,
             )
         except Exception as error:  # three libraries raise a dozen kinds for a missing or damaged file
             reason = str(error).strip().splitlines() or [type(error).__name__]
@@ -77,8 +90,13 @@ class StableDiffusion(DiffusionModel):
                 f"{name} could not be opened from {folder}: {reason[0]} "
                 "Its weights must be complete .safetensors files: copy or download the model again."
             ) from error
-        for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
-            for parameter in part.parameters():  # a mapped file's alignment changes the last bits of what SIMD computes
+        if lacking:  # the libraries would fill them with random numbers
+            raise ModelError(
+                f"{name} lacks {len(lacking)} of its weights, {lacking[0]} for one: copy or download the model again."
+            )
+        for module in parts.values():
+            # a mapped file's alignment changes the last bits of what SIMD computes
+            for parameter in module.parameters():
                 parameter.data = parameter.data.clone()
         return cls(pipeline, name)
 
@@ -97,15 +115,14 @@ class StableDiffusion(DiffusionModel):
         return (latents.mean - shift) * scale, latents.std * scale
 
     def condition(self, prompts: Sequence[str]) -> Conditioning:
+        prompts = self.pipeline.maybe_convert_prompt(list(prompts), self.tokenizer)  # a new word is several tokens
         limit = self.tokenizer.model_max_length
         for prompt in set(prompts) - self._truncated:
             pieces = self.tokenizer(prompt, truncation=True, max_length=limit, return_overflowing_tokens=True)
             if len(pieces.input_ids) > 1:
                 self._truncated.add(prompt)
                 log.warning("the model reads %d tokens of a prompt: the end of %r is cut off", limit - 2, prompt)
-        tokens = self.tokenizer(
-            list(prompts), padding="max_length", max_length=limit, truncation=True, return_tensors="pt"
-        )
+        tokens = self.tokenizer(prompts, padding="max_length", max_length=limit, truncation=True, return_tensors="pt")
         return Conditioning(self.pipeline.text_encoder(tokens.input_ids.to(self.device))[0])
 
     def predict(self, x_t: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
@@ -149,13 +166,42 @@ class StableDiffusion(DiffusionModel):
     def trainable(self) -> Mapping[str, nn.Module]:
         return {"denoiser": self.pipeline.unet, "text_encoder": self.pipeline.text_encoder}
 
+    def add_tokens(self, tokens: Sequence[str]) -> tuple[nn.Embedding, list[int]]:
+        # a whole word: where "zwx" is learned, "azwxb" stays what it was
+        added = self.tokenizer.add_tokens([AddedToken(token, single_word=True) for token in tokens])
+        if added != len(tokens):
+            raise ValueError(f"of the tokens {list(tokens)} the tokenizer has {len(tokens) - added} already")
+        encoder = self.pipeline.text_encoder
+        rows = max(encoder.get_input_embeddings().num_embeddings, len(self.tokenizer))
+        embedding: nn.Embedding = encoder.resize_token_embeddings(rows, mean_resizing=False)
+        embedding.requires_grad_(False)
+        ids: list[int] = self.tokenizer.convert_tokens_to_ids(list(tokens))
+        with torch.no_grad():
+            embedding.weight[ids] = 0  # transformers draws them from the global generator
+        return embedding, ids
+
+    def save_lora(
+        self, folder: Path, weights: Mapping[str, Mapping[str, Tensor]], configs: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        names = {"denoiser": ("unet", "", "lora"), "text_encoder": ("text_encoder", "text_model.", "lora_linear_layer")}
+        arguments: dict[str, Any] = {}
+        for part, tensors in weights.items():
+            name, prefix, half = names[part]
+            arguments[f"{name}_lora_adapter_metadata"] = dict(configs[part])
+            arguments[f"{name}_lora_layers"] = {
+                prefix + _lora_key(key, half): tensor for key, tensor in tensors.items()
+            }
+        with written_aside(folder / "pytorch_lora_weights.safetensors") as aside:
+            PIPELINE.save_lora_weights(aside.parent, weight_name=aside.name, **arguments)
+
     def fingerprint(self) -> str:
         tensors = [
             (f"{part}.{name}", tensor)
             for part, module in self._weights().items()
             for name, tensor in module.state_dict().items()
         ]
-        writes = sum(tensor._version for _, tensor in tensors)  # grows whenever training or loading changes a weight
+        # training or loading writes to a weight; an adapter puts another in its place
+        writes = [(name, tensor.data_ptr(), tensor._version) for name, tensor in tensors]
         if self._fingerprint is None or self._fingerprint[0] != writes:
             self._fingerprint = writes, self._digest(tensors)
         return self._fingerprint[1]
@@ -203,6 +249,32 @@ def _require_family(pipeline: Any, name: str) -> None:
             f"{name} is not a text-to-image model of the Stable Diffusion 1.x/2.x family: {'; '.join(problems)}. "
             "Choose another base model."
         )
+
+
+def _lora_layout(pipeline: Any) -> LoraLayout:
+    second = (
+        "stable-diffusion-v2-768-v"
+        if pipeline.scheduler.config.prediction_type == "v_prediction"
+        else ("stable-diffusion-v2-512")
+    )
+    return LoraLayout(
+        targets={
+            "denoiser": ("to_q", "to_k", "to_v", "to_out.0"),
+            "text_encoder": ("q_proj", "k_proj", "v_proj", "out_proj"),
+        },
+        kohya_prefixes={"denoiser": "lora_unet_", "text_encoder": "lora_te_text_model_"},
+        architecture=second if pipeline.unet.config.cross_attention_dim == 1024 else "stable-diffusion-v1",
+    )
+
+
+def _lora_key(key: str, half: str) -> str:
+    """diffusers' name of one of peft's tensors.
+
+    Not by diffusers' own conversion: it renames the attention alone, its loader takes no mixture of names, and for the
+    text encoder the loader wants a ".weight" after DoRA's magnitudes.
+    """
+    key = key.replace(".lora_A.", f".{half}.down.").replace(".lora_B.", f".{half}.up.")
+    return f"{key}.weight" if key.endswith(".lora_magnitude_vector") else key
 
 
 def _schedule(scheduler: Any) -> dict[str, Any]:

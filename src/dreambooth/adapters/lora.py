@@ -1,0 +1,134 @@
+"""LoRA: low-rank additions to some layers of denoiser and text encoder (Hu et al. 2021, arXiv:2106.09685), by peft.
+
+DoRA (arXiv:2402.09353) and OFT (arXiv:2306.07280) are peft's own, on the same layers.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from peft import LoraConfig, LoraModel, OFTConfig, OFTModel, get_peft_model_state_dict
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from dreambooth.adapters.base import Adapter, copy_state, layers_named
+from dreambooth.config import Config, Method
+from dreambooth.files import written_aside
+from dreambooth.kohya import kohya_layers, write_kohya
+from dreambooth.models.base import DiffusionModel
+from dreambooth.rng import generator
+from dreambooth.subject import Subject
+
+
+@final
+class LoRA(Adapter):
+    """peft's additions to the layers that `lora_target_modules` names; they are all that trains.
+
+    Their first values are a function of config.seed; before the first step they change nothing that the model computes.
+    """
+
+    def __init__(self, model: DiffusionModel, subject: Subject, config: Config) -> None:
+        training, self._method = config.training, config.method
+        self._model, self._title = model, subject.name
+        self._rates = {
+            "denoiser": training.learning_rate,
+            "text_encoder": training.text_encoder_lr or training.learning_rate,
+        }
+        self._tuned: dict[str, LoraModel | OFTModel] = {}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(generator(config.seed, "adapter").initial_seed())
+            for part, module in model.trainable().items():
+                targets = self._method.lora_target_modules or model.lora_layout.targets[part]
+                if (part == "denoiser" or training.train_text_encoder) and layers_named(module, targets):
+                    self._tuned[part] = _tuner(module, self._method, targets)
+        self._parameters = {
+            part: {name: p for name, p in tuner.model.named_parameters() if p.requires_grad}
+            for part, tuner in self._tuned.items()
+        }
+
+    @property
+    def trains_text_encoder(self) -> bool:
+        return "text_encoder" in self._tuned
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        return self._tuned
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        return [
+            {"params": list(parameters.values()), "lr": self._rates[part]}
+            for part, parameters in self._parameters.items()
+        ]
+
+    def state(self) -> dict[str, Tensor]:
+        return {
+            f"{part}.{name}": parameter.detach()
+            for part, parameters in self._parameters.items()
+            for name, parameter in parameters.items()
+        }
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        copy_state(self.state(), state)
+
+    def export(self, folder: Path) -> None:
+        """Of LoRA pytorch_lora_weights.safetensors (diffusers) and <name>-kohya.safetensors (ComfyUI, A1111).
+
+        Of DoRA the first alone, because those two readers norm its magnitudes along different axes; of OFT, which
+        diffusers does not read, peft's own files in a folder for each part.
+        """
+        weights = {
+            part: get_peft_model_state_dict(tuner.model, save_embedding_layers=False)
+            for part, tuner in self._tuned.items()
+        }
+        configs = {part: tuner.peft_config["default"] for part, tuner in self._tuned.items()}
+        if self._method.lora_type == "oft":
+            for part, state in weights.items():
+                with written_aside(folder / part) as aside:
+                    configs[part].save_pretrained(str(aside))
+                    names = {f"base_model.model.{name}": tensor.cpu() for name, tensor in state.items()}
+                    save_file(names, aside / "adapter_model.safetensors")
+            return
+        self._model.save_lora(folder, weights, {part: config.to_dict() for part, config in configs.items()})
+        if self._method.lora_type == "lora":
+            self._export_kohya(folder, weights)
+
+    def _export_kohya(self, folder: Path, weights: Mapping[str, Mapping[str, Tensor]]) -> None:
+        layout, alpha = self._model.lora_layout, _alpha(self._method)
+        slug = re.sub(r"[^a-z0-9]+", "-", self._title.lower()).strip("-")
+        write_kohya(
+            folder / f"{slug}-kohya.safetensors",
+            {
+                name: tensor
+                for part, state in weights.items()
+                for name, tensor in kohya_layers(state, layout.kohya_prefixes[part], alpha).items()
+            },
+            architecture=layout.architecture,
+            title=self._title,
+            rank=self._method.rank,
+            alpha=alpha,
+        )
+
+    def merge(self) -> None:
+        for tuner in self._tuned.values():
+            merged = tuner.merge_and_unload()
+            # peft writes through `.data`, which no version counter sees; the fingerprint of the model asks them
+            torch.autograd.graph.increment_version(list(merged.parameters()))
+
+
+def _alpha(method: Method) -> float:
+    return method.rank if method.lora_alpha is None else method.lora_alpha
+
+
+def _tuner(module: nn.Module, method: Method, targets: Sequence[str]) -> LoraModel | OFTModel:
+    """Add to the layers of `module`, in place; everything else of it is frozen."""
+    if method.lora_type == "oft":
+        oft = OFTConfig(r=0, oft_block_size=method.rank, target_modules=list(targets))
+        return OFTModel(module, oft, "default")
+    lora = LoraConfig(
+        r=method.rank,
+        lora_alpha=_alpha(method),  # type: ignore[arg-type]  # peft says int and takes any number
+        target_modules=list(targets),
+        use_dora=method.lora_type == "dora",
+    )
+    return LoraModel(module, lora, "default")

@@ -1,0 +1,45 @@
+"""Pivotal tuning (Roich et al. 2021, arXiv:2106.05744) as the field has it: a new word, and LoRA around it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, final
+
+from torch import Tensor, nn
+
+from dreambooth.adapters.base import Adapter
+
+
+@final
+class Pivotal(Adapter):
+    """Two adapters of one model that train together; the names of their weights differ."""
+
+    def __init__(self, lora: Adapter, word: Adapter) -> None:
+        self._both = (lora, word)
+
+    @property
+    def trains_text_encoder(self) -> bool:
+        return any(adapter.trains_text_encoder for adapter in self._both)
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        lora, word = self._both
+        return {**word.modules(), **lora.modules()}
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        return [group for adapter in self._both for group in adapter.parameter_groups()]
+
+    def state(self) -> dict[str, Tensor]:
+        return {name: tensor for adapter in self._both for name, tensor in adapter.state().items()}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        lora, word = self._both
+        mine = word.state().keys()
+        word.load({name: tensor for name, tensor in state.items() if name in mine})
+        lora.load({name: tensor for name, tensor in state.items() if name not in mine})
+
+    def export(self, folder: Path) -> None:
+        for adapter in self._both:
+            adapter.export(folder)
+
+    def merge(self) -> None:
+        for adapter in self._both:
+            adapter.merge()

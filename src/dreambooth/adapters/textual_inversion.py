@@ -1,0 +1,83 @@
+"""Textual Inversion: a new word is learned, and the model stays as it is (Gal et al. 2022, arXiv:2208.01618)."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from dreambooth.adapters.base import Adapter, copy_state
+from dreambooth.config import Config
+from dreambooth.files import written_aside
+from dreambooth.models.base import DiffusionModel
+from dreambooth.subject import Subject
+
+
+@final
+class TextualInversion(Adapter):
+    """The embedding rows of the subject's identifier, a word new to the tokenizer.
+
+    They stand apart from the other rows, so that neither a gradient nor the weight decay can reach those. The first
+    rows are those of the class noun (or of initializer_token): a single one is the mean of its tokens, several take
+    them in turn.
+    """
+
+    def __init__(self, model: DiffusionModel, subject: Subject, config: Config) -> None:
+        if subject.identifier is None:
+            raise ValueError("the subject has no identifier yet")
+        method = config.method
+        self._token = subject.identifier
+        self._rate = method.embedding_lr or config.training.learning_rate
+        start = model.tokenizer(method.initializer_token or subject.class_noun, add_special_tokens=False)["input_ids"]
+        tokens = [self._token, *(f"{self._token}_{number}" for number in range(1, method.num_vectors))]
+        self._embedding, ids = model.add_tokens(tokens)
+        self._rows = _Rows(_first_rows(self._embedding.weight.detach()[start], len(ids)), ids)
+        parametrize.register_parametrization(self._embedding, "weight", self._rows)
+
+    @property
+    def trains_text_encoder(self) -> bool:
+        return True
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        return {"text_encoder": self._embedding}
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        return [{"params": [self._rows.rows], "lr": self._rate}]
+
+    def state(self) -> dict[str, Tensor]:
+        return {self._token: self._rows.rows.detach()}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        copy_state(self.state(), state)
+
+    def export(self, folder: Path) -> None:
+        """learned_embeds.safetensors, as diffusers' `load_textual_inversion` and A1111 read it."""
+        with written_aside(folder / "learned_embeds.safetensors") as aside:
+            save_file({self._token: self._rows.rows.detach().cpu()}, aside)
+
+    def merge(self) -> None:
+        parametrize.remove_parametrizations(self._embedding, "weight", leave_parametrized=True)
+        self._embedding.requires_grad_(False)
+
+
+@final
+class _Rows(nn.Module):
+    """An embedding's weight (V, D) with K of its rows replaced by ones that train; ids: their numbers."""
+
+    ids: Tensor
+
+    def __init__(self, rows: Tensor, ids: list[int]) -> None:
+        super().__init__()
+        self.rows = nn.Parameter(rows)  # (K, D)
+        self.register_buffer("ids", torch.tensor(ids, device=rows.device))  # (K,)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight.index_copy(0, self.ids, self.rows)
+
+
+def _first_rows(start: Tensor, count: int) -> Tensor:
+    """(count, D) from the rows (N, D) of the words to start from."""
+    return start.mean(0, keepdim=True) if count == 1 else start[torch.arange(count) % len(start)].clone()

@@ -1,0 +1,209 @@
+"""Every adapter on every family: it trains what it says and nothing else, resumes, merges, and opens in diffusers."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dreambooth import models
+from dreambooth.adapters import Adapter, attach
+from dreambooth.config import Base, Config
+from dreambooth.data import Encoded
+from dreambooth.finetuning import finetune
+from dreambooth.models.base import DiffusionModel, Sampling
+from dreambooth.rng import normal
+from dreambooth.run import Run
+from dreambooth.subject import Subject
+from tiny import tiny_model
+
+FAMILIES: dict[str, Callable[[], Any]] = {"stable diffusion": lambda: tiny_model(size=16)}
+ADAPTERS: dict[str, dict[str, Any]] = {
+    "full": {},
+    "lora": {"method": "lora", "lora_alpha": 8},
+    "lora, denoiser only": {"method": "lora", "train_text_encoder": False},
+    "lora, convolutions too": {"method": "lora", "lora_target_modules": ("to_q", "conv1", "ff.net.2", "fc1")},
+    "dora": {"method": "lora", "lora_type": "dora"},
+    "oft": {"method": "lora", "lora_type": "oft"},
+    "textual inversion": {"method": "textual_inversion"},
+    "textual inversion, 3 vectors": {"method": "textual_inversion", "num_vectors": 3},
+    "pivotal": {"method": "pivotal", "num_vectors": 2, "embedding_lr": 1e-2},
+    "prompt only": {"method": "prompt_only", "description": "orange dog"},
+}
+TRAINING = {"max_train_steps": 4, "learning_rate": 1e-2, "text_encoder_lr": 1e-2, "validation_steps": 100}
+SAMPLING = Sampling(sampler="ddim", num_inference_steps=3, guidance_scale=3.0)
+
+
+@pytest.fixture(params=FAMILIES)
+def make(request: pytest.FixtureRequest) -> Callable[[], Any]:
+    """Makes the same random model again and again."""
+    return FAMILIES[request.param]
+
+
+@pytest.fixture(params=ADAPTERS)
+def config(request: pytest.FixtureRequest) -> Config:
+    settings = ADAPTERS[request.param]
+    steps = {"max_train_steps": 0} if settings.get("method") == "prompt_only" else {}
+    return Config.build({"model": "tiny", **TRAINING, **settings, **steps})
+
+
+def subject_of(config: Config) -> Subject:
+    """The subject as `with_identifier` names it."""
+    names = {"textual_inversion": "<dog>", "pivotal": "<dog>", "prompt_only": config.method.description}
+    return Subject(
+        photos=(),
+        class_noun="dog",
+        identifier=names.get(config.method.method, "sks"),
+        with_class_noun=config.method.method not in ("textual_inversion", "prompt_only"),
+    )
+
+
+def tensors(model: DiffusionModel) -> dict[str, Tensor]:
+    """Copies of all weights of a model."""
+    parts = [*model.trainable().items(), ("vae", model.pipeline.vae)]  # type: ignore[attr-defined]
+    return {f"{part}.{name}": t.clone() for part, module in parts for name, t in module.state_dict().items()}
+
+
+def train(model: DiffusionModel, config: Config, root: Path) -> Adapter:
+    """Fine-tune on random latents in `root`; the adapter, still attached."""
+    subject = subject_of(config)
+    adapter = attach(model, subject, config)
+    classes = 2 if config.prior.with_prior_preservation else 0
+    encoded = Encoded(
+        mean=normal((3 + classes, 4, 8, 8), "photos"),
+        std=torch.full((3 + classes, 4, 8, 8), 0.1),
+        prompts=(*[subject.prompt] * 3, *[subject.class_prompt] * classes),
+        is_prior=torch.arange(3 + classes) >= 3,
+        names=tuple(f"{number}.png" for number in range(3 + classes)),
+    )
+    root.mkdir(exist_ok=True)
+    if adapter.parameter_groups():
+        finetune(model, adapter, encoded, config, Run(root))
+    return adapter
+
+
+def drawn(model: DiffusionModel, config: Config) -> NDArray[np.int64]:
+    """The subject and its class at two seeds, (4, H, W, 3) in [0, 255]."""
+    subject = subject_of(config)
+    prompts = [subject.prompt, subject.prompt, subject.fill("a red {}"), subject.class_prompt]
+    return model.generate(prompts, [0, 1, 2, 3], SAMPLING).astype(np.int64)
+
+
+def test_attaching_changes_nothing_that_is_computed(make: Callable[[], Any], config: Config) -> None:
+    model, plain = make(), make()
+    attach(model, subject_of(config), config)
+    x_t, t = normal((1, 4, 8, 8), "x_t"), torch.tensor([500])
+    mine, theirs = (m.predict(x_t, t, m.condition(["a dog in the snow"])) for m in (model, plain))
+    torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_exactly_what_is_in_the_groups_trains(make: Callable[[], Any], config: Config) -> None:
+    model = make()
+    adapter = attach(model, subject_of(config), config)
+    grouped = [parameter for group in adapter.parameter_groups() for parameter in group["params"]]
+    parts = [*model.trainable().values(), model.pipeline.vae]
+    asking = [parameter for part in parts for parameter in part.parameters() if parameter.requires_grad]
+    assert {id(p) for p in grouped} == {id(p) for p in asking}
+    assert len(grouped) == len({id(p) for p in grouped}) == len(adapter.state())
+    assert {t.data_ptr() for t in adapter.state().values()} == {p.data_ptr() for p in grouped}
+    assert all(group["lr"] == 1e-2 for group in adapter.parameter_groups())
+
+
+def test_steps_change_those_weights_and_no_other_bit(make: Callable[[], Any], config: Config, tmp_path: Path) -> None:
+    model, fresh = make(), make()
+    attach(fresh, subject_of(config), config)
+    before = tensors(fresh)
+    adapter = train(model, config, tmp_path / "run")
+    after = tensors(model)
+    trained = {t.data_ptr() for t in adapter.state().values()}
+    parts = [*model.trainable().items(), ("vae", model.pipeline.vae)]
+    names = {f"{part}.{n}" for part, module in parts for n, t in module.state_dict().items() if t.data_ptr() in trained}
+    assert before.keys() == after.keys()
+    assert {name for name in before if not torch.equal(before[name], after[name])} == names
+    assert len(names) == len(adapter.state())
+
+
+def test_the_state_makes_another_model_the_same(make: Callable[[], Any], config: Config, tmp_path: Path) -> None:
+    model, other = make(), make()
+    state = {name: t.clone() for name, t in train(model, config, tmp_path / "run").state().items()}
+    adapter = attach(other, subject_of(config), config)
+    adapter.load(state)
+    assert np.array_equal(drawn(model, config), drawn(other, config))
+    with pytest.raises(ValueError, match="names differ"):
+        adapter.load({**state, "denoiser.unknown": torch.zeros(1)})
+
+
+def test_a_resumed_training_equals_an_uninterrupted_one(
+    make: Callable[[], Any], config: Config, tmp_path: Path
+) -> None:
+    if config.method.method == "prompt_only":
+        pytest.skip("nothing trains")
+    whole, parted = make(), make()
+    often = config.training.model_copy(update={"checkpointing_steps": 2, "checkpoints_total_limit": 4})
+    config = config.model_copy(update={"training": often})
+    first = train(whole, config, tmp_path / "whole")
+    checkpoints = Run(tmp_path / "parted").checkpoints
+    checkpoints.mkdir(parents=True)
+    shutil.copytree(Run(tmp_path / "whole").checkpoints / "checkpoint-2", checkpoints / "checkpoint-2")
+    second = train(parted, config, tmp_path / "parted")
+    assert len(Run(tmp_path / "parted").losses.read_text().splitlines()) == 2  # the first two were not trained again
+    assert first.state().keys() == second.state().keys()
+    assert all(torch.equal(tensor, second.state()[name]) for name, tensor in first.state().items())
+
+
+def test_the_saved_model_draws_the_same_pictures(make: Callable[[], Any], config: Config, tmp_path: Path) -> None:
+    model, plain = make(), make()
+    adapter = train(model, config, tmp_path / "run")
+    pictures = drawn(model, config)
+    if adapter.state():
+        assert np.abs(pictures - drawn(plain, config)).max() > 4  # the training shows
+    unmerged = model.fingerprint()
+    adapter.merge()
+    assert (model.fingerprint() == unmerged) == (config.method.method in ("dreambooth", "prompt_only"))
+    model.save(tmp_path / "model")
+    again = models.load(Base(model=str(tmp_path / "model")))
+    assert again.fingerprint() == model.fingerprint()
+    assert np.abs(drawn(again, config) - pictures).max() <= 1  # a sum is rounded elsewhere when it is merged
+    names = {name for part in again.trainable().values() for name in part.state_dict()}
+    assert names == {name for part in plain.trainable().values() for name in part.state_dict()}
+
+
+def test_what_does_not_train_is_bit_identical_in_the_saved_model(
+    make: Callable[[], Any], config: Config, tmp_path: Path
+) -> None:
+    model, plain = make(), tensors(make())
+    train(model, config, tmp_path / "run").merge()
+    merged = tensors(model)
+    differing = {name for name, tensor in plain.items() if not torch.equal(tensor, merged[name][: len(tensor)])}
+    if config.method.method in ("textual_inversion", "prompt_only"):
+        assert not differing  # the new rows come after all the old ones
+    else:
+        assert any(name.startswith("denoiser.") for name in differing)
+        assert any(name.startswith("text_encoder.") for name in differing) == config.training.train_text_encoder
+    assert not any(name.startswith("vae.") for name in differing)
+
+
+def test_the_export_opens_in_diffusers(make: Callable[[], Any], config: Config, tmp_path: Path) -> None:
+    model, plain = make(), make()
+    adapter = train(model, config, tmp_path / "run")
+    adapter.export(tmp_path / "adapter")
+    if config.method.method in ("dreambooth", "prompt_only"):
+        assert not (tmp_path / "adapter").exists()  # the model is what is shared
+        return
+    if config.method.lora_type == "oft":
+        pytest.skip("diffusers reads no OFT; test_lora.py opens it with peft")
+    plain.save(tmp_path / "base")
+    pipeline = DiffusionPipeline.from_pretrained(tmp_path / "base")
+    if config.method.method != "lora":
+        pipeline.load_textual_inversion(tmp_path / "adapter", weight_name="learned_embeds.safetensors")
+    if config.method.method != "textual_inversion":
+        pipeline.load_lora_weights(tmp_path / "adapter", weight_name="pytorch_lora_weights.safetensors")
+    plain.pipeline = pipeline
+    plain.tokenizer = pipeline.tokenizer
+    assert np.abs(drawn(plain, config) - drawn(model, config)).max() <= 1

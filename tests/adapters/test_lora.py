@@ -1,0 +1,190 @@
+"""LoRA's files: diffusers' and kohya's say the same change of weights, under the names that their readers look for.
+
+Run as a program it writes tests/golden/kohya-keys.txt anew.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+from peft import PeftModel
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+
+from dreambooth.adapters import Adapter, attach, check
+from dreambooth.config import Config
+from dreambooth.errors import ConfigError
+from dreambooth.kohya import kohya_layers
+from dreambooth.models.base import DiffusionModel
+from dreambooth.rng import normal
+from dreambooth.subject import Subject
+from tiny import tiny_model
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "kohya-keys.txt"
+SUBJECT = Subject(photos=(), class_noun="dog", identifier="sks")
+CONVOLUTIONS = ("to_q", "to_out.0", "ff.net.0.proj", "proj_in", "conv1", "conv_shortcut", "q_proj", "out_proj", "fc1")
+
+
+def lora(model: DiffusionModel, **settings: object) -> Adapter:
+    """A LoRA with random weights in both halves: as it begins, it changes nothing."""
+    given: dict[str, Any] = {"model": "tiny", "method": "lora", "rank": 3, "lora_alpha": 6, **settings}
+    adapter = attach(model, SUBJECT, Config.build(given))
+    adapter.load({name: 0.1 * normal(tensor.shape, name) for name, tensor in adapter.state().items()})
+    return adapter
+
+
+def weights(model: DiffusionModel) -> dict[str, Tensor]:
+    """All weights of the parts that a LoRA may change."""
+    parts = model.trainable().items()
+    return {f"{part}.{name}": t.clone() for part, module in parts for name, t in module.state_dict().items()}
+
+
+def changes(before: dict[str, Tensor], after: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What was added to every weight that is not the same."""
+    return {name: after[name] - old for name, old in before.items() if not torch.equal(old, after[name])}
+
+
+@pytest.fixture(params=[(), CONVOLUTIONS], ids=["attention", "convolutions too"])
+def exported(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, dict[str, Tensor]]:
+    """A folder with both files, and the true change of every weight."""
+    model = tiny_model()
+    before = weights(model)
+    adapter = lora(model, lora_target_modules=request.param)
+    adapter.export(tmp_path / "adapter")
+    adapter.merge()
+    return tmp_path / "adapter", changes(before, weights(model))
+
+
+def kohya_keys(folder: Path) -> list[str]:
+    """A line for each tensor of the kohya file: its name and shape."""
+    tensors = load_file(folder / "sks-dog-kohya.safetensors")
+    return [f"{name} {'x'.join(map(str, tensor.shape))}".strip() for name, tensor in sorted(tensors.items())]
+
+
+def test_the_kohya_file_has_the_names_that_its_readers_look_for(tmp_path: Path) -> None:
+    lora(tiny_model()).export(tmp_path)
+    assert kohya_keys(tmp_path) == GOLDEN.read_text().splitlines()
+
+
+def test_kohyas_own_names_for_stable_diffusion() -> None:
+    """Names out of files that sd-scripts wrote for Stable Diffusion 1.5."""
+    half = torch.zeros(2, 2)
+    for prefix, layer, name in (
+        ("lora_unet_", "down_blocks.0.attentions.1.transformer_blocks.0.attn2.to_out.0",
+         "lora_unet_down_blocks_0_attentions_1_transformer_blocks_0_attn2_to_out_0"),
+        ("lora_unet_", "mid_block.attentions.0.proj_in", "lora_unet_mid_block_attentions_0_proj_in"),
+        ("lora_te_text_model_", "encoder.layers.11.self_attn.q_proj",
+         "lora_te_text_model_encoder_layers_11_self_attn_q_proj"),
+    ):  # fmt: skip
+        layers = kohya_layers({f"{layer}.lora_A.weight": half, f"{layer}.lora_B.weight": half}, prefix, alpha=1)
+        assert set(layers) == {f"{name}.lora_down.weight", f"{name}.lora_up.weight", f"{name}.alpha"}
+
+
+def test_kohyas_formula_gives_the_true_change(exported: tuple[Path, dict[str, Tensor]]) -> None:
+    """W + up @ down * alpha / rank, as ComfyUI and A1111 compute it."""
+    folder, true = exported
+    file = load_file(folder / "sks-dog-kohya.safetensors")
+    layers = {name.rpartition(".")[0] for name in file if name.endswith(".alpha")}
+    prefixes = {"denoiser": "lora_unet_", "text_encoder": "lora_te_text_model_"}
+    assert len(layers) == len(true) > 0
+    for name, change in true.items():
+        part, _, layer = name.removesuffix(".weight").partition(".")
+        stem = prefixes[part] + layer.replace(".", "_")
+        up, down = file[f"{stem}.lora_up.weight"], file[f"{stem}.lora_down.weight"]
+        added = (up.flatten(1) @ down.flatten(1)).view(change.shape) * file[f"{stem}.alpha"] / len(down)
+        assert file[f"{stem}.alpha"] == 6
+        torch.testing.assert_close(added, change, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["pytorch_lora_weights.safetensors", "sks-dog-kohya.safetensors"])
+def test_diffusers_loads_the_true_change(exported: tuple[Path, dict[str, Tensor]], name: str, tmp_path: Path) -> None:
+    folder, true = exported
+    tiny_model().save(tmp_path / "base")
+    pipeline = DiffusionPipeline.from_pretrained(tmp_path / "base")
+    fresh = tiny_model()
+    fresh.pipeline = pipeline
+    before = weights(fresh)
+    pipeline.load_lora_weights(folder, weight_name=name)
+    pipeline.fuse_lora()
+    pipeline.unload_lora_weights()
+    found = changes(before, weights(fresh))
+    assert found.keys() == true.keys()
+    for layer, change in true.items():
+        torch.testing.assert_close(found[layer], change, rtol=0, atol=1e-6)
+
+
+def test_the_kohya_file_says_what_it_is(tmp_path: Path) -> None:
+    lora(tiny_model()).export(tmp_path)
+    with safe_open(tmp_path / "sks-dog-kohya.safetensors", "pt") as file:
+        told = file.metadata()
+    assert told["ss_network_module"] == "networks.lora"
+    assert (told["ss_network_dim"], told["ss_network_alpha"]) == ("3", "6.0")
+    assert told["modelspec.architecture"] == "stable-diffusion-v1/lora"
+    assert told["modelspec.trigger_phrase"] == "sks dog"
+
+
+def test_rank_and_alpha_travel_in_diffusers_file(tmp_path: Path) -> None:
+    lora(tiny_model()).export(tmp_path)
+    tiny_model().save(tmp_path / "base")
+    pipeline = DiffusionPipeline.from_pretrained(tmp_path / "base")
+    pipeline.load_lora_weights(tmp_path, weight_name="pytorch_lora_weights.safetensors")
+    for part in (pipeline.unet, pipeline.text_encoder):
+        (config,) = part.peft_config.values()
+        assert (config.r, config.lora_alpha) == (3, 6)
+
+
+def test_dora_has_no_kohya_file(tmp_path: Path) -> None:
+    lora(tiny_model(), lora_type="dora").export(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["pytorch_lora_weights.safetensors"]
+    with pytest.raises(ValueError, match=re.escape("no place for to_q.lora_magnitude_vector")):
+        kohya_layers({"to_q.lora_magnitude_vector": torch.ones(4)}, "lora_unet_", 1)
+
+
+def test_peft_opens_oft(tmp_path: Path) -> None:
+    model, fresh = tiny_model(), tiny_model()
+    attach(model, SUBJECT, Config.build({"model": "tiny", "method": "lora", "lora_type": "oft"}))
+    model, before = tiny_model(), weights(fresh)
+    adapter = lora(model, lora_type="oft", lora_alpha=None, rank=4, train_text_encoder=False)
+    adapter.export(tmp_path)
+    adapter.merge()
+    PeftModel.from_pretrained(fresh.pipeline.unet, str(tmp_path / "denoiser")).merge_and_unload()
+    found, true = changes(before, weights(fresh)), changes(before, weights(model))
+    assert found.keys() == true.keys() != set()
+    assert all(torch.equal(found[name], change) for name, change in true.items())
+
+
+def test_the_first_values_are_a_function_of_the_seed() -> None:
+    first, again, other = (
+        attach(tiny_model(), SUBJECT, Config.build({"model": "tiny", "method": "lora", "seed": seed})).state()
+        for seed in (0, 0, 1)
+    )
+    assert all(torch.equal(tensor, again[name]) for name, tensor in first.items())
+    assert not all(torch.equal(tensor, other[name]) for name, tensor in first.items())
+
+
+def test_each_part_has_its_rate() -> None:
+    rates = {"learning_rate": 1e-3, "text_encoder_lr": 1e-4}
+    config = Config.build({"model": "tiny", "method": "lora", **rates})
+    assert [group["lr"] for group in attach(tiny_model(), SUBJECT, config).parameter_groups()] == [1e-3, 1e-4]
+
+
+def test_targets_that_name_no_layer_are_told_at_once() -> None:
+    given = {"model": "tiny", "method": "lora", "lora_target_modules": ("to_q", "to_x", "q_proj"), "text_encoder_lr": 1}
+    with pytest.raises(ConfigError, match=re.escape("ending in 'to_x'")) as caught:
+        check(tiny_model(), Config.build(given))
+    assert len(caught.value.problems) == 1
+    with pytest.raises(ConfigError) as caught:  # q_proj is the text encoder's alone
+        attach(tiny_model(), SUBJECT, Config.build({**given, "train_text_encoder": False}))
+    assert len(caught.value.problems) == 2
+
+
+if __name__ == "__main__":
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        lora(tiny_model()).export(Path(folder))
+        GOLDEN.write_text("\n".join(kohya_keys(Path(folder))) + "\n")

@@ -1,0 +1,76 @@
+"""Each method as a whole run on a small random pipeline: photos in, a complete model folder and its export out."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from diffusers import DiffusionPipeline
+
+from dreambooth.config import Config
+from dreambooth.errors import ConfigError
+from dreambooth.photos import photos_in
+from dreambooth.recipe import base_model, dreambooth, personal_model
+from dreambooth.run import Run
+from dreambooth.subject import Subject
+from tiny import tiny_pipeline
+
+SMALL: dict[str, Any] = {
+    "learning_rate": 1e-2,
+    "validation_steps": 2,
+    "num_class_images": 2,
+    "class_num_inference_steps": 2,
+    "num_inference_steps": 2,
+    "num_images_per_prompt": 1,
+    "prompts": ("a {} in the snow",),
+    "probe": False,
+}
+METHODS: dict[str, tuple[dict[str, Any], str, set[str]]] = {
+    "lora": ({"max_train_steps": 2}, "a olis dog in the snow",
+             {"pytorch_lora_weights.safetensors", "olis-dog-kohya.safetensors"}),
+    "textual_inversion": ({"max_train_steps": 2}, "a <dog> in the snow", {"learned_embeds.safetensors"}),
+    "pivotal": ({"max_train_steps": 2}, "a <dog> dog in the snow",
+                {"pytorch_lora_weights.safetensors", "dog-dog-kohya.safetensors", "learned_embeds.safetensors"}),
+    "prompt_only": ({"description": "orange dog"}, "an orange dog in the snow", set()),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small random model in diffusers' format."""
+    folder = tmp_path_factory.mktemp("base") / "model"
+    tiny_pipeline().save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_leaves_a_whole_model_and_what_the_field_shares(
+    method: str, base: Path, photos_dir: Path, tmp_path: Path
+) -> None:
+    settings, sentence, exported = METHODS[method]
+    subject = Subject(photos=photos_in(photos_dir), class_noun="dog")
+    named = {"identifier": "olis"} if method == "lora" else {}
+    config = Config.build({**SMALL, **settings, **named, "model": str(base), "method": method})
+    run = dreambooth(subject, config, tmp_path / "run")
+    assert {file.name for file in run.adapter.glob("*")} == exported
+    assert run.losses.exists() == (method != "prompt_only")
+    assert (run.root / "prior.json").exists() == (method in ("lora", "pivotal"))
+    pictures = {stage.name: sorted(file.name for file in stage.glob("*.png")) for stage in run.samples.iterdir()}
+    assert pictures["before"] == pictures["after"] and len(pictures["after"]) == 2
+    assert any(run.samples.joinpath("after").glob("00-*.png"))
+    assert run.subject.fill("a {} in the snow") == sentence
+    tuned, plain = personal_model(run), base_model(run)
+    assert (tuned.fingerprint() == plain.fingerprint()) == (method == "prompt_only")
+    pipeline = DiffusionPipeline.from_pretrained(run.model)
+    read = pipeline.tokenizer(sentence)["input_ids"]
+    assert (len(pipeline.tokenizer) == len(plain.tokenizer)) == (method in ("lora", "prompt_only"))
+    assert max(read) < pipeline.text_encoder.config.vocab_size
+    assert dreambooth(subject, config, tmp_path / "run").model == run.model  # the same call finds it complete
+
+
+def test_targets_that_do_not_exist_are_told_before_a_picture_is_drawn(
+    base: Path, photos_dir: Path, tmp_path: Path
+) -> None:
+    settings = {"model": str(base), "method": "lora", "lora_target_modules": ("to_x",)}
+    with pytest.raises(ConfigError, match="to_x"):
+        dreambooth(Subject(photos=photos_in(photos_dir), class_noun="dog"), Config.build(settings), tmp_path / "run")
+    assert not Run(tmp_path / "run").samples.exists()
