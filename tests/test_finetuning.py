@@ -16,15 +16,17 @@ from torch import Tensor
 
 from dreambooth import checkpoint
 from dreambooth.adapters import attach
-from dreambooth.config import Config, Training
+from dreambooth.config import Config
 from dreambooth.data import Encoded
 from dreambooth.errors import ConfigError, DiskError, Interrupted, RunError, TrainingError
 from dreambooth.finetuning import Observer, check_machine, finetune, lr_factor, training_step
 from dreambooth.models.base import DiffusionModel
 from dreambooth.rng import generator, normal
 from dreambooth.run import Run
+from dreambooth.subject import Subject
 from tiny import tiny_model
 
+SUBJECT = Subject(photos=(), class_noun="dog", identifier="sks")
 SETTINGS: dict[str, Any] = {
     "max_train_steps": 10,
     "learning_rate": 1e-3,
@@ -57,7 +59,7 @@ def train(
     """A run in `root` on a fresh tiny model; the model, and the lines of losses.jsonl without the time they took."""
     root.mkdir(exist_ok=True)
     config, model = Config.build({**SETTINGS, **settings}), tiny_model(size=16)
-    adapter = attach(model, config.training)
+    adapter = attach(model, SUBJECT, config)
     finetune(model, adapter, photos() if encoded is None else encoded, config, Run(root), observers)
     return model, losses(root)
 
@@ -79,7 +81,7 @@ def weights(model: DiffusionModel) -> dict[str, bytes]:
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])
 def test_a_step_equals_one_written_with_diffusers_parts(prediction_type: str) -> None:
     model = tiny_model(prediction_type, size=16)
-    attach(model, Training())
+    attach(model, SUBJECT, Config())
     pipeline: Any = copy.deepcopy(model.pipeline)
     batch = photos().batch(seed=0, number=4, subject_rows=1, prior_rows=2)
     cond = model.condition(batch.prompts)
@@ -219,7 +221,7 @@ def test_a_loss_that_is_not_finite_never_reaches_the_weights(tmp_path: Path) -> 
 
 def test_a_gradient_that_is_not_finite_never_reaches_the_weights(tmp_path: Path) -> None:
     config, model = Config.build(SETTINGS), tiny_model(size=16)
-    adapter = attach(model, config.training)
+    adapter = attach(model, SUBJECT, config)
     before = weights(model)
     adapter.parameter_groups()[0]["params"][0].register_hook(lambda grad: grad * float("inf"))
     with pytest.raises(TrainingError, match=r"gradient's norm is \w+ at step 1, on dog-"):

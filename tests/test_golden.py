@@ -28,6 +28,7 @@ SETTINGS = {
     "num_images_per_prompt": 1,
     "num_inference_steps": 1,
     "identifier": "sks",
+    "probe": False,
 }
 
 needs_weights = pytest.mark.skipif(

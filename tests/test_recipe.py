@@ -34,6 +34,7 @@ SMALL: dict[str, Any] = {
     "num_inference_steps": 2,
     "num_images_per_prompt": 1,
     "prompts": ("a {} in the snow", "a red {}"),
+    "probe": False,  # tests/test_probe.py
 }
 
 
@@ -144,7 +145,7 @@ def test_the_five_lines_of_the_readme(
     example = (ROOT / "examples" / "five_lines.py").read_text(encoding="utf-8")
     lines = example[example.index("from dreambooth") :]
     assert lines in (ROOT / "README.md").read_text(encoding="utf-8")
-    monkeypatch.setitem(PRESETS, "toybox", {**SMALL, "model": str(base)})  # the same lines, small
+    monkeypatch.setitem(PRESETS, ("toybox", "dreambooth"), {**SMALL, "model": str(base)})  # the same lines, small
     monkeypatch.chdir(tmp_path)
     shutil.copytree(photos_dir, tmp_path / "photos")
     exec(compile(lines.replace("400", "2"), "five_lines.py", "exec"), {})

@@ -105,6 +105,12 @@ def latest(folder: Path, settings: str) -> Checkpoint | None:
     return None
 
 
+def newest_step(folder: Path) -> int | None:
+    """The step of the newest checkpoint, good or not; None where there is none."""
+    paths = _newest_first(folder)
+    return int(paths[0].name.removeprefix("checkpoint-")) if paths else None
+
+
 def read(path: Path) -> Checkpoint:
     """The checkpoint in `path`; raises RunError naming the file that is missing or damaged."""
     try:

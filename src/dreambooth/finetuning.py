@@ -8,13 +8,9 @@ import hashlib
 import json
 import math
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any, cast, final
 
 import torch
@@ -30,15 +26,19 @@ from dreambooth.config import Config, Training
 from dreambooth.data import Encoded
 from dreambooth.diffusion import ForwardProcess
 from dreambooth.errors import ConfigError, Interrupted, TrainingError
-from dreambooth.files import require_space, write_text
+from dreambooth.files import require_space
 from dreambooth.loss import prior_preservation_loss
 from dreambooth.models.base import Conditioning, DiffusionModel
 from dreambooth.progress import log, track
 from dreambooth.rng import generator, normal
 from dreambooth.run import Run
+from dreambooth.signals import stop_signal
 
-Observer = Callable[[int, DiffusionModel], None]
-"""Called with the step and the model as it would be saved then; after a resume it may see the same step again."""
+Observer = Callable[[int, DiffusionModel], bool | None]
+"""Called with the step and the model as it would be saved then; True: stop training here.
+
+After a resume it may see the same step again, and must answer alike.
+"""
 
 
 def training_step(
@@ -71,31 +71,33 @@ def finetune(
     """Train what `adapter` chose of the base `model`, going on from the run's latest good checkpoint.
 
     Afterwards the model holds the trained weights (their running average with use_ema), and a checkpoint of the last
-    step makes a second call return at once. Raises ConfigError for a machine that cannot do what is asked,
-    TrainingError before a loss that is not finite reaches the weights, DiskError where a checkpoint finds no room, and
-    Interrupted on Ctrl-C or SIGTERM, after saving.
+    step, or of the one where an observer stopped it, makes a second call return at once. Raises ConfigError for a
+    machine that cannot do what is asked, TrainingError before a loss that is not finite reaches the weights, DiskError
+    where a checkpoint finds no room, and Interrupted on Ctrl-C or SIGTERM, after saving.
     """
     check_machine(config.training)
     training = config.training
     loop = _Loop(model, adapter, encoded, config, run)
     done = loop.resume()
-    if done and _due(done, training.validation_steps, training):
-        loop.show(done, observers)  # the observers may have been cut short by what ended the run before
-    with _stop_signal() as stopped:
-        for step in track(range(done, training.max_train_steps), "fine-tuning", done):
+    # the observers may have been cut short by what ended the run before
+    enough = done > 0 and _due(done, training.validation_steps, training) and loop.show(done, observers)
+    with stop_signal() as stopped:
+        for step in track(range(done, done if enough else training.max_train_steps), "fine-tuning", done):
             loop.advance(step)
             saved = _due(step + 1, training.checkpointing_steps, training)
             if saved:
                 loop.save(step + 1)
             if not stopped and _due(step + 1, training.validation_steps, training):
-                loop.show(step + 1, observers)
+                enough = loop.show(step + 1, observers)
+            if (stopped or enough) and not saved:
+                loop.save(step + 1)
             if stopped:
-                if not saved:
-                    loop.save(step + 1)
                 raise Interrupted(
                     f"stopped by {stopped[0]} after step {step + 1} of {training.max_train_steps}, which is saved. "
                     "Run the same command again to go on from there."
                 )
+            if enough:
+                break
     loop.finish()
 
 
@@ -231,9 +233,7 @@ class _Loop:
             if self.accelerator.scaler is not None:
                 self.accelerator.scaler.load_state_dict(dict(found.scaler))
             log.info("going on after step %d", done)
-        if self.run.losses.exists():
-            lines = self.run.losses.read_text(encoding="utf-8").splitlines(keepends=True)
-            write_text(self.run.losses, "".join(lines[:done]))  # line n is step n
+        self.run.forget_after(done)
         return done
 
     def save(self, step: int) -> None:
@@ -250,14 +250,17 @@ class _Loop:
             scaler=scaler.state_dict() if scaler is not None else {},
         )
 
-    def show(self, step: int, observers: Sequence[Observer]) -> None:
-        """Call the observers with the weights that would be saved now, then go back to those that train."""
+    def show(self, step: int, observers: Sequence[Observer]) -> bool:
+        """Call the observers with the weights that would be saved now, then go back to those that train.
+
+        Returns whether one of them wants to stop here.
+        """
         trained = {name: tensor.clone() for name, tensor in self.adapter.state().items()} if self.ema else {}
         if self.ema:
             self.adapter.load(self.ema)
         try:
-            for observer in observers:
-                observer(step, self.model)
+            answers = [observer(step, self.model) for observer in observers]
+            return any(answers)
         finally:
             if trained:
                 self.adapter.load(trained)
@@ -280,35 +283,8 @@ def _due(step: int, every: int, training: Training) -> bool:
 
 def _settings(model: DiffusionModel, encoded: Encoded, config: Config) -> str:
     """A hash of what must be equal to go on; how often a run saves and shows changes nothing that it computes."""
-    mine = config.model_dump(mode="json", include={"seed", "data", "prior", "training"})
+    mine = config.model_dump(mode="json", include={"seed", "method", "data", "prior", "training"})
     for name in ("checkpointing_steps", "checkpoints_total_limit", "validation_steps"):
         del mine["training"][name]
     told = [mine, model.fingerprint(), [Path(name).name for name in encoded.names], list(encoded.prompts)]
     return hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=16).hexdigest()
-
-
-@contextmanager
-def _stop_signal() -> Iterator[list[str]]:
-    """Collect the names of SIGINT and SIGTERM; the second one acts as it did before, which stops at once."""
-    received: list[str] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield received  # only the main thread may ask for signals
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def note(number: int, frame: FrameType | None) -> None:
-        received.append(signal.Signals(number).name)
-        log.warning("%s: finishing this step and saving; once more stops at once", received[0])
-        _restore(before)
-
-    try:
-        for number in before:
-            signal.signal(number, note)
-        yield received
-    finally:
-        _restore(before)
-
-
-def _restore(handlers: dict[signal.Signals, Any]) -> None:
-    for number, handler in handlers.items():
-        signal.signal(number, handler)

@@ -146,6 +146,20 @@ TOYBOX_WEARER: tuple[Prompt, ...] = (
 )
 """The same for toys that can wear something."""
 
+PROBE: tuple[Prompt, ...] = (
+    *_of("subject", "a {}"),
+    *_of("recontextualization", "a {} in the snow", "a {} in the jungle", "a {} on top of a wooden floor"),
+    *_of("recontextualization", "a {} on top of pink fabric", "a {} with a blue house in the background"),
+)
+"""The subject alone and in five of the paper's places, far apart: few, because they are drawn again and again."""
+
+TOYBOX_PROBE: tuple[Prompt, ...] = (
+    *_of("subject", "a {}"),
+    *_of("recontextualization", "a {} in the snow", "a {} in the jungle", "a {} on a wooden floor"),
+    *_of("recontextualization", "a {} on pink fabric", "a {} at night"),
+)
+"""The same in the embedded model's own words."""
+
 _TOYBOX_WEARERS = frozenset({"dog", "cat", "duck", "robot"})
 
 _LIVE = """
@@ -164,6 +178,11 @@ def prompts_for(model_name: str, class_noun: str) -> tuple[Prompt, ...]:
     if model_name == "toybox":
         return TOYBOX_WEARER if class_noun in _TOYBOX_WEARERS else TOYBOX
     return LIVE if is_live(class_noun) else OBJECT
+
+
+def probe_prompts(model_name: str) -> tuple[Prompt, ...]:
+    """What is drawn again and again while a model trains, in words that it knows."""
+    return TOYBOX_PROBE if model_name == "toybox" else PROBE
 
 
 def own_prompts(templates: Sequence[str]) -> tuple[Prompt, ...]:

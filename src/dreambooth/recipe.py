@@ -9,9 +9,11 @@ from pathlib import Path
 import torch
 
 from dreambooth import adapters, models
+from dreambooth.adapters import Adapter
 from dreambooth.config import Base, Config
 from dreambooth.data import encode_once, examples
-from dreambooth.errors import PromptError, RunError
+from dreambooth.errors import ModelError, PromptError, RunError
+from dreambooth.evaluation import load_judges
 from dreambooth.files import write_json
 from dreambooth.finetuning import Observer, check_machine, finetune
 from dreambooth.generation import chosen_prompts, contact_sheet, generate
@@ -19,6 +21,7 @@ from dreambooth.identifier import with_identifier
 from dreambooth.models.base import DiffusionModel
 from dreambooth.photos import check_photos
 from dreambooth.prior import class_prior
+from dreambooth.probe import Draw, Probe
 from dreambooth.progress import log
 from dreambooth.prompts import Prompt, own_prompts
 from dreambooth.report import write_report
@@ -37,10 +40,12 @@ def dreambooth(subject: Subject, config: Config, root: Path | str) -> Run:
     run = Run.create(Path(root), subject, config)
     with run.only_writer():
         model = base_model(run)  # section 3.1: a pre-trained text-to-image model
+        adapters.check(model, config)
         name_subject(run, model)  # section 3.2: a rare token, unless the user chose one
+        probe = begin_probe(run, model)  # section 4.2: what it is measured against
         draw_class_images(run, model)  # section 3.3: by the frozen model, before any weight moves
         draw_samples(run, model, "before")
-        personalise(run, model)  # Eq. 2
+        personalise(run, model, probe)  # Eq. 2
         draw_samples(run, personal_model(run), "after")  # section 4
         report(run)
     return run
@@ -92,7 +97,7 @@ def name_subject(run: Run, model: DiffusionModel | None = None) -> Subject:
     """Section 3.2: give the subject its identifier, or check the one it has."""
     config, model = run.config, model or base_model(run)
     with timed(run, "identifier"):
-        subject = with_identifier(run.subject, model.tokenizer, config.naming, config.seed)
+        subject = with_identifier(run.subject, model.tokenizer, config.naming, config.seed, config.method)
         run.save_subject(subject)
     log.info('the subject is called "%s"', subject.name)
     return subject
@@ -105,20 +110,47 @@ def draw_class_images(run: Run, model: DiffusionModel | None = None) -> tuple[Pa
         return class_prior(model, run.subject, run.config, run)
 
 
-def personalise(run: Run, model: DiffusionModel | None = None) -> Path:
-    """Eq. 2: fine-tune on photos and class images, and write the folder that diffusers opens; returns it."""
+def begin_probe(run: Run, model: DiffusionModel) -> Probe | None:
+    """Open the judges, and measure the photos and the untuned `model`; None where nothing will be measured.
+
+    Raises ModelError for judges that cannot be found or opened.
+    """
+    config = run.config
+    if not config.probe.probe or not config.training.max_train_steps or _is_personalised(run):
+        return None
+    with timed(run, "probe"):
+        try:
+            judges = load_judges(config.evaluation, config.base.model)
+        except ModelError as error:
+            raise ModelError(f"{error} To train without measuring, give --no-probe.") from error
+        probe = Probe(run, judges, _few(run))
+        probe.before(model)
+    return probe
+
+
+def personalise(run: Run, model: DiffusionModel | None = None, probe: Probe | None = None) -> Path:
+    """Eq. 2: fine-tune on photos and class images, and write the folder that diffusers opens; returns it.
+
+    Its weights are those of the step that the probe recommends, or of the last one where nothing is measured.
+    """
     if _is_personalised(run):
         log.info("%s is complete", run.model)
         return run.model
     model = model or base_model(run)
     config = run.config
     subject = run.subject if run.subject.identifier else name_subject(run, model)
+    probe = probe or begin_probe(run, model)
     class_images = draw_class_images(run, model)
     with timed(run, "finetune"):
         rows = examples(subject, class_images, config.data, model.resolution, config.seed)
         encoded = encode_once(rows, model.posterior)
-        adapter = adapters.attach(model, config.training)  # from here on some weights train
-        finetune(model, adapter, encoded, config, run, [live_samples(run)])
+        adapter = adapters.attach(model, subject, config)  # from here on some weights train
+        if adapter.parameter_groups():
+            finetune(model, adapter, encoded, config, run, [observer(run, adapter, probe)])
+        if probe:
+            probe.conclude(adapter)
+        adapter.export(run.adapter)
+        adapter.merge()
         model.save(run.model)
     return run.model
 
@@ -129,18 +161,42 @@ def draw_samples(run: Run, model: DiffusionModel, stage: str) -> list[Sample]:
         return generate(model, run.subject, run.config, run.samples / stage, _prompts(run))
 
 
-def live_samples(run: Run) -> Observer:
-    """An observer that draws the first prompt and the class prompt while the model trains, to samples/step-<step>."""
+def observer(run: Run, adapter: Adapter, probe: Probe | None) -> Observer:
+    """What watches the fine-tuning: the probe, or without one live samples of the first prompt and the class prompt."""
+    if probe is None:
+        return lambda step, model: _live_samples(run, step, model)
+    watching = probe.watching(adapter)
+
+    def measure(step: int, model: DiffusionModel) -> bool:
+        with timed(run, "probe"):
+            return watching(step, model)
+
+    return measure
+
+
+def _live_samples(run: Run, step: int, model: DiffusionModel) -> None:
     config = run.config
-    few = {"num_images_per_prompt": min(2, config.generation.num_images_per_prompt)}
-    small = config.model_copy(update={"generation": config.generation.model_copy(update=few)})
+    if step < config.training.max_train_steps:  # the last step is drawn in full, as "after"
+        first, *_, class_prompt = _prompts(run)
+        few = _with_generation(config, num_images_per_prompt=min(2, config.generation.num_images_per_prompt))
+        generate(model, run.subject, few, run.samples / f"step-{step:06d}", [first, class_prompt])
 
-    def observe(step: int, model: DiffusionModel) -> None:
-        if step < config.training.max_train_steps:  # the last step is drawn in full, as "after"
-            first, *_, class_prompt = _prompts(run)
-            generate(model, run.subject, small, run.samples / f"step-{step:06d}", [first, class_prompt])
 
-    return observe
+def _few(run: Run) -> Draw:
+    config = _with_generation(
+        run.config, sampler="dpmsolver++", num_inference_steps=run.config.probe.probe_num_inference_steps
+    )
+
+    def draw(model: DiffusionModel, stage: str, prompts: Sequence[Prompt], seeds: int) -> list[Sample]:
+        return generate(
+            model, run.subject, _with_generation(config, num_images_per_prompt=seeds), run.samples / stage, prompts
+        )
+
+    return draw
+
+
+def _with_generation(config: Config, **settings: object) -> Config:
+    return config.model_copy(update={"generation": config.generation.model_copy(update=settings)})
 
 
 def draw(run: Run, prompts: Sequence[str]) -> list[Sample]:
@@ -162,14 +218,22 @@ def report(run: Run) -> Path:
 
 @contextmanager
 def timed(run: Run, stage: str) -> Iterator[None]:
-    """Add the seconds inside to the stage's entry in timings.json: a run that was resumed adds up."""
-    began = time.monotonic()
+    """Add the seconds inside to the stage's entry in timings.json: a run that was resumed adds up.
+
+    Seconds of a stage inside another count for the inner one alone.
+    """
+    began, before = time.monotonic(), sum(_timings(run).values())
     try:
         yield
     finally:
-        file = run.root / "timings.json"
-        timings = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-        write_json(file, {**timings, stage: round(timings.get(stage, 0.0) + time.monotonic() - began, 3)})
+        timings = _timings(run)
+        seconds = time.monotonic() - began - (sum(timings.values()) - before)
+        write_json(run.root / "timings.json", {**timings, stage: round(timings.get(stage, 0.0) + seconds, 3)})
+
+
+def _timings(run: Run) -> dict[str, float]:
+    file = run.root / "timings.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 
 def _prompts(run: Run) -> Sequence[Prompt]:

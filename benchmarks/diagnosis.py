@@ -1,0 +1,88 @@
+"""Does the diagnosis name each of the paper's failures where it was made on purpose, and accuse no good run?
+
+    overfitted     no class prior, three times the learning rate
+    one scene      photos in one scene only, no class prior: it becomes part of the subject
+    entangled      photos whose toy has other colours in every scene
+
+Good runs are the default ones of four subjects.
+
+    python -m benchmarks.diagnosis --out build/diagnosis
+"""
+
+import argparse
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from benchmarks.machine import machine
+from dreambooth import Config, Run, Subject, recipe
+from dreambooth.toybox import world
+from dreambooth.toybox.photos import photos
+from dreambooth.toybox.render import render
+
+NO_PRIOR = {"with_prior_preservation": False}
+FAST: dict[str, Any] = {**NO_PRIOR, "learning_rate": 3e-4, "text_encoder_lr": 7.5e-4}
+BROKEN: dict[str, tuple[str, int, dict[str, Any], str]] = {
+    "overfitted": ("dog", 51, FAST, "overfitting to the photos"),
+    "one scene": ("cat", 52, NO_PRIOR, "context not synthesised"),
+    "entangled": ("dog", 53, {}, "context-appearance entanglement"),
+}
+"""Class noun and seed of the subject, settings, and the failure to be named."""
+
+GOOD = (("car", 54), ("cat", 55), ("dog", 56), ("teapot", 57))
+
+
+def take(kind: str, class_noun: str, seed: int, folder: Path) -> None:
+    """Write four photos as `kind` needs them."""
+    if kind not in ("one scene", "entangled"):
+        photos(class_noun, seed, 4, folder)
+        return
+    rng, toy = random.Random(f"{kind}/{class_noun}/{seed}"), world.Toy.from_seed(class_noun, seed)
+    shots = [world.Shot.sample(class_noun, rng, plain=True) for _ in range(4)]
+    scenes: Sequence[str] = ["in the snow"] * 4 if kind == "one scene" else rng.sample(world.SCENES, 4)
+    toys = [toy] * 4
+    if kind == "entangled":
+        others = [world.Toy.from_seed(class_noun, seed + 1000 + number) for number in range(4)]
+        toys = [replace(other, proportions=toy.proportions) for other in others]
+    pictures = render(toys, [replace(shot, scene=scene) for shot, scene in zip(shots, scenes, strict=True)], 256)
+    folder.mkdir(parents=True)
+    for number, picture in enumerate((pictures * 255).round().byte().permute(0, 2, 3, 1)):
+        Image.fromarray(picture.numpy()).save(folder / f"{number:02d}.png")
+
+
+def failures(kind: str, class_noun: str, seed: int, settings: dict[str, Any], out: Path) -> list[dict[str, Any]]:
+    """The findings of one run."""
+    folder = out / f"{kind}-{class_noun}-{seed}".replace(" ", "-")
+    if not (folder / "photos").exists():
+        take(kind, class_noun, seed, folder / "photos")
+    subject = Subject(photos=tuple(sorted((folder / "photos").glob("*.png"))), class_noun=class_noun)
+    run = Run.create(folder / "run", subject, Config.build(settings))
+    recipe.personalise(run)
+    findings: list[dict[str, Any]] = run.read_json("diagnosis.json")["findings"]
+    print(f"{kind} {class_noun} {seed}: {len(findings)} found", *(finding["says"] for finding in findings), sep="\n  ")
+    return findings
+
+
+def main() -> None:
+    """Run the broken and the good, print what was found, and write it with machine and versions."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("build/diagnosis"), help="folder of the runs")
+    parser.add_argument("--results", type=Path, default=None, help="write the result to this JSON file")
+    options = parser.parse_args()
+    found = {kind: failures(kind, noun, seed, more, options.out) for kind, (noun, seed, more, _) in BROKEN.items()}
+    good = {f"{noun} {seed}": failures("good", noun, seed, {}, options.out) for noun, seed in GOOD}
+    named = {kind: BROKEN[kind][3] in {finding["failure"] for finding in found[kind]} for kind in BROKEN}
+    answers = {"named right": named, "good runs accused": sum(map(bool, good.values())), "good runs": len(good)}
+    print(json.dumps(answers, indent=2))
+    if options.results:
+        told = {"machine": machine(), **answers, "broken": found, "good": good}
+        options.results.write_text(json.dumps(told, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

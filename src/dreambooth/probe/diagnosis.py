@@ -1,0 +1,144 @@
+"""Section 4.5: the paper's three failures, each with the number that shows it and what to change.
+
+DINO of whole pictures is blind to all three and rewards the last, so each is measured where it breaks something,
+against what is known before training: the untuned model's own pictures, and the photos among themselves.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from dreambooth.evaluation import Scores
+from dreambooth.probe.lines import Probed, Prompted, Step
+from dreambooth.prompts import CLASS_PROMPT
+
+Failure = Literal["context not synthesised", "context-appearance entanglement", "overfitting to the photos"]
+
+CONTEXT = 0.6
+"""Least lead of the asked place over the others in CLIP-T, of the untuned model's."""
+ENTANGLEMENT = 0.7
+"""Least masked DINO in the worst place, of that of the subject asked for without any place."""
+COPYING = 1.1
+"""Most likeness of a picture in a new place to the nearest photo, of that of each photo to the nearest other one."""
+DRIFT = 0.5
+"""Most of the way from the untuned class to the photos' likeness among themselves that PRES may have gone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """A failure that was seen.
+
+    value: the metric as a share of its reference; threshold: what it should have stayed above, or below.
+    """
+
+    failure: Failure
+    metric: str
+    value: float
+    threshold: float
+    says: str
+    change: str
+
+
+def diagnose(probes: Mapping[Step, Probed], step: int) -> list[Finding]:
+    """The failures that the probe of the recommended `step` shows, then those that only the last step has.
+
+    probes: with the references, "real" and 0. A number that was not measured, as a single photo has no other to be
+    like, accuses nobody.
+    """
+    last = max(step for step in probes if isinstance(step, int))
+    own = _failures(probes, step)
+    avoided = [
+        replace(finding, says=f"The last step, {last}, has it, the recommended one does not. {finding.says}")
+        for finding in _failures(probes, last)
+        if finding.failure not in {mine.failure for mine in own}
+    ]
+    return own + avoided
+
+
+def _failures(probes: Mapping[Step, Probed], step: int) -> list[Finding]:
+    real, untuned, probed = probes["real"].scores, probes[0], probes[step]
+    return [
+        *_context(probed, untuned),
+        *_entanglement(probed),
+        *_copying(probed, real),
+        *_drift(probed.scores, untuned.scores, real),
+    ]
+
+
+def _context(probed: Probed, untuned: Probed) -> Iterator[Finding]:
+    leads = {
+        place: (its.context, before)
+        for place, its in _places(probed).items()
+        if its.context is not None and (before := untuned.prompts[place].context) is not None and before > 0
+    }
+    if not leads:
+        return
+    mine, before = (sum(column) for column in zip(*leads.values(), strict=True))
+    if (share := mine / before) < CONTEXT:
+        worst = min(leads, key=lambda place: leads[place][0] / leads[place][1])
+        yield Finding(
+            failure="context not synthesised",
+            metric="clip_t",
+            value=share,
+            threshold=CONTEXT,
+            says=f"Pictures show the place they were asked for {share:.0%} as clearly as the untuned model's (lead of "
+            f'its CLIP-T over that of other places); worst is "{worst}".',
+            change="Train fewer steps (--early-stopping) or at a lower --learning-rate, keep the class prior, and give "
+            "photos from several places.",
+        )
+
+
+def _entanglement(probed: Probed) -> Iterator[Finding]:
+    neutral = probed.prompts[CLASS_PROMPT.template].scores.masked_dino
+    seen = {place: value for place, its in _places(probed).items() if (value := its.scores.masked_dino) is not None}
+    if not seen or neutral is None or neutral <= 0:
+        return
+    worst = min(seen, key=lambda place: seen[place])
+    if (share := seen[worst] / neutral) < ENTANGLEMENT:
+        yield Finding(
+            failure="context-appearance entanglement",
+            metric="masked_dino",
+            value=share,
+            threshold=ENTANGLEMENT,
+            says=f'The subject itself changes with its surroundings: in "{worst}" it is {share:.0%} as like the photos '
+            "as without a place (DINO of the subject alone).",
+            change="Give photos of the unchanged subject in several places and lights, and leave out those where its "
+            "colours differ.",
+        )
+
+
+def _copying(probed: Probed, real: Scores) -> Iterator[Finding]:
+    seen = [value for its in _places(probed).values() if (value := its.scores.nearest_photo) is not None]
+    if not seen or real.nearest_photo is None or real.nearest_photo <= 0:
+        return
+    if (share := sum(seen) / len(seen) / real.nearest_photo) > COPYING:
+        yield Finding(
+            failure="overfitting to the photos",
+            metric="nearest_photo",
+            value=share,
+            threshold=COPYING,
+            says=f"Pictures in new places are {share:.0%} as like one of the photos as the photos are like each other: "
+            "photos are being copied.",
+            change="Train fewer steps (--early-stopping) or at a lower --learning-rate, and give more and more varied "
+            "photos.",
+        )
+
+
+def _drift(probed: Scores, untuned: Scores, real: Scores) -> Iterator[Finding]:
+    if probed.pres is None or untuned.pres is None or real.dino is None or real.dino <= untuned.pres:
+        return
+    if (gone := (probed.pres - untuned.pres) / (real.dino - untuned.pres)) > DRIFT:
+        yield Finding(
+            failure="overfitting to the photos",
+            metric="pres",
+            value=gone,
+            threshold=DRIFT,
+            says=f"The class has gone {gone:.0%} of the way to your subject (PRES): asked for any of its kind, the "
+            "model draws yours.",
+            change="Keep the class prior (--with-prior-preservation) with a larger --prior-loss-weight, or train fewer "
+            "steps.",
+        )
+
+
+def _places(probed: Probed) -> dict[str, Prompted]:
+    return {template: its for template, its in probed.prompts.items() if template != CLASS_PROMPT.template}

@@ -1,0 +1,117 @@
+"""The observer that measures: draws a few pictures, scores them, keeps the best weights, and says what it saw."""
+
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import final
+
+from dreambooth import checkpoint
+from dreambooth.adapters import Adapter
+from dreambooth.checkpoint import Checkpoint
+from dreambooth.evaluation import Judges, measure_photos
+from dreambooth.files import require_space, write_json
+from dreambooth.models.base import DiffusionModel
+from dreambooth.probe.diagnosis import diagnose
+from dreambooth.probe.lines import Probed, read_probes
+from dreambooth.probe.measuring import measure, real_row
+from dreambooth.probe.rule import RULE, Shares, may_stop, reason, shares
+from dreambooth.progress import log
+from dreambooth.prompts import CLASS_PROMPT, Prompt, probe_prompts
+from dreambooth.run import Run
+from dreambooth.samples import Sample
+
+Draw = Callable[[DiffusionModel, str, Sequence[Prompt], int], list[Sample]]
+"""Draws every prompt from so many seeds, to samples/<stage>: (model, stage, prompts, seeds)."""
+
+
+@final
+class Probe:
+    """Measures a run from the untuned model to the last step, and recommends a step of it.
+
+    Whatever it decides it reads from scores.jsonl, so that a resumed run decides as an uninterrupted one. best/ holds
+    the weights of the best step so far, whole and verified; those of other steps are not kept.
+    """
+
+    def __init__(self, run: Run, judges: Judges, draw: Draw) -> None:
+        self.run, self.judges, self.draw = run, judges, draw
+        self.config = run.config
+        self.photos = measure_photos(judges, run.subject.photos)
+        self.best = run.root / "best"
+
+    def before(self, untuned: DiffusionModel) -> None:
+        """Measure what every later probe is compared with, unless it is known: the photos, and the untuned model."""
+        self.run.forget_after(self.config.training.max_train_steps)  # drops a line that a crash cut short
+        known = {probed.step for probed in read_probes(self.run)}
+        if "real" not in known:
+            self._write(Probed(step="real", scores=real_row(self.photos)))
+        if 0 not in known:
+            self._write(self._measure(0, untuned))
+
+    def watching(self, adapter: Adapter) -> Callable[[int, DiffusionModel], bool]:
+        """The observer of a fine-tuning of `adapter`; raises DiskError where the best weights would find no room."""
+        size = sum(tensor.nbytes for tensor in adapter.state().values())
+        copies = 2 if checkpoint.newest_step(self.best) is None else 1  # a new one is written before the old one goes
+        require_space(self.best, copies * size, "keeping the best step's weights")
+
+        def observe(step: int, model: DiffusionModel) -> bool:
+            if step not in shares(read_probes(self.run)):
+                self._write(self._measure(step, model))
+            found = {at: its for at, its in shares(read_probes(self.run)).items() if at <= step}
+            self._keep(step, found, adapter)
+            settings = self.config.probe
+            return settings.early_stopping and may_stop(found, settings.early_stopping_patience)
+
+        return observe
+
+    def conclude(self, adapter: Adapter) -> int:
+        """Put the recommended step's weights into the model and write recommendation.json and diagnosis.json.
+
+        Returns that step. Call it after the fine-tuning that `watching` observed.
+        """
+        probes = {probed.step: probed for probed in read_probes(self.run)}
+        found, step = shares(list(probes.values())), checkpoint.newest_step(self.best)
+        last = max(found)
+        assert step is not None, "the last probe keeps its weights where no other has"
+        if step != last:
+            adapter.load(checkpoint.read(self.best / f"checkpoint-{step}").tensors["weights"])
+        why = reason(step, found, self.run.subject.class_prompt)
+        told = {
+            "step": step,
+            "rule": RULE,
+            "scores": {k: v for k, v in asdict(probes[step].scores).items() if v is not None},
+            "last": last,
+            "stopped_early": last < self.config.training.max_train_steps,
+            "reason": why,
+        }
+        write_json(self.run.root / "recommendation.json", told)
+        findings = diagnose(probes, step)
+        write_json(self.run.root / "diagnosis.json", {"findings": [asdict(finding) for finding in findings]})
+        log.info("recommended: %s", why)
+        for finding in findings:
+            log.warning("%s: %s %s", finding.failure, finding.says, finding.change)
+        return step
+
+    def _measure(self, step: int, model: DiffusionModel) -> Probed:
+        """Draw and score; step 0 asks the untuned model for the class noun, as a new name means nothing to it."""
+        began, settings, subject = time.monotonic(), self.config.probe, self.run.subject
+        prompts = probe_prompts(self.config.base.model)
+        asked = [Prompt("class", prompt.template) for prompt in prompts] if step == 0 else prompts
+        stage = f"step-{step:06d}"
+        samples = self.draw(model, stage, asked, settings.probe_images_per_prompt)
+        of_class = self.draw(model, stage, [CLASS_PROMPT], settings.probe_class_images)
+        probed = measure(step, self.judges, self.photos, subject, samples, of_class)
+        return replace(probed, seconds=time.monotonic() - began)
+
+    def _keep(self, step: int, found: Mapping[int, Shares], adapter: Adapter) -> None:
+        kept = checkpoint.newest_step(self.best)
+        if kept is not None and kept > step:  # of steps that a crash took back: they will be trained again
+            shutil.rmtree(self.best)
+            kept = None
+        if kept is None or found[step].merit > found[kept].merit:
+            state = Checkpoint(step=step, settings="", tensors={"weights": adapter.state()})
+            checkpoint.write(self.best, state, keep=1)
+
+    def _write(self, probed: Probed) -> None:
+        with self.run.scores.open("a", encoding="utf-8") as file:
+            file.write(probed.line)

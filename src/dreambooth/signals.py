@@ -1,0 +1,37 @@
+"""The stop button of a long stage: Ctrl-C and SIGTERM end it where it can be gone on from."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from dreambooth.progress import log
+
+
+@contextmanager
+def stop_signal() -> Iterator[list[str]]:
+    """Collect the names of SIGINT and SIGTERM; the second one acts as it did before, which stops at once."""
+    received: list[str] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received  # only the main thread may ask for signals
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        received.append(signal.Signals(number).name)
+        log.warning("%s: finishing this step and saving; once more stops at once", received[0])
+        _restore(before)
+
+    try:
+        for number in before:
+            signal.signal(number, note)
+        yield received
+    finally:
+        _restore(before)
+
+
+def _restore(handlers: dict[signal.Signals, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)

@@ -1,0 +1,236 @@
+"""Measuring while it trains: the rule, the weights it keeps, the early stop, and a run that goes on from anywhere."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from dreambooth import checkpoint, recipe
+from dreambooth.config import Config
+from dreambooth.errors import ModelError
+from dreambooth.evaluation import Scores
+from dreambooth.photos import photos_in
+from dreambooth.probe import Probed, Prompted, diagnose, read_probes, shares
+from dreambooth.probe.lines import Step
+from dreambooth.probe.rule import Shares, may_stop, reason
+from dreambooth.run import Run
+from dreambooth.subject import Subject
+from small_judges import clip_parts, dino_parts, save
+from tiny import tiny_pipeline
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers, dpmsolver++
+REAL = Probed(step="real", scores=Scores(dino=0.8, nearest_photo=0.85))
+PROMPTS = ("a {}", "a {} in the snow", "a {} in the jungle")
+
+
+def probed(step: Step, clip_t: float = 0.3, masked: float = 0.8, nearest: float = 0.7, **scores: float) -> Probed:
+    """A probe whose prompts all score the same."""
+    each = Scores(clip_t=clip_t, masked_dino=masked, nearest_photo=nearest)
+    prompts = {prompt: Prompted(scores=each, elsewhere=None if prompt == "a {}" else 0.1) for prompt in PROMPTS}
+    return Probed(step=step, scores=replace(each, **scores), prompts=prompts)
+
+
+def merit(probes: list[Probed]) -> dict[int, float]:
+    """The rule's number of every trained step."""
+    return {step: its.merit for step, its in shares(probes).items()}
+
+
+UNTUNED = probed(0, masked=0.2, nearest=0.3, dino=0.2, pres=0.2)
+
+
+def test_merit_is_the_product_of_three_shares() -> None:
+    found = merit([REAL, UNTUNED, probed(10, clip_t=0.24, dino=0.4, pres=0.6), probed(20, dino=0.8, pres=0.2)])
+    assert found == {10: pytest.approx(0.5 * 0.8 * 0.5), 20: 1.0}
+
+
+def test_nothing_is_gained_above_the_photos_the_untuned_model_or_its_drift() -> None:
+    beyond = probed(10, clip_t=0.5, dino=0.95, pres=0.0)
+    assert merit([REAL, UNTUNED, beyond]) == {10: 1.0}
+    assert merit([REAL, UNTUNED, probed(10, clip_t=-0.1, dino=0.8, pres=0.2)]) == {10: 0.0}
+
+
+def test_a_single_photo_has_no_row_of_its_own() -> None:
+    alone = Probed(step="real", scores=Scores())
+    assert merit([alone, UNTUNED, probed(10, dino=0.5, pres=0.2)]) == {10: 0.5}
+    assert diagnose({"real": alone, 0: UNTUNED, 10: probed(10, dino=0.9, pres=0.9, nearest=0.99)}, 10) == []
+
+
+def test_a_run_stops_where_the_subject_is_learned_and_the_class_kept_or_nothing_gets_better() -> None:
+    learning, drifted, learned = Shares(0.5, 1.0, 0.8), Shares(1.0, 1.0, 0.3), Shares(0.95, 0.9, 0.92)
+    assert not may_stop({1: learning, 2: drifted}, patience=2)
+    assert may_stop({1: learning, 2: learned}, patience=2)
+    assert may_stop({1: learning, 2: drifted, 3: learning}, patience=2)
+    assert not may_stop({1: learning, 2: drifted, 3: Shares(0.6, 1.0, 0.8)}, patience=1)
+
+
+def test_the_reason_says_what_the_last_step_has_instead() -> None:
+    found = shares([REAL, UNTUNED, probed(10, dino=0.72, pres=0.2), probed(20, clip_t=0.15, dino=0.8, pres=0.6)])
+    told = reason(10, found, "a dog")
+    assert told.startswith("step 10: the subject is 90% as like its photos") and '"a dog" keeps 100%' in told
+    assert told.endswith("at the last step, 20, these are 100%, 50% and 50%")
+    assert "at the last" not in reason(20, found, "a dog")
+
+
+@pytest.mark.parametrize(
+    ("broken", "failure", "metric"),
+    [
+        (probed(10, clip_t=0.15, dino=0.7, pres=0.25), "context not synthesised", "clip_t"),
+        (probed(10, nearest=0.95, dino=0.9, pres=0.25), "overfitting to the photos", "nearest_photo"),
+        (probed(10, dino=0.7, pres=0.7), "overfitting to the photos", "pres"),
+    ],
+)
+def test_each_failure_has_its_number(broken: Probed, failure: str, metric: str) -> None:
+    (finding,) = diagnose({"real": REAL, 0: UNTUNED, 10: broken}, 10)
+    assert (finding.failure, finding.metric) == (failure, metric)
+    assert f"{finding.value:.0%}" in finding.says and finding.change
+
+
+def test_entanglement_names_the_place_where_the_subject_changes() -> None:
+    good = probed(10, dino=0.7, pres=0.25)
+    assert diagnose({"real": REAL, 0: UNTUNED, 10: good}, 10) == []
+    snow = good.prompts["a {} in the snow"]
+    blue = replace(snow, scores=replace(snow.scores, masked_dino=0.4))
+    entangled = replace(good, prompts={**good.prompts, "a {} in the snow": blue})
+    (finding,) = diagnose({"real": REAL, 0: UNTUNED, 10: entangled}, 10)
+    assert finding.failure == "context-appearance entanglement"
+    assert "in the snow" in finding.says and finding.value == pytest.approx(0.5)
+
+
+def test_a_failure_of_the_last_step_alone_is_told_as_such() -> None:
+    probes: dict[Step, Probed] = {"real": REAL, 0: UNTUNED, 10: probed(10, dino=0.7, pres=0.25)}
+    (finding,) = diagnose(probes | {20: probed(20, dino=0.8, pres=0.75)}, 10)
+    assert finding.metric == "pres" and finding.says.startswith("The last step, 20, has it")
+
+
+def test_a_line_is_read_as_it_was_written(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    written = [REAL, UNTUNED, replace(probed(10, dino=1 / 3), seconds=1.25)]
+    run.scores.write_text("".join(row.line for row in written))
+    assert read_probes(run) == written
+    assert "null" not in run.scores.read_text()
+    run.scores.write_text(run.scores.read_text()[:-30])  # a crash while the last line was written
+    run.forget_after(10)
+    assert read_probes(run) == written[:2]
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A small model, small judges, few steps."""
+    folder = tmp_path_factory.mktemp("models")
+    tiny_pipeline(size=16).save_pretrained(folder / "base")
+    save(folder / "dino", dino_parts())
+    save(folder / "clip", clip_parts())
+    return {
+        "model": str(folder / "base"),
+        "dino_model": str(folder / "dino"),
+        "clip_model": str(folder / "clip"),
+        "with_prior_preservation": False,
+        "max_train_steps": 6,
+        "learning_rate": 1e-2,
+        "validation_steps": 2,
+        "checkpointing_steps": 1,
+        "checkpoints_total_limit": 20,
+        "probe_images_per_prompt": 1,
+        "probe_class_images": 2,
+        "probe_num_inference_steps": 1,
+    }
+
+
+def personalised(root: Path, photos: Path, settings: dict[str, Any], **more: object) -> Run:
+    """A run in `root`, begun or gone on with."""
+    subject = Subject(photos=photos_in(photos), class_noun="dog")
+    run = Run.create(root, subject, Config.build({**settings, **more}))
+    recipe.personalise(run)
+    return run
+
+
+def outcome(run: Run) -> dict[str, Any]:
+    """All that must not depend on interruptions: what was measured, recommended, diagnosed and saved."""
+    files = [*run.model.rglob("*.safetensors"), *(run.root / "best").rglob("*.safetensors")]
+    return {
+        "scores": [replace(probed, seconds=0.0) for probed in read_probes(run)],
+        "steps": len(run.losses.read_text().splitlines()),
+        **{name: run.read_json(f"{name}.json") for name in ("recommendation", "diagnosis")},
+        **{str(path.relative_to(run.root)): path.read_bytes() for path in files},
+    }
+
+
+def interrupted(whole: Run, root: Path, step: int) -> None:
+    """`whole` as if it had been killed at its very end, with no checkpoint left after `step`."""
+    shutil.copytree(whole.root, root)
+    left = Run(root)
+    shutil.rmtree(left.model)
+    (root / "recommendation.json").unlink()
+    for path in left.checkpoints.iterdir():
+        if int(path.name.removeprefix("checkpoint-")) > step:
+            shutil.rmtree(path)
+
+
+@pytest.mark.parametrize("more", [{}, {"use_ema": True}, {"early_stopping": True, "early_stopping_patience": 1}])
+def test_a_resumed_run_measures_and_decides_as_an_uninterrupted_one(
+    settings: dict[str, Any], photos_dir: Path, tmp_path: Path, more: dict[str, Any]
+) -> None:
+    whole = personalised(tmp_path / "whole", photos_dir, settings, **more)
+    expected = outcome(whole)
+    last = expected["recommendation"]["last"]
+    for step in {1, max(1, last - 2), last}:
+        root = tmp_path / f"from-{step}"
+        interrupted(whole, root, step)
+        assert outcome(personalised(root, photos_dir, settings, **more)) == expected, step
+
+
+def test_the_model_has_the_recommended_weights_and_the_run_says_why(
+    settings: dict[str, Any], photos_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", "dreambooth"):
+        run = personalised(tmp_path / "run", photos_dir, settings)
+    told, probes = run.read_json("recommendation.json"), read_probes(run)
+    assert [probed.step for probed in probes] == ["real", 0, 2, 4, 6]
+    assert all(probed.scores.dino is not None for probed in probes)
+    assert told["step"] == max(merit(probes), key=lambda step: merit(probes)[step])
+    assert told["last"] == 6 and told["stopped_early"] is False
+    assert f"recommended: {told['reason']}" in caplog.messages
+    kept = checkpoint.read(run.checkpoints / f"checkpoint-{told['step']}").tensors["weights"]
+    (unet,) = (run.model / "unet").glob("*.safetensors")
+    saved = {f"denoiser.{name}": tensor for name, tensor in load_file(unet).items()}
+    assert saved.items() and all(torch.equal(kept[name], tensor) for name, tensor in saved.items())
+    assert [path.name for path in (run.root / "best").iterdir()] == [f"checkpoint-{told['step']}"]
+    timings = run.read_json("timings.json")
+    assert timings["probe"] >= sum(probed.seconds for probed in probes) > 0
+    assert timings["finetune"] > 0
+
+
+def test_early_stopping_leaves_a_finished_run(settings: dict[str, Any], photos_dir: Path, tmp_path: Path) -> None:
+    more = {"early_stopping": True, "early_stopping_patience": 1, "max_train_steps": 40, "checkpointing_steps": 100}
+    run = personalised(tmp_path / "run", photos_dir, settings, **more)
+    told = run.read_json("recommendation.json")
+    assert told["stopped_early"] and told["step"] <= told["last"] < 40
+    assert [path.name for path in run.checkpoints.iterdir()] == [f"checkpoint-{told['last']}"]
+    expected, written = outcome(run), run.scores.stat().st_mtime_ns
+    shutil.rmtree(run.model)
+    assert outcome(personalised(run.root, photos_dir, settings, **more)) == expected
+    assert run.scores.stat().st_mtime_ns >= written
+    assert "going on" not in run.losses.read_text()
+
+
+def test_no_probe_keeps_the_last_step(settings: dict[str, Any], photos_dir: Path, tmp_path: Path) -> None:
+    without = {name: value for name, value in settings.items() if name not in ("dino_model", "clip_model")}
+    run = personalised(tmp_path / "run", photos_dir, without, probe=False)
+    assert not run.scores.exists() and not (run.root / "best").exists()
+    assert "probe" not in run.read_json("timings.json")
+    last = checkpoint.read(run.checkpoints / "checkpoint-6").tensors["weights"]
+    (unet,) = (run.model / "unet").glob("*.safetensors")
+    assert all(torch.equal(last[f"denoiser.{name}"], tensor) for name, tensor in load_file(unet).items())
+    assert {path.name for path in run.samples.iterdir()} == {"step-000002", "step-000004"}
+
+
+def test_judges_that_are_missing_are_told_before_anything_is_trained(
+    settings: dict[str, Any], photos_dir: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError, match="--no-probe"):
+        personalised(tmp_path / "run", photos_dir, settings, dino_model=str(tmp_path / "nowhere"))
+    assert not Run(tmp_path / "run").losses.exists()
