@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 from dreambooth.errors import DreamBoothError, Interrupted
-from dreambooth.flags import Parser, add_settings, given_settings
+from dreambooth.flags import Parser, UsageError, add_settings, given_settings
 from dreambooth.progress import log
 
 STAGES = {
@@ -20,6 +20,12 @@ STAGES = {
     "finetune": "fine-tune the model on photos and class images, and save it",
     "generate": "draw the subject in new scenes with the personalised model (section 4)",
     "report": "write report.html and the contact sheet again",
+}
+TABLES = {
+    "table1": "subject and prompt fidelity, method by method",
+    "table3": "with and without the class prior",
+    "table4": "the class noun: correct, wrong, none",
+    "table5": "the number of photos, 1 to 5",
 }
 STOPPED = 130
 """Exit status after Ctrl-C, as shells have it."""
@@ -65,6 +71,7 @@ def parser(version: str) -> Parser:
                 metavar="TEXT",
                 help='with {} for the subject, as in "a {} on the moon" [default: the prompts of the run]',
             )
+    _add_experiment(commands)
     _add_toybox(commands)
     return top
 
@@ -84,6 +91,43 @@ def _add_run(commands: "argparse._SubParsersAction[Parser]") -> None:
     )
     command.add_argument("--config", type=Path, metavar="FILE", help="TOML file of settings; flags override it")
     add_settings(command)
+
+
+def _add_experiment(commands: "argparse._SubParsersAction[Parser]") -> None:
+    command = _add(commands, "experiment", "the paper's tables: methods x subjects x prompts x seeds", _experiment)
+    command.usage = "dreambooth experiment TABLE [--model MODEL] [--subjects DIR] [--full] [--list] [settings]"
+    command.epilog = (
+        "On the toybox and two cores `experiment all` takes less than an hour; --list tells beforehand. What is "
+        "finished is kept in DIR/cells and shared by all tables."
+    )
+    listed = "; ".join(f"{name}: {summary}" for name, summary in TABLES.items())
+    command.add_argument("table", metavar="TABLE", choices=[*TABLES, "all"], help=f"{listed}; or all of them")
+    command.add_argument(
+        "--subjects",
+        type=Path,
+        metavar="DIR",
+        help="folder with a folder of photos per subject, its class from classes.csv (lines folder,noun,description) "
+        "or the folder's name [default: toys]",
+    )
+    command.add_argument("--subject-seeds", type=_numbers, metavar="N,N,...", help="which toys [default: 11 to 18]")
+    command.add_argument("--seeds", type=_numbers, metavar="N,N,...", help="seeds of the training [default: 0,1,2]")
+    command.add_argument("--full", action="store_true", help="as many subjects, prompts and images as in the paper")
+    command.add_argument("--list", action="store_true", help="print the cells and about how long they take, and stop")
+    command.add_argument(
+        "--jobs", type=int, metavar="N", help="cells at a time, one thread each [default: one per core; with a GPU 1]"
+    )
+    command.add_argument(
+        "--out", type=Path, default=Path("runs/experiment"), metavar="DIR", help="[default: runs/experiment]"
+    )
+    command.add_argument("--config", type=Path, metavar="FILE", help="TOML file of settings; flags override it")
+    add_settings(command)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(number) for number in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of whole numbers, such as 11,12,13") from error
 
 
 def _add_toybox(commands: "argparse._SubParsersAction[Parser]") -> None:
@@ -144,6 +188,29 @@ def _stage(parsed: argparse.Namespace) -> None:
                 print(run.samples / "after")
             case "report":
                 print(recipe.report(run))
+
+
+def _experiment(parsed: argparse.Namespace) -> None:
+    if parsed.jobs is not None and parsed.jobs < 1:
+        raise UsageError(f"--jobs {parsed.jobs}: at least one cell at a time.")
+    settings = given_settings(parsed)
+    from dreambooth import experiments
+
+    plan = experiments.plan(
+        list(TABLES) if parsed.table == "all" else [parsed.table],
+        settings,
+        parsed.out,
+        subjects_dir=parsed.subjects,
+        subject_seeds=parsed.subject_seeds,
+        seeds=parsed.seeds,
+        full=parsed.full,
+    )
+    jobs = parsed.jobs or experiments.default_jobs()
+    if parsed.list:
+        print(plan.listing(jobs))
+        return
+    tables, page = experiments.experiment(plan, jobs)
+    print(f"{tables}\nreport  {page}")
 
 
 def _toybox_photos(parsed: argparse.Namespace) -> None:

@@ -1,0 +1,151 @@
+"""The unit of an experiment: one subject learned once, from one seed, in one way. Tables are views over cells.
+
+A cell's address is a hash of all that its pictures depend on, so that a cell which several tables need is computed
+once, and whatever is finished is found again by any later command.
+"""
+
+import hashlib
+import json
+import random
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from dreambooth.config import Config
+from dreambooth.errors import ConfigError
+from dreambooth.experiments.protocol import PAPER_CLASSES, TOYBOX_CLASSES, Protocol, scored_prompts
+from dreambooth.experiments.subjects import NamedSubject
+from dreambooth.presets import METHOD_ONLY, USED_BY, MethodName
+from dreambooth.prompts import Prompt
+from dreambooth.subject import Subject
+
+Noun = Literal["correct", "wrong", "none"]
+"""What stands for the class noun in the training (Table 4)."""
+
+SET_HERE = (
+    *("seed", "method", "description", "prompts", "identifier", "with_prior_preservation"),
+    *("validation_steps", "checkpointing_steps", "probe", "early_stopping"),
+)
+"""Settings that tell an experiment's cells apart, or that a cell has no use for."""
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One fine-tuning and its pictures.
+
+    row: what it is in Table 1, a method's name or "untuned".  photos: it trains on the subject's first ones.
+    class_noun: as the training is told, "" where it is told none.
+    """
+
+    row: str
+    subject: NamedSubject
+    config: Config
+    photos: int
+    class_noun: str
+    prompts: tuple[Prompt, ...]
+    class_pictures: int
+
+    @property
+    def kind(self) -> str:
+        """Cells of a kind take equally long: "dreambooth", "dreambooth without prior"."""
+        without = self.row in ("dreambooth", "lora", "pivotal") and not self.config.prior.with_prior_preservation
+        return f"{self.row} without prior" if without else self.row
+
+    @property
+    def label(self) -> str:
+        """What a person calls it: "dreambooth dog-12, seed 0, 2 photos"."""
+        noun = "" if self.class_noun == self.subject.class_noun else f", class noun {self.class_noun or 'none'}"
+        photos = f"{self.photos} photo{'s' if self.photos != 1 else ''}"
+        return f"{self.kind} {self.subject.name}, seed {self.config.seed}, {photos}{noun}"
+
+    @property
+    def learned(self) -> Subject:
+        """The subject as the training is told of it."""
+        photos, noun = self.subject.photos[: self.photos], self.class_noun or self.subject.class_noun
+        return Subject(photos=photos, class_noun=noun, with_class_noun=bool(self.class_noun))
+
+    @property
+    def judged(self) -> Subject:
+        """The subject as its pictures are scored: all photos, and the true class noun."""
+        return Subject(photos=self.subject.photos, class_noun=self.subject.class_noun)
+
+    def address(self, weights: str) -> str:
+        """A hash of all that the pictures depend on; weights: the base model's fingerprint.
+
+        Raises OSError where a photo cannot be read.
+        """
+        told = [
+            _FORMAT,
+            weights,
+            self.config.model_dump(mode="json", exclude={"evaluation"}),
+            [hashlib.sha256(photo.read_bytes()).hexdigest() for photo in self.subject.photos],
+            [self.photos, self.class_noun, self.subject.class_noun, self.class_pictures],
+            [asdict(prompt) for prompt in self.prompts],
+        ]
+        return hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=10).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cells:
+    """Makes the cells of an experiment from what varies between them.
+
+    settings: flat, over the presets of every method.  toybox: prompts and classes in the toybox's words.
+    """
+
+    settings: Mapping[str, Any]
+    protocol: Protocol
+    toybox: bool
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for settings that an experiment sets itself."""
+        if given := [name for name in SET_HERE if name in self.settings]:
+            raise ConfigError([f"{name}: an experiment sets it for each of its cells; leave it out" for name in given])
+
+    def cell(
+        self,
+        subject: NamedSubject,
+        seed: int,
+        row: str = "dreambooth",
+        *,
+        photos: int | None = None,
+        noun: Noun = "correct",
+        prior: bool = True,
+    ) -> Cell:
+        """One cell; photos: by default the protocol's number, or as many as there are."""
+        wanted = photos or self.protocol.photos or len(subject.photos)
+        return Cell(
+            row=row,
+            subject=subject,
+            config=self._config(subject, seed, row, prior),
+            photos=min(wanted, len(subject.photos)),
+            class_noun={"correct": subject.class_noun, "wrong": self._wrong(subject, seed), "none": ""}[noun],
+            prompts=scored_prompts(subject.class_noun, toybox=self.toybox, whole=self.protocol.whole_lists),
+            class_pictures=self.protocol.class_pictures,
+        )
+
+    def _config(self, subject: NamedSubject, seed: int, row: str, prior: bool) -> Config:
+        method: MethodName = "prompt_only" if row == "untuned" else row  # type: ignore[assignment]
+        words = {"untuned": subject.class_noun, "prompt_only": subject.description}.get(row)
+        mine: dict[str, Any] = {"seed": seed, "method": method, "description": words, "probe": False}
+        if not prior:
+            mine["with_prior_preservation"] = False
+        images = {"num_images_per_prompt": self.protocol.images_per_prompt}
+        config = Config.build({**images, **self._usable(method), **mine})
+        last = max(1, config.training.max_train_steps)
+        once = {"checkpointing_steps": last, "checkpoints_total_limit": 1, "validation_steps": last}
+        return config.model_copy(update={"training": config.training.model_copy(update=once)})
+
+    def _usable(self, method: MethodName) -> dict[str, Any]:
+        """The given settings without those that mean nothing to `method`: one command sets them for all methods."""
+        idle = set(METHOD_ONLY - USED_BY[method])
+        idle |= set() if method in ("dreambooth", "lora") else {"identifier_tokens"}
+        idle |= {"train_text_encoder"} if method in ("textual_inversion", "prompt_only") else set()
+        idle |= {"max_train_steps"} if method == "prompt_only" else set()
+        return {name: value for name, value in self.settings.items() if name not in idle}
+
+    def _wrong(self, subject: NamedSubject, seed: int) -> str:
+        classes = TOYBOX_CLASSES if self.toybox else PAPER_CLASSES
+        others = [noun for noun in classes if noun != subject.class_noun]
+        return random.Random(f"wrong class/{subject.name}/{seed}").choice(others)

@@ -1,0 +1,62 @@
+"""An experiment from its plan to its tables."""
+
+from contextlib import closing
+from datetime import date
+from pathlib import Path
+
+from dreambooth.errors import Interrupted, RunError
+from dreambooth.experiments.page import section, write_page
+from dreambooth.experiments.planning import Plan
+from dreambooth.experiments.pool import finished
+from dreambooth.experiments.tables import differences, lines
+from dreambooth.experiments.written import as_csv, as_text, choices_as_text
+from dreambooth.files import write_text
+from dreambooth.progress import duration, track
+
+
+def experiment(plan: Plan, jobs: int) -> tuple[str, Path]:
+    """Carry out what is unfinished of the plan, `jobs` cells at a time, and write its tables and report.html.
+
+    Returns the tables as text, and the page. out/ gets <table>.txt and <table>.csv of each table, and the page. Raises
+    Interrupted on Ctrl-C or SIGTERM, RunError where cells failed: what is finished is kept and not computed again.
+    """
+    todo = plan.todo()
+    failed = []
+    try:
+        with closing(finished(todo, jobs, plan.judges)) as ends:
+            for _ in track(list(todo), "cells", len(plan.cells) - len(todo)):
+                ended = next(ends)
+                failed += [f"{ended.cell.label}: {ended.problem}"] if ended.problem else []
+    except (KeyboardInterrupt, Interrupted) as stop:
+        done = len(plan.cells) - len(plan.todo())
+        raise Interrupted(
+            f"stopped with {done} of {len(plan.cells)} cells finished. Run the same command again to go on from there."
+        ) from stop
+    if failed:
+        listed = "\n".join(f"  - {problem}" for problem in failed)
+        raise RunError(
+            f"{len(failed)} of {len(plan.cells)} cells could not be computed:\n{listed}\n"
+            "The others are kept: with the same command only these are computed again."
+        )
+    return _written(plan)
+
+
+def _written(plan: Plan) -> tuple[str, Path]:
+    results, texts, sections = plan.results(), [], []
+    for table in plan.tables:
+        rows, apart = lines(table, results), differences(table, results)
+        texts.append(as_text(table, rows, apart, plan.judges.names))
+        write_text(plan.out / f"{table.name}.txt", f"{texts[-1]}\n{choices_as_text()}")
+        write_text(plan.out / f"{table.name}.csv", as_csv(table, rows))
+        sections.append(section(table, rows, apart, results))
+    base = plan.config.base.model
+    facts = {
+        "base model": Path(base).name if Path(base).is_dir() else base,  # a page travels, a path says too much
+        "subjects": str(len({cell.subject.name for cell in results})),
+        "fine-tunings and their pictures": str(len(results)),
+        "computing time in all": duration(sum(result.seconds for result in results.values())),
+        "written": date.today().isoformat(),
+    }
+    page = plan.out / "report.html"
+    write_page(page, sections, facts, plan.judges.names)
+    return "\n".join([*texts, choices_as_text()]), page

@@ -1,0 +1,127 @@
+"""What an experiment will compute: its tables, their distinct cells, and the minutes they take."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from dreambooth import models
+from dreambooth.config import Config
+from dreambooth.errors import ConfigError
+from dreambooth.evaluation import Judges, load_judges
+from dreambooth.experiments.cells import Cell, Cells
+from dreambooth.experiments.protocol import FULL, SMALL, Share
+from dreambooth.experiments.subjects import in_folder, toys
+from dreambooth.experiments.tables import Table, table
+from dreambooth.experiments.trial import Result
+from dreambooth.photos import check_photos
+from dreambooth.progress import duration
+
+TOYBOX_SECONDS = {
+    "dreambooth": 66,
+    "dreambooth without prior": 46,
+    "lora": 60,
+    "textual_inversion": 60,
+    "pivotal": 60,
+    "prompt_only": 12,
+    "untuned": 12,
+}
+"""About how long a cell of each kind takes with the small protocol on one core; a finished one's own time is better."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """An experiment before it is carried out.
+
+    cells: the folder of each distinct cell, in the order of the tables.  judges: who will measure.
+    """
+
+    out: Path
+    tables: tuple[Table, ...]
+    cells: Mapping[Path, Cell]
+    config: Config
+    judges: Judges
+
+    def results(self) -> dict[Cell, Result]:
+        """The cells that are finished, by these judges."""
+        found = {cell: Result.read(folder) for folder, cell in self.cells.items()}
+        return {cell: result for cell, result in found.items() if result and result.judges == self.judges.names}
+
+    def todo(self) -> dict[Path, Cell]:
+        """The cells that are not."""
+        done = self.results()
+        return {folder: cell for folder, cell in self.cells.items() if cell not in done}
+
+    def seconds(self) -> dict[Cell, float | None]:
+        """About how long each unfinished cell takes on one core or GPU: the mean of finished ones of its kind.
+
+        Without any, what was measured on the toybox, and None for another model.
+        """
+        done = self.results()
+        usual: Mapping[str, float] = TOYBOX_SECONDS if self.config.base.model == "toybox" else {}
+        found = {}
+        for cell in self.todo().values():
+            alike = [result.seconds for other, result in done.items() if other.kind == cell.kind]
+            found[cell] = fmean(alike) if alike else usual.get(cell.kind)
+        return found
+
+    def listing(self, jobs: int) -> str:
+        """Every cell, a line each, and about how long the unfinished ones take."""
+        seconds, todo = self.seconds(), self.todo()
+        told = {None: "time unknown"} | {value: f"about {duration(value)}" for value in seconds.values() if value}
+        lines = [
+            f"{folder.name}  {cell.label}: {told[seconds[cell]] if folder in todo else 'finished'}"
+            for folder, cell in self.cells.items()
+        ]
+        known = [value for value in seconds.values() if value is not None]
+        total = f"about {duration(sum(known) / jobs)}" if len(known) == len(seconds) else "time unknown"
+        shares = ", ".join(f"{table.name} {len(table.cells)}" for table in self.tables)
+        summary = f"{len(self.cells)} distinct cells ({shares}), {len(todo)} to do with {jobs} at a time: {total}"
+        return "\n".join([*lines, summary])
+
+
+def plan(
+    names: Sequence[str],
+    settings: Mapping[str, Any],
+    out: Path,
+    *,
+    subjects_dir: Path | None = None,
+    subject_seeds: Sequence[int] | None = None,
+    seeds: Sequence[int] | None = None,
+    full: bool = False,
+) -> Plan:
+    """The cells of the tables `names`, found or to be computed in out/cells.
+
+    settings: flat, as `Config.build` takes them.  subjects_dir: a folder of folders of photos; without it toys, those
+    of `subject_seeds`.  A table alone takes all subjects and seeds that were given, several share them as the protocol
+    says.  Opens the base model and the judges. Raises ConfigError, PhotoError or ModelError.
+    """
+    protocol = FULL if full else SMALL
+    if subjects_dir is not None and subject_seeds is not None:
+        raise ConfigError(["--subject-seeds picks toys and --subjects a folder: give one of them"])
+    given = Config.build(settings)
+    subjects = in_folder(subjects_dir) if subjects_dir else toys(subject_seeds or protocol.toys, out / "subjects")
+    for subject in subjects:
+        check_photos(subject.photos)
+    toybox = subjects_dir is None or given.base.model == "toybox"
+    cells = Cells(settings=settings, protocol=protocol, toybox=toybox)
+    wanted_seeds = tuple(dict.fromkeys(seeds or protocol.seeds))
+    alone = len(names) == 1
+    tables = []
+    for name in names:
+        share = protocol.shares[name]
+        share = Share(
+            subjects=len(subjects) if alone and (subject_seeds or subjects_dir) else share.subjects,
+            seeds=len(wanted_seeds) if alone and seeds else share.seeds,
+        )
+        tables.append(table(name, cells, subjects, wanted_seeds, share))
+    weights = models.load(given.base).fingerprint()
+    wanted = [cell for each in tables for cell in each.cells]
+    return Plan(
+        out=out,
+        tables=tuple(tables),
+        cells={out / "cells" / cell.address(weights): cell for cell in wanted},
+        config=given,
+        judges=load_judges(given.evaluation, given.base.model),
+    )

@@ -1,0 +1,131 @@
+"""Cells one after another, or several at a time in processes of one thread each."""
+
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import torch
+
+from dreambooth.config import Config
+from dreambooth.errors import DreamBoothError, Interrupted
+from dreambooth.evaluation import Judges, load_judges
+from dreambooth.experiments.cells import Cell
+from dreambooth.experiments.trial import carry_out
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A cell that is finished, or what went wrong with it."""
+
+    cell: Cell
+    problem: str | None = None
+
+
+def finished(cells: Mapping[Path, Cell], jobs: int, judges: Judges) -> Generator[Ended, None, None]:
+    """Carry out the cells, each in its folder, and yield them as they end.
+
+    jobs: processes, each of which opens its own judges; with one, everything happens in this process and its threads.
+    A cell that fails does not keep the others from being carried out. Closing the iterator, or an exception in it,
+    stops the processes after they saved.
+    """
+    if jobs > 1:
+        yield from _in_processes(cells, min(jobs, len(cells)))
+    else:
+        yield from (_tried(cell, folder, judges) for folder, cell in cells.items())
+
+
+def default_jobs() -> int:
+    """One per core; one in all where a GPU does the work."""
+    return 1 if torch.cuda.is_available() else os.cpu_count() or 1
+
+
+def judges_of(config: Config) -> Judges:
+    """The judges of an experiment's cells."""
+    return load_judges(config.evaluation, config.base.model)
+
+
+def _tried(cell: Cell, folder: Path, judges: Judges) -> Ended:
+    try:
+        carry_out(cell, folder, judges)
+    except Interrupted:
+        raise
+    except DreamBoothError as error:
+        return Ended(cell, str(error))
+    return Ended(cell)
+
+
+@dataclass(frozen=True)
+class _Worker:
+    process: BaseProcess
+    cell: Cell
+
+
+def _in_processes(cells: Mapping[Path, Cell], jobs: int) -> Iterator[Ended]:
+    waiting = deque(cells.items())
+    workers: dict[Connection, _Worker] = {}
+
+    def hand_out(pipe: Connection, process: BaseProcess) -> None:
+        if waiting:
+            folder, cell = waiting.popleft()
+            workers[pipe] = _Worker(process, cell)
+            pipe.send((cell, folder))
+        else:
+            pipe.send(None)
+
+    def start() -> None:
+        pipe, its_end = get_context("spawn").Pipe()
+        process = get_context("spawn").Process(target=_work, args=(its_end,), daemon=True)
+        process.start()
+        its_end.close()  # so that this end hears when the process ends
+        hand_out(pipe, process)
+
+    try:
+        for _ in range(jobs):
+            start()
+        while workers:
+            for pipe in [p for p in wait(list(workers)) if isinstance(p, Connection)]:
+                worker = workers.pop(pipe)
+                try:
+                    problem = pipe.recv()
+                except EOFError:
+                    worker.process.join()
+                    problem = f"its process ended with status {worker.process.exitcode}: is there enough memory?"
+                    if waiting:
+                        start()
+                else:
+                    hand_out(pipe, worker.process)
+                yield Ended(worker.cell, problem)
+    finally:
+        for worker in workers.values():
+            worker.process.terminate()  # a training saves its state first
+        for worker in workers.values():
+            worker.process.join()
+
+
+def _work(pipe: Connection) -> None:
+    """The life of a process: a cell and its folder in, what went wrong out, until there is none left."""
+    os.setsid()  # Ctrl-C reaches the parent alone, which stops its processes once: twice would cut their saving short
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    torch.set_num_threads(1)
+    judges: Judges | None = None
+    while task := pipe.recv():
+        cell, folder = task
+        judges = judges or judges_of(cell.config)
+        try:
+            pipe.send(_tried(cell, folder, judges).problem)
+        except Interrupted:
+            return
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)

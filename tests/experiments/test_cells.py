@@ -1,0 +1,171 @@
+"""Which cells a table needs, what a cell depends on, and what a row's numbers are; nothing is trained here."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dreambooth.errors import ConfigError, PhotoError
+from dreambooth.evaluation import Scores
+from dreambooth.experiments.cells import Cell, Cells
+from dreambooth.experiments.planning import TOYBOX_SECONDS
+from dreambooth.experiments.protocol import FULL, PAPER_CLASSES, SMALL, TABLES, Share, scored_prompts
+from dreambooth.experiments.subjects import NamedSubject, in_folder, toys
+from dreambooth.experiments.tables import Table, differences, lines, table
+from dreambooth.experiments.trial import Result
+from dreambooth.prompts import PAPER_LIVE, PAPER_OBJECT
+from dreambooth.toybox.world import CLASSES
+
+SMALL_CELLS = Cells(settings={}, protocol=SMALL, toybox=True)
+
+
+@pytest.fixture(scope="module")
+def subjects(tmp_path_factory: pytest.TempPathFactory) -> tuple[NamedSubject, ...]:
+    """The default toys."""
+    return toys(SMALL.toys, tmp_path_factory.mktemp("toys"))
+
+
+def paper(subjects: tuple[NamedSubject, ...], name: str) -> Table:
+    return table(name, SMALL_CELLS, subjects, SMALL.seeds, SMALL.shares[name])
+
+
+def test_tables_share_their_cells_by_address(subjects: tuple[NamedSubject, ...]) -> None:
+    tables = {name: paper(subjects, name) for name in TABLES}
+    rows = {(name, row.name): {cell.address("w") for cell in row.cells} for name in TABLES for row in tables[name].rows}
+    first = rows["table1", "dreambooth"]
+    assert len(first) == 8 and first == rows["table1", "real_images"]
+    assert len(first & rows["table3", "with prior"]) == 4
+    assert rows["table3", "with prior"] == rows["table4", "correct"]
+    assert rows["table5", "4 photos"] < first
+    others = [
+        rows["table3", "without prior"],
+        rows["table4", "wrong"],
+        rows["table4", "none"],
+        rows["table5", "1 photo"],
+    ]
+    assert all(first.isdisjoint(other) for other in others)
+    assert len(set().union(*rows.values())) == 8 * 4 + 8 + 12 + 24 + 8
+
+
+def test_everything_fits_in_an_hour_on_two_cores(subjects: tuple[NamedSubject, ...]) -> None:
+    cells = {cell for name in TABLES for cell in paper(subjects, name).cells}
+    seconds = sum(TOYBOX_SECONDS[cell.kind] for cell in cells) + 6 * 35  # and the class images
+    assert 30 < seconds / 60 / 2 < 45
+
+
+def test_the_default_subjects_and_seeds_are_enough(subjects: tuple[NamedSubject, ...]) -> None:
+    assert len(subjects) >= 8 and {subject.class_noun for subject in subjects} == set(CLASSES)
+    for name in ("table3", "table4"):
+        assert {cell.config.seed for cell in paper(subjects, name).cells} == {0, 1, 2}
+    assert all(len(subject.photos) == 5 and subject.description for subject in subjects)
+
+
+def test_an_address_depends_on_all_that_pictures_depend_on(subjects: tuple[NamedSubject, ...], tmp_path: Path) -> None:
+    subject = subjects[0]
+    cell = SMALL_CELLS.cell(subject, 0)
+    shutil.copytree(subject.photos[0].parent, tmp_path / "moved")
+    moved = replace(subject, photos=tuple(tmp_path / "moved" / photo.name for photo in subject.photos))
+    other_judge = Cells(settings={"dino_model": "x"}, protocol=SMALL, toybox=True)
+    same = [SMALL_CELLS.cell(moved, 0), other_judge.cell(subject, 0)]
+    assert {each.address("w") for each in same} == {cell.address("w")}
+    (tmp_path / "moved" / subject.photos[0].name).write_bytes(subject.photos[1].read_bytes())
+    longer = Cells(settings={"max_train_steps": 3}, protocol=SMALL, toybox=True)
+    different = [
+        *(SMALL_CELLS.cell(moved, 0), SMALL_CELLS.cell(subject, 1), SMALL_CELLS.cell(subject, 0, photos=2)),
+        *(SMALL_CELLS.cell(subject, 0, "lora"), SMALL_CELLS.cell(subject, 0, prior=False), longer.cell(subject, 0)),
+        *(SMALL_CELLS.cell(subject, 0, noun="wrong"), SMALL_CELLS.cell(subject, 0, noun="none")),
+        replace(cell, prompts=cell.prompts[1:]),
+    ]
+    addresses = {each.address("w") for each in [cell, *different]} | {cell.address("other weights")}
+    assert len(addresses) == len(different) + 2
+
+
+def test_cells_say_what_the_training_is_told(subjects: tuple[NamedSubject, ...]) -> None:
+    subject = subjects[1]
+    assert subject.name == "dog-12"
+    wrong, none = (SMALL_CELLS.cell(subject, 0, noun=noun) for noun in ("wrong", "none"))
+    assert wrong.learned.class_noun in set(CLASSES) - {"dog"}
+    assert none.learned.named("xyz").prompt == "a xyz" and none.learned.class_prompt == "a dog"
+    assert {cell.judged.class_noun for cell in (wrong, none)} == {"dog"}
+    assert SMALL_CELLS.cell(subject, 0, photos=2).learned.photos == subject.photos[:2]
+    assert SMALL_CELLS.cell(subject, 0, photos=2).judged.photos == subject.photos
+    assert SMALL_CELLS.cell(subject, 0, "prompt_only").config.method.description == subject.description
+    assert SMALL_CELLS.cell(subject, 0, "untuned").config.method.description == "dog"
+    assert not SMALL_CELLS.cell(subject, 0).config.probe.probe
+    drawn = {SMALL_CELLS.cell(subject, seed, noun="wrong").class_noun for seed in range(20)}
+    assert len(drawn) > 2 and "dog" not in drawn
+
+
+def test_one_command_line_sets_every_method(subjects: tuple[NamedSubject, ...]) -> None:
+    settings = {"max_train_steps": 7, "rank": 8, "num_vectors": 2, "identifier_tokens": 2, "train_text_encoder": True}
+    cells = Cells(settings=settings, protocol=FULL, toybox=True)
+    for row in (*FULL.methods, "untuned"):
+        config = cells.cell(subjects[0], 0, row).config
+        assert config.training.max_train_steps == (0 if row in ("prompt_only", "untuned") else 7)
+    with pytest.raises(ConfigError, match="prompts: an experiment sets it"):
+        Cells(settings={"prompts": ("a {}",)}, protocol=SMALL, toybox=True)
+
+
+def test_prompts_are_the_papers_or_the_toyboxs() -> None:
+    assert scored_prompts("dog", toybox=False, whole=True) == PAPER_LIVE
+    assert scored_prompts("backpack", toybox=False, whole=True) == PAPER_OBJECT
+    few = scored_prompts("backpack", toybox=False, whole=False)
+    assert len(few) == 9 and {prompt.kind for prompt in few} == {"recontextualization", "property modification"}
+    for noun in CLASSES:
+        small, whole = (scored_prompts(noun, toybox=True, whole=whole) for whole in (False, True))
+        assert set(small) < set(whole) and sum(prompt.kind == "recontextualization" for prompt in small) == 10
+        assert not {"class", "subject"} & {prompt.kind for prompt in whole}
+
+
+def test_subjects_in_folders_take_their_class_from_the_file_or_the_name(photos_dir: Path, tmp_path: Path) -> None:
+    for name in ("dog6", "rc_car", "grey_sloth_plushie"):
+        shutil.copytree(photos_dir, tmp_path / name)
+    (tmp_path / "classes.csv").write_text("grey_sloth_plushie, stuffed animal, grey plush sloth\n")
+    listed = "Classes\n\nsubject_name,class\nrc_car,toy\nwolf_plushie,stuffed animal\n\nprompt_list = [\n'a {0}, b',\n"
+    (tmp_path / "prompts_and_classes.txt").write_text(listed)
+    found = {subject.name: (subject.class_noun, subject.description) for subject in in_folder(tmp_path)}
+    sloth = ("stuffed animal", "grey plush sloth")
+    assert found == {"dog6": ("dog", None), "grey_sloth_plushie": sloth, "rc_car": ("toy", None)}
+    cells = Cells(settings={"model": "x"}, protocol=SMALL, toybox=False)
+    rows = table("table1", cells, in_folder(tmp_path), (0,), Share(subjects=30, seeds=1)).rows
+    assert {row.name: len(row.cells) for row in rows}["prompt_only"] == 1  # of those that are described
+    assert all(
+        cell.class_noun in PAPER_CLASSES for cell in (cells.cell(s, 0, noun="wrong") for s in in_folder(tmp_path))
+    )
+
+
+def test_every_problem_of_a_folder_of_subjects_is_told_at_once(photos_dir: Path, tmp_path: Path) -> None:
+    shutil.copytree(photos_dir, tmp_path / "007")
+    (tmp_path / "dog").mkdir()
+    with pytest.raises(PhotoError) as told:
+        in_folder(tmp_path)
+    assert len(told.value.problems) == 2 and "007,NOUN" in str(told.value) and "dog: no photos" in str(told.value)
+
+
+def result(dino: float, real: float = 0.9) -> Result:
+    scores, photos = Scores(dino=dino, clip_i=dino, clip_t=0.3), Scores(dino=real, clip_i=real)
+    return Result(folder=Path(), scores=scores, real=photos, pictures=24, judges={}, seconds=1.0)
+
+
+def test_rows_are_means_over_subjects_of_means_over_seeds(subjects: tuple[NamedSubject, ...]) -> None:
+    share = Share(subjects=2, seeds=2)
+    tabled = table("table1", SMALL_CELLS, subjects, (0, 1), share)
+    level = {"dreambooth": 0.7, "textual_inversion": 0.5, "prompt_only": 0.4, "untuned": 0.3}
+
+    def of(cell: Cell) -> Result:
+        return result(level[cell.row] + (0.1 if cell.subject == subjects[1] else 0.0) + 0.02 * cell.config.seed)
+
+    results: Mapping[Cell, Result] = {cell: of(cell) for cell in tabled.cells}
+    by_name = {line.name: line for line in lines(tabled, results)}
+    mine = by_name["dreambooth"]
+    assert mine.values["dino"].mean == pytest.approx(0.76)
+    assert (mine.n, mine.runs, mine.pictures) == (2, 4, 96)
+    assert mine.values["dino"].low is not None and mine.values["dino"].low < 0.76
+    real = by_name["real_images"]
+    assert real.values["dino"].mean == pytest.approx(0.9) and "clip_t" not in real.values
+    assert (real.runs, real.pictures) == (0, 10)
+    apart = {line.name: line.values["dino"] for line in differences(tabled, results)}
+    against = apart["dreambooth - textual_inversion"]
+    assert against.mean == against.low == against.high == pytest.approx(0.2)  # the same for both subjects
