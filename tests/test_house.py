@@ -21,20 +21,26 @@ SOURCE = ROOT / "src" / "dreambooth"
 HELP = ROOT / "docs" / "help"
 
 LAYERS = (
-    "errors",
+    "errors presets",
     "files rng progress",
-    "subject config diffusion loss batch prompts checkpoint photos samples sheet chart",
+    "subject config diffusion loss batch prompts checkpoint photos samples sheet chart kohya signals",
     "identifier data models run toybox flags",
-    "adapters",
-    "prior finetuning generation report",
+    "adapters evaluation album measured",
+    "prior finetuning probe generation report",
     "recipe",
+    "experiments",
     "cli __init__",
     "__main__",
 )
 """From the bottom up; a part sees lower layers only, the files of one package see each other."""
 
-HEAVY = {"diffusers": "models", "transformers": "models", "peft": "adapters", "accelerate": "finetuning"}
-"""The one part that may import each of these."""
+HEAVY = {
+    "diffusers": ("models",),
+    "transformers": ("models", "evaluation"),
+    "peft": ("adapters",),
+    "accelerate": ("finetuning",),
+}
+"""The parts that may import each of these."""
 
 PATHS = sorted(SOURCE.rglob("*.py"))
 
@@ -71,12 +77,12 @@ def test_imports_go_down(path: Path) -> None:
             lazy = mine == "__init__" and path.parent == SOURCE  # it lists names and imports none before they are used
             assert other == mine or lazy or layer(other) < layer(mine), f"{mine} may not import {other}"
         elif module.split(".")[0] in HEAVY:
-            assert mine == HEAVY[module.split(".")[0]], f"{mine} may not import {module}"
+            assert mine in HEAVY[module.split(".")[0]], f"{mine} may not import {module}"
 
 
 def test_the_architecture_page_draws_these_layers() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    drawn = re.findall(r"^\d  (.+)$", page, re.MULTILINE)
+    drawn = re.findall(r"^[ \d]\d  (.+)$", page, re.MULTILINE)
     assert [row.split("   ")[0].split() for row in drawn] == [parts.split() for parts in reversed(LAYERS)]
 
 

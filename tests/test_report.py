@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from dreambooth.chart import BOTTOM, TOP, loss_chart
 from dreambooth.config import Config
+from dreambooth.errors import RunError
 from dreambooth.report import write_report
 from dreambooth.run import Run
 from dreambooth.samples import save_sample
@@ -22,6 +22,8 @@ SECTIONS = [
     "The photos",
     "Before and after",
     "Your own prompts",
+    "Measured while it trained",
+    "Diagnosis",
     "Has the class drifted?",
     "While it trained",
     "Class images",
@@ -29,6 +31,14 @@ SECTIONS = [
     "Time",
     "Settings",
 ]
+FINDING = {
+    "failure": "context not synthesised",
+    "metric": "clip_t",
+    "value": 0.8123,
+    "threshold": 0.9,
+    "says": 'Worst is "a {} in the snow".',
+    "change": "Train fewer steps.",
+}
 CAMERA, GPS, COMMENT = "SecretCam 3000", (52.0, 31.0, 12.0), b"taken at home"
 
 
@@ -85,20 +95,153 @@ def finished(root: Path, **settings: Any) -> Run:
     return run
 
 
+def measured(root: Path, findings: tuple[dict[str, Any], ...] = (), **settings: Any) -> Run:
+    """A finished run with probes at 0, 20 and 100, of which 20 is recommended."""
+    run = finished(root, **settings)
+    snow, of_class = "a {} in the snow", {"template": "a {}", "kind": "class", "seed": "7"}
+    for index, text in enumerate([{"template": snow, "kind": "class", "seed": "7"}, of_class]):
+        picture = Image.new("RGB", (64, 64), (60, index * 100, 0))
+        save_sample(picture, run.samples / "step-000000" / f"{index}-x-7.png", {"prompt": "untuned", **text})
+    lines: list[dict[str, Any]] = [{"step": "real", "dino": 0.8, "clip_i": 0.9, "seconds": 0.5}]
+    for step, dino, clip_t, pres in ((0, 0.4, 0.32, 0.41), (20, 0.7, 0.31, 0.52), (100, 0.75, 0.25, 0.63)):
+        scores = {"dino": dino, "clip_i": dino + 0.1, "clip_t": clip_t}
+        lines.append({"step": step, **scores, "pres": pres, "prompts": {snow: scores}, "seconds": 1.0})
+    run.scores.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    verdict = {"step": 20, "rule": "the <best> step", "reason": "It is best.", "last": 100, "scores": lines[2]}
+    (run.root / "recommendation.json").write_text(json.dumps({**verdict, "stopped_early": True}), encoding="utf-8")
+    (run.root / "diagnosis.json").write_text(json.dumps({"findings": findings}), encoding="utf-8")
+    return run
+
+
 def test_a_finished_run_shows_every_section_once(tmp_path: Path) -> None:
-    page = Page(write_report(finished(tmp_path)))
+    page = Page(write_report(measured(tmp_path)))
     assert page.headings == SECTIONS
     assert page.text.index("step 20") < page.text.index("step 100")
-    assert "3 min 20 s" in page.text
-    assert sum(tag == "polyline" for tag, _ in page.tags) == 4
+    assert "200.0 s" in page.text and "3 min 20 s" in page.text
     shown = [attrs["alt"] for tag, attrs in page.tags if tag == "img"]
     assert shown == [
         "photo 1 of 1",
         *(f"a it in the snow, {stage}, seed 7" for stage in ("before", "after", "after")),
-        *(f"a it, {stage}, seed 7" for stage in ("before", "step 20", "step 100", "after")),
+        *(f"a it, {stage}, seed 7" for stage in ("before", "after")),
+        "untuned, base model, seed 7",
+        *(f"a it, {stage}, seed 7" for stage in ("step 20", "step 100")),
+        "untuned, base model, seed 7",
         *(f"a it in the snow, {stage}, seed 7" for stage in ("step 20", "step 100")),
         "a dog, drawn by the base model",
     ]
+
+
+def test_every_number_of_a_probe_stands_where_it_was_drawn(tmp_path: Path) -> None:
+    page = Page(write_report(measured(tmp_path)))
+    beneath = re.findall(
+        r'<figcaption( class="chosen")?>(.*?)</figcaption>.*?(?=<figcaption|</section)', page.source, re.S
+    )
+    assert [label for marked, label in beneath if marked] == ["step 20", "step 20"]
+    numbers = [
+        re.findall(r"[-A-Z]+ \d\.\d+", re.sub("<.*?>", "", part)) for part in page.source.split('"beneath">')[1:]
+    ]
+    assert [found[:2] for found in numbers] == [
+        ["PRES 0.410"],
+        ["PRES 0.520"],
+        ["PRES 0.630"],
+        ["DINO 0.400", "CLIP-T 0.320"],
+        ["DINO 0.700", "CLIP-T 0.310"],
+        ["DINO 0.750", "CLIP-T 0.250"],
+    ]
+
+
+def test_the_recommended_checkpoint_is_marked_in_every_figure(tmp_path: Path) -> None:
+    page = Page(write_report(measured(tmp_path)))
+    marks = [attrs for tag, attrs in page.tags if tag == "circle"]
+    assert (
+        sum(attrs["class"] == "dot chosen" for attrs in marks) == 5
+    )  # four numbers over the training, and the scatter
+    assert len(marks) == 5 * 3
+    lines = [attrs["class"] for tag, attrs in page.tags if tag == "line"]
+    assert lines.count("level photos") == 3 and lines.count("level base") == 4 and lines.count("chosen") == 4
+    assert (
+        "It is best." in page.text
+        and "The rule: the <best> step." in page.text
+        and "100 steps of 400, stopped early" in page.text
+    )
+    rows = re.findall(r'<tr class="chosen">(.*?)</tr>', page.source)
+    assert [re.findall("<td.*?>(.*?)</td>", row) for row in rows] == [["20", "0.700", "0.800", "0.310", "0.520"]]
+
+
+def test_a_diagnosis_names_what_it_saw_or_the_numbers_it_looked_at(tmp_path: Path) -> None:
+    run = measured(tmp_path, ({**FINDING, "says": "<b>worse</b>"},))
+    bad = Page(write_report(run)).text
+    assert "One sign of the failures" in bad and "<b>worse</b>" in bad and "Train fewer steps." in bad
+    assert "Seen in CLIP-T: 0.81, where the limit is 0.90." in bad
+    (run.root / "diagnosis.json").write_text('{"findings": []}', encoding="utf-8")
+    good = Page(write_report(run))
+    assert "No failure found" in good.text
+    section = good.source[good.source.index("<h2>Diagnosis") :]
+    rows = [re.findall("<td.*?>(.*?)</td>", row) for row in re.findall("<tr>(.*?)</tr>", section)]
+    assert ["context not synthesised", "CLIP-T", "0.310", "0.320", ""] in rows
+    assert ["overfitting to the photos", "PRES", "0.520", "0.410", ""] in rows
+
+
+def test_what_a_kill_left_of_the_scores_is_shown(tmp_path: Path) -> None:
+    run = measured(tmp_path)
+    for name in ("recommendation.json", "diagnosis.json"):
+        (run.root / name).unlink()
+    with run.scores.open("a", encoding="utf-8") as file:
+        file.write('{"step": 120, "dino": NaN, "clip_t": null, "pres": 0.7}\n[1]\nnull\n{"step": 140, "dino": 0.')
+    page = Page(write_report(run))
+    assert "Measured while it trained" in page.headings and "Diagnosis" not in page.headings
+    assert sum(tag == "circle" for tag, _ in page.tags) == 5 * 3 + 1 and 'class="dot chosen"' not in page.source
+    assert "nan" not in page.text.lower() and ">140<" not in page.source
+    run.scores.write_text("", encoding="utf-8")
+    assert "Measured while it trained" not in Page(write_report(run)).headings
+
+
+@pytest.mark.parametrize("content", ['{"step": 20', '{"step": "twenty"}', "[]"])
+def test_a_damaged_verdict_is_told_by_name(content: str, tmp_path: Path) -> None:
+    run = measured(tmp_path)
+    (run.root / "recommendation.json").write_text(content, encoding="utf-8")
+    with pytest.raises(RunError, match=r"recommendation\.json is damaged \(.*delete it and run that stage again"):
+        write_report(run)
+
+
+def test_a_long_run_makes_no_endless_page(tmp_path: Path) -> None:
+    run = finished(tmp_path)
+    text = {"prompt": "a dog", "template": "a {}", "kind": "class", "seed": "7"}
+    for step in range(10, 1010, 10):
+        save_sample(Image.new("RGB", (64, 64)), run.samples / f"step-{step:06d}" / "1-x-7.png", text)
+    lines = [{"step": step, "dino": 0.5, "clip_t": 0.3, "pres": 0.5} for step in range(0, 1010, 10)]
+    run.scores.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    losses = [{"step": step, "subject": 1 / step, "prior": 0.1} for step in range(1, 20001)]
+    run.losses.write_text("".join(json.dumps(line) + "\n" for line in losses), encoding="utf-8")
+    page = Page(write_report(run))
+    alts = [attrs["alt"] or "" for tag, attrs in page.tags if tag == "img"]
+    assert [alt.split(", ")[1] for alt in alts if alt.startswith("a dog, step")] == [
+        f"step {step}" for step in (10, 120, 230, 340, 450, 560, 670, 780, 890, 1000)
+    ]
+    assert len(page.source) < 250_000
+
+
+@pytest.mark.parametrize(
+    ("settings", "subject", "said"),
+    [
+        ({}, {"identifier": "sks"}, "a sks dogtoybox was fine-tuned on 1 photo of one dog, so that “sks dog” means"),
+        ({"method": "lora"}, {"identifier": "sks"}, "toybox was fine-tuned with LoRA on 1 photo of one dog, so that"),
+        (
+            {"method": "prompt_only", "description": "orange dog"},
+            {"identifier": "orange dog", "with_class_noun": False},
+            "an orange dogtoybox was trained on nothing: words alone tell it what is in 1 photo of one dog.",
+        ),
+    ],
+    ids=["dreambooth", "lora", "prompt_only"],
+)
+def test_the_page_says_what_each_method_did(
+    settings: dict[str, Any], subject: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    run = begun(tmp_path, **settings)
+    run.save_subject(Subject(photos=run.subject.photos, class_noun="dog", **subject))
+    run.model.mkdir()
+    (run.model / "model_index.json").write_text("{}", encoding="utf-8")
+    assert said in re.sub(r"\s*\n\s*", "", Page(write_report(run)).text)
 
 
 def test_a_run_that_has_only_begun_shows_what_there_is(tmp_path: Path) -> None:
@@ -110,7 +253,7 @@ def test_a_run_that_has_only_begun_shows_what_there_is(tmp_path: Path) -> None:
 
 
 def test_nothing_is_fetched_and_nothing_runs(tmp_path: Path) -> None:
-    page = Page(write_report(finished(tmp_path)))
+    page = Page(write_report(measured(tmp_path)))
     assert not {"script", "link", "iframe", "object", "base"} & {tag for tag, _ in page.tags}
     targets = [value for _, attrs in page.tags for name, value in attrs.items() if name in ("src", "href")]
     assert targets and all((value or "").startswith("data:image/jpeg;base64,") for value in targets)
@@ -141,7 +284,8 @@ def test_small_pictures_are_enlarged_and_keep_their_colour(tmp_path: Path) -> No
     "word", ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{ 7 * 7 }}", "O'x&y"]
 )
 def test_words_are_shown_as_they_are(word: str, tmp_path: Path) -> None:
-    run = finished(tmp_path, class_noun=word, identifier=word, prompts=(word,))
+    told = dict.fromkeys(("failure", "metric", "says", "change"), word)
+    run = measured(tmp_path, ({**FINDING, **told},), class_noun=word, identifier=word, prompts=(word,))
     page = Page(write_report(run))
     assert "script" not in {tag for tag, _ in page.tags}
     assert all("onerror" not in attrs for _, attrs in page.tags)
@@ -153,7 +297,8 @@ def test_the_snippet_is_python_with_the_runs_own_settings(tmp_path: Path) -> Non
     snippet = page.text[page.text.index("from diffusers") : page.text.index("image.save")]
     compile(snippet, "snippet", "exec")
     assert 'from_pretrained("model")' in snippet
-    assert "25, 4.5" in snippet
+    assert "15, 4.5" in snippet
+    assert "pipeline.scheduler = DPMSolverMultistepScheduler.from_config(" in snippet
 
 
 def test_changed_settings_come_first_with_their_default(tmp_path: Path) -> None:
@@ -170,23 +315,3 @@ def test_a_report_replaces_the_last_one_whole(tmp_path: Path) -> None:
     first = run.report.read_bytes()
     assert write_report(run).read_bytes() == first
     assert not list(run.root.glob(".*"))
-
-
-def test_the_chart_puts_values_where_they_belong() -> None:
-    chart = loss_chart([0, 50, 100], {"subject": [0.0, 1.0, 2.0]})
-    assert chart is not None
-    points = [tuple(map(float, point.split(","))) for point in chart.curves[0].raw.split()][::-1]
-    assert points == [(64.0, BOTTOM), (382.0, (BOTTOM + TOP) / 2), (700.0, TOP)]
-    assert [tick.label for tick in chart.x_ticks] == ["0", "20", "40", "60", "80", "100"]
-    assert [tick.label for tick in chart.y_ticks] == ["0", "0.5", "1", "1.5", "2"]
-
-
-def test_the_curve_is_the_running_mean_and_outliers_do_not_flatten_it() -> None:
-    values = [0.1] * 200
-    values[50] = 100.0
-    chart = loss_chart(range(1, 201), {"subject": values})
-    assert chart is not None and chart.window == 10
-    heights = [float(point.split(",")[1]) for point in chart.curves[0].smooth.split()]
-    assert heights.count(TOP) == 200 - 11
-    assert loss_chart([1], {"subject": [0.1]}) is None
-    assert loss_chart([1, 2], {}) is None

@@ -1,51 +1,80 @@
 """Everything a run made, on one self-contained page that opens anywhere and asks the network for nothing."""
 
-import base64
 import importlib.metadata
-import io
 import json
 import platform
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from PIL import Image
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from dreambooth.chart import Chart, loss_chart
+from dreambooth import album
+from dreambooth.album import Comparison
+from dreambooth.chart import MetricChart, Scatter, loss_chart, metric_chart, scatter
 from dreambooth.config import Config, settings_reference
-from dreambooth.errors import PhotoError
+from dreambooth.evaluation import CHOICES
 from dreambooth.files import write_text
-from dreambooth.photos import open_image
-from dreambooth.progress import duration, log
+from dreambooth.measured import Measured, read_losses, read_measured, read_timings
+from dreambooth.presets import preset_of
+from dreambooth.progress import duration
 from dreambooth.run import Run
-from dreambooth.samples import Sample, opened, read_samples
-from dreambooth.sheet import fitted
-from dreambooth.subject import IDENTIFIER_SLOT, Subject
+from dreambooth.subject import Subject
 
-PHOTO_SIDE, SAMPLE_SIDE = 480, 256
-CLASS_IMAGES_SHOWN = 12
+SCHEDULERS = {"ddpm": "DDPMScheduler", "ddim": "DDIMScheduler", "dpmsolver++": "DPMSolverMultistepScheduler"}
+"""diffusers' names of our samplers."""
 LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "pillow")
 
+METRICS = {
+    "dino": ("DINO", "Do the pictures look like the photos? The paper's measure of the subject.", "higher"),
+    "clip_i": ("CLIP-I", "The same question, put to CLIP.", "higher"),
+    "clip_t": ("CLIP-T", "Do the pictures show what the prompt asks for?", "higher"),
+    "pres": ("PRES", "Do pictures of the bare class look like the photos? Then the class has drifted.", "lower"),
+    "masked_dino": ("subject DINO", "DINO without what is behind the subject.", "higher"),
+    "nearest_photo": ("nearest photo", "How like the one photo nearest to it is a picture? Near 1 it is a copy.", ""),
+}
+"""What each number of a probe is called, what it says, and which way is better."""
+
+
+FAILURES = {
+    "context not synthesised": ("clip_t",),
+    "context-appearance entanglement": ("masked_dino",),
+    "overfitting to the photos": ("nearest_photo", "pres"),
+}
+"""Section 4.5: what each failure would be seen in."""
+
+STAGES = {
+    "load": "opening the model",
+    "identifier": "the identifier",
+    "prior": "class images",
+    "samples before": "pictures before",
+    "finetune": "fine-tuning",
+    "probe": "probes",
+    "samples after": "pictures after",
+}
+"""The stages of timings.json in words."""
+
+
+LEARNED = {
+    "dreambooth": "was fine-tuned on",
+    "lora": "was fine-tuned with LoRA on",
+    "textual_inversion": "learned a new word from",
+    "pivotal": "learned a new word, and what it needs to draw it, from",
+}
+"""What the base model did with the photos, by method."""
+
 
 @dataclass(frozen=True)
-class Picture:
-    """An image as a data URI, and what it shows in words."""
+class Metric:
+    """One number over the training; `value` is that of the recommended checkpoint, else of the last probe."""
 
-    uri: str
-    alt: str
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One prompt at several stages of the run; `words` is the prompt cut at the subject's name."""
-
-    words: tuple[str, ...]
+    key: str
     name: str
-    kind: str
-    stages: tuple[tuple[str, tuple[Picture, ...]], ...]
+    says: str
+    better: str
+    value: float
+    chart: MetricChart
 
 
 @dataclass(frozen=True)
@@ -64,6 +93,12 @@ def write_report(run: Run) -> Path:
     Sections whose stage has not run are left out. Pictures are embedded without any metadata of the original files.
     Raises RunError where a file of the run is damaged, DiskError where the page cannot be written.
     """
+    write_text(run.report, _page().render(_content(run)))
+    return run.report
+
+
+@cache
+def _page() -> Template:
     environment = Environment(
         loader=PackageLoader("dreambooth"),
         autoescape=True,
@@ -71,118 +106,90 @@ def write_report(run: Run) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["duration"] = duration
-    write_text(run.report, environment.get_template("report.html.j2").render(_content(run)))
-    return run.report
+    environment.filters |= {"duration": duration, "sentence": _sentence}
+    return environment.get_template("report.html.j2")
 
 
 def _content(run: Run) -> dict[str, Any]:
-    subject, config = run.subject, run.config
-    stages = _stages(run.samples)
-    ends = {label: samples for label, samples in stages.items() if label in ("before", "after")}
-    between = {label: samples for label, samples in stages.items() if label not in ends}
+    subject, config, measured = run.subject, run.config, read_measured(run)
+    compared, strips = album.before_and_after(run), _strips(run, measured)
     return {
         "subject": subject,
+        "names": {key: name for key, (name, _, _) in METRICS.items()},
+        "learned": LEARNED.get(config.method.method),
         "name": subject.name if subject.identifier else subject.class_noun,
         "base": Path(config.base.model).name if Path(config.base.model).is_dir() else config.base.model,
         "config": config,
-        "photos": _photos(subject),
-        "comparisons": [c for c in _comparisons(ends, subject) if c.kind != "class"],
-        "training": [c for c in _comparisons(between, subject) if c.kind != "class"],
-        "more": _comparisons({"after": read_samples(run.samples / "own")}, subject),
-        "drift": [c for c in _comparisons(stages, subject) if c.kind == "class"],
-        "chart": _chart(run.losses),
-        "class_images": _class_images(run, subject),
+        "photos": album.photos(subject),
+        "comparisons": [comparison for comparison in compared if comparison.kind != "class"],
+        "more": album.on_request(run),
+        "drift": [comparison for comparison in compared if comparison.kind == "class"],
+        "drifting": [strip for strip in strips if strip.kind == "class"],
+        "training": [strip for strip in strips if strip.kind != "class"],
+        "measured": measured,
+        "metrics": _metrics(measured),
+        "scatter": _scatter(measured),
+        "choices": {about: choice for about, choice in CHOICES.items() if about not in ("DIV", "interval")},
+        "failures": _failures(measured),
+        "chart": loss_chart(*read_losses(run)),
+        "class_images": album.class_images(run),
+        "adapter_files": sorted(file.name for file in run.adapter.glob("*")),
         "settings": _settings(config),
         "versions": _versions(),
-        "timings": run.read_json("timings.json") if (run.root / "timings.json").is_file() else {},
+        "timings": {STAGES.get(stage, stage): seconds for stage, seconds in read_timings(run).items()},
         "snippet": _snippet(subject, config) if subject.identifier else "",
         "has_model": (run.model / "model_index.json").is_file(),
     }
 
 
-def _picture(image: Image.Image, side: int, alt: str) -> Picture:
-    buffer = io.BytesIO()
-    fitted(image, side).save(buffer, format="JPEG", quality=88, subsampling=0)
-    return Picture(f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}", alt)
+def _strips(run: Run, measured: Measured) -> list[Comparison]:
+    """What was drawn while it trained, with the numbers of the pictures: PRES of the class, else DINO and CLIP-T."""
+
+    def numbers(strip: Comparison, step: int | None) -> dict[str, float]:
+        if step is None:
+            return {}
+        row = measured.prompts.get(step, {}).get(strip.template, {})
+        keys, row = (("pres",), measured.probes.get(step, {})) if strip.kind == "class" else (("dino", "clip_t"), row)
+        return {METRICS[key][0]: row[key] for key in keys if key in row}
+
+    return [
+        replace(strip, stages=tuple(replace(stage, numbers=numbers(strip, stage.step)) for stage in strip.stages))
+        for strip in album.while_training(run, measured.chosen)
+    ]
 
 
-def _photos(subject: Subject) -> list[Picture]:
-    pictures = []
-    for count, path in enumerate(subject.photos, start=1):
-        try:
-            pictures.append(
-                _picture(open_image(path, PHOTO_SIDE), PHOTO_SIDE, f"photo {count} of {len(subject.photos)}")
-            )
-        except PhotoError as error:
-            log.warning("the report leaves out a photo: %s", error)
-    return pictures
+def _metrics(measured: Measured) -> list[Metric]:
+    metrics = []
+    for key, (name, says, better) in METRICS.items():
+        values = measured.over_training(key)
+        levels = {"the photos": measured.real.get(key), "the base model": values.get(0)}
+        known = {level: value for level, value in levels.items() if value is not None}
+        if chart := metric_chart(values, known, measured.chosen):
+            value = values[max(values)] if measured.chosen not in values else values[measured.chosen]
+            metrics.append(Metric(key, name, says, better, value, chart))
+    return metrics
 
 
-def _stages(folder: Path) -> dict[str, list[Sample]]:
-    """The samples of each stage that has any, in the order of the run: before, step by step, after."""
-
-    def order(stage: Path) -> tuple[int, int]:
-        number = stage.name.removeprefix("step-")
-        return ({"before": 0, "after": 2}.get(stage.name, 1), int(number) if number.isdigit() else 0)
-
-    found = sorted((stage for stage in folder.glob("*") if stage.is_dir()), key=order)
-    known = [stage for stage in found if stage.name in ("before", "after") or stage.name.startswith("step-")]
-    stages = {re.sub("-0*", " ", stage.name): read_samples(stage) for stage in known}
-    return {label: samples for label, samples in stages.items() if samples}
+def _scatter(measured: Measured) -> Scatter | None:
+    fidelity, following = measured.over_training("dino"), measured.over_training("clip_t")
+    both = {step: (following[step], fidelity[step]) for step in fidelity if step in following}
+    return scatter(both, measured.real.get("dino"), measured.chosen)
 
 
-def _comparisons(stages: dict[str, list[Sample]], subject: Subject) -> list[Comparison]:
-    asked = dict.fromkeys((s.template, s.kind) for samples in stages.values() for s in samples)
-    comparisons = []
-    for template, kind in asked:
-        shown = []
-        for label, samples in stages.items():
-            same = [s for s in samples if (s.template, s.kind) == (template, kind)]
-            pictures = tuple(_picture(opened(s), SAMPLE_SIDE, f"{s.prompt}, {label}, seed {s.seed}") for s in same)
-            if pictures:
-                shown.append((label, pictures))
-        name = subject.class_noun if kind == "class" else subject.name
-        comparisons.append(Comparison(tuple(template.split(IDENTIFIER_SLOT)), name, kind, tuple(shown)))
-    return comparisons
-
-
-def _chart(losses: Path) -> Chart | None:
-    """The curves of losses.jsonl; a step that was trained again after a resume counts once, as trained last."""
-    rows: dict[int, dict[str, Any]] = {}
-    for line in losses.read_text(encoding="utf-8").splitlines() if losses.is_file() else []:
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:  # the run is writing this line, or was killed while it did
-            continue
-        rows[row["step"]] = row
-    steps = sorted(rows)
-    terms: dict[str, Sequence[float]] = {
-        name: [rows[step][key] for step in steps]
-        for name, key in (("subject", "subject"), ("class prior", "prior"))
-        if all(key in rows[step] for step in steps)
-    }
-    return loss_chart(steps, terms)
-
-
-def _class_images(run: Run, subject: Subject) -> list[Picture]:
-    if not (run.root / "prior.json").is_file():
-        return []
-    prior = run.read_json("prior.json")
-    paths = [Path(prior["folder"]) / file["name"] for file in prior["files"][:CLASS_IMAGES_SHOWN]]
-    pictures = []
-    for path in filter(Path.is_file, paths):
-        with Image.open(path) as image:
-            pictures.append(_picture(image, SAMPLE_SIDE, f"{subject.class_prompt}, drawn by the base model"))
-    return pictures
+def _failures(measured: Measured) -> list[tuple[str, str, list[float | None]]]:
+    """Each failure, the number that would show it, and its value at the recommended step, untuned and of the photos."""
+    rows = [measured.probes.get(step, {}) for step in (measured.chosen or 0, 0)] + [measured.real]
+    looked_at = [(failure, key) for failure, keys in FAILURES.items() for key in keys if key in rows[0]]
+    return [(failure, METRICS[key][0], [row.get(key) for row in rows]) for failure, key in looked_at]
 
 
 def _snippet(subject: Subject, config: Config) -> str:
     prompt = subject.fill("a {} in the snow")
-    settings = config.generation
+    settings, scheduler = config.generation, SCHEDULERS[config.generation.sampler]
     return (
-        "from diffusers import DiffusionPipeline\n\n"
+        f"from diffusers import DiffusionPipeline, {scheduler}\n\n"
         'pipeline = DiffusionPipeline.from_pretrained("model")\n'
+        f"pipeline.scheduler = {scheduler}.from_config(pipeline.scheduler.config)\n"
         f"prompt = {json.dumps(prompt, ensure_ascii=False)}\n"
         f"steps, guidance = {settings.num_inference_steps}, {settings.guidance_scale}\n"
         "image = pipeline(prompt, num_inference_steps=steps, guidance_scale=guidance).images[0]\n"
@@ -191,8 +198,9 @@ def _snippet(subject: Subject, config: Config) -> str:
 
 
 def _settings(config: Config) -> list[Setting]:
-    """Every setting, those that differ from the defaults of their base model first."""
-    mine, usual = config.flat(), Config.build({"model": config.base.model}).flat()
+    """Every setting, those that differ from the defaults of their base model and method first."""
+    mine = config.flat()
+    usual = Config().flat() | {"model": config.base.model} | preset_of(config.base.model, config.method.method)
     rows = [
         Setting(
             name=name,
@@ -203,6 +211,10 @@ def _settings(config: Config) -> list[Setting]:
         for _, name, field in settings_reference()
     ]
     return sorted(rows, key=lambda row: row.default is None)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 
 def _said(value: Any) -> str:

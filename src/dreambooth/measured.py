@@ -1,0 +1,132 @@
+"""What a run measured, read back from its folder: losses, probes, the recommended checkpoint, the diagnosis."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from dreambooth.errors import RunError
+from dreambooth.run import Run
+
+METRICS = ("dino", "clip_i", "clip_t", "pres", "masked_dino", "nearest_photo")
+
+
+class Record(BaseModel):
+    """A file of the run; it may hold more than what is read here."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Recommendation(Record):
+    """recommendation.json: the checkpoint that became run/model, and the rule that chose it."""
+
+    step: int
+    rule: str
+    reason: str
+    last: int
+    stopped_early: bool = False
+
+
+class Finding(Record):
+    """A failure of section 4.5 that was seen: the number that says so, its limit, and what to change."""
+
+    failure: str
+    metric: str
+    value: float
+    threshold: float
+    says: str
+    change: str
+
+
+class Diagnosis(Record):
+    """diagnosis.json."""
+
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """probes: step -> metric -> value, in the order of the steps; step 0 is the base model. real: the photos' own row.
+    prompts: step -> prompt template -> metric -> value.
+
+    The recommendation and the diagnosis are None until the run has made them.
+    """
+
+    probes: Mapping[int, Mapping[str, float]]
+    prompts: Mapping[int, Mapping[str, Mapping[str, float]]]
+    real: Mapping[str, float]
+    recommendation: Recommendation | None
+    diagnosis: Diagnosis | None
+
+    @property
+    def chosen(self) -> int | None:
+        """The recommended step, once there is one."""
+        return self.recommendation.step if self.recommendation else None
+
+    def over_training(self, metric: str) -> dict[int, float]:
+        """The values of one metric by step, without the probes that lack it."""
+        return {step: scores[metric] for step, scores in self.probes.items() if metric in scores}
+
+
+def read_measured(run: Run) -> Measured:
+    """What the probes of a run have written so far; raises RunError where its verdict is damaged."""
+    rows = {row["step"]: row for row in _lines(run.scores) if "step" in row}
+    steps = sorted(step for step in rows if isinstance(step, int))
+    return Measured(
+        probes={step: _scores(rows[step]) for step in steps},
+        prompts={step: {text: _scores(row) for text, row in rows[step].get("prompts", {}).items()} for step in steps},
+        real=_scores(rows.get("real", {})),
+        recommendation=_record(run, "recommendation.json", Recommendation),
+        diagnosis=_record(run, "diagnosis.json", Diagnosis),
+    )
+
+
+def read_losses(run: Run) -> tuple[list[int], dict[str, list[float]]]:
+    """The steps, and each term of Eq. 2 at every one; of a step that is there twice, the later line."""
+    rows = {row["step"]: row for row in _lines(run.losses) if "step" in row}
+    steps = sorted(rows)
+    terms = {"subject": "subject", "class prior": "prior"}
+    return steps, {
+        name: [rows[step][key] for step in steps]
+        for name, key in terms.items()
+        if all(key in rows[step] for step in steps)
+    }
+
+
+def read_timings(run: Run) -> dict[str, float]:
+    """Seconds by stage; empty where nothing was timed."""
+    return dict(run.read_json("timings.json")) if (run.root / "timings.json").is_file() else {}
+
+
+def _scores(row: Mapping[str, Any]) -> dict[str, float]:
+    values = {metric: row.get(metric) for metric in METRICS}
+    return {name: v for name, v in values.items() if isinstance(v, int | float) and math.isfinite(v)}
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:  # the run is writing this line, or was killed while it did
+            continue
+        if isinstance(row, dict):
+            yield row
+
+
+R = TypeVar("R", bound=Record)
+
+
+def _record(run: Run, name: str, kind: type[R]) -> R | None:
+    if not (run.root / name).is_file():
+        return None
+    try:
+        return kind.model_validate(run.read_json(name))
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors()[0]["loc"])) or "top"
+        raise RunError(
+            f"{run.root / name} is damaged ({where}: {error.errors()[0]['msg']}): delete it and run that stage again."
+        ) from error
