@@ -1,10 +1,11 @@
 """Is it that subject, in the scene asked for, and does the class survive? On subjects the base model never saw.
 
 For each subject: photos, a whole run, ten scenes x four seeds. A classifier trained on renders alone reads class and
-scene off each picture, and the toy's two colours (pretraining/classifier.py). Colour and shape: the mean difference,
-over the toy's place, to the nearest of 64 true renders of the subject in that scene. Both distances are compared with
-the untuned model prompted with a full description of the subject, and with fresh true renders, which show what the
-measures themselves leave. A second run without the class prior shows what becomes of the class.
+scene off each picture (pretraining/classifier.py). Two distances to 64 true renders of the subject in the same scene:
+of the toy's two colours, as the classifier reads them off both, and of colour and shape, as the mean difference over
+the toy's place to the nearest render. Both are compared with the untuned model prompted with a full description of the
+subject, and with fresh true renders, which show what the measures themselves leave. A second run without the class
+prior shows what becomes of the class.
 
     python -m benchmarks.unseen_subjects --out build/unseen
 """
@@ -12,8 +13,11 @@ measures themselves leave. A second run without the class prior shows what becom
 import argparse
 import json
 import random
-from dataclasses import replace
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Self
 
 import torch
 from PIL import Image
@@ -46,22 +50,45 @@ def tensor(pictures: list[Image.Image]) -> Tensor:
     return torch.stack(rows).permute(0, 3, 1, 2).float() / 255
 
 
-def colour_distance(judge: classifier.Classifier, images: Tensor, toy: world.Toy) -> float:
-    """RMS distance of the colours read off images (N, 3, H, W) to the toy's true ones, in [0, 2]."""
-    return float((judge.read_colours(images) - classifier.colours_of(toy)).square().mean().sqrt())
+@dataclass(frozen=True)
+class Truth:
+    """What the subject looks like in each scene: 64 renders (64, 3, 64, 64) and their toys' masks (64, 1, 64, 64)."""
+
+    renders: tuple[Tensor, ...]
+    masks: tuple[Tensor, ...]
+
+    @classmethod
+    def of(cls, toy: world.Toy) -> Self:
+        """The truth of a toy."""
+        rng = random.Random("nearest renders")
+        shots = [
+            [replace(world.Shot.sample(toy.class_noun, rng, plain=True), scene=scene) for _ in range(64)]
+            for scene in world.SCENES
+        ]
+        return cls(
+            tuple(render([toy] * 64, scene) for scene in shots),
+            tuple(render_mask([toy] * 64, scene) for scene in shots),
+        )
+
+    def colours(self, judge: classifier.Classifier) -> Tensor:
+        """(scenes, 6) mean colours that the judge reads off the renders of each scene."""
+        return torch.stack([judge.read_colours(renders).mean(0) for renders in self.renders])
 
 
-def render_distance(images: Tensor, toy: world.Toy) -> float:
-    """Mean difference in [0, 1] of images (4 x scenes, 3, 64, 64), scene by scene, to the nearest of 64 true renders.
+def colour_distance(judge: classifier.Classifier, images: Tensor, truth: Tensor) -> float:
+    """RMS distance in [0, 2] of the colours read off images (N, 3, H, W) to the true ones, (6,) or (N, 6)."""
+    return float((judge.read_colours(images) - truth).square().mean().sqrt())
+
+
+def render_distance(images: Tensor, truth: Truth) -> float:
+    """Mean difference in [0, 1] of images (4 x scenes, 3, 64, 64), scene by scene, to the nearest true render.
 
     Taken over the render's toy and a margin around it, so that another outline counts too, at half the resolution.
     """
-    rng, found = random.Random("nearest renders"), []
-    for scene, four in zip(world.SCENES, images.split(4), strict=True):
-        shots = [replace(world.Shot.sample(toy.class_noun, rng, plain=True), scene=scene) for _ in range(64)]
-        true = F.avg_pool2d(render([toy] * 64, shots), 2)
-        mask = F.max_pool2d(render_mask([toy] * 64, shots), 6, 2, 2)
-        difference = (F.avg_pool2d(four, 2)[:, None] - true).abs().mean(2) * mask[:, 0]
+    found = []
+    for four, renders, masks in zip(images.split(4), truth.renders, truth.masks, strict=True):
+        mask = F.max_pool2d(masks, 6, 2, 2)
+        difference = (F.avg_pool2d(four, 2)[:, None] - F.avg_pool2d(renders, 2)).abs().mean(2) * mask[:, 0]
         found.append((difference.sum((2, 3)) / mask.sum((1, 2, 3))).amin(1))
     return float(torch.cat(found).mean())
 
@@ -105,14 +132,17 @@ def class_samples(run: Run, model: DiffusionModel, stage: str) -> list[Sample]:
     return generate(model, run.subject, config, run.samples / stage, [CLASS])
 
 
-def measure(class_noun: str, seed: int, out: Path, judge: classifier.Classifier) -> dict[str, float]:
+def measure(class_noun: str, seed: int, out: Path) -> dict[str, float]:
     """Run one subject, with the prior and without, and return its numbers."""
+    torch.set_num_threads(1)
+    judge = classifier.load()
     toy = world.Toy.from_seed(class_noun, seed)
     folder = out / f"{class_noun}-{seed}"
     if not (folder / "photos").exists():
         photos(class_noun, seed, 4, folder / "photos")
     subject = Subject(photos=tuple(sorted((folder / "photos").glob("*.png"))), class_noun=class_noun)
-    scenes = {"prompts": tuple(prompt.template for prompt in SCENES)}
+    # no probe: both runs are taken at their last step, whatever became of the class
+    scenes = {"prompts": tuple(prompt.template for prompt in SCENES), "probe": False}
     run = recipe.dreambooth(subject, Config.build(scenes), folder / "run")
     without = recipe.dreambooth(
         subject, Config.build({**scenes, "with_prior_preservation": False}), folder / "run-without-prior"
@@ -126,6 +156,8 @@ def measure(class_noun: str, seed: int, out: Path, judge: classifier.Classifier)
         "class": sum(f["class_noun"] == class_noun for f in found) / len(found),
         "seconds": sum(run.read_json("timings.json").values()),
     }
+    truth = Truth.of(toy)
+    colours = truth.colours(judge)
     described_before = described(base, toy, run.config)
     without_prior = generate(drifted, without.subject, without.config, without.samples / "after", SCENES)
     for name, images in (
@@ -134,8 +166,8 @@ def measure(class_noun: str, seed: int, out: Path, judge: classifier.Classifier)
         ("true", true_renders(toy)),
         ("without prior", tensor(pictures(without_prior))),
     ):
-        result[f"colours {name}"] = colour_distance(judge, images, toy)
-        result[f"renders {name}"] = render_distance(images, toy)
+        result[f"colours {name}"] = colour_distance(judge, images, colours.repeat_interleave(4, 0))
+        result[f"renders {name}"] = render_distance(images, truth)
     drift = {
         "before": class_samples(run, base, "class-before"),
         "with the prior": class_samples(run, tuned, "class-after"),
@@ -143,7 +175,7 @@ def measure(class_noun: str, seed: int, out: Path, judge: classifier.Classifier)
     }
     for name, samples in drift.items():
         images = tensor(pictures(samples))
-        result[f"class colours {name}"] = colour_distance(judge, images, toy)
+        result[f"class colours {name}"] = colour_distance(judge, images, colours.mean(0))
         result[f"class diversity {name}"] = diversity(judge, images)
     draw_figures(folder, run, after, drift, described_before)
     return result
@@ -177,9 +209,12 @@ def main() -> None:
     )
     parser.add_argument("--subjects", type=int, default=len(SUBJECTS), help="how many of the subjects")
     parser.add_argument("--results", type=Path, default=None, help="write the result to this JSON file")
+    parser.add_argument("--jobs", type=int, default=2, help="subjects at a time, one thread each")
     options = parser.parse_args()
-    judge = classifier.load()
-    results = {f"{noun} {seed}": measure(noun, seed, options.out, judge) for noun, seed in SUBJECTS[: options.subjects]}
+    nouns, seeds = zip(*SUBJECTS[: options.subjects], strict=True)
+    with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
+        measured = list(pool.map(measure, nouns, seeds, [options.out] * len(nouns)))
+    results = {f"{noun} {seed}": found for noun, seed, found in zip(nouns, seeds, measured, strict=True)}
     means = {key: sum(r[key] for r in results.values()) / len(results) for key in next(iter(results.values()))}
     for name, result in {**results, "mean": means}.items():
         print(name, {key: round(value, 3) for key, value in result.items()})
