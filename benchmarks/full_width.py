@@ -64,6 +64,7 @@ def main() -> None:
     settings = {
         "model": str(options.out / "model"),
         "with_prior_preservation": False,
+        "probe": False,
         "max_train_steps": 1,
         "resolution": options.resolution,
         "gradient_checkpointing": True,
