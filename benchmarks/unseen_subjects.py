@@ -1,10 +1,11 @@
 """Is it that subject, in the scene asked for, and does the class survive? On subjects the base model never saw.
 
 For each subject: photos, a whole run, ten scenes x four seeds. A classifier trained on renders alone reads class and
-scene off each picture (pretraining/classifier.py). Two distances to 64 true renders of the subject in the same scene:
-of the toy's two colours, as the classifier reads them off both, and of colour and shape, as the mean difference over
-the toy's place to the nearest render. Both are compared with the untuned model prompted with a full description of the
-subject, and with fresh true renders, which show what the measures themselves leave. A second run without the class
+scene off each picture (pretraining/classifier.py). Three distances to 64 true renders of the subject in the same scene:
+of the toy's two colours, as the classifier reads them off both; of colour and shape, as the embedded DINO sees both
+(1 - cosine; trained on renders of other toys, AUC by `python -m benchmarks.judges`); and the mean difference of pixels
+over the toy's place, to the nearest render. All are compared with the untuned model prompted with a full description of
+the subject, and with fresh true renders, which show what the measures themselves leave. A second run without the class
 prior shows what becomes of the class.
 
     python -m benchmarks.unseen_subjects --out build/unseen
@@ -26,6 +27,9 @@ from torch.nn import functional as F
 
 from benchmarks.machine import machine
 from dreambooth import Config, Run, Subject, recipe
+from dreambooth.config import Evaluation
+from dreambooth.evaluation import load_judges
+from dreambooth.evaluation.base import PatchEmbedder
 from dreambooth.generation import generate
 from dreambooth.models.base import DiffusionModel, Sampling
 from dreambooth.prompts import Prompt
@@ -75,9 +79,23 @@ class Truth:
         return torch.stack([judge.read_colours(renders).mean(0) for renders in self.renders])
 
 
+def as_pictures(images: Tensor) -> list[Image.Image]:
+    """Images (N, 3, H, W) in [0, 1] as pictures."""
+    return [Image.fromarray((row * 255).round().byte().permute(1, 2, 0).numpy()) for row in images]
+
+
 def colour_distance(judge: classifier.Classifier, images: Tensor, truth: Tensor) -> float:
     """RMS distance in [0, 2] of the colours read off images (N, 3, H, W) to the true ones, (6,) or (N, 6)."""
     return float((judge.read_colours(images) - truth).square().mean().sqrt())
+
+
+def judged_distance(judge: PatchEmbedder, images: Tensor, truth: Truth) -> float:
+    """Mean 1 - cosine, in [0, 2], of images (4 x scenes, 3, H, W), scene by scene, to the true renders."""
+    found = [
+        judge.images(as_pictures(four)) @ judge.images(as_pictures(renders)).T
+        for four, renders in zip(images.split(4), truth.renders, strict=True)
+    ]
+    return 1 - float(torch.stack(found).mean())
 
 
 def render_distance(images: Tensor, truth: Truth) -> float:
@@ -135,7 +153,7 @@ def class_samples(run: Run, model: DiffusionModel, stage: str) -> list[Sample]:
 def measure(class_noun: str, seed: int, out: Path) -> dict[str, float]:
     """Run one subject, with the prior and without, and return its numbers."""
     torch.set_num_threads(1)
-    judge = classifier.load()
+    judge, dino = classifier.load(), load_judges(Evaluation(), "toybox").dino
     toy = world.Toy.from_seed(class_noun, seed)
     folder = out / f"{class_noun}-{seed}"
     if not (folder / "photos").exists():
@@ -167,6 +185,7 @@ def measure(class_noun: str, seed: int, out: Path) -> dict[str, float]:
         ("without prior", tensor(pictures(without_prior))),
     ):
         result[f"colours {name}"] = colour_distance(judge, images, colours.repeat_interleave(4, 0))
+        result[f"judged {name}"] = judged_distance(dino, images, truth)
         result[f"renders {name}"] = render_distance(images, truth)
     drift = {
         "before": class_samples(run, base, "class-before"),
@@ -186,7 +205,7 @@ def draw_figures(
 ) -> None:
     """subject.png: photos, the tuned model and the described one; drift.png: the class prompt three times."""
     shown = [Image.open(photo).convert("RGB") for photo in run.subject.photos]
-    untuned = [Image.fromarray((row * 255).byte().permute(1, 2, 0).numpy()) for row in described_before]
+    untuned = as_pictures(described_before)
     rows = [Row("the photos", (("", tuple(shown)),))]
     for index, prompt in enumerate(SCENES):
         own = slice(4 * index, 4 * index + 4)
@@ -218,7 +237,7 @@ def main() -> None:
     means = {key: sum(r[key] for r in results.values()) / len(results) for key in next(iter(results.values()))}
     for name, result in {**results, "mean": means}.items():
         print(name, {key: round(value, 3) for key, value in result.items()})
-    for part in ("colours", "renders"):
+    for part in ("colours", "judged", "renders"):
         tuned, described, true = (means[f"{part} {name}"] for name in ("tuned", "described", "true"))
         above = (tuned - true) / (described - true)
         print(f"{part}: tuned / described = {tuned / described:.2f}, above what true renders have: {above:.2f}")
