@@ -11,6 +11,7 @@ adapter/         the LoRA or learned word alone, where the method made one
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -138,21 +139,18 @@ class Run:
                 write_text(file, "".join(line for line in lines if _tells_until(line, step)))
 
     @contextmanager
-    def only_writer(self) -> Iterator[None]:
-        """Hold the folder; raises RunError, with the process id, where another live process does."""
-        lock = self.root / ".lock"
-        try:
-            handle = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-        except FileExistsError as error:
-            holder = lock.read_text().strip()
-            if holder.isdigit() and _alive(int(holder)):
+    def only_writer(self, patience: float = 0.0) -> Iterator[None]:
+        """Hold the folder; raises RunError, with the process id, where another live process still does.
+
+        patience: seconds to wait for one that is about to end.
+        """
+        lock, until = self.root / ".lock", time.monotonic() + patience
+        while (holder := _taken(lock)) is not None:
+            if time.monotonic() > until:
                 raise RunError(
                     f"{self.root} is in use by process {holder}: wait for it, or choose another --output-dir."
-                ) from error
-            lock.unlink(missing_ok=True)  # left by a process that was killed
-            handle = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-        os.write(handle, str(os.getpid()).encode())
-        os.close(handle)
+                )
+            time.sleep(0.1)
         try:
             yield
         finally:
@@ -183,6 +181,21 @@ def _tells_until(line: str, step: int) -> bool:
     return not isinstance(told, int) or told <= step
 
 
+def _taken(lock: Path) -> int | None:
+    """None once the lock is ours, or the process that has it; one that was left by a killed process is taken over."""
+    try:
+        handle = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+    except FileExistsError:
+        holder = lock.read_text().strip()
+        if holder.isdigit() and _alive(int(holder)):
+            return int(holder)
+        lock.unlink(missing_ok=True)
+        return _taken(lock)
+    os.write(handle, str(os.getpid()).encode())
+    os.close(handle)
+    return None
+
+
 def _alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -190,4 +203,8 @@ def _alive(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    return True
+    stat = Path(f"/proc/{pid}/stat")  # of Linux: a process that has ended may wait for long to be collected
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return not Path("/proc/self/stat").exists()

@@ -150,7 +150,8 @@ def test_an_experiment_goes_on_after_a_kill(place: Path, tmp_path: Path) -> None
     assert len(after) == 5 and {name: after[name] for name in before} == before
     rows = rows_of((out / "table5.csv").read_text())
     assert list(rows) == ["1 photo", "2 photos", "3 photos", "4 photos", "5 photos"]
-    assert not list(out.glob("cells/*/.lock"))
+    # a process that ended right after its cell.json was written may leave a lock, which the next writer takes over
+    assert not any(is_alive(int(lock.read_text())) for lock in out.glob("cells/*/.lock"))
 
 
 def is_alive(pid: int) -> bool:

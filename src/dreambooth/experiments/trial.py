@@ -61,7 +61,8 @@ def carry_out(cell: Cell, folder: Path, judges: Judges) -> None:
     """
     base = cell.config.model_copy(update={"evaluation": Evaluation()})  # other judges need no other pictures
     run = Run.create(folder, cell.learned, base) if not _is_drawn(cell, Run(folder)) else Run(folder)
-    with run.only_writer(), (folder / "log.txt").open("a", encoding="utf-8") as told, redirect_stderr(told):
+    # a process of an experiment that was killed may be about to end
+    with run.only_writer(patience=20), (folder / "log.txt").open("a", encoding="utf-8") as told, redirect_stderr(told):
         if not _is_drawn(cell, run):
             _draw(cell, run)
         with recipe.timed(run, "measure"):
