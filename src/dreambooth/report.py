@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -99,6 +100,11 @@ def write_report(run: Run) -> Path:
 
 @cache
 def _page() -> Template:
+    return page_template("report.html.j2", sentence=_sentence)
+
+
+def page_template(name: str, **filters: Callable[..., str]) -> Template:
+    """A page of templates/: every value escaped, a missing one an error; `duration` and `filters` are its filters."""
     environment = Environment(
         loader=PackageLoader("dreambooth"),
         autoescape=True,
@@ -106,8 +112,8 @@ def _page() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"duration": duration, "sentence": _sentence}
-    return environment.get_template("report.html.j2")
+    environment.filters |= {"duration": duration, **filters}
+    return environment.get_template(name)
 
 
 def _content(run: Run) -> dict[str, Any]:

@@ -4,8 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from dreambooth.album import Picture, picture
 from dreambooth.experiments.cells import Cell
 from dreambooth.experiments.tables import METRICS, REAL, Line, Row, Table
@@ -13,8 +11,8 @@ from dreambooth.experiments.trial import CLASS_PICTURES, PICTURES, Result
 from dreambooth.experiments.written import choices, interval_of
 from dreambooth.files import write_text
 from dreambooth.photos import open_image
-from dreambooth.progress import duration
 from dreambooth.prompts import CLASS_PROMPT
+from dreambooth.report import page_template
 from dreambooth.samples import opened, read_samples
 
 SIDE = 128
@@ -58,15 +56,7 @@ def section(
 
 def write_page(target: Path, sections: Sequence[Section], facts: Mapping[str, str], judges: Mapping[str, str]) -> None:
     """Write the page; facts: what to say of the experiment at the top."""
-    environment = Environment(
-        loader=PackageLoader("dreambooth"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"duration": duration, "interval": interval_of}
-    page = environment.get_template("experiment.html.j2")
+    page = page_template("experiment.html.j2", interval=interval_of)
     write_text(target, page.render(sections=sections, facts=facts, judges=judges, metrics=METRICS, choices=choices()))
 
 
