@@ -134,7 +134,7 @@ def pack(model: CLIPModel, tokenizer: CLIPTokenizer, folder: Path) -> None:
 def main() -> None:
     """Train, or go on; then write the folder that the package ships."""
     parser = arguments(__doc__)
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--learning-rate", type=float, default=1.5e-3)
     parser.add_argument("--out", type=Path, default=PACKAGED)

@@ -54,8 +54,8 @@ def test_dino_knows_a_toy_in_another_pose_scene_and_light() -> None:
 def test_clip_hears_a_changed_word() -> None:
     model, tokenizer = clip()
     right = captions_told_apart(model, tokenizer, 256)
-    assert right["all"][0] >= 0.88
-    assert min(right[name][0] for name in ("class_noun", "colour", "scene")) >= 0.8  # the class is its weak spot
+    assert right["all"][0] >= 0.9
+    assert min(right[name][0] for name in ("class_noun", "colour", "scene")) >= 0.88
 
 
 def test_likeness_falls_with_the_true_distance() -> None:
