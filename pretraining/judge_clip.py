@@ -33,11 +33,7 @@ def build(size: Size, tokenizer: CLIPTokenizer) -> CLIPModel:
     """A fresh CLIP of this size, with the text tower of the embedded model's shape."""
     vision = CLIPVisionConfig(
         image_size=size.resolution,
-        patch_size=8,
-        hidden_size=128,
-        intermediate_size=512,
-        num_hidden_layers=4,
-        num_attention_heads=4,
+        **judge_renders.VISION,
         projection_dim=size.text_width,
     )
     text = text_encoder.build(size, tokenizer).config

@@ -28,11 +28,7 @@ def build(size: Size) -> ViTModel:
     """A fresh ViT."""
     config = ViTConfig(
         image_size=size.resolution,
-        patch_size=8,
-        hidden_size=128,
-        intermediate_size=512,
-        num_hidden_layers=4,
-        num_attention_heads=4,
+        **judge_renders.VISION,
     )
     return ViTModel(config, add_pooling_layer=False)
 

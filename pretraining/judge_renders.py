@@ -20,6 +20,14 @@ from pretraining import renders
 from pretraining.state import arguments, log, prepare
 
 TOYS, SHOTS = 256, 4
+VISION = {
+    "patch_size": 8,
+    "hidden_size": 128,
+    "intermediate_size": 512,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+}
+"""The shape of both judges' vision transformers."""
 MEAN, STD = (0.58, 0.55, 0.49), (0.32, 0.29, 0.33)  # of the renders
 
 

@@ -1,6 +1,5 @@
 """The whole method on one page, in the paper's order; each stage can also be called alone on the run folder it left."""
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from dreambooth.files import write_json
 from dreambooth.finetuning import Observer, check_machine, finetune
 from dreambooth.generation import chosen_prompts, contact_sheet, generate
 from dreambooth.identifier import with_identifier
+from dreambooth.measured import read_timings
 from dreambooth.models.base import DiffusionModel
 from dreambooth.photos import check_photos
 from dreambooth.prior import class_prior
@@ -222,18 +222,13 @@ def timed(run: Run, stage: str) -> Iterator[None]:
 
     Seconds of a stage inside another count for the inner one alone.
     """
-    began, before = time.monotonic(), sum(_timings(run).values())
+    began, before = time.monotonic(), sum(read_timings(run).values())
     try:
         yield
     finally:
-        timings = _timings(run)
+        timings = read_timings(run)
         seconds = time.monotonic() - began - (sum(timings.values()) - before)
         write_json(run.root / "timings.json", {**timings, stage: round(timings.get(stage, 0.0) + seconds, 3)})
-
-
-def _timings(run: Run) -> dict[str, float]:
-    file = run.root / "timings.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 
 def _prompts(run: Run) -> Sequence[Prompt]:

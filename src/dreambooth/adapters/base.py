@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dreambooth.config import Training
+
 
 class Adapter(ABC):
     """Some weights of a model, made trainable. Every subclass is final."""
@@ -43,6 +45,14 @@ class Adapter(ABC):
     @abstractmethod
     def merge(self) -> None:
         """Work what was trained into the model's own weights, for good: it is a plain one again, and can be saved."""
+
+
+def rates(training: Training) -> dict[str, float]:
+    """The learning rate of each part that can train."""
+    return {
+        "denoiser": training.learning_rate,
+        "text_encoder": training.text_encoder_lr or training.learning_rate,
+    }
 
 
 @torch.no_grad()

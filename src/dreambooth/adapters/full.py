@@ -6,7 +6,7 @@ from typing import Any, final
 
 from torch import Tensor, nn
 
-from dreambooth.adapters.base import Adapter, copy_state
+from dreambooth.adapters.base import Adapter, copy_state, rates
 from dreambooth.config import Training
 from dreambooth.models.base import DiffusionModel
 
@@ -19,10 +19,7 @@ class Full(Adapter):
         parts = model.trainable()
         chosen = ("denoiser", "text_encoder") if training.train_text_encoder else ("denoiser",)
         self._modules = {name: parts[name] for name in chosen}
-        self._rates = {
-            "denoiser": training.learning_rate,
-            "text_encoder": training.text_encoder_lr or training.learning_rate,
-        }
+        self._rates = rates(training)
         for name, module in parts.items():
             module.requires_grad_(name in chosen)
 

@@ -13,7 +13,7 @@ from peft import LoraConfig, LoraModel, OFTConfig, OFTModel, get_peft_model_stat
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from dreambooth.adapters.base import Adapter, copy_state, layers_named
+from dreambooth.adapters.base import Adapter, copy_state, layers_named, rates
 from dreambooth.config import Config, Method
 from dreambooth.files import written_aside
 from dreambooth.kohya import kohya_layers, write_kohya
@@ -32,10 +32,7 @@ class LoRA(Adapter):
     def __init__(self, model: DiffusionModel, subject: Subject, config: Config) -> None:
         training, self._method = config.training, config.method
         self._model, self._title = model, subject.name
-        self._rates = {
-            "denoiser": training.learning_rate,
-            "text_encoder": training.text_encoder_lr or training.learning_rate,
-        }
+        self._rates = rates(training)
         self._tuned: dict[str, LoraModel | OFTModel] = {}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator(config.seed, "adapter").initial_seed())
