@@ -108,6 +108,7 @@ def measured(root: Path, findings: tuple[dict[str, Any], ...] = (), **settings: 
         lines.append({"step": step, **scores, "pres": pres, "prompts": {snow: scores}, "seconds": 1.0})
     run.scores.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     verdict = {"step": 20, "rule": "the <best> step", "reason": "It is best.", "last": 100, "scores": lines[2]}
+    verdict["judges"] = {"dino": "a <small> DINO", "clip": "a CLIP"}
     (run.root / "recommendation.json").write_text(json.dumps({**verdict, "stopped_early": True}), encoding="utf-8")
     (run.root / "diagnosis.json").write_text(json.dumps({"findings": findings}), encoding="utf-8")
     return run
@@ -161,7 +162,7 @@ def test_the_recommended_checkpoint_is_marked_in_every_figure(tmp_path: Path) ->
     assert lines.count("level photos") == 3 and lines.count("level base") == 4 and lines.count("chosen") == 4
     assert (
         "It is best." in page.text
-        and "The rule: the <best> step." in page.text
+        and "The rule: the <best> step. The judges: dino is a <small> DINO; clip is a CLIP." in page.text
         and "100 steps of 400, stopped early" in page.text
     )
     rows = re.findall(r'<tr class="chosen">(.*?)</tr>', page.source)

@@ -22,13 +22,14 @@ class Record(BaseModel):
 
 
 class Recommendation(Record):
-    """recommendation.json: the checkpoint that became run/model, and the rule that chose it."""
+    """recommendation.json: the checkpoint that became run/model, the rule that chose it, and who measured what."""
 
     step: int
     rule: str
     reason: str
     last: int
     stopped_early: bool = False
+    judges: dict[str, str] = {}
 
 
 class Finding(Record):

@@ -1,20 +1,31 @@
 """The numbers of a set of pictures: from photos on disk to Scores."""
 
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from dreambooth.errors import PhotoError
 from dreambooth.evaluation import Judges, Photos, Scores, measure_photos, score, score_each, scored_prompt
+from dreambooth.evaluation.masks import Look
 from dreambooth.photos import photos_in
 from dreambooth.subject import Subject
 from small_judges import pictures
 
 PROMPTS = ["a dog in the snow", "a dog in the snow", "a red dog", "a dog"]
 PER_PICTURE = ("dino", "clip_i", "clip_t", "masked_dino", "nearest_photo")
+
+
+class Blind(Look):
+    """Finds the subject nowhere."""
+
+    def evidence(self, patches: Tensor) -> Tensor:
+        """Below 0 throughout."""
+        return -torch.ones(patches.shape[:3])
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +45,18 @@ def test_the_means_of_single_pictures_are_those_of_all(photos: Photos, judges: J
     few = pictures(4)
     together, single = score(judges, photos, few, PROMPTS), score_each(judges, photos, few, PROMPTS)
     for name in PER_PICTURE:
-        mean = sum(getattr(one, name) for one in single) / 4
-        assert getattr(together, name) == pytest.approx(mean, abs=1e-6), name
+        values = [value for one in single if (value := getattr(one, name)) is not None]  # masked: where it is found
+        assert getattr(together, name) == pytest.approx(fmean(values), abs=1e-6), name
     assert all(one.pres is None and one.div is None for one in single)
     assert len({one.dino for one in single}) == 4
+
+
+def test_a_picture_without_the_subject_has_no_masked_score(photos: Photos, judges: Judges) -> None:
+    few = pictures(4)
+    blind = replace(photos, look=Blind(subject=photos.look.subject))
+    assert score(judges, blind, few, PROMPTS).masked_dino is None
+    assert {one.masked_dino for one in score_each(judges, blind, few, PROMPTS)} == {None}
+    assert score(judges, blind, few, PROMPTS).dino == score(judges, photos, few, PROMPTS).dino
 
 
 def test_diversity_is_measured_within_a_prompt(photos: Photos, judges: Judges) -> None:

@@ -18,7 +18,8 @@ CHOICES = {
     "PRES": 'PRES is DINO of pictures of "a [class noun]" against the photos of the subject; lower is better.',
     "DIV": "DIV is the mean perceptual distance over all pairs of pictures of one subject and one prompt; it is LPIPS "
     "only where the judge's name says so.",
-    "masked DINO": "Masked DINO is DINO of the subject alone, found without a true mask and put on plain grey.",
+    "masked DINO": "Masked DINO is DINO of the subject alone, found without a true mask and put on plain grey; "
+    "a picture in which none is found does not count.",
     "interval": "Intervals are 95 % bootstrap intervals of the mean over subjects.",
 }
 """One sentence for each thing that the paper leaves open, by what it is about."""

@@ -31,11 +31,15 @@ class Scores:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Seen:
-    """What the judges see in N pictures. dino, clip: embeddings (N, D).  masked: DINO's of the subject alone (N, D)."""
+    """What the judges see in N pictures. dino, clip: embeddings (N, D).  masked: DINO's of the subject alone (N, D).
+
+    found: whether there is a subject to mask, (N,) bool.
+    """
 
     dino: Tensor
     clip: Tensor
     masked: Tensor
+    found: Tensor
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,7 +55,7 @@ class Photos:
         return Scores(
             dino=metrics.real_row(self.seen.dino),
             clip_i=metrics.real_row(self.seen.clip),
-            masked_dino=metrics.real_row(self.seen.masked),
+            masked_dino=metrics.real_row(self.seen.masked[self.seen.found]),
         )
 
 
@@ -85,7 +89,7 @@ def score(
         clip_t=metrics.clip_t(seen.clip, judges.clip.texts(scored_prompts)),
         pres=metrics.pres(judges.dino.images(class_pictures), real.dino) if class_pictures else None,
         div=metrics.div(judges.perceptual.distances(first, second)) if alike else None,
-        masked_dino=metrics.dino(seen.masked, real.masked),
+        masked_dino=_number(_masked(seen, real).nanmean()),
         nearest_photo=metrics.nearest_photo(seen.dino, real.dino).mean().item(),
     )
 
@@ -101,10 +105,10 @@ def score_each(judges: Judges, photos: Photos, pictures: Pictures, scored_prompt
         "dino": metrics.resemblance(seen.dino, real.dino),
         "clip_i": metrics.resemblance(seen.clip, real.clip),
         "clip_t": metrics.agreement(seen.clip, judges.clip.texts(scored_prompts)),
-        "masked_dino": metrics.resemblance(seen.masked, real.masked),
+        "masked_dino": _masked(seen, real),
         "nearest_photo": metrics.nearest_photo(seen.dino, real.dino),
     }
-    return [Scores(**{name: column[at].item() for name, column in columns.items()}) for at in range(len(pictures))]
+    return [Scores(**{name: _number(column[at]) for name, column in columns.items()}) for at in range(len(pictures))]
 
 
 def scored_prompt(template: str, subject: Subject) -> str:
@@ -122,7 +126,17 @@ def _see(judges: Judges, look: Look, pictures: Pictures) -> Seen:
         dino=judges.dino.images(pictures),
         clip=judges.clip.images(pictures),
         masked=judges.dino.images(alone(pictures, evidence)),
+        found=evidence.amax((1, 2)) > 0,
     )
+
+
+def _masked(seen: Seen, real: Seen) -> Tensor:
+    """The resemblance (N,) of the subjects alone; NaN for a picture in which there is none."""
+    return torch.where(seen.found, metrics.resemblance(seen.masked, real.masked[real.found]), torch.nan)
+
+
+def _number(value: Tensor) -> float | None:
+    return None if value.isnan() else value.item()
 
 
 def _square(photo: Path) -> Image.Image:

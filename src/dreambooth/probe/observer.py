@@ -83,6 +83,7 @@ class Probe:
             "last": last,
             "stopped_early": last < self.config.training.max_train_steps,
             "reason": why,
+            "judges": self.judges.names,
         }
         write_json(self.run.root / "recommendation.json", told)
         findings = diagnose(probes, step)
