@@ -1,16 +1,25 @@
 """Is the recommended step as good as the last one on prompts it was not chosen by, and what does early stopping save?
 
 For each subject: photos the base model never saw, a whole run, and pictures of the held-out places (those that no probe
-draws) and of the class, by the untuned model, by the recommended step and by the last one. The judges score them by the
-rule's own shares. Where early stopping would have ended the run is read from its probes: a run that stops is equal to
-the bit up to there (tests/test_probe.py).
+draws) and of the class, by the untuned model and by every step that was probed. The judges score them by the rule's own
+shares. Where early stopping would have ended the run is read from its probes: up to there a run that stops is equal to
+the bit (tests/test_probe.py).
 
     python -m benchmarks.checkpoint_choice --out build/checkpoint-choice
+    python -m benchmarks.checkpoint_choice --seeds 31 32 33 34 35 36 37 38    # what the rule's limits were set on
 """
 
 import argparse
 import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
 
 from benchmarks.machine import machine
 from dreambooth import Config, Run, Subject, adapters, checkpoint, recipe
@@ -18,6 +27,7 @@ from dreambooth.evaluation import Judges, load_judges, measure_photos
 from dreambooth.evaluation.bootstrap import interval
 from dreambooth.generation import generate
 from dreambooth.models.base import DiffusionModel
+from dreambooth.photos import photos_in
 from dreambooth.probe import Probed, read_probes, shares
 from dreambooth.probe.measuring import measure
 from dreambooth.probe.rule import Shares, best_step, may_stop
@@ -25,10 +35,7 @@ from dreambooth.prompts import CLASS_PROMPT, Prompt, probe_prompts
 from dreambooth.toybox import world
 from dreambooth.toybox.photos import photos
 
-SUBJECTS = (
-    *(("dog", 41), ("cat", 42), ("duck", 43), ("car", 44)),
-    *(("teapot", 45), ("robot", 46), ("dog", 47), ("cat", 48)),
-)
+SEEDS_OF_TOYS = (41, 42, 43, 44, 45, 46, 47, 48)
 PLACES = tuple(
     Prompt("recontextualization", f"a {{}} {scene}")
     for scene in world.SCENES
@@ -51,34 +58,48 @@ def held_out(run: Run, model: DiffusionModel, judges: Judges, step: int) -> Prob
     return measure(step, judges, measure_photos(judges, subject.photos), subject, samples, of_class)
 
 
-def chosen(run: Run, model: DiffusionModel, judges: Judges, steps: set[int]) -> dict[int, Shares]:
+def all_held_out(run: Run, model: DiffusionModel, judges: Judges, steps: Sequence[int]) -> dict[int, Shares]:
     """The shares on held-out places of the untuned `model` tuned to each of `steps`."""
     real = next(probed for probed in read_probes(run) if probed.step == "real")
     rows = [real, held_out(run, model, judges, 0)]
     adapter = adapters.attach(model, run.subject, run.config)
-    for step in sorted(steps):
+    for step in steps:
         adapter.load(checkpoint.read(run.checkpoints / f"checkpoint-{step}").tensors["weights"])
         rows.append(held_out(run, model, judges, step))
     return shares(rows)
 
 
-def one(class_noun: str, seed: int, out: Path) -> dict[str, float]:
-    """Run one subject and return its numbers."""
+def one(seed: int, out: Path, every: int | None) -> dict[str, Any]:
+    """Run one toy, probed after so many steps or as its preset says, and return its numbers."""
+    class_noun = world.CLASSES[seed % len(world.CLASSES)]
     folder = out / f"{class_noun}-{seed}"
     if not (folder / "photos").exists():
         photos(class_noun, seed, 4, folder / "photos")
-    subject = Subject(photos=tuple(sorted((folder / "photos").glob("*.png"))), class_noun=class_noun)
-    config = Config.build({"checkpoints_total_limit": 1000})  # every step that a probe sees stays
+    subject = Subject(photos=photos_in(folder / "photos"), class_noun=class_noun)
+    probing = {"validation_steps": every, "checkpointing_steps": every} if every else {}
+    config = Config.build({"checkpoints_total_limit": 1000, **probing})  # every step that a probe sees stays
     run = Run.create(folder / "run", subject, config)
     recipe.personalise(run)
-    found = shares(read_probes(run))
-    best, last = best_step(found), max(found)
-    so_far = [{step: its for step, its in found.items() if step <= at} for at in sorted(found)]
-    patience = config.probe.early_stopping_patience
+    probed = shares(read_probes(run))
+    held = all_held_out(run, recipe.base_model(run), load_judges(config.evaluation, "toybox"), sorted(probed))
+    timings = run.read_json("timings.json")
+    found = {
+        "subject": f"{class_noun} {seed}",
+        **decided(probed, held, config.probe.early_stopping_patience),
+        "probe / finetune": timings["probe"] / timings["finetune"],
+        "probed": {step: its._asdict() for step, its in probed.items()},
+        "held out": {step: its._asdict() | {"merit": its.merit} for step, its in held.items()},
+    }
+    print(json.dumps(found), flush=True)
+    return found
+
+
+def decided(probed: Mapping[int, Shares], held: Mapping[int, Shares], patience: int) -> dict[str, float]:
+    """What the rule says of a run, and what that is worth on held-out places."""
+    best, last = best_step(probed), max(probed)
+    so_far = [{step: its for step, its in probed.items() if step <= at} for at in sorted(probed)]
     stopped = next((steps for steps in so_far if may_stop(steps, patience)), so_far[-1])
     early = best_step(stopped)
-    held = chosen(run, recipe.base_model(run), load_judges(config.evaluation, "toybox"), {best, last, early})
-    timings = run.read_json("timings.json")
     return {
         "recommended": best,
         "merit recommended": held[best].merit,
@@ -86,36 +107,38 @@ def one(class_noun: str, seed: int, out: Path) -> dict[str, float]:
         "stopped at": max(stopped),
         "recommended then": early,
         "steps saved": 1 - max(stopped) / last,
-        "DINO share recommended": held[best].fidelity,
+        "merit stopped": held[early].merit,
         "DINO share last": held[last].fidelity,
         "DINO share stopped": held[early].fidelity,
-        "probe / finetune": timings["probe"] / timings["finetune"],
     }
 
 
 def main() -> None:
-    """Measure the subjects, print each and the answers, and write them with machine, versions and n."""
+    """Measure the toys, print each and the answers, and write them with machine, versions and n."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("build/checkpoint-choice"), help="folder of the runs")
-    parser.add_argument("--subjects", type=int, default=len(SUBJECTS), help="how many of the subjects")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS_OF_TOYS, help="of the toys")
+    parser.add_argument("--every", type=int, help="steps between probes, in place of the preset's")
     parser.add_argument("--results", type=Path, default=None, help="write the result to this JSON file")
+    parser.add_argument("--jobs", type=int, default=2, help="toys at a time, one thread each")
     options = parser.parse_args()
-    results = {}
-    for noun, seed in SUBJECTS[: options.subjects]:
-        results[f"{noun} {seed}"] = result = one(noun, seed, options.out)
-        print(noun, seed, {key: round(value, 3) for key, value in result.items()}, flush=True)
-    rows = list(results.values())
+    with ProcessPoolExecutor(options.jobs, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+        rows = list(pool.map(one, options.seeds, repeat(options.out), repeat(options.every)))
+    lost = [r["DINO share stopped"] - r["DINO share last"] for r in rows]
+    gained = [r["merit recommended"] - r["merit last"] for r in rows]
     answers = {
-        "recommended at least as good": sum(r["merit recommended"] >= r["merit last"] for r in rows),
+        "recommended at least as good": sum(gain >= 0 for gain in gained),
         "subjects": len(rows),
-        "steps saved": sum(r["steps saved"] for r in rows) / len(rows),
-        "DINO share stopped - last": interval([r["DINO share stopped"] - r["DINO share last"] for r in rows]),
-        "merit recommended - last": interval([r["merit recommended"] - r["merit last"] for r in rows]),
-        "probe / finetune": sum(r["probe / finetune"] for r in rows) / len(rows),
+        "merit recommended - last": [fmean(gained), interval(gained)],
+        "steps saved": fmean(r["steps saved"] for r in rows),
+        "DINO share last": [fmean(r["DINO share last"] for r in rows), interval([r["DINO share last"] for r in rows])],
+        "DINO share stopped - last": [fmean(lost), interval(lost)],
+        "merit stopped - last": interval([r["merit stopped"] - r["merit last"] for r in rows]),
+        "probe / finetune": fmean(r["probe / finetune"] for r in rows),
     }
     print(json.dumps(answers, indent=2))
     if options.results:
-        options.results.write_text(json.dumps({"machine": machine(), **answers, "runs": results}, indent=2) + "\n")
+        options.results.write_text(json.dumps({"machine": machine(), **answers, "runs": rows}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

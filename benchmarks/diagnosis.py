@@ -13,10 +13,14 @@ import argparse
 import json
 import random
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 
 from benchmarks.machine import machine
@@ -72,10 +76,15 @@ def main() -> None:
     """Run the broken and the good, print what was found, and write it with machine and versions."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("build/diagnosis"), help="folder of the runs")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
     parser.add_argument("--results", type=Path, default=None, help="write the result to this JSON file")
     options = parser.parse_args()
-    found = {kind: failures(kind, noun, seed, more, options.out) for kind, (noun, seed, more, _) in BROKEN.items()}
-    good = {f"{noun} {seed}": failures("good", noun, seed, {}, options.out) for noun, seed in GOOD}
+    wanted = [(kind, noun, seed, more) for kind, (noun, seed, more, _) in BROKEN.items()]
+    wanted += [("good", noun, seed, {}) for noun, seed in GOOD]
+    with ProcessPoolExecutor(options.jobs, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+        results = list(pool.map(failures, *zip(*wanted, strict=True), repeat(options.out)))
+    found = dict(zip(BROKEN, results, strict=False))
+    good = {f"{noun} {seed}": result for (noun, seed), result in zip(GOOD, results[len(BROKEN) :], strict=True)}
     named = {kind: BROKEN[kind][3] in {finding["failure"] for finding in found[kind]} for kind in BROKEN}
     answers = {"named right": named, "good runs accused": sum(map(bool, good.values())), "good runs": len(good)}
     print(json.dumps(answers, indent=2))
