@@ -32,7 +32,7 @@ SETTINGS: dict[str, Any] = {
     "learning_rate": 1e-3,
     "gradient_accumulation_steps": 2,
     "checkpointing_steps": 1,
-    "checkpoints_total_limit": 20,
+    "checkpoints_total_limit": 10**9,  # all stay, and room is asked only for those to come
     "validation_steps": 3,
     "lr_scheduler": "cosine",
     "lr_warmup_steps": 2,

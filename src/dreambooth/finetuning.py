@@ -220,10 +220,11 @@ class _Loop:
         size = sum(parameter.nbytes for parameter in self.parameters) * (
             4 if self.ema else 3
         )  # AdamW keeps two moments
+        done, training = found.step if found else 0, self.config.training
         there = len(list(self.run.checkpoints.glob("checkpoint-*")))
-        more = self.config.training.checkpoints_total_limit + 1 - there  # a new one is written before the oldest goes
-        require_space(self.run.checkpoints, more * size, "the checkpoints of this run")
-        done = found.step if found else 0
+        room = training.checkpoints_total_limit + 1 - there  # a new one is written before the oldest goes
+        to_come = -(-(training.max_train_steps - done) // training.checkpointing_steps)
+        require_space(self.run.checkpoints, min(room, to_come) * size, "the checkpoints of this run")
         if found:
             self.adapter.load(found.tensors["weights"])
             moments = {**self.optimizer.state_dict(), "state": checkpoint.nested(found.tensors["optimizer"])}
