@@ -19,13 +19,13 @@ from dreambooth.photos import check_photos
 from dreambooth.progress import duration
 
 TOYBOX_SECONDS = {
-    "dreambooth": 66,
-    "dreambooth without prior": 46,
+    "dreambooth": 74,
+    "dreambooth without prior": 55,
     "lora": 60,
-    "textual_inversion": 60,
+    "textual_inversion": 35,
     "pivotal": 60,
-    "prompt_only": 12,
-    "untuned": 12,
+    "prompt_only": 10,
+    "untuned": 11,
 }
 """About how long a cell of each kind takes with the small protocol on one core; a finished one's own time is better."""
 
