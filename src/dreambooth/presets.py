@@ -26,7 +26,7 @@ _TOYBOX: dict[str, Any] = {
     "max_train_steps": 400,
     "checkpointing_steps": 100,
     "validation_steps": 100,
-    "probe_images_per_prompt": 1,
+    "probe_class_images": 8,
     "probe_num_inference_steps": 5,
     "sampler": "dpmsolver++",
     "num_inference_steps": 15,
@@ -50,7 +50,7 @@ PRESETS: dict[tuple[str, MethodName], dict[str, Any]] = {
     # measured: docs/log.md; benchmarks/method_rates.py for all but the first
     ("toybox", "dreambooth"): {**_TOYBOX, "learning_rate": 1e-4, "text_encoder_lr": 2.5e-4},
     ("toybox", "lora"): {**_TOYBOX, "rank": 16, "learning_rate": 2e-3},
-    ("toybox", "textual_inversion"): {**_TOYBOX, **_NO_PRIOR, "learning_rate": 5e-3},
+    ("toybox", "textual_inversion"): {**_TOYBOX, **_NO_PRIOR, "learning_rate": 1e-2, "max_train_steps": 800},
     ("toybox", "pivotal"): {**_TOYBOX, "rank": 16, "learning_rate": 1e-3, "embedding_lr": 5e-3},
     ("toybox", "prompt_only"): {**_TOYBOX, **_NO_PRIOR, "max_train_steps": 0},
 }
