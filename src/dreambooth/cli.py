@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +11,7 @@ from types import FrameType
 
 from dreambooth.errors import DreamBoothError, Interrupted
 from dreambooth.flags import Parser, UsageError, add_settings, given_settings
-from dreambooth.progress import log
+from dreambooth.progress import log, quiet_libraries
 
 STAGES = {
     "identifier": "choose the rare token that will name the subject (section 3.2)",
@@ -224,9 +223,7 @@ def _toybox_photos(parsed: argparse.Namespace) -> None:
 
 
 def _show_log() -> None:
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # their advice is for the people who call them
-    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
-    os.environ.setdefault("TQDM_DELAY", "5")  # their progress bars: only of what takes long, such as a download
+    quiet_libraries()
 
     class Plain(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:
