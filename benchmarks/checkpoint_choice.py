@@ -55,11 +55,12 @@ def held_out(run: Run, model: DiffusionModel, judges: Judges, step: int) -> Prob
         more = run.config.generation.model_copy(update={"num_images_per_prompt": seeds})
         return run.config.model_copy(update={"generation": more})
 
+    seen = run.config.probe.probe_class_images  # from the first seeds: what the step was chosen by
     subject, folder = run.subject, run.samples / f"held-out-{step:06d}"
     asked = [Prompt("class", prompt.template) for prompt in PLACES] if step == 0 else PLACES
     samples = generate(model, subject, few(SEEDS), folder, asked)
-    of_class = generate(model, subject, few(CLASS_SEEDS), folder, [CLASS_PROMPT])
-    return measure(step, judges, measure_photos(judges, subject.photos), subject, samples, of_class)
+    of_class = generate(model, subject, few(seen + CLASS_SEEDS), folder, [CLASS_PROMPT])
+    return measure(step, judges, measure_photos(judges, subject.photos), subject, samples, of_class[seen:])
 
 
 def all_held_out(run: Run, model: DiffusionModel, judges: Judges, steps: Sequence[int]) -> dict[int, Shares]:
@@ -148,6 +149,8 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=None, help="write the result to this JSON file")
     parser.add_argument("--jobs", type=int, default=2, help="toys at a time, one thread each")
     options = parser.parse_args()
+    if options.every and any(steps % options.every for steps in LENGTHS):
+        parser.error(f"--every {options.every} does not divide {LENGTHS[0]} and {LENGTHS[1]}")
     with ProcessPoolExecutor(options.jobs, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
         rows = list(pool.map(one, options.seeds, repeat(options.out), repeat(options.every)))
     answers = {f"of {steps}": summary([row[f"of {steps}"] for row in rows]) for steps in LENGTHS}

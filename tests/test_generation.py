@@ -1,5 +1,6 @@
 """Pictures are drawn alike before and after, kept while they are right, and say what they are."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,14 @@ def test_every_prompt_is_drawn_at_every_seed_and_read_back(model: DiffusionModel
         assert image.info["stage"] == "before"
         assert image.info["template"] == "a {} in the snow"
         assert image.info["weights"] == model.fingerprint()
+
+
+def test_a_name_in_brackets_and_its_class_have_pictures_of_their_own(model: DiffusionModel, tmp_path: Path) -> None:
+    subject, asked = replace(SUBJECT, identifier="<dog>", with_class_noun=False), [Prompt("subject", "a {}")]
+    mine = generate(model, subject, config(), tmp_path, asked)
+    of_class = generate(model, subject, config(), tmp_path, [CLASS_PROMPT])
+    assert [sample.prompt for sample in read_samples(tmp_path)] == ["a <dog>"] * 2 + ["a dog"] * 2
+    assert not {sample.path for sample in mine} & {sample.path for sample in of_class}
 
 
 def test_a_picture_is_that_of_its_prompt_and_seed(model: DiffusionModel, tmp_path: Path) -> None:

@@ -56,7 +56,9 @@ def test_nothing_is_gained_above_the_photos_the_untuned_model_or_its_drift() -> 
 def test_a_single_photo_has_no_row_of_its_own() -> None:
     alone = Probed(step="real", scores=Scores())
     assert merit([alone, UNTUNED, probed(10, dino=0.5, pres=0.2)]) == {10: 0.5}
-    assert diagnose({"real": alone, 0: UNTUNED, 10: probed(10, dino=0.9, pres=0.9, nearest=0.99)}, 10) == []
+    assert diagnose({"real": alone, 0: UNTUNED, 10: probed(10, dino=0.9, pres=0.3, nearest=0.99)}, 10) == []
+    (drifted,) = diagnose({"real": alone, 0: UNTUNED, 10: probed(10, dino=0.9, pres=0.9, nearest=0.99)}, 10)
+    assert drifted.metric == "pres" and drifted.value == pytest.approx(0.7 / 0.8)
 
 
 def test_a_run_stops_where_the_subject_is_learned_and_the_class_kept_or_nothing_gets_better() -> None:
@@ -69,10 +71,11 @@ def test_a_run_stops_where_the_subject_is_learned_and_the_class_kept_or_nothing_
 
 def test_the_reason_says_what_the_last_step_has_instead() -> None:
     found = shares([REAL, UNTUNED, probed(10, dino=0.72, pres=0.2), probed(20, clip_t=0.15, dino=0.8, pres=0.6)])
-    told = reason(10, found, "a dog")
+    told = reason(10, found, "a dog", 4)
     assert told.startswith("step 10: the subject is 90% as like its photos") and '"a dog" keeps 100%' in told
     assert told.endswith("at the last step, 20, these are 100%, 50% and 50%")
-    assert "at the last" not in reason(20, found, "a dog")
+    assert "at the last" not in reason(20, found, "a dog", 4)
+    assert "its photo as that is like itself (DINO)" in reason(10, found, "a dog", 1)
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,12 @@ def test_other_settings_are_refused_and_named(tmp_path: Path) -> None:
         assert word in str(caught.value)
 
 
+def test_a_folder_whose_making_was_killed_is_made_again(tmp_path: Path) -> None:
+    Run.create(tmp_path / "dog", SUBJECT, Config())
+    (tmp_path / "dog" / "config.toml").rename(tmp_path / "dog" / ".config.toml.0123abcd.part")
+    assert Run.create(tmp_path / "dog", SUBJECT, Config()).config == Config()
+
+
 def test_a_folder_of_the_users_is_never_taken(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(RunError, match="not a run folder"):

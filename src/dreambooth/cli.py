@@ -240,7 +240,8 @@ def _show_log() -> None:
 @contextmanager
 def _sigterm_as_interruption() -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
-        raise Interrupted("stopped by SIGTERM: run the same command again to go on.")
+        # no DreamBoothError: what catches those of a damaged file would catch it too
+        raise KeyboardInterrupt("stopped by SIGTERM: run the same command again to go on.")
 
     before = signal.signal(signal.SIGTERM, stop)
     try:

@@ -166,7 +166,11 @@ class Evaluation(Section):
     dino_model: str | None = Field(
         None, description="judge of DINO: a folder or hub id; none: embedded for the toybox, else facebook/dino-vits16"
     )
-    dino_revision: str | None = Field(None, description="its hub revision; none: the one that is pinned here")
+    dino_revision: str | None = Field(
+        None,
+        description="its hub revision; none: the one that is pinned here, of facebook/dino-vits16 the hub's own "
+        "conversion to safetensors",
+    )
     clip_model: str | None = Field(
         None,
         description="judge of CLIP-I and CLIP-T: a folder or hub id; none: embedded for the toybox, "

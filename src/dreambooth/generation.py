@@ -28,6 +28,7 @@ def generate(
 ) -> list[Sample]:
     """Draw every prompt at every seed into `folder`, named <index>-<slug>-<seed>.png, prompt by prompt.
 
+    The slug of a class prompt begins with "class": "a <dog>" and "a dog" are otherwise the same file.
     prompts: by default those of `chosen_prompts`. Seeds depend on the settings alone, so two folders compare picture
     by picture. What a picture was drawn from is stored inside it as PNG text; one that is there already and was drawn
     from the same weights, words and settings is kept. The stage in the text is the folder's name.
@@ -132,7 +133,8 @@ def _texts(
     texts = {}
     for (index, prompt), seed in product(enumerate(prompts), seeds(config)):
         sentence = words(prompt, subject)
-        slug = re.sub(r"[^a-z0-9]+", "-", sentence.lower())[:60].strip("-") or "prompt"
+        plain = re.sub(r"[^a-z0-9]+", "-", sentence.lower())[:60].strip("-") or "prompt"
+        slug = f"class-{plain}" if prompt.kind == "class" else plain
         asked = {"prompt": sentence, "template": prompt.template, "kind": prompt.kind, "seed": str(seed)}
         texts[folder / f"{index:02d}-{slug}-{seed}.png"] = asked | shared
     return texts

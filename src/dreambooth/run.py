@@ -75,7 +75,7 @@ class Run:
         if (root / "config.toml").exists():
             run._require_same(subject, config)
             return run
-        if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        if root.exists() and not _is_empty(root):
             raise RunError(f"{root} exists and is not a run folder: choose another folder with --output-dir.")
         root.mkdir(parents=True, exist_ok=True)
         run.save_subject(subject)
@@ -171,6 +171,14 @@ class Run:
                 f"{self.root} holds a run with other settings:\n{listed}\n"
                 "To go on with it, give the settings it was made with; to start anew, choose another --output-dir."
             )
+
+
+def _is_empty(folder: Path) -> bool:
+    """Whether nothing is there, or only what a making that was killed half way leaves."""
+    return folder.is_dir() and all(
+        file.name == "subject.json" or (file.name.startswith(".") and file.suffix == ".part")
+        for file in folder.iterdir()
+    )
 
 
 def _tells_until(line: str, step: int) -> bool:

@@ -85,6 +85,16 @@ def test_dinov2(registers: int, tmp_path: Path) -> None:
     assert judge.images(pictures(2)).shape == (2, 32)
 
 
+def test_patches_of_a_judge_that_cuts_out_the_middle_are_those_of_the_whole_picture(tmp_path: Path) -> None:
+    judge = open_dino(save(tmp_path / "dinov2", dinov2_parts()))
+    changed = Image.new("RGB", (72, 72), "white")
+    changed.paste((20, 40, 200), (69, 0, 72, 3))  # outside of what is cut out
+    both = [Image.new("RGB", (72, 72), "white"), changed]
+    assert torch.equal(*judge.images(both))
+    white, blue = judge.patches(both)
+    assert (white - blue).norm(dim=-1).flatten().argmax() == 3
+
+
 def test_half_precision_weights_judge_in_float32(tmp_path: Path) -> None:
     model, processor = dino_parts()
     whole = Dino(model, processor, "whole").images(pictures(2))
@@ -183,4 +193,12 @@ def test_a_clip_without_its_tokenizer(judge_folders: Path, tmp_path: Path) -> No
     for file in folder.glob("tokenizer*"):
         file.unlink()
     with pytest.raises(ModelError, match="has no tokenizer"):
+        Clip.open(find(str(folder), None, "clip"))
+
+
+def test_a_clip_with_a_damaged_tokenizer(judge_folders: Path, tmp_path: Path) -> None:
+    folder = copytree(judge_folders / "clip", tmp_path / "clip")
+    file = folder / "tokenizer.json"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(ModelError, match=r"the tokenizer of the judge clip#.* could not be opened: "):
         Clip.open(find(str(folder), None, "clip"))

@@ -19,6 +19,7 @@ import torch
 
 from dreambooth import __version__, cli
 from dreambooth.evaluation import CHOICES
+from dreambooth.toybox.photos import photos
 from small_judges import clip_parts, dino_parts, dinov2_parts, save
 from tiny import tiny_pipeline
 
@@ -145,6 +146,7 @@ def test_an_experiment_goes_on_after_a_kill(place: Path, tmp_path: Path) -> None
             assert time.monotonic() - began < 20
             time.sleep(0.05)
     before |= finished_cells(out)
+    out = out.rename(tmp_path / "moved")
     assert cli.main(words(place, out, *table), __version__) == 0
     after = finished_cells(out)
     assert len(after) == 5 and {name: after[name] for name in before} == before
@@ -162,11 +164,14 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def test_ctrl_c_says_how_to_go_on(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_says_how_to_go_on(
+    number: signal.Signals, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     def interrupt() -> None:
         while not finished_cells(tmp_path):
             time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), number)
 
     threading.Thread(target=interrupt, daemon=True).start()
     command = words(place, tmp_path, "table3", "--subject-seeds", "12", "--seeds", "0,1")
@@ -184,6 +189,14 @@ def test_a_cell_that_fails_does_not_keep_the_others(
     told = capsys.readouterr().err
     assert "of 4 cells could not be computed" in told and "dreambooth cat-13, seed 0" in told and "step 2" in told
     assert len(finished_cells(tmp_path)) >= 2 and "Traceback" not in told
+
+
+def test_subjects_with_the_same_photos_share_their_cells(place: Path, tmp_path: Path) -> None:
+    for name in ("dog1", "dog2"):
+        photos("dog", 12, 1, tmp_path / "subjects" / name, size=64)
+    out, given = tmp_path / "out", ("--subjects", str(tmp_path / "subjects"), "--seeds", "0", "--num-vectors", "2")
+    assert cli.main(words(place, out, "table5", *given), __version__) == 0
+    assert rows_of((out / "table5.csv").read_text())["1 photo"]["n"] == "2" and len(finished_cells(out)) == 1
 
 
 def test_list_prints_the_cells_and_computes_none(

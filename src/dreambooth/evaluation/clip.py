@@ -27,12 +27,7 @@ class Clip(TextImageEmbedder):
     def open(cls, found: Found) -> Self:
         """Raises ModelError where it is no CLIP, or damaged."""
         model, processor = opened(found, {"clip": TRANSFORMERS.CLIPModel.from_pretrained}, "CLIP-I and CLIP-T")
-        if not any(
-            (found.folder / file).exists() for file in TOKENIZER_FILES
-        ):  # transformers would make up an empty one
-            raise ModelError(f"the judge {found.name} has no tokenizer in {found.folder}: copy or download it again.")
-        tokenizer = TRANSFORMERS.AutoTokenizer.from_pretrained(found.folder, local_files_only=True)
-        judge = cls(model, processor, tokenizer, found.name)
+        judge = cls(model, processor, _tokenizer(found), found.name)
         try_out(judge.name, judge.images)
         return judge
 
@@ -51,6 +46,20 @@ class Clip(TextImageEmbedder):
             )
             found.append(self.model.get_text_features(**tokens.to(self.model.device)).pooler_output)
         return _unit(found)
+
+
+def _tokenizer(found: Found) -> Any:
+    if not any((found.folder / file).exists() for file in TOKENIZER_FILES):
+        raise ModelError(f"the judge {found.name} has no tokenizer in {found.folder}: copy or download it again.")
+    try:
+        tokenizer = TRANSFORMERS.AutoTokenizer.from_pretrained(found.folder, local_files_only=True)
+        tokenizer(["a dog"], padding=True)
+    except Exception as error:  # three libraries raise a dozen kinds for a damaged file
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise ModelError(
+            f"the tokenizer of the judge {found.name} could not be opened: {reason} Copy or download it again."
+        ) from error
+    return tokenizer
 
 
 def _unit(embeddings: Sequence[Tensor]) -> Tensor:

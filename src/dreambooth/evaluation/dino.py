@@ -42,7 +42,7 @@ class Dino(PatchEmbedder):
     @torch.no_grad()
     def patches(self, pictures: Pictures) -> Tensor:
         found = []
-        for batch in pixel_values(self.processor, pictures, self.model.device):
+        for batch in pixel_values(self.processor, pictures, self.model.device, uncut=True):
             _, *blocks = self.model(batch, output_hidden_states=True).hidden_states
             height, width = (side // self.model.config.patch_size for side in batch.shape[2:])
             tokens = torch.cat([_unit(block[:, self._before_patches :]) for block in blocks], -1) / len(blocks) ** 0.5

@@ -51,11 +51,18 @@ def opened(found: Found, architectures: Mapping[str, Callable[..., Any]], task: 
     return model.requires_grad_(False).eval().to("cuda" if torch.cuda.is_available() else "cpu"), processor
 
 
-def pixel_values(processor: Any, pictures: Pictures, device: torch.device) -> Iterator[Tensor]:
-    """The pictures as the judge takes them, TOGETHER at a time: (<= TOGETHER, 3, H, W)."""
+def pixel_values(processor: Any, pictures: Pictures, device: torch.device, *, uncut: bool = False) -> Iterator[Tensor]:
+    """The pictures as the judge takes them, TOGETHER at a time: (<= TOGETHER, 3, H, W).
+
+    uncut: of a judge that cuts out the middle, the whole picture squeezed to that size instead.
+    """
+    how: dict[str, Any] = {}
+    if uncut and getattr(processor, "do_center_crop", False):
+        side = {name: processor.crop_size[name] for name in ("height", "width")}
+        how = {"do_center_crop": False, "size": side}
     for at in range(0, len(pictures), TOGETHER):
         rgb = [picture.convert("RGB") for picture in pictures[at : at + TOGETHER]]
-        yield processor(images=rgb, return_tensors="pt").pixel_values.to(device)
+        yield processor(images=rgb, return_tensors="pt", **how).pixel_values.to(device)
 
 
 def try_out(name: str, embed: Callable[[Pictures], Tensor]) -> None:

@@ -20,22 +20,22 @@ def experiment(plan: Plan, jobs: int) -> tuple[str, Path]:
     Returns the tables as text, and the page. out/ gets <table>.txt and <table>.csv of each table, and the page. Raises
     Interrupted on Ctrl-C or SIGTERM, RunError where cells failed: what is finished is kept and not computed again.
     """
-    todo = plan.todo()
+    todo, total = plan.todo(), len(plan.distinct())
     failed = []
     try:
         with closing(finished(todo, jobs, plan.judges)) as ends:
-            for _ in track(list(todo), "cells", len(plan.cells) - len(todo)):
+            for _ in track(list(todo), "cells", total - len(todo)):
                 ended = next(ends)
                 failed += [f"{ended.cell.label}: {ended.problem}"] if ended.problem else []
     except (KeyboardInterrupt, Interrupted) as stop:
-        done = len(plan.cells) - len(plan.todo())
+        done = total - len(plan.todo())
         raise Interrupted(
-            f"stopped with {done} of {len(plan.cells)} cells finished. Run the same command again to go on from there."
+            f"stopped with {done} of {total} cells finished. Run the same command again to go on from there."
         ) from stop
     if failed:
         listed = "\n".join(f"  - {problem}" for problem in failed)
         raise RunError(
-            f"{len(failed)} of {len(plan.cells)} cells could not be computed:\n{listed}\n"
+            f"{len(failed)} of {total} cells could not be computed:\n{listed}\n"
             "The others are kept: with the same command only these are computed again."
         )
     return _written(plan)

@@ -16,6 +16,7 @@ from dreambooth.experiments.subjects import in_folder, toys
 from dreambooth.experiments.tables import Table, table
 from dreambooth.experiments.trial import Result
 from dreambooth.photos import check_photos
+from dreambooth.presets import METHOD_ONLY
 from dreambooth.progress import duration
 
 TOYBOX_SECONDS = {
@@ -34,24 +35,32 @@ TOYBOX_SECONDS = {
 class Plan:
     """An experiment before it is carried out.
 
-    cells: the folder of each distinct cell, in the order of the tables.  judges: who will measure.
+    cells: the folder of each cell, in the order of the tables; cells whose pictures depend on the same share one.
+    judges: who will measure.
     """
 
     out: Path
     tables: tuple[Table, ...]
-    cells: Mapping[Path, Cell]
+    cells: Mapping[Cell, Path]
     config: Config
     judges: Judges
 
     def results(self) -> dict[Cell, Result]:
         """The cells that are finished, by these judges."""
-        found = {cell: Result.read(folder) for folder, cell in self.cells.items()}
+        found = {cell: Result.read(folder) for cell, folder in self.cells.items()}
         return {cell: result for cell, result in found.items() if result and result.judges == self.judges.names}
 
     def todo(self) -> dict[Path, Cell]:
-        """The cells that are not."""
+        """A cell for each folder that is not."""
         done = self.results()
-        return {folder: cell for folder, cell in self.cells.items() if cell not in done}
+        return {folder: cell for folder, cell in self.distinct().items() if cell not in done}
+
+    def distinct(self) -> dict[Path, Cell]:
+        """A cell for each folder."""
+        found: dict[Path, Cell] = {}
+        for cell, folder in self.cells.items():
+            found.setdefault(folder, cell)
+        return found
 
     def seconds(self) -> dict[Cell, float | None]:
         """About how long each unfinished cell takes on one core or GPU: the mean of finished ones of its kind.
@@ -72,12 +81,12 @@ class Plan:
         told = {None: "time unknown"} | {value: f"about {duration(value)}" for value in seconds.values() if value}
         lines = [
             f"{folder.name}  {cell.label}: {told[seconds[cell]] if folder in todo else 'finished'}"
-            for folder, cell in self.cells.items()
+            for folder, cell in self.distinct().items()
         ]
         known = [value for value in seconds.values() if value is not None]
         total = f"about {duration(sum(known) / jobs)}" if len(known) == len(seconds) else "time unknown"
         shares = ", ".join(f"{table.name} {len(table.cells)}" for table in self.tables)
-        summary = f"{len(self.cells)} distinct cells ({shares}), {len(todo)} to do with {jobs} at a time: {total}"
+        summary = f"{len(self.distinct())} distinct cells ({shares}), {len(todo)} to do with {jobs} at a time: {total}"
         return "\n".join([*lines, summary])
 
 
@@ -100,7 +109,7 @@ def plan(
     protocol = FULL if full else SMALL
     if subjects_dir is not None and subject_seeds is not None:
         raise ConfigError(["--subject-seeds picks toys and --subjects a folder: give one of them"])
-    given = Config.build(settings)
+    given = Config.build({name: value for name, value in settings.items() if name not in METHOD_ONLY})
     subjects = in_folder(subjects_dir) if subjects_dir else toys(subject_seeds or protocol.toys, out / "subjects")
     for subject in subjects:
         check_photos(subject.photos)
@@ -121,7 +130,7 @@ def plan(
     return Plan(
         out=out,
         tables=tuple(tables),
-        cells={out / "cells" / cell.address(weights): cell for cell in wanted},
+        cells={cell: out / "cells" / cell.address(weights) for cell in wanted},
         config=given,
         judges=load_judges(given.evaluation, given.base.model),
     )

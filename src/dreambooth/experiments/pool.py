@@ -4,8 +4,9 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -38,7 +39,7 @@ def finished(cells: Mapping[Path, Cell], jobs: int, judges: Judges) -> Generator
     if jobs > 1:
         yield from _in_processes(cells, min(jobs, len(cells)))
     else:
-        yield from (_tried(cell, folder, judges) for folder, cell in cells.items())
+        yield from (_tried(cell, folder, lambda _: judges) for folder, cell in cells.items())
 
 
 def default_jobs() -> int:
@@ -47,17 +48,22 @@ def default_jobs() -> int:
 
 
 def judges_of(config: Config) -> Judges:
-    """The judges of an experiment's cells."""
-    return load_judges(config.evaluation, config.base.model)
+    """The judges of an experiment's cells, opened once."""
+    return _opened(config.evaluation, config.base.model)
 
 
-def _tried(cell: Cell, folder: Path, judges: Judges) -> Ended:
+_opened = cache(load_judges)
+
+
+def _tried(cell: Cell, folder: Path, judges: Callable[[Config], Judges]) -> Ended:
     try:
-        carry_out(cell, folder, judges)
+        carry_out(cell, folder, judges(cell.config))
     except Interrupted:
         raise
     except DreamBoothError as error:
         return Ended(cell, str(error))
+    except Exception as error:  # such as one that needs more of a GPU's memory than there is
+        return Ended(cell, f"{type(error).__name__}: {error}")
     return Ended(cell)
 
 
@@ -114,12 +120,10 @@ def _work(pipe: Connection) -> None:
     os.setsid()  # Ctrl-C reaches the parent alone, which stops its processes once: twice would cut their saving short
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
-    judges: Judges | None = None
     while task := pipe.recv():
         cell, folder = task
-        judges = judges or judges_of(cell.config)
         try:
-            pipe.send(_tried(cell, folder, judges).problem)
+            pipe.send(_tried(cell, folder, judges_of).problem)
         except Interrupted:
             return
 

@@ -4,7 +4,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,10 @@ def carry_out(cell: Cell, folder: Path, judges: Judges) -> None:
     Weights and checkpoints are removed once all is measured. Raises DreamBoothError, and Interrupted after saving.
     """
     base = cell.config.model_copy(update={"evaluation": Evaluation()})  # other judges need no other pictures
-    run = Run.create(folder, cell.learned, base) if not _is_drawn(cell, Run(folder)) else Run(folder)
+    run = Run(folder)
+    if not _is_drawn(cell, run):
+        _follow_photos(cell, run)
+        run = Run.create(folder, cell.learned, base)
     # a process of an experiment that was killed may be about to end
     with run.only_writer(patience=20), (folder / "log.txt").open("a", encoding="utf-8") as told, redirect_stderr(told):
         if not _is_drawn(cell, run):
@@ -71,6 +74,12 @@ def carry_out(cell: Cell, folder: Path, judges: Judges) -> None:
         write_json(folder / "cell.json", {"cell": cell.label, **record, "seconds": seconds})
         for heavy in (run.checkpoints, run.model, run.adapter):
             shutil.rmtree(heavy, ignore_errors=True)
+
+
+def _follow_photos(cell: Cell, run: Run) -> None:
+    """Note where the photos of a begun cell lie now: its address knows their content, and experiments are moved."""
+    if (run.root / "config.toml").exists():
+        run.save_subject(replace(cell.learned, identifier=run.subject.identifier))
 
 
 def _draw(cell: Cell, run: Run) -> None:

@@ -42,8 +42,8 @@ class Finding:
 def diagnose(probes: Mapping[Step, Probed], step: int) -> list[Finding]:
     """The failures that the probe of the recommended `step` shows, then those that only the last step has.
 
-    probes: with the references, "real" and 0. A number that was not measured, as a single photo has no other to be
-    like, accuses nobody.
+    probes: with the references, "real" and 0. A number that was not measured accuses nobody: a single photo has no
+    other to be like, so copying is not seen there, and drift goes towards a likeness of 1.
     """
     last = max(step for step in probes if isinstance(step, int))
     own = _failures(probes, step)
@@ -125,9 +125,10 @@ def _copying(probed: Probed, real: Scores) -> Iterator[Finding]:
 
 
 def _drift(probed: Scores, untuned: Scores, real: Scores) -> Iterator[Finding]:
-    if probed.pres is None or untuned.pres is None or real.dino is None or real.dino <= untuned.pres:
+    there = 1.0 if real.dino is None else real.dino
+    if probed.pres is None or untuned.pres is None or there <= untuned.pres:
         return
-    if (gone := (probed.pres - untuned.pres) / (real.dino - untuned.pres)) > DRIFT:
+    if (gone := (probed.pres - untuned.pres) / (there - untuned.pres)) > DRIFT:
         yield Finding(
             failure="overfitting to the photos",
             metric="pres",

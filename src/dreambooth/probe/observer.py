@@ -75,7 +75,7 @@ class Probe:
         assert step is not None, "the last probe keeps its weights where no other has"
         if step != last:
             adapter.load(checkpoint.read(self.best / f"checkpoint-{step}").tensors["weights"])
-        why = reason(step, found, self.run.subject.class_prompt)
+        why = reason(step, found, self.run.subject.class_prompt, len(self.run.subject.photos))
         told = {
             "step": step,
             "rule": RULE,

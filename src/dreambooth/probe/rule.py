@@ -8,7 +8,8 @@ from dreambooth.probe.lines import Probed
 
 RULE = (
     "the step with the largest product of three shares, none counted above 1: its DINO of the photos' among "
-    "themselves; its CLIP-T of the untuned model's; its 1 - PRES of the untuned model's. Of equal ones the first"
+    "themselves, or of 1 with a single photo; its CLIP-T of the untuned model's; its 1 - PRES of the untuned "
+    "model's. Of equal ones the first"
 )
 """The rule in words. Copying gains nothing by it: beyond what the photos have in common, fidelity counts no more."""
 
@@ -59,11 +60,12 @@ def may_stop(found: Mapping[int, Shares], patience: int) -> bool:
     return reached or sum(step > best_step(found) for step in found) >= patience
 
 
-def reason(step: int, found: Mapping[int, Shares], class_prompt: str) -> str:
-    """Why `step` is recommended, in plain words, with what the last one has instead."""
+def reason(step: int, found: Mapping[int, Shares], class_prompt: str, photos: int) -> str:
+    """Why `step` is recommended, in plain words, with what the last one has instead; photos: how many there are."""
     at, last = found[step], max(found)
+    like = "its photos as they are like each other" if photos > 1 else "its photo as that is like itself"
     sentence = (
-        f"step {step}: the subject is {at.fidelity:.0%} as like its photos as they are like each other (DINO), prompts "
+        f"step {step}: the subject is {at.fidelity:.0%} as like {like} (DINO), prompts "
         f'are followed {at.prompt:.0%} as well as by the untuned model (CLIP-T), and "{class_prompt}" keeps '
         f"{at.prior:.0%} of its distance from the subject (PRES)"
     )
