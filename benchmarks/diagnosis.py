@@ -2,9 +2,9 @@
 
     overfitted     no class prior, and the learning rates three times the preset's
     one scene      the same, and every photo in the same scene: it becomes part of the subject
-    entangled      one photo of four is at night, and there the toy has other colours
+    entangled      one photo of four is at night, where the toy has other colours; twice the preset's steps
 
-Good runs are the preset's own, of a subject of every class.
+Three subjects each. Good runs are the preset's own, of a subject of every class.
 
     python -m benchmarks.diagnosis --out build/diagnosis
 """
@@ -30,16 +30,22 @@ from dreambooth.toybox.photos import photos
 from dreambooth.toybox.render import render
 
 FAST: dict[str, Any] = {"with_prior_preservation": False, "learning_rate": 3e-4, "text_encoder_lr": 7.5e-4}
-BROKEN: dict[str, tuple[str, int, dict[str, Any], str]] = {
-    "overfitted": ("teapot", 81, FAST, "overfitting to the photos"),
-    "one scene": ("cat", 82, FAST, "context not synthesised"),
-    "entangled": ("dog", 83, {}, "context-appearance entanglement"),
+BROKEN: dict[str, tuple[dict[str, Any], str]] = {
+    "overfitted": (FAST, "overfitting to the photos"),
+    "one scene": (FAST, "context not synthesised"),
+    "entangled": ({"max_train_steps": 800}, "context-appearance entanglement"),
 }
-"""Class noun and seed of the subject, settings, and the failure to be named."""
+"""Settings, and the failure to be named."""
 
-GOOD = (("car", 84), ("cat", 85), ("dog", 86), ("duck", 87), ("robot", 88), ("teapot", 89))
+SUBJECTS = {
+    "overfitted": (("teapot", 101), ("car", 102), ("duck", 103)),
+    "one scene": (("cat", 104), ("robot", 105), ("car", 106)),
+    "entangled": (("dog", 107), ("cat", 108), ("duck", 109)),
+    "good": (("car", 110), ("cat", 111), ("dog", 112), ("duck", 113), ("robot", 114), ("teapot", 115)),
+}
+"""Class noun and seed, by kind of run."""
 PLAIN = ("in the snow", "in the jungle", "on pink fabric")
-FAR = 0.7
+FAR = 0.8
 """Colours this far apart, of sqrt(3), are other colours."""
 
 
@@ -62,12 +68,13 @@ def take(kind: str, class_noun: str, seed: int, folder: Path) -> None:
         Image.fromarray(picture.numpy()).save(folder / f"{number:02d}.png")
 
 
-def failures(kind: str, class_noun: str, seed: int, settings: dict[str, Any], out: Path) -> list[dict[str, Any]]:
+def failures(kind: str, class_noun: str, seed: int, out: Path) -> list[dict[str, Any]]:
     """The findings of one run."""
     folder = out / f"{kind}-{class_noun}-{seed}".replace(" ", "-")
     if not (folder / "photos").exists():
         take(kind, class_noun, seed, folder / "photos")
     subject = Subject(photos=tuple(sorted((folder / "photos").glob("*.png"))), class_noun=class_noun)
+    settings = BROKEN[kind][0] if kind in BROKEN else {}
     run = Run.create(folder / "run", subject, Config.build(settings))
     recipe.personalise(run)
     findings: list[dict[str, Any]] = run.read_json("diagnosis.json")["findings"]
@@ -82,18 +89,22 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
     parser.add_argument("--results", type=Path, default=None, help="write the result to this JSON file")
     options = parser.parse_args()
-    wanted = [(kind, noun, seed, more) for kind, (noun, seed, more, _) in BROKEN.items()]
-    wanted += [("good", noun, seed, {}) for noun, seed in GOOD]
+    wanted = [(kind, *subject) for kind, subjects in SUBJECTS.items() for subject in subjects]
     with ProcessPoolExecutor(options.jobs, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-        results = list(pool.map(failures, *zip(*wanted, strict=True), repeat(options.out)))
-    found = dict(zip(BROKEN, results, strict=False))
-    good = {f"{noun} {seed}": result for (noun, seed), result in zip(GOOD, results[len(BROKEN) :], strict=True)}
-    named = {kind: BROKEN[kind][3] in {finding["failure"] for finding in found[kind]} for kind in BROKEN}
-    answers = {"named right": named, "good runs accused": sum(map(bool, good.values())), "good runs": len(good)}
-    print(json.dumps(answers, indent=2))
+        found = list(pool.map(failures, *zip(*wanted, strict=True), repeat(options.out)))
+    right: dict[str, list[bool]] = {kind: [] for kind in SUBJECTS}
+    for (kind, *_), findings in zip(wanted, found, strict=True):
+        right[kind].append(_right(kind, findings))
+    told = {kind: f"{sum(those)} of {len(those)} right" for kind, those in right.items()}
+    print(json.dumps(told, indent=2))
     if options.results:
-        told = {"machine": machine(), **answers, "broken": found, "good": good}
-        options.results.write_text(json.dumps(told, indent=2) + "\n")
+        runs = {f"{kind}, {noun} {seed}": those for (kind, noun, seed), those in zip(wanted, found, strict=True)}
+        options.results.write_text(json.dumps({"machine": machine(), **told, "runs": runs}, indent=2) + "\n")
+
+
+def _right(kind: str, findings: list[dict[str, Any]]) -> bool:
+    """Whether a broken run is named as it should be, or a good one not accused."""
+    return BROKEN[kind][1] in {finding["failure"] for finding in findings} if kind in BROKEN else not findings
 
 
 if __name__ == "__main__":

@@ -23,13 +23,13 @@ from torch.nn import functional as F
 from benchmarks.machine import machine
 from dreambooth.evaluation.dino import Dino
 from dreambooth.evaluation.masks import alone, look_of
-from dreambooth.evaluation.metrics import resemblance
+from dreambooth.evaluation.metrics import resemblance, usual_resemblance
 from dreambooth.evaluation.weights import EMBEDDED, find
 from dreambooth.files import write_json
 from dreambooth.toybox.render import render, render_mask
 from dreambooth.toybox.world import CLASSES, SCENES, Shot, Toy
 
-SUBJECTS = range(901, 905)
+SUBJECTS = range(951, 955)
 PHOTOS, NEW = 4, 6
 
 
@@ -77,8 +77,9 @@ def measure(judge: Dino, class_noun: str) -> dict[str, float]:
     figures = {f"IoU {name}": torch.cat(values).mean().item() for name, values in overlaps.items()}
     for kind in ("plain", "masked"):
         photos, new = ([one[kind][part] for one in seen] for part in (slice(PHOTOS), slice(PHOTOS, None)))
+        alike = usual_resemblance if kind == "masked" else resemblance
         aucs = [
-            auc(resemblance(mine, real), torch.cat([resemblance(others, real) for others in new if others is not mine]))
+            auc(alike(mine, real), torch.cat([alike(others, real) for others in new if others is not mine]))
             for mine, real in zip(new, photos, strict=True)
         ]
         figures[f"AUC {kind}"] = mean(aucs)

@@ -18,8 +18,8 @@ CHOICES = {
     "PRES": 'PRES is DINO of pictures of "a [class noun]" against the photos of the subject; lower is better.',
     "DIV": "DIV is the mean perceptual distance over all pairs of pictures of one subject and one prompt; it is LPIPS "
     "only where the judge's name says so.",
-    "masked DINO": "Masked DINO is DINO of the subject alone, found without a true mask and put on plain grey; "
-    "a picture in which none is found does not count.",
+    "masked DINO": "Masked DINO is DINO of the subject alone, found without a true mask and put on plain grey, "
+    "against the median photo, as one may be odd; a picture in which none is found does not count.",
     "interval": "Intervals are 95 % bootstrap intervals of the mean over subjects.",
 }
 """One sentence for each thing that the paper leaves open, by what it is about."""
@@ -66,6 +66,11 @@ def real_row(real: Tensor) -> float | None:
 def resemblance(generated: Tensor, real: Tensor) -> Tensor:
     """The mean cosine of each generated image with all photos, (N,)."""
     return (generated @ real.T).mean(1)
+
+
+def usual_resemblance(generated: Tensor, real: Tensor) -> Tensor:
+    """The median cosine of each generated image with the photos, (N,): one odd photo changes nothing."""
+    return (generated @ real.T).quantile(0.5, dim=1)
 
 
 def agreement(images: Tensor, texts: Tensor) -> Tensor:

@@ -131,8 +131,10 @@ def _see(judges: Judges, look: Look, pictures: Pictures) -> Seen:
 
 
 def _masked(seen: Seen, real: Seen) -> Tensor:
-    """The resemblance (N,) of the subjects alone; NaN for a picture in which there is none."""
-    return torch.where(seen.found, metrics.resemblance(seen.masked, real.masked[real.found]), torch.nan)
+    """The usual resemblance (N,) of the subjects alone; NaN for a picture, or for photos, in which there is none."""
+    if not real.found.any():
+        return torch.full((len(seen.found),), torch.nan)
+    return torch.where(seen.found, metrics.usual_resemblance(seen.masked, real.masked[real.found]), torch.nan)
 
 
 def _number(value: Tensor) -> float | None:
