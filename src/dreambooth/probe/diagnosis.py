@@ -20,7 +20,7 @@ ENTANGLEMENT = 0.7
 """Least masked DINO in the worst place, of that of the subject asked for without any place."""
 COPYING = 1.1
 """Most likeness of a picture in a new place to the nearest photo, of that of each photo to the nearest other one."""
-DRIFT = 0.5
+DRIFT = 0.65
 """Most of the way from the untuned class to the photos' likeness among themselves that PRES may have gone."""
 
 
