@@ -68,7 +68,9 @@ def test_an_address_depends_on_all_that_pictures_depend_on(subjects: tuple[Named
     shutil.copytree(subject.photos[0].parent, tmp_path / "moved")
     moved = replace(subject, photos=tuple(tmp_path / "moved" / photo.name for photo in subject.photos))
     other_judge = Cells(settings={"dino_model": "x"}, protocol=SMALL, toybox=True)
-    same = [SMALL_CELLS.cell(moved, 0), other_judge.cell(subject, 0)]
+    probing = cell.config.probe.model_copy(update={"probe_class_images": 99})  # as another preset might say
+    probed = replace(cell, config=cell.config.model_copy(update={"probe": probing}))
+    same = [SMALL_CELLS.cell(moved, 0), other_judge.cell(subject, 0), probed]
     assert {each.address("w") for each in same} == {cell.address("w")}
     (tmp_path / "moved" / subject.photos[0].name).write_bytes(subject.photos[1].read_bytes())
     longer = Cells(settings={"max_train_steps": 3}, protocol=SMALL, toybox=True)
@@ -104,8 +106,9 @@ def test_one_command_line_sets_every_method(subjects: tuple[NamedSubject, ...]) 
     for row in (*FULL.methods, "untuned"):
         config = cells.cell(subjects[0], 0, row).config
         assert config.training.max_train_steps == (0 if row in ("prompt_only", "untuned") else 7)
-    with pytest.raises(ConfigError, match="prompts: an experiment sets it"):
-        Cells(settings={"prompts": ("a {}",)}, protocol=SMALL, toybox=True)
+    for idle in ({"prompts": ("a {}",)}, {"probe_class_images": 9}):
+        with pytest.raises(ConfigError, match=f"{next(iter(idle))}: an experiment sets it"):
+            Cells(settings=idle, protocol=SMALL, toybox=True)
 
 
 def test_prompts_are_the_papers_or_the_toyboxs() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from dreambooth.config import Config
+from dreambooth.config import Config, Probe
 from dreambooth.errors import ConfigError
 from dreambooth.experiments.protocol import PAPER_CLASSES, TOYBOX_CLASSES, Protocol, scored_prompts
 from dreambooth.experiments.subjects import NamedSubject
@@ -24,7 +24,7 @@ Noun = Literal["correct", "wrong", "none"]
 
 SET_HERE = (
     *("seed", "method", "description", "prompts", "identifier", "with_prior_preservation"),
-    *("validation_steps", "checkpointing_steps", "probe", "early_stopping"),
+    *("validation_steps", "checkpointing_steps", *Probe.model_fields),
 )
 """Settings that tell an experiment's cells apart, or that a cell has no use for."""
 
@@ -79,7 +79,7 @@ class Cell:
         told = [
             _FORMAT,
             weights,
-            self.config.model_dump(mode="json", exclude={"evaluation"}),
+            self.config.model_dump(mode="json", exclude={"evaluation", "probe"}),
             [hashlib.sha256(photo.read_bytes()).hexdigest() for photo in self.subject.photos],
             [self.photos, self.class_noun, self.subject.class_noun, self.class_pictures],
             [asdict(prompt) for prompt in self.prompts],
