@@ -28,7 +28,7 @@ from dreambooth.toybox import captions, world
 from dreambooth.toybox.photos import photos
 from pretraining import classifier
 
-TOYS = (("cat", 61), ("duck", 62), ("car", 63), ("dog", 64))
+TOYS = (("cat", 61), ("duck", 62), ("car", 63), ("dog", 64), ("robot", 65), ("teapot", 66))
 
 Numbers = dict[str, float]
 

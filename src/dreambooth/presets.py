@@ -50,7 +50,7 @@ PRESETS: dict[tuple[str, MethodName], dict[str, Any]] = {
     # measured: docs/log.md; benchmarks/method_rates.py for all but the first
     ("toybox", "dreambooth"): {**_TOYBOX, "learning_rate": 1e-4, "text_encoder_lr": 2.5e-4},
     ("toybox", "lora"): {**_TOYBOX, "rank": 16, "learning_rate": 2e-3},
-    ("toybox", "textual_inversion"): {**_TOYBOX, **_NO_PRIOR, "learning_rate": 1e-2, "max_train_steps": 800},
+    ("toybox", "textual_inversion"): {**_TOYBOX, **_NO_PRIOR, "learning_rate": 1e-2, "train_batch_size": 8},
     ("toybox", "pivotal"): {**_TOYBOX, "rank": 16, "learning_rate": 1e-3, "embedding_lr": 5e-3},
     ("toybox", "prompt_only"): {**_TOYBOX, **_NO_PRIOR, "max_train_steps": 0},
 }
