@@ -2,7 +2,7 @@
 
     overfitted     no class prior, and the learning rates three times the preset's
     one scene      the same, and every photo in the same scene: it becomes part of the subject
-    entangled      one photo of four is at night, where the toy has other colours; twice the preset's steps
+    entangled      no class prior, twice the preset's steps, and one photo of four is at night with other colours
 
 Three subjects each. Good runs are the preset's own, of a subject of every class.
 
@@ -33,7 +33,7 @@ FAST: dict[str, Any] = {"with_prior_preservation": False, "learning_rate": 3e-4,
 BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "overfitted": (FAST, "overfitting to the photos"),
     "one scene": (FAST, "context not synthesised"),
-    "entangled": ({"max_train_steps": 800}, "context-appearance entanglement"),
+    "entangled": ({"with_prior_preservation": False, "max_train_steps": 800}, "context-appearance entanglement"),
 }
 """Settings, and the failure to be named."""
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import torch
+
 from dreambooth.evaluation import Scores
 from dreambooth.probe.lines import Probed, Prompted, Step
 from dreambooth.prompts import CLASS_PROMPT
@@ -16,10 +18,10 @@ Failure = Literal["context not synthesised", "context-appearance entanglement", 
 
 CONTEXT = 0.6
 """Least lead of the asked place over the others in CLIP-T, of the untuned model's."""
-ENTANGLEMENT = 0.7
-"""Least masked DINO in the worst place, of that of the subject asked for without any place."""
+ENTANGLEMENT = 0.8
+"""Least likeness to the photos in the worst place, of that in the median prompt."""
 COPYING = 1.1
-"""Most likeness of a picture in a new place to the nearest photo, of that of each photo to the nearest other one."""
+"""Most likeness of a picture in a new place to the nearest photo, of that of the median photo to the nearest other."""
 DRIFT = 0.65
 """Most of the way from the untuned class to the photos' likeness among themselves that PRES may have gone."""
 
@@ -89,22 +91,41 @@ def _context(probed: Probed, untuned: Probed) -> Iterator[Finding]:
 
 
 def _entanglement(probed: Probed) -> Iterator[Finding]:
-    neutral = probed.prompts[CLASS_PROMPT.template].scores.masked_dino
-    seen = {place: value for place, its in _places(probed).items() if (value := its.scores.masked_dino) is not None}
-    if not seen or neutral is None or neutral <= 0:
+    shares = _constancy(probed)
+    if not shares:
         return
-    worst = min(seen, key=lambda place: seen[place])
-    if (share := seen[worst] / neutral) < ENTANGLEMENT:
+    worst = min(shares, key=lambda place: shares[place])
+    if (share := shares[worst]) < ENTANGLEMENT:
         yield Finding(
             failure="context-appearance entanglement",
             metric="masked_dino",
             value=share,
             threshold=ENTANGLEMENT,
             says=f'The subject itself changes with its surroundings: in "{worst}" it is {share:.0%} as like the photos '
-            "as without a place (DINO of the subject alone).",
-            change="Give photos of the unchanged subject in several places and lights, and leave out those where its "
-            "colours differ.",
+            "as in the median prompt (DINO of the subject alone and of the whole picture, the better of the two).",
+            change="Give photos of the unchanged subject in several places and lights, leave out those where its "
+            "colours differ, and keep the class prior.",
         )
+
+
+def _constancy(probed: Probed) -> dict[str, float]:
+    """For each place, how like the photos the subject is there, as a share of the median prompt's likeness.
+
+    The better share of masked and whole DINO: a mask that takes in the place, where that has the subject's own colours,
+    lowers only the first, a place that no photo shows only the second, a changed subject both. The median, as the
+    prompt without a place puts the subject in one of them, perhaps the odd one.
+    """
+    seen = {
+        template: torch.tensor([masked, whole])
+        for template, its in probed.prompts.items()
+        if (masked := its.scores.masked_dino) is not None and (whole := its.scores.dino) is not None
+    }
+    if not seen:
+        return {}
+    usual = torch.stack(list(seen.values())).quantile(0.5, dim=0)
+    if usual.min() <= 0:
+        return {}
+    return {template: float((seen[template] / usual).max()) for template in _places(probed) if template in seen}
 
 
 def _copying(probed: Probed, real: Scores) -> Iterator[Finding]:

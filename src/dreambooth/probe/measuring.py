@@ -15,13 +15,14 @@ from dreambooth.subject import Subject
 
 
 def real_row(photos: Photos) -> Scores:
-    """The photos among themselves; nearest_photo is the mean cosine of each with the most alike of the others."""
+    """The photos among themselves; nearest_photo is the median photo's cosine with the most alike of the others."""
     seen = photos.seen.dino
     if len(seen) < 2:
         return photos.real_row
     others = [torch.cat([seen[:at], seen[at + 1 :]]) for at in range(len(seen))]
     nearest = torch.cat([nearest_photo(row[None], rest) for row, rest in zip(seen, others, strict=True)])
-    return replace(photos.real_row, nearest_photo=nearest.mean().item())
+    # the median: one odd photo, like no other, does not make pictures of the usual ones look copied
+    return replace(photos.real_row, nearest_photo=nearest.quantile(0.5).item())
 
 
 def measure(
