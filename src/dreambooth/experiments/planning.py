@@ -23,7 +23,7 @@ TOYBOX_SECONDS = {
     "dreambooth": 74,
     "dreambooth without prior": 55,
     "lora": 60,
-    "textual_inversion": 35,
+    "textual_inversion": 100,
     "pivotal": 60,
     "prompt_only": 10,
     "untuned": 11,

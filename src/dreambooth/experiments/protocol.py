@@ -3,13 +3,13 @@
 The small protocol is made for two CPU cores and the toybox, where a cell (a fine-tuning and its pictures) takes about
 74 s on one core beside another one with the class prior, and 55 s without:
 
-    table 1   8 subjects, 1 seed: dreambooth, textual inversion, and two rows untrained   8 x 74 + 8 x 35 + 16 x 11 s
+    table 1   8 subjects, 1 seed: dreambooth, textual inversion, and two rows untrained   8 x 74 + 8 x 100 + 16 x 11 s
     table 3   4 subjects, 3 seeds: with the prior (4 are table 1's), without              8 x 74 + 12 x 55 s
     table 4   the same 12: correct (all are table 3's), wrong, none                       24 x 74 s
     table 5   2 subjects, 1 seed: 1, 2, 3, 4 (table 1's) and 5 photos                     8 x 74 s
     class images, once for each of six classes                                            6 x 35 s
 
-4900 core-seconds: 41 minutes on two cores. The full protocol is the paper's, 30 subjects x 25 prompts x 4 images.
+5400 core-seconds: 45 minutes on two cores. The full protocol is the paper's, 30 subjects x 25 prompts x 4 images.
 """
 
 from collections.abc import Mapping
