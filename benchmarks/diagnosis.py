@@ -38,10 +38,10 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
 """Settings, and the failure to be named."""
 
 SUBJECTS = {
-    "overfitted": (("teapot", 151), ("car", 152), ("duck", 153)),
-    "one scene": (("cat", 154), ("robot", 155), ("car", 156)),
-    "entangled": (("dog", 161), ("cat", 162), ("duck", 163), ("car", 164), ("robot", 165), ("teapot", 166)),
-    "good": (("dog", 171), ("cat", 172), ("duck", 173), ("car", 174), ("robot", 175), ("teapot", 176)),
+    "overfitted": (("teapot", 181), ("car", 182), ("duck", 183)),
+    "one scene": (("cat", 184), ("robot", 185), ("car", 186)),
+    "entangled": (("dog", 191), ("cat", 192), ("duck", 193), ("car", 194), ("robot", 195), ("teapot", 196)),
+    "good": (("dog", 201), ("cat", 202), ("duck", 203), ("car", 204), ("robot", 205), ("teapot", 206)),
 }
 """Class noun and seed, by kind of run."""
 PLAIN = ("in the snow", "in the jungle", "on pink fabric")

@@ -96,27 +96,32 @@ def test_each_failure_has_its_number(broken: Probed, failure: str, metric: str) 
 
 
 def test_entanglement_names_the_place_where_the_subject_changes() -> None:
-    each = Scores(clip_t=0.3, dino=0.7, masked_dino=0.8, nearest_photo=0.7)
+    each = Scores(clip_t=0.3, usual_dino=0.8, masked_dino=0.8, nearest_photo=0.7)
 
-    def found(**snow: float) -> list[Finding]:
+    def found(alike: float, **snow: float) -> list[Finding]:
         good = probed(10, dino=0.7, pres=0.25)
         prompts = {prompt: replace(its, scores=each) for prompt, its in good.prompts.items()}
         prompts["a {} in the snow"] = replace(prompts["a {} in the snow"], scores=replace(each, **snow))
-        return diagnose({"real": REAL, 0: UNTUNED, 10: replace(good, prompts=prompts)}, 10)
+        real = replace(REAL, scores=replace(REAL.scores, usual_dino=alike))
+        return diagnose({"real": real, 0: UNTUNED, 10: replace(good, prompts=prompts)}, 10)
 
-    assert found() == []
-    assert found(masked_dino=0.3) == []  # the mask took in the place: the picture as a whole is as like as ever
-    assert found(dino=0.3) == []  # a place that no photo shows: the subject alone is as like as ever
-    (finding,) = found(masked_dino=0.4, dino=0.28)
+    assert found(0.6) == []
+    assert found(0.6, masked_dino=0.3) == []  # the mask took in the place: the picture as a whole is as like as ever
+    assert found(0.6, usual_dino=0.5) == []  # a place that no photo shows: the subject alone is as like as ever
+    (finding,) = found(0.6, masked_dino=0.4, usual_dino=0.3)
     assert finding.failure == "context-appearance entanglement"
     assert "in the snow" in finding.says and finding.value == pytest.approx(0.5)
+    # to this judge photos from different places are alike: it sees the subject whatever is behind it
+    (finding,) = found(0.96, usual_dino=0.5)
+    assert finding.value == pytest.approx(0.5 / 0.8 / 0.96)
 
 
 def test_an_odd_photo_does_not_make_pictures_of_the_others_look_copied() -> None:
     usual, odd = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
     rows = torch.stack([usual, usual, usual, odd])
     seen = Seen(dino=rows, clip=rows, masked=rows, found=torch.ones(4, dtype=torch.bool))
-    assert real_row(Photos(seen=seen, look=Look(subject=usual))).nearest_photo == 1
+    row = real_row(Photos(seen=seen, look=Look(subject=usual)))
+    assert row.nearest_photo == row.usual_dino == 1
 
 
 def test_a_failure_of_the_last_step_alone_is_told_as_such() -> None:

@@ -121,7 +121,7 @@ def _content(run: Run) -> dict[str, Any]:
     compared, strips = album.before_and_after(run), _strips(run, measured)
     return {
         "subject": subject,
-        "names": {key: name for key, (name, _, _) in METRICS.items()},
+        "names": {key: name for key, (name, _, _) in METRICS.items()} | {"usual_dino": "DINO against the median photo"},
         "learned": LEARNED.get(config.method.method),
         "name": subject.name if subject.identifier else subject.class_noun,
         "base": Path(config.base.model).name if Path(config.base.model).is_dir() else config.base.model,

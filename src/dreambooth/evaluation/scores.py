@@ -21,6 +21,7 @@ class Scores:
     """What the metrics say, each defined in metrics.py; None where there was nothing to measure it on."""
 
     dino: float | None = None
+    usual_dino: float | None = None
     clip_i: float | None = None
     clip_t: float | None = None
     pres: float | None = None
@@ -85,6 +86,7 @@ def score(
     first, second = ([pictures[pair[side]] for pair in alike] for side in (0, 1))
     return Scores(
         dino=metrics.dino(seen.dino, real.dino),
+        usual_dino=metrics.usual_resemblance(seen.dino, real.dino).mean().item(),
         clip_i=metrics.clip_i(seen.clip, real.clip),
         clip_t=metrics.clip_t(seen.clip, judges.clip.texts(scored_prompts)),
         pres=metrics.pres(judges.dino.images(class_pictures), real.dino) if class_pictures else None,
@@ -103,6 +105,7 @@ def score_each(judges: Judges, photos: Photos, pictures: Pictures, scored_prompt
     real, seen = photos.seen, _see(judges, photos.look, pictures)
     columns = {
         "dino": metrics.resemblance(seen.dino, real.dino),
+        "usual_dino": metrics.usual_resemblance(seen.dino, real.dino),
         "clip_i": metrics.resemblance(seen.clip, real.clip),
         "clip_t": metrics.agreement(seen.clip, judges.clip.texts(scored_prompts)),
         "masked_dino": _masked(seen, real),

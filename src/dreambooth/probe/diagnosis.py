@@ -61,7 +61,7 @@ def _failures(probes: Mapping[Step, Probed], step: int) -> list[Finding]:
     real, untuned, probed = probes["real"].scores, probes[0], probes[step]
     return [
         *_context(probed, untuned),
-        *_entanglement(probed),
+        *_entanglement(probed, real),
         *_copying(probed, real),
         *_drift(probed.scores, untuned.scores, real),
     ]
@@ -90,42 +90,49 @@ def _context(probed: Probed, untuned: Probed) -> Iterator[Finding]:
         )
 
 
-def _entanglement(probed: Probed) -> Iterator[Finding]:
-    shares = _constancy(probed)
+def _entanglement(probed: Probed, real: Scores) -> Iterator[Finding]:
+    shares = _constancy(probed, real.usual_dino)
     if not shares:
         return
     worst = min(shares, key=lambda place: shares[place])
     if (share := shares[worst]) < ENTANGLEMENT:
         yield Finding(
             failure="context-appearance entanglement",
-            metric="masked_dino",
+            metric="usual_dino",
             value=share,
             threshold=ENTANGLEMENT,
             says=f'The subject itself changes with its surroundings: in "{worst}" it is {share:.0%} as like the photos '
-            "as in the median prompt (DINO of the subject alone and of the whole picture, the better of the two).",
+            "as in the median prompt (DINO against the median photo).",
             change="Give photos of the unchanged subject in several places and lights, leave out those where its "
             "colours differ, and keep the class prior.",
         )
 
 
-def _constancy(probed: Probed) -> dict[str, float]:
+def _constancy(probed: Probed, alike: float | None) -> dict[str, float]:
     """For each place, how like the photos the subject is there, as a share of the median prompt's likeness.
 
-    The better share of masked and whole DINO: a mask that takes in the place, where that has the subject's own colours,
-    lowers only the first, a place that no photo shows only the second, a changed subject both. The median, as the
-    prompt without a place puts the subject in one of them, perhaps the odd one.
+    A place that no photo shows lowers whole DINO and not that of the masked subject; a mask that takes in the place,
+    where that has the subject's own colours, only the latter: so the better of both. But a judge to whom photos from
+    different places are `alike` needs no mask: what lowers whole DINO by more than they differ is the subject.
+    The median, as the prompt without a place puts the subject in one of them, perhaps the odd one.
     """
     seen = {
-        template: torch.tensor([masked, whole])
+        template: torch.tensor([whole, masked])
         for template, its in probed.prompts.items()
-        if (masked := its.scores.masked_dino) is not None and (whole := its.scores.dino) is not None
+        if (whole := its.scores.usual_dino) is not None and (masked := its.scores.masked_dino) is not None
     }
     if not seen:
         return {}
     usual = torch.stack(list(seen.values())).quantile(0.5, dim=0)
     if usual.min() <= 0:
         return {}
-    return {template: float((seen[template] / usual).max()) for template in _places(probed) if template in seen}
+    found = {}
+    for template in _places(probed).keys() & seen.keys():
+        whole, masked = (seen[template] / usual).tolist()
+        found[template] = max(whole, masked)
+        if alike is not None and alike > 0:
+            found[template] = min(found[template], whole / alike)
+    return found
 
 
 def _copying(probed: Probed, real: Scores) -> Iterator[Finding]:

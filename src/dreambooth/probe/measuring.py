@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dreambooth.evaluation import Judges, Photos, Scores, score_each, scored_prompt
-from dreambooth.evaluation.metrics import nearest_photo, pres
+from dreambooth.evaluation.metrics import nearest_photo, pres, usual_resemblance
 from dreambooth.probe.lines import Probed, Prompted, mean
 from dreambooth.prompts import CLASS_PROMPT
 from dreambooth.samples import Sample, opened
@@ -15,14 +15,14 @@ from dreambooth.subject import Subject
 
 
 def real_row(photos: Photos) -> Scores:
-    """The photos among themselves; nearest_photo is the median photo's cosine with the most alike of the others."""
+    """The photos among themselves; usual_dino and nearest_photo are those of the median photo against the others."""
     seen = photos.seen.dino
     if len(seen) < 2:
         return photos.real_row
-    others = [torch.cat([seen[:at], seen[at + 1 :]]) for at in range(len(seen))]
-    nearest = torch.cat([nearest_photo(row[None], rest) for row, rest in zip(seen, others, strict=True)])
+    each = [(photo[None], torch.cat([seen[:at], seen[at + 1 :]])) for at, photo in enumerate(seen)]
+    usual, nearest = (torch.cat([likeness(*pair) for pair in each]) for likeness in (usual_resemblance, nearest_photo))
     # the median: one odd photo, like no other, does not make pictures of the usual ones look copied
-    return replace(photos.real_row, nearest_photo=nearest.quantile(0.5).item())
+    return replace(photos.real_row, usual_dino=usual.quantile(0.5).item(), nearest_photo=nearest.quantile(0.5).item())
 
 
 def measure(
