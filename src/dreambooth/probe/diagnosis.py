@@ -76,7 +76,7 @@ def _context(probed: Probed, untuned: Probed) -> Iterator[Finding]:
     if not leads:
         return
     mine, before = (sum(column) for column in zip(*leads.values(), strict=True))
-    if (share := mine / before) < CONTEXT:
+    if (share := max(mine / before, 0.0)) < CONTEXT:
         worst = min(leads, key=lambda place: leads[place][0] / leads[place][1])
         yield Finding(
             failure="context not synthesised",
@@ -127,8 +127,8 @@ def _constancy(probed: Probed, alike: float | None) -> dict[str, float]:
     if usual.min() <= 0:
         return {}
     found = {}
-    for template in _places(probed).keys() & seen.keys():
-        whole, masked = (seen[template] / usual).tolist()
+    for template in (place for place in _places(probed) if place in seen):
+        whole, masked = (seen[template] / usual).clamp(min=0).tolist()
         found[template] = max(whole, masked)
         if alike is not None and alike > 0:
             found[template] = min(found[template], whole / alike)
@@ -156,7 +156,7 @@ def _drift(probed: Scores, untuned: Scores, real: Scores) -> Iterator[Finding]:
     there = 1.0 if real.dino is None else real.dino
     if probed.pres is None or untuned.pres is None or there <= untuned.pres:
         return
-    if (gone := (probed.pres - untuned.pres) / (there - untuned.pres)) > DRIFT:
+    if (gone := min((probed.pres - untuned.pres) / (there - untuned.pres), 1.0)) > DRIFT:
         yield Finding(
             failure="overfitting to the photos",
             metric="pres",
