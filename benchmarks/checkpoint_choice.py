@@ -6,7 +6,7 @@ shares. The learning rate is constant, so a run of LENGTHS[1] steps holds one of
 stopping would have ended a run it is equal to the bit to one that stops (tests/test_probe.py): both are read off.
 
     python -m benchmarks.checkpoint_choice --out build/checkpoint-choice
-    python -m benchmarks.checkpoint_choice --seeds 31 32 33 34 35 36 37 38    # what the rule's limits were set on
+    python -m benchmarks.checkpoint_choice --seeds 31 32 33 34    # what the probe's size was set on
 """
 
 import argparse

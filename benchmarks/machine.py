@@ -2,12 +2,14 @@
 
 import os
 import platform
+import subprocess
 import time
 from importlib.metadata import version
+from pathlib import Path
 
 
 def machine() -> dict[str, str]:
-    """Processor, cores, date and the versions that matter."""
+    """Processor, cores, date, commit and the versions that matter."""
     import torch
 
     device = (
@@ -16,4 +18,16 @@ def machine() -> dict[str, str]:
         else f"{os.cpu_count()} CPU cores, {platform.machine()}"
     )
     packages = ("dreambooth", "torch", "diffusers", "transformers")
-    return {"device": device, "date": time.strftime("%Y-%m-%d")} | {name: version(name) for name in packages}
+    known = {"device": device, "date": time.strftime("%Y-%m-%d"), "commit": _commit()}
+    return known | {name: version(name) for name in packages}
+
+
+def _commit() -> str:
+    """What is checked out here, with "-dirty" where it was changed since; "unknown" outside of a repository."""
+    told = subprocess.run(
+        ["git", "-C", Path(__file__).parent, "describe", "--always", "--dirty"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return told.stdout.strip() or "unknown"

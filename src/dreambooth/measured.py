@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from dreambooth.errors import RunError
 from dreambooth.run import Run
 
-METRICS = ("dino", "clip_i", "clip_t", "pres", "masked_dino", "nearest_photo")
+METRICS = ("dino", "usual_dino", "clip_i", "clip_t", "pres", "masked_dino", "nearest_photo")
 
 
 class Record(BaseModel):

@@ -29,6 +29,7 @@ LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "pillow")
 
 METRICS = {
     "dino": ("DINO", "Do the pictures look like the photos? The paper's measure of the subject.", "higher"),
+    "usual_dino": ("usual DINO", "DINO against the median photo: one may be odd.", "higher"),
     "clip_i": ("CLIP-I", "The same question, put to CLIP.", "higher"),
     "clip_t": ("CLIP-T", "Do the pictures show what the prompt asks for?", "higher"),
     "pres": ("PRES", "Do pictures of the bare class look like the photos? Then the class has drifted.", "lower"),
@@ -40,7 +41,7 @@ METRICS = {
 
 FAILURES = {
     "context not synthesised": ("clip_t",),
-    "context-appearance entanglement": ("masked_dino",),
+    "context-appearance entanglement": ("usual_dino", "masked_dino"),
     "overfitting to the photos": ("nearest_photo", "pres"),
 }
 """Section 4.5: what each failure would be seen in."""
@@ -121,7 +122,7 @@ def _content(run: Run) -> dict[str, Any]:
     compared, strips = album.before_and_after(run), _strips(run, measured)
     return {
         "subject": subject,
-        "names": {key: name for key, (name, _, _) in METRICS.items()} | {"usual_dino": "DINO against the median photo"},
+        "names": {key: name for key, (name, _, _) in METRICS.items()},
         "learned": LEARNED.get(config.method.method),
         "name": subject.name if subject.identifier else subject.class_noun,
         "base": Path(config.base.model).name if Path(config.base.model).is_dir() else config.base.model,

@@ -69,7 +69,7 @@ def resemblance(generated: Tensor, real: Tensor) -> Tensor:
 
 
 def usual_resemblance(generated: Tensor, real: Tensor) -> Tensor:
-    """The median cosine of each generated image with the photos, (N,): one odd photo changes nothing."""
+    """The median cosine of each generated image with the photos, (N,): of three and more, one odd one does nothing."""
     return (generated @ real.T).quantile(0.5, dim=1)
 
 
@@ -81,3 +81,8 @@ def agreement(images: Tensor, texts: Tensor) -> Tensor:
 def nearest_photo(generated: Tensor, real: Tensor) -> Tensor:
     """Copying: the cosine of each generated image with the photo that is most like it, (N,); not in the paper."""
     return (generated @ real.T).amax(1)
+
+
+def scene_blindness(whole: Tensor, alone: Tensor) -> float:
+    """How little a judge heeds what is behind a subject: the median cosine of pictures with their subjects on grey."""
+    return agreement(whole, alone).quantile(0.5).item()

@@ -28,6 +28,7 @@ class Scores:
     div: float | None = None
     masked_dino: float | None = None
     nearest_photo: float | None = None
+    scene_blindness: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

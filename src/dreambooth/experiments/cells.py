@@ -24,7 +24,7 @@ Noun = Literal["correct", "wrong", "none"]
 
 SET_HERE = (
     *("seed", "method", "description", "prompts", "identifier", "with_prior_preservation"),
-    *("validation_steps", "checkpointing_steps", *Probe.model_fields),
+    *("validation_steps", "checkpointing_steps", "checkpoints_total_limit", *Probe.model_fields),
 )
 """Settings that tell an experiment's cells apart, or that a cell has no use for."""
 

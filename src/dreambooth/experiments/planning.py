@@ -36,7 +36,7 @@ class Plan:
     """An experiment before it is carried out.
 
     cells: the folder of each cell, in the order of the tables; cells whose pictures depend on the same share one.
-    judges: who will measure.
+    judges: who will measure.  usual: about how many seconds a cell of a kind takes, before one is finished.
     """
 
     out: Path
@@ -44,6 +44,7 @@ class Plan:
     cells: Mapping[Cell, Path]
     config: Config
     judges: Judges
+    usual: Mapping[str, float]
 
     def results(self) -> dict[Cell, Result]:
         """The cells that are finished, by these judges."""
@@ -65,14 +66,12 @@ class Plan:
     def seconds(self) -> dict[Cell, float | None]:
         """About how long each unfinished cell takes on one core or GPU: the mean of finished ones of its kind.
 
-        Without any, what was measured on the toybox, and None for another model.
+        Without any, what is usual, and None where nothing is.
         """
-        done = self.results()
-        usual: Mapping[str, float] = TOYBOX_SECONDS if self.config.base.model == "toybox" else {}
-        found = {}
+        done, found = self.results(), {}
         for cell in self.todo().values():
             alike = [result.seconds for other, result in done.items() if other.kind == cell.kind]
-            found[cell] = fmean(alike) if alike else usual.get(cell.kind)
+            found[cell] = fmean(alike) if alike else self.usual.get(cell.kind)
         return found
 
     def listing(self, jobs: int) -> str:
@@ -133,4 +132,5 @@ def plan(
         cells={cell: out / "cells" / cell.address(weights) for cell in wanted},
         config=given,
         judges=load_judges(given.evaluation, given.base.model),
+        usual=TOYBOX_SECONDS if given.base.model == "toybox" and not full else {},
     )

@@ -5,6 +5,7 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing import get_context, parent_process
@@ -81,7 +82,8 @@ def _in_processes(cells: Mapping[Path, Cell], jobs: int) -> Iterator[Ended]:
         if waiting:
             folder, cell = waiting.popleft()
             workers[pipe] = _Worker(process, cell)
-            pipe.send((cell, folder))
+            with suppress(OSError):  # it has ended: what it does not answer will tell
+                pipe.send((cell, folder))
         else:
             pipe.send(None)
 
@@ -100,7 +102,7 @@ def _in_processes(cells: Mapping[Path, Cell], jobs: int) -> Iterator[Ended]:
                 worker = workers.pop(pipe)
                 try:
                     problem = pipe.recv()
-                except EOFError:
+                except (EOFError, OSError):  # the second where it ended before it read its task
                     worker.process.join()
                     problem = f"its process ended with status {worker.process.exitcode}: is there enough memory?"
                     if waiting:

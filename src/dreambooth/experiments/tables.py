@@ -167,7 +167,8 @@ def _line(row: Row, metrics: Sequence[str], results: Mapping[Cell, Result]) -> L
     else:
         runs, pictures = len(row.cells), sum(results[cell].pictures for cell in row.cells)
     values = {metric: _value(list(means.values())) for metric, means in found.items() if means}
-    return Line(name=row.name, values=values, n=len(row.subjects), runs=runs, pictures=pictures)
+    n = max((len(means) for means in found.values()), default=0)  # a single photo is like no other
+    return Line(name=row.name, values=values, n=n, runs=runs, pictures=pictures)
 
 
 def _difference(first: Row, other: Row, metrics: Sequence[str], results: Mapping[Cell, Result]) -> Line:
@@ -176,7 +177,7 @@ def _difference(first: Row, other: Row, metrics: Sequence[str], results: Mapping
         mine, its = (_of_subjects(row, metric, results) for row in (first, other))
         if both := [name for name in mine if name in its]:
             values[metric] = _value([mine[name] - its[name] for name in both])
-            n = len(both)
+            n = max(n, len(both))
     pictures = sum(results[cell].pictures for cell in (*first.cells, *other.cells))
     runs = len(first.cells) + len(other.cells)
     return Line(name=f"{first.name} - {other.name}", values=values, n=n, runs=runs, pictures=pictures)

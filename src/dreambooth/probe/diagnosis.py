@@ -6,12 +6,12 @@ against what is known before training: the untuned model's own pictures, and the
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from statistics import median
 from typing import Literal
-
-import torch
 
 from dreambooth.evaluation import Scores
 from dreambooth.probe.lines import Probed, Prompted, Step
+from dreambooth.probe.rule import CLEAR, ceiling
 from dreambooth.prompts import CLASS_PROMPT
 
 Failure = Literal["context not synthesised", "context-appearance entanglement", "overfitting to the photos"]
@@ -20,6 +20,8 @@ CONTEXT = 0.6
 """Least lead of the asked place over the others in CLIP-T, of the untuned model's."""
 ENTANGLEMENT = 0.8
 """Least likeness to the photos in the worst place, of that in the median prompt."""
+LEARNED = 0.5
+"""Least likeness to the photos in the median prompt, of theirs among themselves, for a subject to be changed at all."""
 COPYING = 1.1
 """Most likeness of a picture in a new place to the nearest photo, of that of the median photo to the nearest other."""
 DRIFT = 0.65
@@ -91,7 +93,7 @@ def _context(probed: Probed, untuned: Probed) -> Iterator[Finding]:
 
 
 def _entanglement(probed: Probed, real: Scores) -> Iterator[Finding]:
-    shares = _constancy(probed, real.usual_dino)
+    shares = _constancy(probed, real)
     if not shares:
         return
     worst = min(shares, key=lambda place: shares[place])
@@ -102,37 +104,40 @@ def _entanglement(probed: Probed, real: Scores) -> Iterator[Finding]:
             value=share,
             threshold=ENTANGLEMENT,
             says=f'The subject itself changes with its surroundings: in "{worst}" it is {share:.0%} as like the photos '
-            "as in the median prompt (DINO against the median photo).",
+            "as in the median prompt (DINO against the median photo, what the background changes allowed for).",
             change="Give photos of the unchanged subject in several places and lights, leave out those where its "
             "colours differ, and keep the class prior.",
         )
 
 
-def _constancy(probed: Probed, alike: float | None) -> dict[str, float]:
+def _constancy(probed: Probed, real: Scores) -> dict[str, float]:
     """For each place, how like the photos the subject is there, as a share of the median prompt's likeness.
 
-    A place that no photo shows lowers whole DINO and not that of the masked subject; a mask that takes in the place,
-    where that has the subject's own colours, only the latter: so the better of both. But a judge to whom photos from
-    different places are `alike` needs no mask: what lowers whole DINO by more than they differ is the subject.
-    The median, as the prompt without a place puts the subject in one of them, perhaps the odd one.
+    Whole DINO falls in a place that no photo shows, unless the judge is blind to scenes; that of the masked subject
+    where a mask takes in the place, which has the subject's own colours. So a share is the better of both, and no more
+    than what a judge so blind sees in the whole. The median, as the prompt without a place puts the subject in one of
+    them, perhaps the odd one. Empty where the subject is not learned: noise has no constancy.
     """
-    seen = {
-        template: torch.tensor([whole, masked])
-        for template, its in probed.prompts.items()
-        if (whole := its.scores.usual_dino) is not None and (masked := its.scores.masked_dino) is not None
-    }
-    if not seen:
+    seen = {template: its.scores for template, its in probed.prompts.items()}
+    usual = {template: value for template, scores in seen.items() if (value := scores.usual_dino) is not None}
+    reached = 1.0 if real.usual_dino is None else real.usual_dino
+    if not usual or median(usual.values()) < LEARNED * reached:
         return {}
-    usual = torch.stack(list(seen.values())).quantile(0.5, dim=0)
-    if usual.min() <= 0:
-        return {}
+    whole = _of_median(usual)
+    masked = _of_median({template: value for template, its in seen.items() if (value := its.masked_dino) is not None})
     found = {}
-    for template in (place for place in _places(probed) if place in seen):
-        whole, masked = (seen[template] / usual).clamp(min=0).tolist()
-        found[template] = max(whole, masked)
-        if alike is not None and alike > 0:
-            found[template] = min(found[template], whole / alike)
+    for place in (place for place in _places(probed) if place in whole):
+        bounds = [max(whole[place], masked[place])] if place in masked else []
+        bounds += [whole[place] / real.scene_blindness] if real.scene_blindness else []
+        if bounds:
+            found[place] = min(bounds)
     return found
+
+
+def _of_median(values: Mapping[str, float]) -> dict[str, float]:
+    """The values as shares, not below 0, of their median; empty where that is not positive."""
+    middle = median(values.values()) if values else 0.0
+    return {name: max(value / middle, 0.0) for name, value in values.items()} if middle > 0 else {}
 
 
 def _copying(probed: Probed, real: Scores) -> Iterator[Finding]:
@@ -153,8 +158,8 @@ def _copying(probed: Probed, real: Scores) -> Iterator[Finding]:
 
 
 def _drift(probed: Scores, untuned: Scores, real: Scores) -> Iterator[Finding]:
-    there = 1.0 if real.dino is None else real.dino
-    if probed.pres is None or untuned.pres is None or there <= untuned.pres:
+    there = ceiling(real, untuned)
+    if probed.pres is None or untuned.pres is None or there - untuned.pres < CLEAR:
         return
     if (gone := min((probed.pres - untuned.pres) / (there - untuned.pres), 1.0)) > DRIFT:
         yield Finding(

@@ -1,13 +1,13 @@
 """Pictures of one step in, the line of scores.jsonl out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from dreambooth.evaluation import Judges, Photos, Scores, score_each, scored_prompt
-from dreambooth.evaluation.metrics import nearest_photo, pres, usual_resemblance
+from dreambooth.evaluation.metrics import nearest_photo, pres, scene_blindness, usual_resemblance
 from dreambooth.probe.lines import Probed, Prompted, mean
 from dreambooth.prompts import CLASS_PROMPT
 from dreambooth.samples import Sample, opened
@@ -15,14 +15,27 @@ from dreambooth.subject import Subject
 
 
 def real_row(photos: Photos) -> Scores:
-    """The photos among themselves; usual_dino and nearest_photo are those of the median photo against the others."""
-    seen = photos.seen.dino
-    if len(seen) < 2:
-        return photos.real_row
-    each = [(photo[None], torch.cat([seen[:at], seen[at + 1 :]])) for at, photo in enumerate(seen)]
-    usual, nearest = (torch.cat([likeness(*pair) for pair in each]) for likeness in (usual_resemblance, nearest_photo))
-    # the median: one odd photo, like no other, does not make pictures of the usual ones look copied
-    return replace(photos.real_row, usual_dino=usual.quantile(0.5).item(), nearest_photo=nearest.quantile(0.5).item())
+    """The photos among themselves, and how little the judge heeds what is behind their subject.
+
+    usual_dino, masked_dino, nearest_photo: the median photo's against the others, as one may be odd. Two photos cannot
+    tell how near the nearest of several is.
+    """
+    seen = photos.seen
+    whole, alone = seen.dino[seen.found], seen.masked[seen.found]
+    return replace(
+        photos.real_row,
+        usual_dino=_against_the_others(seen.dino, usual_resemblance),
+        masked_dino=_against_the_others(alone, usual_resemblance),
+        nearest_photo=_against_the_others(seen.dino, nearest_photo) if len(seen.dino) > 2 else None,
+        scene_blindness=scene_blindness(whole, alone) if len(whole) else None,
+    )
+
+
+def _against_the_others(rows: Tensor, likeness: Callable[[Tensor, Tensor], Tensor]) -> float | None:
+    if len(rows) < 2:
+        return None
+    each = [likeness(row[None], torch.cat([rows[:at], rows[at + 1 :]])) for at, row in enumerate(rows)]
+    return torch.cat(each).quantile(0.5).item()
 
 
 def measure(

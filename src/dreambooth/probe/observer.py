@@ -15,7 +15,7 @@ from dreambooth.models.base import DiffusionModel
 from dreambooth.probe.diagnosis import diagnose
 from dreambooth.probe.lines import Probed, read_probes
 from dreambooth.probe.measuring import measure, real_row
-from dreambooth.probe.rule import RULE, Shares, may_stop, reason, shares
+from dreambooth.probe.rule import RULE, Shares, ceiling, may_stop, reason, shares
 from dreambooth.progress import log
 from dreambooth.prompts import CLASS_PROMPT, Prompt, probe_prompts
 from dreambooth.run import Run
@@ -75,7 +75,8 @@ class Probe:
         assert step is not None, "the last probe keeps its weights where no other has"
         if step != last:
             adapter.load(checkpoint.read(self.best / f"checkpoint-{step}").tensors["weights"])
-        why = reason(step, found, self.run.subject.class_prompt, len(self.run.subject.photos))
+        most = ceiling(probes["real"].scores, probes[0].scores)
+        why = reason(step, found, self.run.subject.class_prompt, most)
         told = {
             "step": step,
             "rule": RULE,

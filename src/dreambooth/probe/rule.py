@@ -8,10 +8,13 @@ from dreambooth.probe.lines import Probed
 
 RULE = (
     "the step with the largest product of three shares, none counted above 1: its DINO of the photos' among "
-    "themselves, or of 1 with a single photo; its CLIP-T of the untuned model's; its 1 - PRES of the untuned "
-    "model's. Of equal ones the first"
+    "themselves, or of 1 where these are hardly more alike than the untuned model's pictures are to them, or there is "
+    "one alone; its CLIP-T of the untuned model's; its 1 - PRES of the untuned model's. Of equal ones the first"
 )
 """The rule in words. Copying gains nothing by it: beyond what the photos have in common, fidelity counts no more."""
+
+CLEAR = 0.1
+"""What DINO among the photos has above the untuned model's at least, to be what a subject can reach."""
 
 REACHED = 0.9
 """Early stopping: the shares of DINO and of 1 - PRES from which on more steps can only cost prompt following."""
@@ -33,8 +36,7 @@ class Shares(NamedTuple):
 def shares(probes: Sequence[Probed]) -> dict[int, Shares]:
     """The shares at every trained step; `probes` also holds the references, "real" and 0.
 
-    A share whose reference is missing or not positive is 1. A single photo has nothing in common with others: there
-    DINO's share is of 1.
+    A share whose reference is missing or not positive is 1.
     """
     references = {probed.step: probed.scores for probed in probes if probed.step in ("real", 0)}
     return {
@@ -60,10 +62,20 @@ def may_stop(found: Mapping[int, Shares], patience: int) -> bool:
     return reached or sum(step > best_step(found) for step in found) >= patience
 
 
-def reason(step: int, found: Mapping[int, Shares], class_prompt: str, photos: int) -> str:
-    """Why `step` is recommended, in plain words, with what the last one has instead; photos: how many there are."""
+def ceiling(real: Scores, untuned: Scores) -> float:
+    """The DINO that a subject can reach: of its photos among themselves, if they clearly have something in common.
+
+    A single photo is like no other, and photos of two sides of a thing may be less alike than any two of its class: 1.
+    """
+    if real.dino is None or real.dino < (untuned.dino or 0.0) + CLEAR:
+        return 1.0
+    return real.dino
+
+
+def reason(step: int, found: Mapping[int, Shares], class_prompt: str, ceiling: float) -> str:
+    """Why `step` is recommended, in plain words, with what the last one has instead; ceiling: of DINO."""
     at, last = found[step], max(found)
-    like = "its photos as they are like each other" if photos > 1 else "its photo as that is like itself"
+    like = "its photos as they are like each other" if ceiling < 1 else "its photos as each is like itself"
     sentence = (
         f"step {step}: the subject is {at.fidelity:.0%} as like {like} (DINO), prompts "
         f'are followed {at.prompt:.0%} as well as by the untuned model (CLIP-T), and "{class_prompt}" keeps '
@@ -80,7 +92,7 @@ def reason(step: int, found: Mapping[int, Shares], class_prompt: str, photos: in
 
 def _shares(scores: Scores, real: Scores, untuned: Scores) -> Shares:
     return Shares(
-        fidelity=_share(scores.dino, 1.0 if real.dino is None else real.dino),
+        fidelity=_share(scores.dino, ceiling(real, untuned)),
         prompt=_share(scores.clip_t, untuned.clip_t),
         prior=_share(_kept(scores), _kept(untuned)),
     )
