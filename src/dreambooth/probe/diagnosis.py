@@ -125,10 +125,10 @@ def _constancy(probed: Probed, real: Scores) -> dict[str, float]:
         return {}
     whole = _of_median(usual)
     masked = _of_median({template: value for template, its in seen.items() if (value := its.masked_dino) is not None})
-    found = {}
+    blindness, found = real.scene_blindness or 0.0, {}
     for place in (place for place in _places(probed) if place in whole):
         bounds = [max(whole[place], masked[place])] if place in masked else []
-        bounds += [whole[place] / real.scene_blindness] if real.scene_blindness else []
+        bounds += [whole[place] / blindness] if blindness > 0 else []
         if bounds:
             found[place] = min(bounds)
     return found
