@@ -4,7 +4,8 @@
     one scene      the same, and every photo in the same scene: it becomes part of the subject
     entangled      no class prior, twice the preset's steps, and one photo of four is at night with other colours
 
-Three subjects each or, where it is hard to see, one of every class. Good runs are the preset's own.
+Three subjects each or, where it is hard to see, one of every class. Good runs are the preset's own; whether one is as
+good as it should be, a classifier that was trained on renders alone reads off its pictures (pretraining/classifier.py).
 
     python -m benchmarks.diagnosis --out build/diagnosis
 """
@@ -24,12 +25,16 @@ import torch
 from PIL import Image
 
 from benchmarks.machine import machine
+from benchmarks.unseen_subjects import tensor
 from dreambooth import Config, Run, Subject, recipe
 from dreambooth.files import written_aside
+from dreambooth.photos import open_image
 from dreambooth.probe import diagnose, read_probes
+from dreambooth.samples import opened, read_samples
 from dreambooth.toybox import world
 from dreambooth.toybox.photos import photos
 from dreambooth.toybox.render import render
+from pretraining import classifier
 
 FAST: dict[str, Any] = {"with_prior_preservation": False, "learning_rate": 3e-4, "text_encoder_lr": 7.5e-4}
 BROKEN: dict[str, tuple[dict[str, Any], str]] = {
@@ -78,17 +83,41 @@ def _apart(other: world.Toy, toy: world.Toy) -> float:
 
 def failures(kind: str, class_noun: str, seed: int, out: Path) -> list[dict[str, Any]]:
     """The findings of one run."""
-    folder = out / f"{kind}-{class_noun}-{seed}".replace(" ", "-")
+    folder = _folder(out, kind, class_noun, seed).parent
     if not (folder / "photos").exists():
         take(kind, class_noun, seed, folder / "photos")
     subject = Subject(photos=tuple(sorted((folder / "photos").glob("*.png"))), class_noun=class_noun)
     settings = BROKEN[kind][0] if kind in BROKEN else {}
-    run = Run.create(folder / "run", subject, Config.build(settings))
+    run = Run.create(_folder(out, kind, class_noun, seed), subject, Config.build(settings))
     recipe.personalise(run)
     probes = {probed.step: probed for probed in read_probes(run)}  # not diagnosis.json: an older code may have said it
     findings = [asdict(finding) for finding in diagnose(probes, run.read_json("recommendation.json")["step"])]
     print(f"{kind} {class_noun} {seed}: {len(findings)} found", *(finding["says"] for finding in findings), sep="\n  ")
     return findings
+
+
+def read_off(kind: str, class_noun: str, seed: int, out: Path) -> dict[str, dict[str, float]]:
+    """What the classifier sees at the recommended and the last step of a run that `failures` made.
+
+    scene: how many of the probe's pictures show the place asked for.  colours: RMS distance in [0, 2] to the toy's own
+    as read off its photos, in the place where that is largest.
+    """
+    run, judge = Run.open(_folder(out, kind, class_noun, seed)), classifier.load()
+    photos = tensor([open_image(photo).resize((64, 64)) for photo in run.subject.photos])
+    own, found = judge.read_colours(photos).median(0).values, {}
+    recommended = run.read_json("recommendation.json")
+    for name in ("step", "last"):
+        samples = [one for one in read_samples(run.samples / f"step-{recommended[name]:06d}") if one.kind != "class"]
+        places = sorted({one.template for one in samples} - {"a {}"})
+        images = {place: tensor([opened(one) for one in samples if one.template == place]) for place in places}
+        right = [read["scene"] == place[5:] for place in places for read in judge.read(images[place])]
+        off = [float((judge.read_colours(images[place]) - own).square().mean().sqrt()) for place in places]
+        found[name] = {"scene": sum(right) / len(right), "colours": max(off)}
+    return found
+
+
+def _folder(out: Path, kind: str, class_noun: str, seed: int) -> Path:
+    return out / f"{kind}-{class_noun}-{seed}".replace(" ", "-") / "run"
 
 
 def main() -> None:
@@ -107,7 +136,10 @@ def main() -> None:
     told = {kind: f"{sum(those)} of {len(those)} right" for kind, those in right.items()}
     print(json.dumps(told, indent=2))
     if options.results:
-        runs = {f"{kind}, {noun} {seed}": those for (kind, noun, seed), those in zip(wanted, found, strict=True)}
+        runs = {
+            f"{kind}, {noun} {seed}": {"read off": read_off(kind, noun, seed, options.out), "findings": findings}
+            for (kind, noun, seed), findings in zip(wanted, found, strict=True)
+        }
         options.results.write_text(json.dumps({"machine": machine(), **told, "runs": runs}, indent=2) + "\n")
 
 
