@@ -15,7 +15,8 @@ import json
 import random
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
-from itertools import count, product, repeat
+from functools import partial
+from itertools import product, repeat
 from math import dist
 from multiprocessing import get_context
 from pathlib import Path
@@ -66,8 +67,8 @@ def take(kind: str, class_noun: str, seed: int, folder: Path) -> None:
     if kind == "one scene":
         toys, scenes = [toy] * 4, ["in the snow"] * 4
     else:
-        others = (world.Toy.from_seed(class_noun, seed + 1000 + number) for number in count())
-        other = next(other for other in others if _apart(other, toy) > FAR)
+        others = [world.Toy.from_seed(class_noun, seed + 1000 + number) for number in range(50)]
+        other = next((other for other in others if _apart(other, toy) > FAR), max(others, key=partial(_apart, toy)))
         toys, scenes = [toy] * 3 + [replace(other, proportions=toy.proportions)], [*PLAIN, "at night"]
     pictures = render(toys, [replace(shot, scene=scene) for shot, scene in zip(shots, scenes, strict=True)], 256)
     with written_aside(folder) as aside:
