@@ -18,7 +18,7 @@ Failure = Literal["context not synthesised", "context-appearance entanglement", 
 
 CONTEXT = 0.6
 """Least lead of the asked place over the others in CLIP-T, of the untuned model's."""
-ENTANGLEMENT = 0.8
+ENTANGLEMENT = 0.75
 """Least likeness to the photos in the worst place, of that in the median prompt."""
 LEARNED = 0.5
 """Least likeness to the photos in the median prompt, of theirs among themselves, for a subject to be changed at all."""
