@@ -23,6 +23,7 @@ from dreambooth.finetuning import Observer, check_machine, finetune, lr_factor, 
 from dreambooth.models.base import DiffusionModel
 from dreambooth.rng import generator, normal
 from dreambooth.run import Run
+from dreambooth.signals import stop_signal
 from dreambooth.subject import Subject
 from tiny import tiny_model
 
@@ -183,13 +184,19 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
 
     def stop(step: int, model: DiffusionModel) -> None:
         for _ in range(2):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)  # in this thread and now, where os.kill may make one of two
             signal.getsignal(signal.SIGINT)  # a place where Python runs the handler
         reached.append(step)
 
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "run", stop)
     assert not reached
+
+
+def test_a_stop_that_nobody_looked_at_is_not_lost() -> None:
+    with pytest.raises(KeyboardInterrupt, match="SIGTERM"), stop_signal() as stopped:
+        signal.raise_signal(signal.SIGTERM)
+        assert stopped == ["SIGTERM"]
 
 
 def test_a_damaged_newest_checkpoint_costs_steps_but_changes_nothing(tmp_path: Path) -> None:

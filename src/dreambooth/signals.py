@@ -12,7 +12,10 @@ from dreambooth.progress import log
 
 @contextmanager
 def stop_signal() -> Iterator[list[str]]:
-    """Collect the names of SIGINT and SIGTERM; the second one acts as it did before, which stops at once."""
+    """Collect the names of SIGINT and SIGTERM; the second one acts as it did before, which stops at once.
+
+    One that came too late to be looked at ends in KeyboardInterrupt, so that none is lost.
+    """
     received: list[str] = []
     if threading.current_thread() is not threading.main_thread():
         yield received  # only the main thread may ask for signals
@@ -30,6 +33,8 @@ def stop_signal() -> Iterator[list[str]]:
         yield received
     finally:
         _restore(before)
+    if received:
+        raise KeyboardInterrupt(f"stopped by {received[0]}: run the same command again to go on.")
 
 
 def _restore(handlers: dict[signal.Signals, Any]) -> None:

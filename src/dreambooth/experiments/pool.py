@@ -126,7 +126,7 @@ def _work(pipe: Connection) -> None:
         cell, folder = task
         try:
             pipe.send(_tried(cell, folder, judges_of).problem)
-        except Interrupted:
+        except (Interrupted, KeyboardInterrupt):
             return
 
 
