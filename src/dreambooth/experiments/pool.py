@@ -79,13 +79,12 @@ def _in_processes(cells: Mapping[Path, Cell], jobs: int) -> Iterator[Ended]:
     workers: dict[Connection, _Worker] = {}
 
     def hand_out(pipe: Connection, process: BaseProcess) -> None:
+        task = None
         if waiting:
             folder, cell = waiting.popleft()
-            workers[pipe] = _Worker(process, cell)
-            with suppress(OSError):  # it has ended: what it does not answer will tell
-                pipe.send((cell, folder))
-        else:
-            pipe.send(None)
+            workers[pipe], task = _Worker(process, cell), (cell, folder)
+        with suppress(OSError):  # it has ended: what it does not answer will tell
+            pipe.send(task)
 
     def start() -> None:
         pipe, its_end = get_context("spawn").Pipe()
