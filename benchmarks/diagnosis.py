@@ -23,10 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 
 from benchmarks.machine import machine
-from benchmarks.unseen_subjects import tensor
+from benchmarks.unseen_subjects import as_pictures, tensor
 from dreambooth import Config, Run, Subject, recipe
 from dreambooth.files import written_aside
 from dreambooth.photos import open_image
@@ -73,8 +72,8 @@ def take(kind: str, class_noun: str, seed: int, folder: Path) -> None:
     pictures = render(toys, [replace(shot, scene=scene) for shot, scene in zip(shots, scenes, strict=True)], 256)
     with written_aside(folder) as aside:
         aside.mkdir()
-        for number, picture in enumerate((pictures * 255).round().byte().permute(0, 2, 3, 1)):
-            Image.fromarray(picture.numpy()).save(aside / f"{number:02d}.png")
+        for number, picture in enumerate(as_pictures(pictures)):
+            picture.save(aside / f"{number:02d}.png")
 
 
 def _apart(other: world.Toy, toy: world.Toy) -> float:
@@ -84,12 +83,12 @@ def _apart(other: world.Toy, toy: world.Toy) -> float:
 
 def failures(kind: str, class_noun: str, seed: int, out: Path) -> list[dict[str, Any]]:
     """The findings of one run."""
-    folder = _folder(out, kind, class_noun, seed).parent
+    folder = _folder(out, kind, class_noun, seed)
     if not (folder / "photos").exists():
         take(kind, class_noun, seed, folder / "photos")
     subject = Subject(photos=tuple(sorted((folder / "photos").glob("*.png"))), class_noun=class_noun)
     settings = BROKEN[kind][0] if kind in BROKEN else {}
-    run = Run.create(_folder(out, kind, class_noun, seed), subject, Config.build(settings))
+    run = Run.create(folder / "run", subject, Config.build(settings))
     recipe.personalise(run)
     probes = {probed.step: probed for probed in read_probes(run)}  # not diagnosis.json: an older code may have said it
     findings = [asdict(finding) for finding in diagnose(probes, run.read_json("recommendation.json")["step"])]
@@ -103,7 +102,7 @@ def read_off(kind: str, class_noun: str, seed: int, out: Path) -> dict[str, dict
     scene: how many of the probe's pictures show the place asked for.  colours: RMS distance in [0, 2] to the toy's own
     as read off its photos, in the place where that is largest.
     """
-    run, judge = Run.open(_folder(out, kind, class_noun, seed)), classifier.load()
+    run, judge = Run.open(_folder(out, kind, class_noun, seed) / "run"), classifier.load()
     photos = tensor([open_image(photo).resize((64, 64)) for photo in run.subject.photos])
     own, found = judge.read_colours(photos).median(0).values, {}
     recommended = run.read_json("recommendation.json")
@@ -118,7 +117,7 @@ def read_off(kind: str, class_noun: str, seed: int, out: Path) -> dict[str, dict
 
 
 def _folder(out: Path, kind: str, class_noun: str, seed: int) -> Path:
-    return out / f"{kind}-{class_noun}-{seed}".replace(" ", "-") / "run"
+    return out / f"{kind}-{class_noun}-{seed}".replace(" ", "-")
 
 
 def main() -> None:

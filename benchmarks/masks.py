@@ -16,11 +16,11 @@ from pathlib import Path
 from statistics import mean
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.machine import machine
+from benchmarks.unseen_subjects import as_pictures
 from dreambooth.evaluation.dino import Dino
 from dreambooth.evaluation.masks import alone, look_of
 from dreambooth.evaluation.metrics import resemblance, usual_resemblance
@@ -40,11 +40,6 @@ def shots(class_noun: str, rng: random.Random) -> list[Shot]:
     return [replace(shot, scene=scene) for shot, scene in zip(drawn, scenes, strict=True)]
 
 
-def pictures_of(images: Tensor) -> list[Image.Image]:
-    """RGB pictures from (N, 3, H, W) in [0, 1]."""
-    return [Image.fromarray(image) for image in (images * 255).round().byte().permute(0, 2, 3, 1).numpy()]
-
-
 def overlap(found: Tensor, true: Tensor) -> Tensor:
     """Intersection over union (N,) of masks (N, H, W) bool."""
     return (found & true).sum((1, 2)) / (found | true).sum((1, 2))
@@ -61,7 +56,7 @@ def measure(judge: Dino, class_noun: str) -> dict[str, float]:
     seen: list[dict[str, Tensor]] = []
     for seed in SUBJECTS:
         toy, taken = Toy.from_seed(class_noun, seed), shots(class_noun, random.Random(f"masks/{class_noun}/{seed}"))
-        pictures = pictures_of(render([toy] * len(taken), taken))
+        pictures = as_pictures(render([toy] * len(taken), taken))
         true = render_mask([toy] * len(taken), taken)[:, 0] > 0.5
         patches = judge.patches(pictures)
         evidence = look_of(patches[:PHOTOS]).evidence(patches)

@@ -12,6 +12,7 @@ from types import FrameType
 from dreambooth.errors import DreamBoothError, Interrupted
 from dreambooth.flags import Parser, UsageError, add_settings, given_settings
 from dreambooth.progress import log, quiet_libraries
+from dreambooth.signals import stopped_by
 
 STAGES = {
     "identifier": "choose the rare token that will name the subject (section 3.2)",
@@ -241,7 +242,7 @@ def _show_log() -> None:
 def _sigterm_as_interruption() -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         # no DreamBoothError: what catches those of a damaged file would catch it too
-        raise KeyboardInterrupt("stopped by SIGTERM: run the same command again to go on.")
+        raise stopped_by("SIGTERM")
 
     before = signal.signal(signal.SIGTERM, stop)
     try:

@@ -34,7 +34,12 @@ def stop_signal() -> Iterator[list[str]]:
     finally:
         _restore(before)
     if received:
-        raise KeyboardInterrupt(f"stopped by {received[0]}: run the same command again to go on.")
+        raise stopped_by(received[0])
+
+
+def stopped_by(name: str) -> KeyboardInterrupt:
+    """What to raise for a signal that ends everything at once."""
+    return KeyboardInterrupt(f"stopped by {name}: run the same command again to go on.")
 
 
 def _restore(handlers: dict[signal.Signals, Any]) -> None:

@@ -72,10 +72,10 @@ def ceiling(real: Scores, untuned: Scores) -> float:
     return real.dino
 
 
-def reason(step: int, found: Mapping[int, Shares], class_prompt: str, ceiling: float) -> str:
-    """Why `step` is recommended, in plain words, with what the last one has instead; ceiling: of DINO."""
+def reason(step: int, found: Mapping[int, Shares], class_prompt: str, most: float) -> str:
+    """Why `step` is recommended, in plain words, with what the last one has instead; most: the ceiling of DINO."""
     at, last = found[step], max(found)
-    like = "its photos as they are like each other" if ceiling < 1 else "its photos as each is like itself"
+    like = "its photos as they are like each other" if most < 1 else "its photos as each is like itself"
     sentence = (
         f"step {step}: the subject is {at.fidelity:.0%} as like {like} (DINO), prompts "
         f'are followed {at.prompt:.0%} as well as by the untuned model (CLIP-T), and "{class_prompt}" keeps '
