@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from dreambooth import checkpoint, recipe
 from dreambooth.config import Config
-from dreambooth.errors import ModelError
+from dreambooth.errors import ModelError, RunError
 from dreambooth.evaluation import Photos, Scores
 from dreambooth.evaluation.masks import Look
 from dreambooth.evaluation.scores import Seen
@@ -278,6 +278,30 @@ def test_no_probe_keeps_the_last_step(settings: dict[str, Any], photos_dir: Path
     (unet,) = (run.model / "unet").glob("*.safetensors")
     assert all(torch.equal(last[f"denoiser.{name}"], tensor) for name, tensor in load_file(unet).items())
     assert {path.name for path in run.samples.iterdir()} == {"step-000002", "step-000004"}
+
+
+@pytest.mark.parametrize("step", [2, 6])
+def test_a_run_is_never_measured_by_two_judges_and_can_be_measured_anew(
+    settings: dict[str, Any], photos_dir: Path, tmp_path: Path, step: int
+) -> None:
+    judge = shutil.copytree(settings["dino_model"], tmp_path / "judge")
+    own = {**settings, "dino_model": str(judge)}
+    whole = personalised(tmp_path / "whole", photos_dir, own)
+    interrupted(whole, tmp_path / "run", step)
+    run = Run(tmp_path / "run")
+    weights = judge / "model.safetensors"
+    save_file({name: tensor + 0.01 for name, tensor in load_file(weights).items()}, weights, {"format": "pt"})
+    before = run.scores.read_bytes()
+    with pytest.raises(RunError, match="other judges so far") as refused:
+        personalised(run.root, photos_dir, own)
+    assert "  - dino: judge#" in str(refused.value) and "  - clip" not in str(refused.value)
+    assert run.scores.read_bytes() == before and not run.model.exists()
+    for name in ("judges.json", "scores.jsonl"):
+        (run.root / name).unlink()
+    shutil.rmtree(run.root / "best")
+    personalised(run.root, photos_dir, own)
+    assert [probed.step for probed in read_probes(run)] == ["real", 0, *range(step, 7, 2)]
+    assert run.read_json("recommendation.json")["judges"] == run.read_json("judges.json")
 
 
 def test_judges_that_are_missing_are_told_before_anything_is_trained(

@@ -75,10 +75,8 @@ def base_model(run: Run) -> DiffusionModel:
     """
     with timed(run, "load"):
         model = _placed(models.load(run.config.base))
-        mine, file = {"model": model.name, "fingerprint": model.fingerprint()}, run.root / "base.json"
-        if not file.exists():
-            write_json(file, mine)
-        elif (began := run.read_json("base.json")) != mine:
+        mine = {"model": model.name, "fingerprint": model.fingerprint()}
+        if (began := run.began_with("base.json", mine)) != mine:
             raise RunError(
                 f"{run.root} was begun with {began['model']}, and {mine['model']} has other weights: give the "
                 "--revision it had, or choose another --output-dir."
@@ -113,7 +111,7 @@ def draw_class_images(run: Run, model: DiffusionModel | None = None) -> tuple[Pa
 def begin_probe(run: Run, model: DiffusionModel) -> Probe | None:
     """Open the judges, and measure the photos and the untuned `model`; None where nothing will be measured.
 
-    Raises ModelError for judges that cannot be found or opened.
+    Raises ModelError for judges that cannot be found or opened, RunError for others than the run was begun with.
     """
     config = run.config
     if not config.probe.probe or not config.training.max_train_steps or _is_personalised(run):

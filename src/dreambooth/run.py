@@ -1,7 +1,7 @@
 """What remains of a run: a folder with fixed names that every stage reads and writes.
 
 config.toml      all settings           subject.json    photos, identifier, class noun
-base.json        which weights it began with
+base.json        which weights it began with            judges.json   and which judges measure it
 prior.json       the class images       losses.jsonl    a line per step
 scores.jsonl     a line per probe       recommendation.json, diagnosis.json   what the probes say together
 checkpoints/     state to resume from   samples/        pictures, with prompt, seed and model inside each
@@ -12,7 +12,7 @@ adapter/         the LoRA or learned word alone, where the method made one
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,6 +130,13 @@ class Run:
             ) from error
         except json.JSONDecodeError as error:
             raise RunError(f"{self.root / name} is damaged ({error}): delete it and run that stage again.") from error
+
+    def began_with(self, name: str, now: Mapping[str, str]) -> Mapping[str, str]:
+        """What one of the folder's JSON files says that the run began with: `now`, where it is not written yet."""
+        if not (self.root / name).exists():
+            write_json(self.root / name, dict(now))
+        began: Mapping[str, str] = self.read_json(name)
+        return began
 
     def forget_after(self, step: int) -> None:
         """Drop the lines of losses.jsonl and scores.jsonl that tell of later steps, or that a crash cut short."""

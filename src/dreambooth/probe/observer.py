@@ -9,6 +9,7 @@ from typing import final
 from dreambooth import checkpoint
 from dreambooth.adapters import Adapter
 from dreambooth.checkpoint import Checkpoint
+from dreambooth.errors import RunError
 from dreambooth.evaluation import Judges, measure_photos
 from dreambooth.files import require_space, write_json
 from dreambooth.models.base import DiffusionModel
@@ -40,7 +41,11 @@ class Probe:
         self.best = run.root / "best"
 
     def before(self, untuned: DiffusionModel) -> None:
-        """Measure what every later probe is compared with, unless it is known: the photos, and the untuned model."""
+        """Measure what every later probe is compared with, unless it is known: the photos, and the untuned model.
+
+        Raises RunError where the probes so far are of other judges: numbers of different judges do not compare.
+        """
+        self._require_same_judges()
         self.run.forget_after(self.config.training.max_train_steps)  # drops a line that a crash cut short
         known = {probed.step for probed in read_probes(self.run)}
         if "real" not in known:
@@ -93,6 +98,18 @@ class Probe:
         for finding in findings:
             log.warning("%s: %s %s", finding.failure, finding.says, finding.change)
         return step
+
+    def _require_same_judges(self) -> None:
+        mine = self.judges.names
+        began = self.run.began_with("judges.json", mine)
+        changes = [f"  - {judge}: {name}, was {began[judge]}" for judge, name in mine.items() if began[judge] != name]
+        if changes:
+            listed = "\n".join(changes)
+            raise RunError(
+                f"{self.run.root} was measured by other judges so far, and their numbers do not compare:\n{listed}\n"
+                "To go on with it, put back the weights they had; to measure anew from where it stands, delete "
+                "judges.json, scores.jsonl and best/ in it; to start anew, choose another --output-dir."
+            )
 
     def _measure(self, step: int, model: DiffusionModel) -> Probed:
         """Draw and score; step 0 asks the untuned model for the class noun, as a new name means nothing to it."""
