@@ -128,7 +128,7 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--samples", type=int, default=1_000_000, help="samples at the constant learning rate")
     parser.add_argument("--cooldown", type=int, default=0, help="further samples of decay, kept apart")
-    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--learning-rate", type=float, default=RATE)
     parser.add_argument("--muon-rate", type=float, default=MUON_RATE)
     options = parser.parse_args()
@@ -136,7 +136,8 @@ def main() -> None:
     torch.manual_seed(0)
     unet, encoder, tokenizer = modules(options, size)
     parts = {"unet": unet, "text_encoder": encoder}
-    trained = Trained(parts, options.learning_rate, 0.999, muon_rate=options.muon_rate)
+    dtype = torch.bfloat16 if options.bf16 else torch.float32
+    trained = Trained(parts, options.learning_rate, 0.999, muon_rate=options.muon_rate, muon_dtype=dtype)
     main_path = options.state / "denoiser.safetensors"
     path, stable = main_path, options.samples // options.batch
     if options.cooldown:

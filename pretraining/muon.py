@@ -1,8 +1,8 @@
 """Muon: momentum whose matrices are made orthogonal, so that every direction of a layer learns at one speed.
 
 Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/; the step is scaled to the size of an AdamW step as in
-https://arxiv.org/abs/2502.16982. In float32 throughout: torch.optim.Muon works in bfloat16, which many CPUs only
-emulate, and takes no convolutions.
+https://arxiv.org/abs/2502.16982. In float32 unless told otherwise: torch.optim.Muon works in bfloat16, which many CPUs
+only emulate, and takes no convolutions.
 """
 
 from collections.abc import Iterable
@@ -15,9 +15,9 @@ _A, _B, _C = 3.4445, -4.7750, 2.0315  # of the quintic that brings singular valu
 _ROUNDS = 5
 
 
-def orthogonal(matrix: Tensor) -> Tensor:
-    """The matrix (R, C) with all its singular values brought near 1."""
-    x = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+def orthogonal(matrix: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """The matrix (R, C) with all its singular values brought near 1, reckoned in this type."""
+    x = (matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T).to(dtype)
     x = x / (x.norm() + 1e-7)
     for _ in range(_ROUNDS):
         gram = x @ x.T
@@ -37,8 +37,11 @@ def is_matrix(name: str, parameter: Tensor) -> bool:
 class Muon(torch.optim.Optimizer):
     """For parameters of two and more dimensions; what follows the first counts as one."""
 
-    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, momentum: float = 0.95) -> None:
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, dtype: torch.dtype = torch.float32
+    ) -> None:
         super().__init__(parameters, {"lr": lr, "momentum": momentum})
+        self.dtype = dtype
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -51,4 +54,4 @@ class Muon(torch.optim.Optimizer):
                 momentum.lerp_(parameter.grad, 1 - group["momentum"])
                 ahead = parameter.grad.lerp(momentum, group["momentum"]).flatten(1)
                 scale = 0.2 * max(ahead.shape) ** 0.5
-                parameter.add_(orthogonal(ahead).reshape(parameter.shape), alpha=-group["lr"] * scale)
+                parameter.add_(orthogonal(ahead, self.dtype).reshape(parameter.shape), alpha=-group["lr"] * scale)

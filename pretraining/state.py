@@ -63,6 +63,7 @@ class Trained:
         decay: float,
         weight_decay: float = 0.01,
         muon_rate: float | None = None,
+        muon_dtype: torch.dtype = torch.float32,
     ) -> None:
         self.modules = dict(modules)
         self.parameters = {
@@ -77,7 +78,7 @@ class Trained:
         groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
         self.optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, lr=learning_rate)]
         if muon_rate is not None:
-            self.optimizers.append(Muon(matrices.values(), lr=muon_rate))
+            self.optimizers.append(Muon(matrices.values(), lr=muon_rate, dtype=muon_dtype))
         self.full_rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
         self.average = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
         self.decay = decay
