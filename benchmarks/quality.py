@@ -26,9 +26,9 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor
 
 from benchmarks.machine import machine
+from benchmarks.pictures import draw, sampling_of, tensor
 from dreambooth import Config, Run, Subject, recipe
 from dreambooth.config import Evaluation
 from dreambooth.evaluation import load_judges
@@ -95,7 +95,7 @@ class Critic:
             clip_t=scored.clip_t,
             scenes_of_subject=self.scenes(alone),
             scenes_of_class=self.scenes(of_class),
-            spread_of_class=float(self.reader.read_colours(tensor(of_class)).var(0).mean().sqrt()),
+            spread_of_class=self.reader.spread(tensor(of_class)),
             div_of_subject=lone.div,
             div_of_class=classy.div,
             pres=lone.pres,
@@ -105,34 +105,6 @@ class Critic:
         """exp of the entropy of the scenes in the pictures: 1 where all show one, as many as there are at best."""
         shares = [n / len(pictures) for n in Counter(f["scene"] for f in self.reader.read(tensor(pictures))).values()]
         return math.exp(-sum(share * math.log(share) for share in shares))
-
-
-def tensor(pictures: Sequence[Image.Image]) -> Tensor:
-    """(N, 3, H, W) in [0, 1]."""
-    rows = [torch.frombuffer(bytearray(p.tobytes()), dtype=torch.uint8).view(*p.size[::-1], 3) for p in pictures]
-    return torch.stack(rows).permute(0, 3, 1, 2).float() / 255
-
-
-def draw(
-    model: DiffusionModel, texts: Sequence[str], sampling: Sampling, batch: int, first: int = 0
-) -> list[Image.Image]:
-    """A picture of each text; seeds count up from `first`."""
-    pictures: list[Image.Image] = []
-    for at in range(0, len(texts), batch):
-        some = list(texts[at : at + batch])
-        images = model.generate(some, list(range(first + at, first + at + len(some))), sampling)
-        pictures += map(Image.fromarray, images)
-    return pictures
-
-
-def sampling_of(config: Config) -> Sampling:
-    """The sampler of a run's results."""
-    chosen = config.generation
-    return Sampling(
-        sampler=chosen.sampler,
-        num_inference_steps=chosen.num_inference_steps,
-        guidance_scale=chosen.guidance_scale,
-    )
 
 
 def measure(out: Path, settings: dict[str, Any], keep_models: bool, task: tuple[str, int, int]) -> dict[str, Any]:

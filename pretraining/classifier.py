@@ -69,6 +69,14 @@ class Classifier(nn.Module):
         self.eval()
         return cast(Tensor, self(images)["colours"])
 
+    def colour_distance(self, images: Tensor, truth: Tensor) -> float:
+        """RMS distance in [0, 2] of the colours read off images (N, 3, H, W) to the true ones, (6,) or (N, 6)."""
+        return float((self.read_colours(images) - truth).square().mean().sqrt())
+
+    def spread(self, images: Tensor) -> float:
+        """RMS spread of the colours of the toys in the images around their mean."""
+        return float(self.read_colours(images).var(0).mean().sqrt())
+
 
 def load() -> Classifier:
     """The classifier as it was trained."""
