@@ -61,13 +61,15 @@ def area_under_curve(above: Tensor, below: Tensor) -> float:
 
 def _toys(class_noun: str, count: int, rng: random.Random, same_words: bool) -> list[world.Toy]:
     toys = [world.Toy.sample(class_noun, rng) for _ in range(count)]
-    if not same_words:
-        return toys
     first = toys[0]
-    return [
-        replace(toy, main=colours.sample(first.colour, rng), pattern=first.pattern, material=first.material)
-        for toy in toys
-    ]
+    return [_worded_like(first, toy, rng) for toy in toys] if same_words else toys
+
+
+def _worded_like(first: world.Toy, toy: world.Toy, rng: random.Random) -> world.Toy:
+    """The toy with what words say of `first`, and a colour of its own that goes by the same name."""
+    while toy.colour != first.colour:
+        toy = replace(toy, main=colours.sample(rng.choice(tuple(colours.COLOURS)), rng))
+    return replace(toy, pattern=first.pattern, material=first.material)
 
 
 @torch.no_grad()

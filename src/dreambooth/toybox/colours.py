@@ -1,4 +1,4 @@
-"""Colours have names, toys have colours: hues lie anywhere between the names, and words only say which is nearest."""
+"""Colours have names, toys have colours: hues lie anywhere between the names, and words only say which is near."""
 
 from __future__ import annotations
 
@@ -24,6 +24,18 @@ COLOURS: dict[str, RGB] = {
     "white": (0.95, 0.95, 0.94),
 }
 
+# Where each hue ends, in degrees.
+_HUES = (
+    (14, "red"),
+    (45, "orange"),
+    (66, "yellow"),
+    (160, "green"),
+    (195, "turquoise"),
+    (255, "blue"),
+    (292, "purple"),
+)
+_HUES += ((345, "pink"), (361, "red"))
+_BROWN_BELOW = {"red": 0.45, "orange": 0.65, "yellow": 0.5}  # the value of dark warm hues
 _SHADES = 256  # of each name
 _APART = 0.24  # between the hues of one toy, in Oklab, so that patterns and markings show
 
@@ -47,27 +59,37 @@ def distance(first: RGB, second: RGB) -> float:
 
 
 def name_of(colour: RGB) -> str:
-    """The name whose colour looks most like this one."""
-    return min(COLOURS, key=lambda name: distance(COLOURS[name], colour))
+    """What people call a colour: by its hue, unless it is pale, grey or dark."""
+    hue, saturation, value = colorsys.rgb_to_hsv(*colour)
+    if value < 0.22:
+        return "black"
+    if saturation < 0.2:
+        return "white" if value > 0.78 else "grey"
+    name = next(name for end, name in _HUES if hue * 360 < end)
+    if name == "red" and saturation < 0.55 and value > 0.75:
+        return "pink"
+    if name == "pink" and value < 0.6:
+        return "purple"
+    return "brown" if value < _BROWN_BELOW.get(name, 0.0) else name
 
 
 @lru_cache(maxsize=1)
 def _shades() -> dict[str, list[RGB]]:
-    """Colours of each name, spread over all that it is the nearest name of."""
+    """Colours around that of each name, spread over all that are nearer to it than to any other."""
     rng = random.Random("shades")
     found: dict[str, list[RGB]] = {name: [] for name in COLOURS}
     while any(len(shades) < _SHADES for shades in found.values()):
         vivid = rng.random() < 0.7
         saturation, value = (rng.uniform(0.5, 1), rng.uniform(0.4, 1)) if vivid else (rng.random() ** 2, rng.random())
         colour = colorsys.hsv_to_rgb(rng.random(), saturation, 0.06 + 0.94 * value)
-        name = name_of(colour)
+        name = min(COLOURS, key=lambda name, colour=colour: distance(COLOURS[name], colour))
         if len(found[name]) < _SHADES and distance(colour, COLOURS[name]) < 0.22:
             found[name].append(colour)
     return found
 
 
 def sample(name: str, rng: random.Random) -> RGB:
-    """A colour that goes by this name; raises KeyError for a name there is not."""
+    """A colour near that of this name, which need not go by it; raises KeyError for a name there is not."""
     r, g, b = rng.choice(_shades()[name])
     return round(r, 4), round(g, 4), round(b, 4)
 

@@ -94,7 +94,7 @@ class Marking:
 class Toy:
     """An identity: all that stays the same between the photos of one subject.
 
-    Captions tell the class, the nearest colour name, the pattern's word and the material; the rest is beyond words.
+    Captions tell the class, the colour's name, the pattern's word and the material; the rest is beyond words.
     """
 
     class_noun: str
