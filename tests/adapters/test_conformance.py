@@ -21,9 +21,8 @@ from dreambooth.models.base import DiffusionModel, Sampling
 from dreambooth.rng import normal
 from dreambooth.run import Run
 from dreambooth.subject import Subject
-from tiny import tiny_model
+from families import FAMILIES
 
-FAMILIES: dict[str, Callable[[], Any]] = {"stable diffusion": lambda: tiny_model(size=16)}
 ADAPTERS: dict[str, dict[str, Any]] = {
     "full": {},
     "lora": {"method": "lora", "lora_alpha": 8},
@@ -43,7 +42,7 @@ SAMPLING = Sampling(sampler="ddim", num_inference_steps=3, guidance_scale=3.0)
 @pytest.fixture(params=FAMILIES)
 def make(request: pytest.FixtureRequest) -> Callable[[], Any]:
     """Makes the same random model again and again."""
-    return FAMILIES[request.param]
+    return FAMILIES[request.param].model
 
 
 @pytest.fixture(params=ADAPTERS)
