@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from dreambooth.diffusion import VPrediction
+from dreambooth.diffusion import DiscreteDiffusion, row_errors
 from dreambooth.files import written_aside
 from pretraining import autoencoder, renders, text_encoder
 from pretraining.sizes import Size
@@ -171,7 +171,7 @@ def train(
     options: argparse.Namespace, trained: Trained, examples: Examples, stable: int, total: int, path: Path
 ) -> None:
     """The loop, saving every 500 steps."""
-    process = VPrediction(scheduler().alphas_cumprod, snr_gamma=5.0)
+    process = DiscreteDiffusion(scheduler().alphas_cumprod, "v_prediction", snr_gamma=5.0)
     unet, encoder = trained.modules["unet"], trained.modules["text_encoder"]
     started, first, losses = time.time(), trained.step, []
     while trained.step < total:
@@ -182,7 +182,7 @@ def train(
         with torch.autocast("cuda", torch.bfloat16, enabled=options.device == "cuda"):
             states = encoder(ids).last_hidden_state
             pred = unet(process.add_noise(x0, noise, t), t, states).sample
-        loss = process.loss(pred, x0, noise, t).mean()
+        loss = row_errors(process, pred, x0, noise, t).mean()
         trained.update(loss, rate_at(options, trained.step, stable))
         losses.append(loss.detach())
         if trained.step % 100 == 0:

@@ -24,7 +24,7 @@ from dreambooth.batch import Batch
 from dreambooth.checkpoint import Checkpoint
 from dreambooth.config import Config, Training
 from dreambooth.data import Encoded
-from dreambooth.diffusion import ForwardProcess
+from dreambooth.diffusion import ForwardProcess, row_errors
 from dreambooth.errors import ConfigError, Interrupted, TrainingError
 from dreambooth.files import require_space
 from dreambooth.loss import prior_preservation_loss
@@ -56,7 +56,7 @@ def training_step(
     t = process.sample_t(*(generator("t", *place, row) for row in range(len(x0))))  # (B,), own time: t and t'
     x_t = process.add_noise(x0, noise, t)  # (B, C, h, w)
     pred = model.predict(x_t, t, cond)  # (B, C, h, w)
-    error = process.loss(pred, x0, noise, t)  # (B,), every weighting reaches every row
+    error = row_errors(process, pred, x0, noise, t)  # (B,), every weighting reaches every row
     return prior_preservation_loss(error, batch.is_prior.to(device), prior_loss_weight), error
 
 

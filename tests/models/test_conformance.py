@@ -20,6 +20,7 @@ from torch import Tensor
 from dreambooth.adapters import Adapter, attach
 from dreambooth.config import Config, Naming
 from dreambooth.data import Encoded
+from dreambooth.diffusion import row_errors
 from dreambooth.finetuning import finetune, training_step
 from dreambooth.identifier import with_identifier
 from dreambooth.models.base import Sampling
@@ -126,11 +127,11 @@ def test_rows_of_one_batch_have_the_errors_that_they_have_alone(family: Family) 
     model, rows = family.model(), encoded()
     x0, noise, t = rows.mean, noisy(len(rows.mean), "noise"), torch.tensor([0, 100, 500, 900, 999])
     x_t = model.process.add_noise(x0, noise, t)
-    together = model.process.loss(model.predict(x_t, t, model.condition(rows.prompts)), x0, noise, t)
+    together = row_errors(model.process, model.predict(x_t, t, model.condition(rows.prompts)), x0, noise, t)
     for row, prompt in enumerate(rows.prompts):
         one = slice(row, row + 1)
         pred = model.predict(x_t[one], t[one], model.condition([prompt]))
-        torch.testing.assert_close(model.process.loss(pred, x0[one], noise[one], t[one])[0], together[row])
+        torch.testing.assert_close(row_errors(model.process, pred, x0[one], noise[one], t[one])[0], together[row])
 
 
 def test_prompts_are_read_and_never_written_to(family: Family) -> None:

@@ -13,7 +13,7 @@ from transformers import CLIPTokenizer
 from dreambooth import models
 from dreambooth.adapters import attach
 from dreambooth.config import Base, Config
-from dreambooth.diffusion import PROCESSES
+from dreambooth.diffusion import PREDICTIONS, DiscreteDiffusion
 from dreambooth.errors import ModelError
 from dreambooth.models.base import SAMPLERS, Sampling
 from dreambooth.models.stable_diffusion import SCHEDULERS, StableDiffusion
@@ -62,13 +62,14 @@ def test_the_posterior_is_the_scaled_distribution_of_the_vae() -> None:
     torch.testing.assert_close(mean + std * noise, sample)
 
 
-@pytest.mark.parametrize("prediction_type", list(PROCESSES))
+@pytest.mark.parametrize("prediction_type", list(PREDICTIONS))
 def test_the_process_is_the_schedulers(prediction_type: str) -> None:
     model = tiny_model(prediction_type, rescale_betas_zero_snr=True)
-    assert type(model.process) is PROCESSES[prediction_type]
-    assert torch.equal(model.process.alphas_cumprod, model.pipeline.scheduler.alphas_cumprod.double())
-    assert model.process.alphas_cumprod[-1] == 0
-    assert model.process.snr_gamma is None
+    process = model.process
+    assert isinstance(process, DiscreteDiffusion) and process.prediction == prediction_type
+    assert torch.equal(process.alphas_cumprod, model.pipeline.scheduler.alphas_cumprod.double())
+    assert process.alphas_cumprod[-1] == 0
+    assert process.snr_gamma is None
 
 
 def test_a_prediction_has_the_shape_of_its_target() -> None:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import AddedToken, CLIPTextModel
 
-from dreambooth.diffusion import PROCESSES, ForwardProcess
+from dreambooth.diffusion import PREDICTIONS, DiscreteDiffusion
 from dreambooth.errors import ModelError
 from dreambooth.files import written_aside
 from dreambooth.models.base import Conditioning, DiffusionModel, LoraLayout, Sampling
@@ -238,8 +238,8 @@ def _require_family(pipeline: Any, name: str) -> None:
             f"its U-Net reads {pipeline.unet.config.in_channels} channels, its latents have "
             f"{pipeline.vae.config.latent_channels} (an inpainting or editing model?)"
         )
-    if schedule.get("prediction_type", "epsilon") not in PROCESSES:
-        problems.append(f"its prediction type {schedule['prediction_type']!r} is none of {', '.join(PROCESSES)}")
+    if schedule.get("prediction_type", "epsilon") not in PREDICTIONS:
+        problems.append(f"its prediction type {schedule['prediction_type']!r} is none of {', '.join(PREDICTIONS)}")
     if "beta_start" not in schedule and "trained_betas" not in schedule:
         problems.append(f"its scheduler {type(pipeline.scheduler).__name__} has no noise schedule of betas")
     if not isinstance(side, int):
@@ -282,9 +282,9 @@ def _schedule(scheduler: Any) -> dict[str, Any]:
     return {key: value for key, value in scheduler.config.items() if not key.startswith("_")}
 
 
-def _process(scheduler: Any) -> ForwardProcess:
+def _process(scheduler: Any) -> DiscreteDiffusion:
     training = SCHEDULERS["ddpm"].from_config(_schedule(scheduler))
-    return PROCESSES[training.config.prediction_type](training.alphas_cumprod)
+    return DiscreteDiffusion(training.alphas_cumprod, training.config.prediction_type)
 
 
 def _sampler(scheduler: Any, sampling: Sampling) -> Any:
