@@ -62,14 +62,14 @@ def test_a_real_encoder_gets_every_row_once_in_small_batches(tmp_path: Path) -> 
 
     def posterior(images: Tensor) -> tuple[Tensor, Tensor]:
         sizes.append(len(images))
-        return model.posterior(images)
+        return model.stages[0].posterior(images)
 
     rows = examples(subject_of(*photos), [], Data(), model.resolution, seed=0)
     encoded = encode_once(rows, posterior)
     assert sum(sizes) == 9 and max(sizes) <= 4
     assert encoded.mean.shape == encoded.std.shape == (9, 4, 16, 16)
     assert not encoded.mean.requires_grad and (encoded.std > 0).all()
-    mean, std = model.posterior(rows.image(5)[None])
+    mean, std = model.stages[0].posterior(rows.image(5)[None])
     torch.testing.assert_close(encoded.mean[5], mean[0].detach(), rtol=0, atol=1e-5)
     torch.testing.assert_close(encoded.std[5], std[0].detach(), rtol=0, atol=1e-5)
 

@@ -75,14 +75,14 @@ def test_the_identifier_comes_back_through_the_tokenizer(tokenizer: Any) -> None
     before, after = (tokenizer(words, add_special_tokens=False)["input_ids"] for words in ("a", "a dog"))
     seen = set()
     for seed in range(12):
-        identifier = choose_identifier(tokenizer, 1, seed)
+        identifier = choose_identifier([tokenizer], 1, seed)
         seen.add(identifier)
         whole = tokenizer(f"a {identifier} dog", add_special_tokens=False)["input_ids"]
         (token,) = whole[len(before) : len(whole) - (len(after) - len(before))]
         assert token in rare
         assert tokenizer.decode([token]).strip() == identifier
-        assert choose_identifier(tokenizer, 1, seed) == identifier
-        assert check_identifier(tokenizer, identifier) == []
+        assert choose_identifier([tokenizer], 1, seed) == identifier
+        assert check_identifier([tokenizer], identifier) == []
     assert len(seen) > 2
 
 
@@ -90,7 +90,7 @@ def test_the_identifier_comes_back_through_the_tokenizer(tokenizer: Any) -> None
 def test_longer_identifiers_have_that_many_tokens(length: int) -> None:
     tokenizer = tiny_t5()
     for seed in range(5):
-        identifier = choose_identifier(tokenizer, length, seed)
+        identifier = choose_identifier([tokenizer], length, seed)
         assert identifier.isalpha()
         assert len(tokenizer(f" {identifier}", add_special_tokens=False)["input_ids"]) == length
         assert len(identifier) <= 3 * length
@@ -101,13 +101,13 @@ def test_a_tokenizer_without_rare_tokens_says_so() -> None:
         vocab=[("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("\u2581", -1.0), ("a", -2.0)], extra_ids=0
     )
     with pytest.raises(PromptError, match="--identifier"):
-        choose_identifier(tokenizer, 1, 0)
+        choose_identifier([tokenizer], 1, 0)
 
 
 @pytest.mark.parametrize("identifier", ["", " ", "two words", "tab\t", "line\n", "x" * 33, "{}", "\u200b"])
 def test_an_identifier_that_cannot_work_is_an_error(identifier: str) -> None:
     with pytest.raises(PromptError, match="the identifier"):
-        check_identifier(tiny_tokenizer(), identifier)
+        check_identifier([tiny_tokenizer()], identifier)
 
 
 @pytest.mark.parametrize(
@@ -123,56 +123,56 @@ def test_an_identifier_that_cannot_work_is_an_error(identifier: str) -> None:
 )
 def test_doubts_about_a_users_identifier(identifier: str, said: str) -> None:
     assert "zwx" in WORDS
-    doubts = check_identifier(tiny_tokenizer(), identifier)
+    doubts = check_identifier([tiny_tokenizer()], identifier)
     assert (len(doubts) == 1 and said in doubts[0]) if said else not doubts
 
 
 def test_unknown_letters_are_doubted_or_refused() -> None:
     tokenizer = tiny_t5()
-    assert any("does not know" in doubt for doubt in check_identifier(tokenizer, "ba\u65e5"))
+    assert any("does not know" in doubt for doubt in check_identifier([tokenizer], "ba\u65e5"))
     with pytest.raises(PromptError, match="does not know"):
-        check_identifier(tokenizer, "\u65e5")
+        check_identifier([tokenizer], "\u65e5")
 
 
 def test_the_user_goes_first(caplog: pytest.LogCaptureFixture) -> None:
     tokenizer, subject = tiny_tokenizer(), Subject(photos=(Path("a.png"),), class_noun="dog")
-    chosen = with_identifier(subject, tokenizer, Naming(), seed=3)
-    assert chosen.identifier == choose_identifier(tokenizer, 1, 3)
+    chosen = with_identifier(subject, [tokenizer], Naming(), seed=3)
+    assert chosen.identifier == choose_identifier([tokenizer], 1, 3)
     assert not caplog.records
     with caplog.at_level(logging.WARNING, "dreambooth"):
-        assert with_identifier(subject, tokenizer, Naming(identifier="sks"), seed=3).name == "sks dog"
+        assert with_identifier(subject, [tokenizer], Naming(identifier="sks"), seed=3).name == "sks dog"
     assert "rifle" in caplog.text
-    assert with_identifier(subject.named("grb"), tokenizer, Naming(identifier="sks"), seed=3).name == "grb dog"
+    assert with_identifier(subject.named("grb"), [tokenizer], Naming(identifier="sks"), seed=3).name == "grb dog"
 
 
 def test_a_caption_that_the_model_cannot_read_whole_is_an_error() -> None:
     subject = Subject(photos=(Path("a.png"),), class_noun="very " * 20 + "small dog")
     with pytest.raises(PromptError, match="tokens long and the model reads 16"):
-        with_identifier(subject, tiny_tokenizer(), Naming(), seed=0)
+        with_identifier(subject, [tiny_tokenizer()], Naming(), seed=0)
 
 
 def test_a_method_that_learns_a_word_gets_one_that_the_tokenizer_lacks() -> None:
     tokenizer, subject = tiny_tokenizer(), Subject(photos=(Path("a.png"),), class_noun="toy car")
-    inverted = with_identifier(subject, tokenizer, Naming(), 0, Method(method="textual_inversion"))
+    inverted = with_identifier(subject, [tokenizer], Naming(), 0, Method(method="textual_inversion"))
     assert (inverted.identifier, inverted.prompt) == ("<toy-car>", "a <toy-car>")
     assert inverted.fill("a photo of a {} in the snow") == "a photo of a <toy-car> in the snow"
-    pivotal = with_identifier(subject, tokenizer, Naming(), 0, Method(method="pivotal"))
+    pivotal = with_identifier(subject, [tokenizer], Naming(), 0, Method(method="pivotal"))
     assert pivotal.prompt == "a <toy-car> toy car"
-    own = with_identifier(subject, tokenizer, Naming(identifier="<mine>"), 0, Method(method="textual_inversion"))
+    own = with_identifier(subject, [tokenizer], Naming(identifier="<mine>"), 0, Method(method="textual_inversion"))
     assert own.name == "<mine>"
-    assert with_identifier(inverted, tokenizer, Naming(), 0, Method(method="textual_inversion")) == inverted
+    assert with_identifier(inverted, [tokenizer], Naming(), 0, Method(method="textual_inversion")) == inverted
 
 
 def test_a_word_that_the_tokenizer_has_cannot_be_learned_anew() -> None:
     subject = Subject(photos=(Path("a.png"),), class_noun="dog")
     with pytest.raises(PromptError, match="--identifier <sks>"):
-        with_identifier(subject, tiny_tokenizer(), Naming(identifier="sks"), 0, Method(method="pivotal"))
+        with_identifier(subject, [tiny_tokenizer()], Naming(identifier="sks"), 0, Method(method="pivotal"))
 
 
 def test_the_vectors_of_a_word_count_as_tokens() -> None:
     subject = Subject(photos=(Path("a.png"),), class_noun="dog")
     with pytest.raises(PromptError, match="the model reads 16"):
-        with_identifier(subject, tiny_tokenizer(), Naming(), 0, Method(method="textual_inversion", num_vectors=20))
+        with_identifier(subject, [tiny_tokenizer()], Naming(), 0, Method(method="textual_inversion", num_vectors=20))
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_the_vectors_of_a_word_count_as_tokens() -> None:
 def test_a_description_stands_for_the_name_with_its_article(description: str, prompt: str) -> None:
     subject = Subject(photos=(Path("a.png"),), class_noun="dog")
     named = with_identifier(
-        subject, tiny_tokenizer(), Naming(), 0, Method(method="prompt_only", description=description)
+        subject, [tiny_tokenizer()], Naming(), 0, Method(method="prompt_only", description=description)
     )
     assert named.prompt == prompt
     assert named.fill("a photo of a {}") == f"a photo of {prompt}"

@@ -4,6 +4,7 @@ The paper draws ids f(V^) of rare tokens and inverts them through the de-tokeniz
 identifier. Whether f(V^) gives the ids back is checked here, in the sentence the identifier will stand in.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -46,14 +47,14 @@ KNOWN_WORDS = frozenset(_WORDS.split())
 
 
 def with_identifier(
-    subject: Subject, tokenizer: Any, naming: Naming, seed: int, method: Method | None = None
+    subject: Subject, tokenizers: Sequence[Any], naming: Naming, seed: int, method: Method | None = None
 ) -> Subject:
     """The subject with what names it: its own identifier, the user's, or one of the method's kind.
 
     That is a rare token of the tokenizer, a new word where the method (default: DreamBooth's) learns one, or the
-    description; the class noun follows it except in Textual Inversion and a description.  tokenizer: a transformers
-    tokenizer. Doubts about the user's own are logged as warnings. Raises PromptError for an identifier that cannot
-    work, or where the caption is longer than the model reads.
+    description; the class noun follows it except in Textual Inversion and a description.  tokenizers: transformers'
+    tokenizers, all that read the prompt. Doubts about the user's own are logged as warnings. Raises PromptError for an
+    identifier that cannot work, or where the caption is longer than the model reads.
     """
     method = method or Method()
     given = naming.identifier if subject.identifier is None else subject.identifier
@@ -61,32 +62,33 @@ def with_identifier(
         case "prompt_only":
             subject = replace(subject, identifier=method.description, with_class_noun=False)
         case "textual_inversion":
-            subject = replace(subject, identifier=_new_word(tokenizer, given, subject), with_class_noun=False)
+            subject = replace(subject, identifier=_new_word(tokenizers, given, subject), with_class_noun=False)
         case "pivotal":
-            subject = subject.named(_new_word(tokenizer, given, subject))
+            subject = subject.named(_new_word(tokenizers, given, subject))
         case "dreambooth" | "lora":
-            subject = subject.named(_rare_identifier(tokenizer, given, naming.identifier_tokens, seed))
-    length, limit = len(tokenizer(subject.prompt)["input_ids"]) + method.num_vectors - 1, tokenizer.model_max_length
-    if length > limit:
-        raise PromptError(
-            f'"{subject.prompt}" is {length} tokens long and the model reads {limit}: choose fewer words.'
-        )
+            subject = subject.named(_rare_identifier(tokenizers, given, naming.identifier_tokens, seed))
+    for tokenizer in tokenizers:
+        length, limit = len(tokenizer(subject.prompt)["input_ids"]) + method.num_vectors - 1, tokenizer.model_max_length
+        if length > limit:
+            raise PromptError(
+                f'"{subject.prompt}" is {length} tokens long and the model reads {limit}: choose fewer words.'
+            )
     return subject
 
 
-def _rare_identifier(tokenizer: Any, given: str | None, length: int, seed: int) -> str:
+def _rare_identifier(tokenizers: Sequence[Any], given: str | None, length: int, seed: int) -> str:
     if given is None:
-        return choose_identifier(tokenizer, length, seed)
-    for warning in check_identifier(tokenizer, given):
+        return choose_identifier(tokenizers, length, seed)
+    for warning in check_identifier(tokenizers, given):
         log.warning(warning)
     return given
 
 
-def _new_word(tokenizer: Any, given: str | None, subject: Subject) -> str:
-    """The user's word or <class-noun>; raises PromptError where the tokenizer has it already."""
+def _new_word(tokenizers: Sequence[Any], given: str | None, subject: Subject) -> str:
+    """The user's word or <class-noun>; raises PromptError where a tokenizer has it already."""
     word = given or f"<{'-'.join(subject.class_noun.split())}>"
     _require_one_word(word)
-    if len(_tokens_of(tokenizer, word)) == 1:
+    if any(len(_tokens_of(tokenizer, word)) == 1 for tokenizer in tokenizers):
         raise PromptError(
             f"the word to be learned, {word!r}, is one that the model has: give a new one with --identifier <{word}>."
         )
@@ -102,17 +104,20 @@ def rare_tokens(tokenizer: Any) -> list[int]:
     return [i for i in _rare_window(tokenizer) if i not in special and _is_rare_text(_detokenise(tokenizer, [i]))]
 
 
-def choose_identifier(tokenizer: Any, length: int, seed: int) -> str:
-    """The text of `length` (1 to 3) rare tokens, drawn uniformly among those that the tokenizer reads back unchanged.
+def choose_identifier(tokenizers: Sequence[Any], length: int, seed: int) -> str:
+    """The text of `length` (1 to 3) rare tokens, drawn uniformly among those that every tokenizer reads back unchanged.
 
-    The same seed gives the same text. Raises PromptError where the tokenizer has none.
+    Rare tokens are those of the first tokenizer; to another the text must be no known word, and 3 tokens at most.
+    The same seed gives the same text. Raises PromptError where there is none.
     """
-    rare = rare_tokens(tokenizer)
+    first, *others = tokenizers
+    rare = rare_tokens(first)
     if rare:
         for drawn in torch.randint(len(rare), (TRIES, length), generator=rng.generator(seed, "identifier")).tolist():
             ids = [rare[at] for at in drawn]
-            text = _detokenise(tokenizer, ids)
-            if text.isalpha() and text not in KNOWN_WORDS and _tokens_of(tokenizer, text) == ids:
+            text = _detokenise(first, ids)
+            usable = text.isalpha() and text not in KNOWN_WORDS and _tokens_of(first, text) == ids
+            if usable and all(_reads_back(other, text) for other in others):
                 return text
     raise PromptError(
         f"this model's tokenizer has no rare identifier of {length} tokens: ask for another --identifier-tokens, "
@@ -120,9 +125,15 @@ def choose_identifier(tokenizer: Any, length: int, seed: int) -> str:
     )
 
 
-def check_identifier(tokenizer: Any, identifier: str) -> list[str]:
+def check_identifier(tokenizers: Sequence[Any], identifier: str) -> list[str]:
     """What speaks against an identifier that the user chose, a sentence each; raises PromptError if it cannot work."""
     _require_one_word(identifier)
+    doubts = dict.fromkeys(doubt for tokenizer in tokenizers for doubt in _doubts(tokenizer, identifier))
+    advice = "Leave --identifier away to have a rare token chosen."
+    return [f"the identifier {identifier!r} {doubt}. {advice}" for doubt in doubts]
+
+
+def _doubts(tokenizer: Any, identifier: str) -> list[str]:
     ids = _tokens_of(tokenizer, identifier)
     if not _detokenise(tokenizer, [i for i in ids if i not in tokenizer.all_special_ids]):
         raise PromptError(
@@ -139,8 +150,12 @@ def check_identifier(tokenizer: Any, identifier: str) -> list[str]:
         doubts.append("is a word that the model knows, and its meaning will mix with your subject")
     if identifier != identifier.lower() and ids == _tokens_of(tokenizer, identifier.lower()):
         doubts.append(f"is the same as {identifier.lower()!r} to this model, which ignores capitals")
-    advice = "Leave --identifier away to have a rare token chosen."
-    return [f"the identifier {identifier!r} {doubt}. {advice}" for doubt in doubts]
+    return doubts
+
+
+def _reads_back(tokenizer: Any, text: str) -> bool:
+    ids = _tokens_of(tokenizer, text)
+    return len(ids) <= 3 and _detokenise(tokenizer, ids) == text and not _is_known(tokenizer, text, ids)
 
 
 def _require_one_word(identifier: str) -> None:

@@ -95,7 +95,8 @@ def name_subject(run: Run, model: DiffusionModel | None = None) -> Subject:
     """Section 3.2: give the subject its identifier, or check the one it has."""
     config, model = run.config, model or base_model(run)
     with timed(run, "identifier"):
-        subject = with_identifier(run.subject, model.tokenizer, config.naming, config.seed, config.method)
+        tokenizers = list(model.tokenizers.values())
+        subject = with_identifier(run.subject, tokenizers, config.naming, config.seed, config.method)
         run.save_subject(subject)
     log.info('the subject is called "%s"', subject.name)
     return subject
@@ -140,15 +141,17 @@ def personalise(run: Run, model: DiffusionModel | None = None, probe: Probe | No
     probe = probe or begin_probe(run, model)
     class_images = draw_class_images(run, model)
     with timed(run, "finetune"):
-        rows = examples(subject, class_images, config.data, model.resolution, config.seed)
-        encoded = encode_once(rows, model.posterior)
-        adapter = adapters.attach(model, subject, config)  # from here on some weights train
-        if adapter.parameter_groups():
-            finetune(model, adapter, encoded, config, run, [observer(run, adapter, probe)])
-        if probe:
-            probe.conclude(adapter)
-        adapter.export(run.adapter)
-        adapter.merge()
+        for stage in model.stages:
+            rows = examples(subject, class_images, config.data, stage.resolution, config.seed)
+            encoded = encode_once(rows, stage.posterior)
+            adapter = adapters.attach(model, stage, subject, config)  # from here on some weights train
+            its = run.stage(stage.name)
+            if adapter.parameter_groups():
+                finetune(model, stage, adapter, encoded, config, its, [observer(run, adapter, probe)])
+            if probe:
+                probe.conclude(adapter)
+            adapter.export(its.adapter)
+            adapter.merge()
         model.save(run.model)
     return run.model
 

@@ -17,17 +17,18 @@ from diffusers import DiffusionPipeline
 from safetensors.torch import load_file
 from torch import Tensor
 
-from dreambooth.adapters import Adapter, attach
+from dreambooth.adapters import Adapter
 from dreambooth.config import Config, Naming
 from dreambooth.data import Encoded
 from dreambooth.diffusion import row_errors
 from dreambooth.finetuning import finetune, training_step
 from dreambooth.identifier import with_identifier
-from dreambooth.models.base import Sampling
+from dreambooth.models.base import DENOISER, Conditioning, Sampling
 from dreambooth.rng import generator, normal
 from dreambooth.run import Run
 from dreambooth.subject import Subject
 from families import FAMILIES, Family
+from tiny import attached
 
 DIFFUSERS: Any = diffusers
 SUBJECT = Subject(photos=(), class_noun="dog", identifier="sks")
@@ -45,9 +46,10 @@ def noisy(count: int, name: str = "x_t") -> Tensor:
     return normal((count, 4, 8, 8), name)
 
 
-def fields(conditioning: Any) -> list[Tensor]:
+def fields(conditioning: Conditioning) -> list[Tensor]:
     """All tensors of a conditioning."""
-    return list(conditioning)
+    parts = [conditioning.embeds, conditioning.pooled, conditioning.mask, *conditioning.extras.values()]
+    return [tensor for tensor in parts if tensor is not None]
 
 
 def encoded(photos: int = 2, class_images: int = 3) -> Encoded:
@@ -70,14 +72,14 @@ def settings(**given: object) -> Config:
 
 def lora(model: Any, **given: object) -> Adapter:
     """A LoRA with random weights in both halves, alpha twice its rank: as it begins, it changes nothing."""
-    adapter = attach(model, SUBJECT, settings(method="lora", rank=3, lora_alpha=6, **given))
+    adapter = attached(model, SUBJECT, settings(method="lora", rank=3, lora_alpha=6, **given))
     adapter.load({name: 0.1 * normal(tensor.shape, name) for name, tensor in adapter.state().items()})
     return adapter
 
 
 def weights(model: Any) -> dict[str, Tensor]:
     """Copies of the weights of all parts that may train."""
-    parts = model.trainable().items()
+    parts = model.stages[0].parts.items()
     return {f"{part}.{name}": t.clone() for part, module in parts for name, t in module.state_dict().items()}
 
 
@@ -89,8 +91,8 @@ def changes(before: dict[str, Tensor], after: dict[str, Tensor]) -> dict[str, Te
 def watched(predict: Any, seen: list[Tensor]) -> Any:
     """`predict`, writing down the words that it is told."""
 
-    def watching(x_t: Tensor, t: Tensor, conditioning: Any) -> Any:
-        seen.append(fields(conditioning)[0].detach().clone())
+    def watching(x_t: Tensor, t: Tensor, conditioning: Conditioning) -> Any:
+        seen.append(conditioning.embeds.detach().clone())
         return predict(x_t, t, conditioning)
 
     return watching
@@ -107,43 +109,46 @@ def test_a_prediction_is_the_pipelines_own_step(family: Family) -> None:
     generators = [torch.Generator().manual_seed(seed) for seed in range(len(PROMPTS))]
     pipeline(prompt=list(PROMPTS), num_inference_steps=2, guidance_scale=1.0, generator=generators)
     assert len(seen) == 2
+    (stage,) = model.stages
     for x_t, t, output in seen:
-        found = model.predict(x_t, t.expand(len(x_t)), model.condition(PROMPTS))
+        found = stage.predict(x_t, t.expand(len(x_t)), stage.condition(PROMPTS))
         torch.testing.assert_close(found, output, rtol=1e-5, atol=1e-6)
 
 
 def test_a_prompt_alone_equals_its_row_in_a_mixed_batch(family: Family) -> None:
-    model = family.model()
+    (stage,) = family.model().stages
     x_t, t = noisy(len(PROMPTS)), torch.tensor([1, 250, 500, 999])
-    together = model.predict(x_t, t, model.condition(PROMPTS))
+    together = stage.predict(x_t, t, stage.condition(PROMPTS))
+    stacked = stage.predict(x_t, t, stage.stack([stage.condition([prompt]) for prompt in PROMPTS]))
+    torch.testing.assert_close(stacked, together, rtol=1e-4, atol=1e-5)
     for row, prompt in enumerate(PROMPTS):
-        alone = model.predict(x_t[row, None], t[row, None], model.condition([prompt]))
+        alone = stage.predict(x_t[row, None], t[row, None], stage.condition([prompt]))
         torch.testing.assert_close(alone[0], together[row], rtol=1e-4, atol=1e-5)
     assert (together[0] - together[3]).abs().max() > 1e-4  # the words matter
 
 
 def test_rows_of_one_batch_have_the_errors_that_they_have_alone(family: Family) -> None:
     """Photos and class images of unlike prompts in one batch."""
-    model, rows = family.model(), encoded()
+    (stage,), rows = family.model().stages, encoded()
     x0, noise, t = rows.mean, noisy(len(rows.mean), "noise"), torch.tensor([0, 100, 500, 900, 999])
-    x_t = model.process.add_noise(x0, noise, t)
-    together = row_errors(model.process, model.predict(x_t, t, model.condition(rows.prompts)), x0, noise, t)
+    x_t = stage.process.add_noise(x0, noise, t)
+    together = row_errors(stage.process, stage.predict(x_t, t, stage.condition(rows.prompts)), x0, noise, t)
     for row, prompt in enumerate(rows.prompts):
         one = slice(row, row + 1)
-        pred = model.predict(x_t[one], t[one], model.condition([prompt]))
-        torch.testing.assert_close(row_errors(model.process, pred, x0[one], noise[one], t[one])[0], together[row])
+        pred = stage.predict(x_t[one], t[one], stage.condition([prompt]))
+        torch.testing.assert_close(row_errors(stage.process, pred, x0[one], noise[one], t[one])[0], together[row])
 
 
 def test_prompts_are_read_and_never_written_to(family: Family) -> None:
     model, prompts = family.model(), list(PROMPTS)
-    model.condition(prompts)
+    model.stages[0].condition(prompts)
     model.generate(prompts, list(range(len(prompts))), SAMPLING)
     assert prompts == PROMPTS
 
 
 def test_times_are_drawn_as_declared_and_later_is_noisier(family: Family) -> None:
     """Uniform over the schedule, which every family so far declares."""
-    process = family.model().process
+    process = family.model().stages[0].process
     t = process.sample_t(*(generator("t", row) for row in range(2000)))
     first, last = torch.tensor([0]), torch.tensor([999])
     assert process.snr(first) > 100 and process.snr(last) < 0.01
@@ -154,7 +159,7 @@ def test_times_are_drawn_as_declared_and_later_is_noisier(family: Family) -> Non
 def test_the_scale_and_the_shift_of_the_latents_are_heeded(family: Family) -> None:
     model, images = family.model(), torch.rand(2, 3, 16, 16, generator=generator("images")) * 2 - 1
     model.pipeline.vae.register_to_config(scaling_factor=0.7, shift_factor=0.3)
-    mean, std = model.posterior(images)
+    mean, std = model.stages[0].posterior(images)
     theirs = family.pipeline().vae.eval().encode(images).latent_dist
     torch.testing.assert_close(mean, (theirs.mean - 0.3) * 0.7)
     torch.testing.assert_close(std, theirs.std * 0.7)
@@ -179,15 +184,18 @@ def test_what_is_saved_opens_in_diffusers_and_draws_the_same(family: Family, tmp
 @pytest.mark.parametrize("method", ["dreambooth", "lora"])
 def test_gradients_reach_exactly_what_trains(family: Family, method: str, text: bool) -> None:
     model = family.model()
+    (stage,) = model.stages
     given = {"method": method, "train_text_encoder": text}
-    adapter = lora(model, train_text_encoder=text) if method == "lora" else attach(model, SUBJECT, settings(**given))
+    adapter = lora(model, train_text_encoder=text) if method == "lora" else attached(model, SUBJECT, settings(**given))
     batch = encoded().batch(seed=0, number=0, subject_rows=1, prior_rows=2)
-    loss, _ = training_step(model, model.process, batch, model.condition(batch.prompts), 1.0, 0)
+    loss, _ = training_step(stage, stage.process, batch, stage.condition(batch.prompts), 1.0, 0)
     loss.backward()
     trained = {id(p) for group in adapter.parameter_groups() for p in group["params"]}
-    parts = {**model.trainable(), "vae": model.pipeline.vae}
+    parts = {**stage.parts, "vae": model.pipeline.vae}
     for part, module in parts.items():
-        assert any(id(p) in trained for p in module.parameters()) == (part == "denoiser" or (text and part != "vae"))
+        assert any(id(p) in trained for p in module.parameters()) == (
+            part == DENOISER or (text and part in stage.text_parts)
+        )
         for name, parameter in module.named_parameters():
             reached = parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)
             idle = name.startswith(family.idle.get(part, ()))
@@ -199,18 +207,19 @@ def test_the_prior_term_is_there_and_reads_its_own_words(family: Family, tmp_pat
     for text in (True, False):
         model = family.model()
         seen: list[Tensor] = []
-        model.predict = watched(model.predict, seen)
-        mine, prior = (fields(model.condition([p]))[0][0] for p in (SUBJECT.prompt, SUBJECT.class_prompt))
+        (stage,) = model.stages
+        stage.predict = watched(stage.predict, seen)
+        mine, prior = (stage.condition([p]).embeds[0] for p in (SUBJECT.prompt, SUBJECT.class_prompt))
         config = settings(max_train_steps=1, train_text_encoder=text, train_batch_size=2)
         run = Run(tmp_path / str(text))
         run.root.mkdir()
-        finetune(model, attach(model, SUBJECT, config), encoded(), config, run)
+        finetune(model, stage, attached(model, SUBJECT, config), encoded(), config, run)
         (embeds,) = seen
         for row, words in enumerate([mine, mine, prior, prior]):
             torch.testing.assert_close(embeds[row], words, rtol=1e-4, atol=1e-5)
         assert '"prior"' in run.losses.read_text()
     batch = encoded().batch(seed=0, number=0, subject_rows=1, prior_rows=2)
-    loss, error = training_step(model, model.process, batch, model.condition(batch.prompts), 0.5, 0)
+    loss, error = training_step(stage, stage.process, batch, stage.condition(batch.prompts), 0.5, 0)
     torch.testing.assert_close(loss, error[~batch.is_prior].mean() + 0.5 * error[batch.is_prior].mean())
 
 
@@ -221,8 +230,8 @@ def test_a_resumed_training_equals_an_uninterrupted_one(family: Family, tmp_path
         run.checkpoints.mkdir(parents=True)
         if name == "parted":
             shutil.copytree(tmp_path / "whole" / "checkpoints" / "checkpoint-2", run.checkpoints / "checkpoint-2")
-        adapter = attach(model, SUBJECT, config)
-        finetune(model, adapter, encoded(), config, run)
+        adapter = attached(model, SUBJECT, config)
+        finetune(model, model.stages[0], adapter, encoded(), config, run)
         states[name] = adapter.state()
     assert len(Run(tmp_path / "parted").losses.read_text().splitlines()) == 2
     assert all(torch.equal(tensor, states["parted"][name]) for name, tensor in states["whole"].items())
@@ -278,15 +287,17 @@ def test_the_kohya_file_holds_the_true_change_under_the_names_that_the_field_loo
 
 def test_new_words_leave_old_prompts_alone(family: Family) -> None:
     model = family.model()
-    before = fields(model.condition(PROMPTS))
-    model.add_tokens(["<dog>", "<dog>_1"])
-    assert all(torch.equal(old, new) for old, new in zip(before, fields(model.condition(PROMPTS)), strict=True))
+    (stage,) = model.stages
+    before = fields(stage.condition(PROMPTS))
+    added = model.add_tokens(["<dog>", "<dog>_1"])
+    assert set(added) == set(model.tokenizers) == set(stage.text_parts)
+    assert all(torch.equal(old, new) for old, new in zip(before, fields(stage.condition(PROMPTS)), strict=True))
 
 
-def test_an_identifier_is_one_rare_token_of_every_tokenizer(family: Family) -> None:
-    tokenizers = [family.model().tokenizer]
+def test_an_identifier_survives_every_tokenizer(family: Family) -> None:
+    tokenizers = list(family.model().tokenizers.values())
     for seed in range(3):
-        subject = with_identifier(Subject(photos=(), class_noun="dog"), tokenizers[0], Naming(), seed)
+        subject = with_identifier(Subject(photos=(), class_noun="dog"), tokenizers, Naming(), seed)
         for tokenizer in tokenizers:
-            (token,) = tokenizer(f" {subject.identifier}", add_special_tokens=False)["input_ids"]
-            assert tokenizer.decode([token]).strip() == subject.identifier
+            tokens = tokenizer(f" {subject.identifier}", add_special_tokens=False)["input_ids"]
+            assert len(tokens) <= 3 and tokenizer.decode(tokens).strip() == subject.identifier
