@@ -71,10 +71,11 @@ def check(subject: Subject, config: Config) -> None:
 def base_model(run: Run) -> DiffusionModel:
     """The model that the run starts from, on the GPU where there is one; base.json keeps which weights it had.
 
-    Raises RunError where the run was begun with other weights.
+    Raises RunError where the run was begun with other weights, ConfigError for what the model cannot do.
     """
     with timed(run, "load"):
         model = _placed(models.load(run.config.base))
+        models.check(model, run.config)
         mine = {"model": model.name, "fingerprint": model.fingerprint()}
         if (began := run.began_with("base.json", mine)) != mine:
             raise RunError(
@@ -88,7 +89,7 @@ def personal_model(run: Run) -> DiffusionModel:
     """The model that the run made; raises RunError where it has not been made yet."""
     if not _is_personalised(run):
         raise RunError(f"{run.root} has no personalised model yet: make it with `dreambooth finetune {run.root}`.")
-    return _placed(models.load(Base(model=str(run.model))))
+    return _placed(models.load(Base(model=str(run.model), dtype=run.config.base.dtype)))
 
 
 def name_subject(run: Run, model: DiffusionModel | None = None) -> Subject:
@@ -184,14 +185,16 @@ def _live_samples(run: Run, step: int, model: DiffusionModel) -> None:
 
 
 def _few(run: Run) -> Draw:
-    config = _with_generation(
-        run.config, sampler="dpmsolver++", num_inference_steps=run.config.probe.probe_num_inference_steps
-    )
+    config = run.config
 
     def draw(model: DiffusionModel, stage: str, prompts: Sequence[Prompt], seeds: int) -> list[Sample]:
-        return generate(
-            model, run.subject, _with_generation(config, num_images_per_prompt=seeds), run.samples / stage, prompts
+        few = _with_generation(
+            config,
+            sampler=model.samplers[-1],
+            num_inference_steps=config.probe.probe_num_inference_steps,
+            num_images_per_prompt=seeds,
         )
+        return generate(model, run.subject, few, run.samples / stage, prompts)
 
     return draw
 

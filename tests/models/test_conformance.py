@@ -6,6 +6,7 @@ scale, a word that is unlike in training and in use.
 """
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from diffusers import DiffusionPipeline
 from safetensors.torch import load_file
 from torch import Tensor
 
+from dreambooth import models
 from dreambooth.adapters import Adapter
-from dreambooth.config import Config, Naming
+from dreambooth.config import Base, Config, Naming
 from dreambooth.data import Encoded
 from dreambooth.diffusion import row_errors
 from dreambooth.finetuning import finetune, training_step
@@ -301,3 +303,26 @@ def test_an_identifier_survives_every_tokenizer(family: Family) -> None:
         for tokenizer in tokenizers:
             tokens = tokenizer(f" {subject.identifier}", add_special_tokens=False)["input_ids"]
             assert len(tokens) <= 3 and tokenizer.decode(tokens).strip() == subject.identifier
+
+
+@pytest.mark.parametrize("method", ["dreambooth", "lora", "dora", "oft", "textual_inversion", "pivotal"])
+def test_what_trains_is_float32_where_the_rest_is_bfloat16(family: Family, method: str, tmp_path: Path) -> None:
+    family.model().save(tmp_path / "base")
+    model: Any = models.load(Base(model=str(tmp_path / "base"), dtype="bfloat16"))
+    assert model.dtype == torch.bfloat16
+    kind = {"method": "lora", "lora_type": method} if method in ("dora", "oft") else {"method": method}
+    config = settings(**kind, train_text_encoder=method == "pivotal", max_train_steps=2)
+    adapter = attached(model, replace(SUBJECT, identifier="<dog>"), config)
+    trained = {id(p) for group in adapter.parameter_groups() for p in group["params"]}
+    for module in (*model.stages[0].parts.values(), model.pipeline.vae):
+        for parameter in module.parameters():
+            assert parameter.dtype == (torch.float32 if id(parameter) in trained else torch.bfloat16)
+    before = {name: tensor.clone() for name, tensor in adapter.state().items()}
+    run = Run(tmp_path / "run")
+    run.root.mkdir()
+    finetune(model, model.stages[0], adapter, encoded(), config, run)
+    assert any(not torch.equal(tensor, before[name]) for name, tensor in adapter.state().items())
+    drawn = model.generate(PROMPTS, [0, 1, 2, 3], SAMPLING)
+    assert drawn.shape == (4, 16, 16, 3) and drawn.std() > 0
+    plain = family.model().generate(PROMPTS, [0, 1, 2, 3], SAMPLING)
+    assert np.abs(drawn.astype(int) - plain).mean() < 8

@@ -43,6 +43,9 @@ class LoRA(Adapter):
             part: {name: p for name, p in tuner.model.named_parameters() if p.requires_grad}
             for part, tuner in self._tuned.items()
         }
+        for parameters in self._parameters.values():
+            for parameter in parameters.values():
+                parameter.data = parameter.data.float()  # whatever the layer's own
 
     def modules(self) -> Mapping[str, nn.Module]:
         return self._tuned

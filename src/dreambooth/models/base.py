@@ -132,7 +132,7 @@ class DiffusionModel(ABC):
     tokenizers: Mapping[str, Any]
     """The transformers tokenizer of every text encoder, by its part."""
     samplers: tuple[str, ...]
-    """The samplers that `generate` knows. ddpm is the paper's ancestral one; the others are deterministic."""
+    """The samplers that `generate` knows; the last is the one for few steps. ddpm is the paper's ancestral one."""
     dtype: torch.dtype
     """Of the weights that do not train; those that do are float32."""
     lora_layout: LoraLayout

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from diffusers import DiffusionPipeline
 
-from dreambooth.config import Base
-from dreambooth.errors import ModelError
+from dreambooth.config import Base, Config
+from dreambooth.errors import ConfigError, ModelError
 from dreambooth.models.base import DiffusionModel
 from dreambooth.models.families import FAMILIES, family
 
@@ -32,8 +32,20 @@ def load(base: Base) -> DiffusionModel:
         raise ModelError(
             f"{base.model} is a {kind!r}; this package trains {', '.join(FAMILIES)}. Choose another base model."
         )
-    model: DiffusionModel = family(kind).open(folder, _told(base, folder), base.variant, torch.float32)
+    model: DiffusionModel = family(kind).open(folder, _told(base, folder), base.variant, getattr(torch, base.dtype))
     return model
+
+
+def check(model: DiffusionModel, config: Config) -> None:
+    """Raise ConfigError for a sampler that the model's family lacks; it costs nothing, so ask early."""
+    asked = {"class_sampler": config.prior.class_sampler, "sampler": config.generation.sampler}
+    problems = [
+        f"{setting}: {sampler!r} is none of {model.name}'s: {', '.join(model.samplers)}"
+        for setting, sampler in asked.items()
+        if sampler not in model.samplers
+    ]
+    if problems:
+        raise ConfigError(problems)
 
 
 def _told(base: Base, folder: Path) -> str:

@@ -66,7 +66,8 @@ def draw(
     drawing.set_progress_bar_config(disable=True)
     at_once = max(1, PIXELS_AT_ONCE // side**2)
     images = [np.zeros((0, side, side, 3), np.float32)]
-    with _at_rest(module for module in drawing.components.values() if isinstance(module, nn.Module)):
+    modules = [module for module in drawing.components.values() if isinstance(module, nn.Module)]
+    with _at_rest(modules), _one_dtype(modules):
         for first in range(0, len(prompts), at_once):
             chosen = slice(first, first + at_once)
             # on the CPU and one per image: the same picture on any device, whoever else is in the batch
@@ -84,8 +85,15 @@ def draw(
     return (np.concatenate(images) * 255).round().astype(np.uint8)
 
 
+def _one_dtype(modules: Sequence[nn.Module]) -> torch.autocast:
+    """Inside, all modules compute in one precision, though what trains is float32 and the rest perhaps is not."""
+    parameters = [parameter for module in modules for parameter in module.parameters()]
+    low = next((p.dtype for p in parameters if p.is_floating_point() and p.dtype != torch.float32), None)
+    return torch.autocast(parameters[0].device.type, low, enabled=low is not None)
+
+
 @contextmanager
-def _at_rest(modules: Iterator[nn.Module]) -> Iterator[None]:
+def _at_rest(modules: Sequence[nn.Module]) -> Iterator[None]:
     """No dropout inside; what was training trains on afterwards."""
     training = [inner for module in modules for inner in module.modules() if inner.training]
     for module in training:
