@@ -44,7 +44,7 @@ CONTEXT = 16
 """Tokens in a prompt, start and end included."""
 
 
-def tiny_tokenizer() -> Any:
+def tiny_tokenizer(pad: str = "<|endoftext|>") -> Any:
     """A byte-level BPE in CLIP's layout: bytes, bytes with </w>, then merges in order of frequency, then specials."""
     letters = list(bytes_to_unicode().values())
     vocab = [*letters, *(f"{letter}</w>" for letter in letters)]
@@ -62,7 +62,7 @@ def tiny_tokenizer() -> Any:
         vocab={token: index for index, token in enumerate(vocab)},
         merges=merges,
         model_max_length=CONTEXT,
-        pad_token="<|endoftext|>",
+        pad_token=pad,
     )
 
 

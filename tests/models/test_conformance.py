@@ -21,7 +21,6 @@ from torch import Tensor
 from dreambooth import models
 from dreambooth.adapters import Adapter
 from dreambooth.config import Base, Config, Naming
-from dreambooth.data import Encoded
 from dreambooth.diffusion import row_errors
 from dreambooth.finetuning import finetune, training_step
 from dreambooth.identifier import with_identifier
@@ -29,11 +28,10 @@ from dreambooth.models.base import DENOISER, Conditioning, Sampling
 from dreambooth.rng import generator, normal
 from dreambooth.run import Run
 from dreambooth.subject import Subject
-from families import FAMILIES, Family
+from families import FAMILIES, SUBJECT, Family, encoded, noisy
 from tiny import attached
 
 DIFFUSERS: Any = diffusers
-SUBJECT = Subject(photos=(), class_noun="dog", identifier="sks")
 PROMPTS = ["a sks dog", "a photo of a small blue dog in the snow, and a cat with a mug on the beach", "", "a dog"]
 SAMPLING = Sampling(sampler="ddim", num_inference_steps=3, guidance_scale=3.0)
 
@@ -43,27 +41,10 @@ def family(request: pytest.FixtureRequest) -> Family:
     return FAMILIES[request.param]
 
 
-def noisy(count: int, name: str = "x_t") -> Tensor:
-    """(B, 4, 8, 8): latents of 16 pixel images, which have half their side."""
-    return normal((count, 4, 8, 8), name)
-
-
 def fields(conditioning: Conditioning) -> list[Tensor]:
     """All tensors of a conditioning."""
     parts = [conditioning.embeds, conditioning.pooled, conditioning.mask, *conditioning.extras.values()]
     return [tensor for tensor in parts if tensor is not None]
-
-
-def encoded(photos: int = 2, class_images: int = 3) -> Encoded:
-    """Random latents of photos and class images."""
-    rows = photos + class_images
-    return Encoded(
-        mean=noisy(rows, "rows"),
-        std=torch.full((rows, 4, 8, 8), 0.1),
-        prompts=(*[SUBJECT.prompt] * photos, *[SUBJECT.class_prompt] * class_images),
-        is_prior=torch.arange(rows) >= photos,
-        names=tuple(f"{row}.png" for row in range(rows)),
-    )
 
 
 def settings(**given: object) -> Config:

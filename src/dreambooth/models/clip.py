@@ -48,6 +48,14 @@ def add_words(tokenizer: Any, encoder: Any, words: Sequence[str]) -> tuple[nn.Em
     return embedding, ids
 
 
+def pool_at_the_end(encoder: Any, tokenizer: Any) -> None:
+    """Have the pooled words read where a prompt ends.
+
+    Encoders of old configs (eos_token_id 2) read them at the highest number, which would be that of a new word.
+    """
+    encoder.config.eos_token_id = encoder.text_model.eos_token_id = tokenizer.eos_token_id
+
+
 def text_model_prefix(encoder: Any, joint: str) -> str:
     """What a LoRA file has before a layer's name that this transformers leaves out of it."""
     return "" if hasattr(encoder, "text_model") else f"text_model{joint}"

@@ -5,6 +5,7 @@ from typing import Any
 
 FAMILIES = {
     "StableDiffusionPipeline": ("stable_diffusion", "StableDiffusion"),
+    "StableDiffusionXLPipeline": ("stable_diffusion_xl", "StableDiffusionXL"),
 }
 """Module of this package and class in it, by the `_class_name` in a folder's model_index.json."""
 
