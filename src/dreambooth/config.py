@@ -30,7 +30,8 @@ class Base(Section):
     """The text-to-image model to personalise."""
 
     model: str = Field(
-        "toybox", description="base model: toybox (embedded), a diffusers folder, or a hub id owner/name"
+        "toybox",
+        description="base model: toybox (embedded), a diffusers folder, a .safetensors file, or a hub id owner/name",
     )
     revision: str | None = Field(
         None, description="hub revision: a commit, tag or branch; the resolved commit is recorded"

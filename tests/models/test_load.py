@@ -32,7 +32,7 @@ def edit_index(folder: Path, **values: Any) -> None:
 
 @pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "no-such-model", "a/b/c"])
 def test_a_folder_that_is_not_there(name: str) -> None:
-    with pytest.raises(ModelError, match="there is no folder"):
+    with pytest.raises(ModelError, match="there is no folder or file"):
         load(name)
 
 

@@ -1,4 +1,4 @@
-"""A base model by what the user calls it: the embedded one, a folder, or a name on the hub."""
+"""A base model by what the user calls it: the embedded one, a folder, a file, or a name on the hub."""
 
 import json
 from importlib.resources import files
@@ -10,16 +10,19 @@ from diffusers import DiffusionPipeline
 from dreambooth.config import Base, Config
 from dreambooth.errors import ConfigError, ModelError
 from dreambooth.models.base import DiffusionModel
-from dreambooth.models.families import FAMILIES, family
+from dreambooth.models.families import FAMILIES, FILES, family
+from dreambooth.models.single_file import names_in
 
 
 def load(base: Base) -> DiffusionModel:
-    """Open a base model on the CPU: "toybox", a diffusers folder or a hub id "owner/name".
+    """Open a base model on the CPU: "toybox", a diffusers folder, a .safetensors file or a hub id "owner/name".
 
     Only safetensors are read and no code of the model's is run. Raises ModelError where there is no such model, or it
     is none of FAMILIES, or a part of it is missing or damaged.
     """
-    folder = _folder(base)
+    folder, dtype = _folder(base), getattr(torch, base.dtype)
+    if folder.is_file():
+        return _from_file(folder, base, dtype)
     try:
         index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -32,7 +35,19 @@ def load(base: Base) -> DiffusionModel:
         raise ModelError(
             f"{base.model} is a {kind!r}; this package trains {', '.join(FAMILIES)}. Choose another base model."
         )
-    model: DiffusionModel = family(kind).open(folder, _told(base, folder), base.variant, getattr(torch, base.dtype))
+    model: DiffusionModel = family(kind).open(folder, _told(base, folder), base.variant, dtype)
+    return model
+
+
+def _from_file(file: Path, base: Base, dtype: torch.dtype) -> DiffusionModel:
+    names = set(names_in(file))
+    kind = next((kind for weight, kind in FILES.items() if weight in names), None)
+    if kind is None:
+        raise ModelError(
+            f"{file} is no checkpoint that this package can read from one file; it reads Stable Diffusion 1.x and SDXL "
+            "with their text encoders and autoencoder inside. Give the model's diffusers folder."
+        )
+    model: DiffusionModel = family(kind).open_file(file, base.model, dtype)
     return model
 
 
@@ -64,8 +79,8 @@ def _folder(base: Base) -> Path:
         return Path(str(files("dreambooth.toybox") / "weights")) if base.model == "toybox" else local
     if base.model.count("/") != 1 or base.model[0] in "./~":
         raise ModelError(
-            f"there is no folder {base.model}, and it is no hub id either: give toybox, an existing diffusers folder, "
-            "or owner/name."
+            f"there is no folder or file {base.model}, and it is no hub id either: give toybox, an existing diffusers "
+            "folder or .safetensors file, or owner/name."
         )
     return _downloaded(base)
 

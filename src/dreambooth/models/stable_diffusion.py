@@ -1,19 +1,20 @@
 """Stable Diffusion 1.x and 2.x: a latent U-Net with one CLIP text encoder (Rombach et al. 2022, arXiv:2112.10752)."""
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, final
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import CLIPTextModel
 
 from dreambooth.batch import Batch
 from dreambooth.errors import ModelError
-from dreambooth.models import clip, opening, pipelines, schedules
+from dreambooth.models import clip, opening, pipelines, schedules, single_file
 from dreambooth.models.base import DENOISER, Conditioning, DiffusionModel, LoraLayout, Sampling, Stage, joined
 from dreambooth.models.weights import Weights
 
@@ -25,6 +26,38 @@ KIND = opening.Kind(
     options={"requires_safety_checker": False},
     family="Stable Diffusion 1.x or 2.x",
 )
+
+
+PUBLISHED = single_file.Published(
+    configs={
+        "unet": {"sample_size": 64, "cross_attention_dim": 768},
+        "vae": {
+            "sample_size": 512,
+            "block_out_channels": (128, 256, 512, 512),
+            "layers_per_block": 2,
+            "down_block_types": ("DownEncoderBlock2D",) * 4,
+            "up_block_types": ("UpDecoderBlock2D",) * 4,
+        },
+        "text_encoder": {
+            "hidden_size": 768,
+            "intermediate_size": 3072,
+            "num_attention_heads": 12,
+            "eos_token_id": 2,
+            "bos_token_id": 0,
+        },
+    },
+    scheduler=partial(
+        DDIMScheduler,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    ),
+    tokenizers={"tokenizer": partial(single_file.clip_tokenizer, "<|endoftext|>")},
+)
+"""The settings of Stable Diffusion 1.x; single files of 2.x are not read."""
 
 
 @final
@@ -92,6 +125,11 @@ class StableDiffusion(DiffusionModel):
         """
         pipeline, files = opening.from_folder(KIND, folder, name, variant, dtype)
         return cls(pipeline, name, files)
+
+    @classmethod
+    def open_file(cls, file: Path, name: str, dtype: torch.dtype, published: single_file.Published = PUBLISHED) -> Self:
+        """The pipeline in one .safetensors file of the original layout; raises ModelError as `open` does."""
+        return cls(single_file.from_file(KIND, published, file, name, dtype), name, [file])
 
     def to(self, device: torch.device) -> None:
         self._weights.to(device)

@@ -2,19 +2,20 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, final
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, StableDiffusionXLPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from dreambooth.batch import Batch
 from dreambooth.errors import ModelError
-from dreambooth.models import clip, opening, pipelines, schedules
+from dreambooth.models import clip, opening, pipelines, schedules, single_file
 from dreambooth.models.base import DENOISER, Conditioning, DiffusionModel, LoraLayout, Sampling, Stage, joined
 from dreambooth.models.weights import Weights
 
@@ -31,6 +32,51 @@ KIND = opening.Kind(
     options={"add_watermarker": False},
     family="SDXL",
 )
+_CLIP = {"vocab_size": 49408, "max_position_embeddings": 77, "bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1}
+PUBLISHED = single_file.Published(
+    configs={
+        "unet": {
+            "sample_size": 128,
+            "block_out_channels": (320, 640, 1280),
+            "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+            "transformer_layers_per_block": (1, 2, 10),
+            "attention_head_dim": (5, 10, 20),
+            "cross_attention_dim": 2048,
+            "use_linear_projection": True,
+            "addition_embed_type": "text_time",
+            "addition_time_embed_dim": 256,
+            "projection_class_embeddings_input_dim": 6 * 256 + 1280,
+        },
+        "vae": {
+            "sample_size": 1024,
+            "block_out_channels": (128, 256, 512, 512),
+            "layers_per_block": 2,
+            "down_block_types": ("DownEncoderBlock2D",) * 4,
+            "up_block_types": ("UpDecoderBlock2D",) * 4,
+            "scaling_factor": 0.13025,
+        },
+        "text_encoder": _CLIP
+        | {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12},
+        "text_encoder_2": _CLIP
+        | {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32, "num_attention_heads": 20}
+        | {"projection_dim": 1280, "hidden_act": "gelu"},
+    },
+    scheduler=partial(
+        EulerDiscreteScheduler,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        steps_offset=1,
+        timestep_spacing="leading",
+    ),
+    tokenizers={
+        "tokenizer": partial(single_file.clip_tokenizer, "<|endoftext|>"),
+        "tokenizer_2": partial(single_file.clip_tokenizer, "!"),
+    },
+)
+"""The settings of https://huggingface.co/stabilityai/stable-diffusion-xl-base-1.0; those tuned from it share them."""
+
 READERS = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
 EMBEDDING_NAMES = {"text_encoder": "clip_l", "text_encoder_2": "clip_g"}
 """What a learned word's vectors are called in the files that the field shares."""
@@ -112,6 +158,11 @@ class StableDiffusionXL(DiffusionModel):
         """
         pipeline, files = opening.from_folder(KIND, folder, name, variant, dtype)
         return cls(pipeline, name, files)
+
+    @classmethod
+    def open_file(cls, file: Path, name: str, dtype: torch.dtype, published: single_file.Published = PUBLISHED) -> Self:
+        """The pipeline in one .safetensors file of the original layout; raises ModelError as `open` does."""
+        return cls(single_file.from_file(KIND, published, file, name, dtype), name, [file])
 
     def to(self, device: torch.device) -> None:
         self._weights.to(device)
