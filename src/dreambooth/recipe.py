@@ -16,9 +16,9 @@ from dreambooth.evaluation import load_judges
 from dreambooth.files import write_json
 from dreambooth.finetuning import Observer, check_machine, finetune
 from dreambooth.generation import chosen_prompts, contact_sheet, generate
-from dreambooth.identifier import with_identifier
+from dreambooth.identifier import candidates, weak_priors, with_identifier
 from dreambooth.measured import read_timings
-from dreambooth.models.base import DiffusionModel
+from dreambooth.models.base import DiffusionModel, Sampling
 from dreambooth.photos import check_photos
 from dreambooth.prior import class_prior
 from dreambooth.probe import Draw, Probe
@@ -92,15 +92,45 @@ def personal_model(run: Run) -> DiffusionModel:
     return _placed(models.load(Base(model=str(run.model), dtype=run.config.base.dtype)))
 
 
-def name_subject(run: Run, model: DiffusionModel | None = None) -> Subject:
-    """Section 3.2: give the subject its identifier, or check the one it has."""
+def name_subject(run: Run, model: DiffusionModel | None = None, compare: bool = False) -> Subject:
+    """Section 3.2: give the subject its identifier, or check the one it has.
+
+    compare: measure how much it says to the model already, beside others that might have been chosen.
+    """
     config, model = run.config, model or base_model(run)
     with timed(run, "identifier"):
         tokenizers = list(model.tokenizers.values())
         subject = with_identifier(run.subject, tokenizers, config.naming, config.seed, config.method)
         run.save_subject(subject)
+        if compare and config.method.method in ("dreambooth", "lora"):
+            for line in compared(run, model, subject):
+                log.info("%s", line)
     log.info('the subject is called "%s"', subject.name)
     return subject
+
+
+def compared(run: Run, model: DiffusionModel, subject: Subject) -> Iterator[str]:
+    """A table of the subject's identifier and seven others, the weakest prior first; with pictures where judges are."""
+    config, tokenizers = run.config, list(model.tokenizers.values())
+    others = candidates(tokenizers, config.naming.identifier_tokens, config.seed, 8)
+    identifiers = list(dict.fromkeys([str(subject.identifier), *others]))[:8]
+    judge, sampling = None, None
+    if config.probe.probe:
+        try:
+            judge = load_judges(config.evaluation, config.base.model).dino
+            sampling = Sampling(
+                sampler=model.samplers[-1],
+                num_inference_steps=config.probe.probe_num_inference_steps,
+                guidance_scale=config.generation.guidance_scale,
+            )
+        except ModelError as error:
+            log.warning("%s The identifiers are compared by their words alone.", error)
+    yield f'what each says beside "a {subject.class_noun}" to the untuned model; 0 is nothing, the weakest is first:'
+    yield "identifier        words  pictures"
+    for prior in weak_priors(model, subject.class_noun, identifiers, judge, sampling):
+        pictures = "       -" if prior.pictures is None else f"{prior.pictures:8.3f}"
+        mark = "  chosen" if prior.identifier == subject.identifier else ""
+        yield f"{prior.identifier:<16}{prior.words:7.3f}  {pictures}{mark}"
 
 
 def draw_class_images(run: Run, model: DiffusionModel | None = None) -> tuple[Path, ...]:
