@@ -67,7 +67,7 @@ def all_held_out(run: Run, model: DiffusionModel, judges: Judges, steps: Sequenc
     """The shares on held-out places of the untuned `model` tuned to each of `steps`."""
     real = next(probed for probed in read_probes(run) if probed.step == "real")
     rows = [real, held_out(run, model, judges, 0)]
-    adapter = adapters.attach(model, run.subject, run.config)
+    adapter = adapters.attach(model, model.stages[0], run.subject, run.config)
     for step in steps:
         adapter.load(checkpoint.read(run.checkpoints / f"checkpoint-{step}").tensors["weights"])
         rows.append(held_out(run, model, judges, step))

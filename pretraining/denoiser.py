@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from dreambooth.diffusion import VPrediction
+from dreambooth.diffusion import DiscreteDiffusion, row_errors
 from dreambooth.files import written_aside
 from pretraining import autoencoder, renders, text_encoder
 from pretraining.sizes import Size
@@ -167,7 +167,7 @@ def saved_step(path: Path) -> int:
         return int(json.loads(file.metadata()["step"]))
 
 
-def loss_weights(process: VPrediction, t: Tensor) -> Tensor:
+def loss_weights(process: DiscreteDiffusion, t: Tensor) -> Tensor:
     """(B,) 1 up to SNR_LIMIT, then falling as 1 / SNR: v's error there is finer than any pixel."""
     return ((SNR_LIMIT + 1) / (process.snr(t) + 1)).clamp(max=1)
 
@@ -176,7 +176,7 @@ def train(
     options: argparse.Namespace, trained: Trained, examples: Examples, stable: int, total: int, path: Path
 ) -> None:
     """The loop, saving every 500 steps."""
-    process = VPrediction(scheduler().alphas_cumprod)
+    process = DiscreteDiffusion(scheduler().alphas_cumprod, "v_prediction")
     unet, encoder = trained.modules["unet"], trained.modules["text_encoder"]
     started, first, losses = time.time(), trained.step, []
     while trained.step < total:
@@ -186,7 +186,7 @@ def train(
         t = stratified_times(len(x0)).to(x0.device)
         with autocast(options):
             pred = unet(process.add_noise(x0, noise, t), t, encoder(ids).last_hidden_state).sample
-        loss = (process.loss(pred.float(), x0, noise, t) * loss_weights(process, t)).mean()
+        loss = (row_errors(process, pred, x0, noise, t) * loss_weights(process, t)).mean()
         trained.update(loss, share_at(options, trained.step, stable))
         losses.append(loss.detach())
         if trained.step % 100 == 0:

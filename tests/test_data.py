@@ -13,6 +13,7 @@ from torch import Tensor
 from dreambooth.config import Data
 from dreambooth.data import Encoded, encode_once, examples
 from dreambooth.errors import PhotoError
+from dreambooth.photos import open_image
 from dreambooth.subject import Subject
 from tiny import tiny_model
 
@@ -62,14 +63,14 @@ def test_a_real_encoder_gets_every_row_once_in_small_batches(tmp_path: Path) -> 
 
     def posterior(images: Tensor) -> tuple[Tensor, Tensor]:
         sizes.append(len(images))
-        return model.posterior(images)
+        return model.stages[0].posterior(images)
 
     rows = examples(subject_of(*photos), [], Data(), model.resolution, seed=0)
     encoded = encode_once(rows, posterior)
     assert sum(sizes) == 9 and max(sizes) <= 4
     assert encoded.mean.shape == encoded.std.shape == (9, 4, 16, 16)
     assert not encoded.mean.requires_grad and (encoded.std > 0).all()
-    mean, std = model.posterior(rows.image(5)[None])
+    mean, std = model.stages[0].posterior(rows.image(5)[None])
     torch.testing.assert_close(encoded.mean[5], mean[0].detach(), rtol=0, atol=1e-5)
     torch.testing.assert_close(encoded.std[5], std[0].detach(), rtol=0, atol=1e-5)
 
@@ -149,3 +150,34 @@ def test_a_batch_is_a_function_of_its_arguments() -> None:
     assert len(orders) > 1
     with pytest.raises(ValueError, match="there are none"):
         encoded_of(4, 0).batch(0, 0, 1, 1)
+
+
+@pytest.mark.parametrize(("width", "height", "orientation"), [(240, 120, 1), (120, 240, 1), (240, 120, 6), (64, 64, 1)])
+def test_the_framing_says_where_the_square_was_cut(tmp_path: Path, width: int, height: int, orientation: int) -> None:
+    """A ramp along each side: the corner's own value is where it says that it lies, in the resized picture."""
+    across, down = np.meshgrid(np.arange(width), np.arange(height))
+    ramp = np.stack([across, down, np.zeros_like(across)], axis=-1).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(ramp).save(tmp_path / "a.png", exif=exif)
+    upright = np.asarray(open_image(tmp_path / "a.png")).astype(float)
+    class_image = noise(tmp_path / "class.png", 32, 32)
+    rows = examples(subject_of(tmp_path / "a.png"), [class_image], Data(), 32, seed=0)
+    encoded = encode_once(rows, plain)
+    assert encoded.framing is not None and encoded.framing[1].tolist() == [32, 32, 0, 0, 32, 32]
+    tall, wide, top, left, *square = encoded.framing[0].tolist()
+    assert (tall, wide) == upright.shape[:2] and square == [32, 32]
+    scale = 32 / min(tall, wide)
+    corner = (rows.image(0)[:2, 0, 0].numpy() + 1) * 127.5
+    expected = upright[min(round((top + 0.5) / scale), tall - 1), min(round((left + 0.5) / scale), wide - 1), :2]
+    assert np.abs(corner - expected).max() <= 2 / scale
+    assert torch.equal(encoded.batch(0, 0, 1, 1).framing, encoded.framing)  # type: ignore[arg-type]
+
+
+def test_crops_of_one_photo_have_their_own_framing(tmp_path: Path) -> None:
+    photo = noise(tmp_path / "a.png", 400, 100)
+    rows = examples(subject_of(photo), [], Data(crop="random"), 50, seed=0)
+    framing = [rows.framing(row) for row in range(len(rows.rows))]
+    assert len(framing) > 1 and len(set(framing)) == len(framing)
+    for row, (tall, wide, top, left, *_) in zip(rows.rows, framing, strict=True):
+        assert (tall, wide, top, left) == (100, 400, 0, round(row.offset * 150))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dreambooth.diffusion import PROCESSES, EpsilonPrediction, SamplePrediction, VPrediction
+from dreambooth.diffusion import PREDICTIONS, DiscreteDiffusion, ForwardProcess, RectifiedFlow, row_errors
 from dreambooth.loss import prior_preservation_loss
 from dreambooth.rng import generator
 
@@ -28,7 +28,7 @@ def rows() -> tuple[Tensor, Tensor, Tensor]:
 @pytest.mark.parametrize("zero_snr", [False, True])
 def test_noising_and_velocity_are_diffusers(zero_snr: bool) -> None:
     theirs = schedule(rescale_betas_zero_snr=zero_snr)
-    ours = VPrediction(theirs.alphas_cumprod)
+    ours = DiscreteDiffusion(theirs.alphas_cumprod, "v_prediction")
     x0, noise, _ = rows()
     times = torch.tensor([0, 1, 250, 500, 750, 999])
     torch.testing.assert_close(ours.add_noise(x0, noise, times), theirs.add_noise(x0, noise, times))
@@ -40,16 +40,16 @@ def test_the_target_of_each_prediction() -> None:
     alphas = schedule().alphas_cumprod
     alpha, sigma = alphas[TIMES].sqrt().view(-1, 1, 1, 1), (1 - alphas[TIMES]).sqrt().view(-1, 1, 1, 1)
     expected = {"epsilon": noise, "v_prediction": alpha * noise - sigma * x0, "sample": x0}
-    assert expected.keys() == PROCESSES.keys()
+    assert expected.keys() == PREDICTIONS.keys()
     for name, target in expected.items():
-        torch.testing.assert_close(PROCESSES[name](alphas).target(x0, noise, TIMES), target)
+        torch.testing.assert_close(DiscreteDiffusion(alphas, name).target(x0, noise, TIMES), target)
 
 
-@pytest.mark.parametrize("name", list(PROCESSES))
+@pytest.mark.parametrize("name", list(PREDICTIONS))
 def test_the_error_of_a_row_is_its_own_mean_square(name: str) -> None:
     x0, noise, pred = rows()
-    process = PROCESSES[name](schedule().alphas_cumprod)
-    error = process.loss(pred, x0, noise, TIMES)
+    process = DiscreteDiffusion(schedule().alphas_cumprod, name)
+    error = row_errors(process, pred, x0, noise, TIMES)
     for row in range(6):
         direct = torch.nn.functional.mse_loss(pred[row], process.target(x0, noise, TIMES)[row])
         torch.testing.assert_close(error[row], direct)
@@ -57,12 +57,12 @@ def test_the_error_of_a_row_is_its_own_mean_square(name: str) -> None:
 
 def test_the_noise_error_is_equation_1_with_w_equal_to_the_snr() -> None:
     x0, noise, pred = rows()
-    epsilon = EpsilonPrediction(schedule().alphas_cumprod)
+    epsilon = DiscreteDiffusion(schedule().alphas_cumprod)
     alpha, sigma = epsilon.alpha_sigma(TIMES, x0)
     x_t = epsilon.add_noise(x0.double(), noise.double(), TIMES)
     denoised = (x_t - sigma * pred) / alpha  # the x0 that this noise prediction means
     weighted = (denoised - x0).square().flatten(1).mean(1) * epsilon.snr(TIMES)
-    torch.testing.assert_close(epsilon.loss(pred, x0, noise, TIMES).double(), weighted, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(row_errors(epsilon, pred, x0, noise, TIMES).double(), weighted, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("gamma", [1.0, 5.0])
@@ -73,31 +73,33 @@ def test_min_snr_weights_against_the_papers_formulas(gamma: float) -> None:
     divisors = {"epsilon": snr, "v_prediction": snr + 1, "sample": torch.ones_like(snr)}
     x0, noise, pred = rows()
     for name, divisor in divisors.items():
-        plain = PROCESSES[name](schedule().alphas_cumprod)
+        plain = DiscreteDiffusion(schedule().alphas_cumprod, name)
         weighted = plain.with_snr_gamma(gamma)
-        expected = plain.loss(pred, x0, noise, TIMES).double() * clamped / divisor
-        torch.testing.assert_close(weighted.loss(pred, x0, noise, TIMES).double(), expected, rtol=1e-5, atol=1e-8)
+        expected = row_errors(plain, pred, x0, noise, TIMES).double() * clamped / divisor
+        torch.testing.assert_close(
+            row_errors(weighted, pred, x0, noise, TIMES).double(), expected, rtol=1e-5, atol=1e-8
+        )
 
 
 def test_min_snr_gives_the_same_x0_error_whatever_is_predicted() -> None:
     """One denoised image, told as noise, as v and as x0, must cost the same."""
     x0, noise, denoised = rows()
     errors = []
-    for kind in (EpsilonPrediction, VPrediction, SamplePrediction):
-        process = kind(schedule().alphas_cumprod, snr_gamma=5.0)
+    for kind in ("epsilon", "v_prediction", "sample"):
+        process = DiscreteDiffusion(schedule().alphas_cumprod, kind, snr_gamma=5.0)
         alpha, sigma = process.alpha_sigma(TIMES, x0.double())
         meant_noise = (process.add_noise(x0.double(), noise.double(), TIMES) - alpha * denoised) / sigma
         pred = process.target(denoised.double(), meant_noise, TIMES)
-        errors.append(process.loss(pred, x0.double(), noise.double(), TIMES))
+        errors.append(row_errors(process, pred, x0.double(), noise.double(), TIMES))
     torch.testing.assert_close(errors[0], errors[2], rtol=1e-3, atol=1e-5)
     torch.testing.assert_close(errors[1], errors[2], rtol=1e-3, atol=1e-5)
 
 
 def test_min_snr_reaches_both_terms_of_the_loss() -> None:
     x0, noise, pred = rows()
-    process = EpsilonPrediction(schedule().alphas_cumprod)
+    process = DiscreteDiffusion(schedule().alphas_cumprod)
     times, is_prior = torch.full((6,), 10), torch.tensor([False, True] * 3)
-    plain, weighted = process.loss(pred, x0, noise, times), process.with_snr_gamma(5.0).loss(pred, x0, noise, times)
+    plain, weighted = (row_errors(process.with_snr_gamma(gamma), pred, x0, noise, times) for gamma in (None, 5.0))
     weight = 5.0 / process.snr(times)[0].item()
     assert weight < 0.1
     for chosen in (is_prior, ~is_prior):
@@ -107,7 +109,7 @@ def test_min_snr_reaches_both_terms_of_the_loss() -> None:
 
 
 def test_times_are_uniform_whole_and_in_range() -> None:
-    process = EpsilonPrediction(schedule().alphas_cumprod)
+    process = DiscreteDiffusion(schedule().alphas_cumprod)
     times = process.sample_t(*(generator("t", row) for row in range(4000)))
     assert times.shape == (4000,)
     assert times.dtype == torch.int64
@@ -118,6 +120,79 @@ def test_times_are_uniform_whole_and_in_range() -> None:
 
 def test_a_schedule_without_signal_at_its_end_stays_finite() -> None:
     x0, noise, pred = rows()
-    process = VPrediction(schedule(rescale_betas_zero_snr=True).alphas_cumprod, snr_gamma=5.0)
-    assert process.loss(pred, x0, noise, torch.full((6,), 999)).isfinite().all()
+    process = DiscreteDiffusion(schedule(rescale_betas_zero_snr=True).alphas_cumprod, "v_prediction", snr_gamma=5.0)
+    assert row_errors(process, pred, x0, noise, torch.full((6,), 999)).isfinite().all()
     torch.testing.assert_close(process.add_noise(x0, noise, torch.full((6,), 999)), noise)
+
+
+def test_a_place_that_weighs_nothing_costs_nothing() -> None:
+    """A row's error is the weighted mean over its places, so that a small subject counts as much as a large one."""
+    x0, noise, pred = rows()
+    process = DiscreteDiffusion(schedule().alphas_cumprod)
+    plain = row_errors(process, pred, x0, noise, TIMES)
+    alike = torch.full((6, 1, 3, 3), 0.3)
+    torch.testing.assert_close(row_errors(process, pred, x0, noise, TIMES, alike), plain)
+    alike[:, :, 1:] = 0
+    top = row_errors(process, pred[:, :, :1], x0[:, :, :1], noise[:, :, :1], TIMES)
+    torch.testing.assert_close(row_errors(process, pred, x0, noise, TIMES, alike), top)
+
+
+SIGMAS = torch.tensor([1e-3, 0.1, 0.5, 0.9, 1.0])
+
+
+def test_a_rectified_flow_goes_straight_from_photo_to_noise() -> None:
+    x0, noise, _ = rows()
+    x0, noise, flow = x0[:5].double(), noise[:5].double(), RectifiedFlow()
+    x_t, sigma = flow.add_noise(x0, noise, SIGMAS), SIGMAS.double().view(-1, 1, 1, 1)
+    torch.testing.assert_close(x_t[-1], noise[-1])
+    torch.testing.assert_close(flow.add_noise(x0, noise, torch.full((5,), 1e-12)), x0)
+    v = flow.target(x0, noise, SIGMAS)
+    torch.testing.assert_close(x_t - sigma * v, x0, atol=1e-6, rtol=1e-6)  # one Euler step to sigma 0
+    torch.testing.assert_close(x_t + (1 - sigma) * v, noise, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(flow.snr(SIGMAS), ((1 - SIGMAS.double()) / SIGMAS.double()) ** 2)
+
+
+def test_noising_along_a_flow_is_diffusers() -> None:
+    scheduler: Any = diffusers.FlowMatchEulerDiscreteScheduler
+    theirs = scheduler(shift=3.0)
+    x0, noise, _ = rows()
+    at = [0, 200, 500, 700, 900, 999]
+    flow, sigma = RectifiedFlow(shift=3.0), theirs.sigmas[at]
+    torch.testing.assert_close(flow.add_noise(x0, noise, sigma), theirs.scale_noise(x0, theirs.timesteps[at], noise))
+    uniform = torch.linspace(1, 1 / 1000, 1000)[at]
+    torch.testing.assert_close(3 * uniform / (1 + 2 * uniform), sigma)  # the shift of the class is the scheduler's
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+@pytest.mark.parametrize("density", ["uniform", "logit_normal"])
+def test_sigma_is_drawn_from_the_declared_density(density: Any, shift: float) -> None:
+    """P(sigma <= s) in closed form: s, or Phi(logit s), at the place that the shift maps to s."""
+    flow = RectifiedFlow(shift=shift, density=density)
+    sigma = flow.sample_t(*(generator("sigma", row) for row in range(4000)))
+    assert sigma.shape == (4000,) and sigma.dtype == torch.float32 and sigma.min() > 0 and sigma.max() <= 1
+    for at in (0.2, 0.5, 0.7, 0.9):
+        unshifted = torch.tensor(at / (shift - (shift - 1) * at))
+        expected = unshifted if density == "uniform" else torch.special.ndtr(unshifted.logit())
+        assert (sigma <= at).float().mean().item() == pytest.approx(expected.item(), abs=0.025)
+
+
+def test_min_snr_along_a_flow_gives_the_same_x0_error() -> None:
+    """The error of v, weighted, is that of the x0 which v means, times min(SNR, gamma)."""
+    x0, noise, pred = (tensor[:5].double() for tensor in rows())
+    flow, sigma = RectifiedFlow(snr_gamma=5.0), SIGMAS.double()
+    denoised = flow.add_noise(x0, noise, SIGMAS) - sigma.view(-1, 1, 1, 1) * pred
+    expected = (denoised - x0).square().flatten(1).mean(1) * flow.snr(SIGMAS).clamp(max=5.0)
+    torch.testing.assert_close(row_errors(flow, pred, x0, noise, SIGMAS).double(), expected, rtol=1e-3, atol=1e-6)
+    assert torch.equal(RectifiedFlow().weight(SIGMAS), torch.ones(5))
+
+
+def test_every_process_says_all_that_the_loop_asks() -> None:
+    """By its type, which mypy checks; here that both give the same kinds of answers."""
+    x0, noise, pred = rows()
+    processes: list[ForwardProcess] = [DiscreteDiffusion(schedule().alphas_cumprod), RectifiedFlow(density="uniform")]
+    for process in processes:
+        t = process.sample_t(*(generator("t", row) for row in range(6)))
+        assert t.shape == process.weight(t).shape == process.snr(t).shape == (6,)
+        assert process.snr(t).dtype == torch.float64
+        assert row_errors(process.with_snr_gamma(5.0), pred, x0, noise, t).shape == (6,)
+        assert process.add_noise(x0, noise, t).shape == process.target(x0, noise, t).shape == x0.shape

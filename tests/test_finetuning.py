@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from dreambooth import checkpoint
-from dreambooth.adapters import attach
 from dreambooth.config import Config
 from dreambooth.data import Encoded
 from dreambooth.errors import ConfigError, DiskError, Interrupted, RunError, TrainingError
@@ -25,7 +24,7 @@ from dreambooth.rng import generator, normal
 from dreambooth.run import Run
 from dreambooth.signals import stop_signal
 from dreambooth.subject import Subject
-from tiny import tiny_model
+from tiny import attached, tiny_model
 
 SUBJECT = Subject(photos=(), class_noun="dog", identifier="sks")
 SETTINGS: dict[str, Any] = {
@@ -60,8 +59,8 @@ def train(
     """A run in `root` on a fresh tiny model; the model, and the lines of losses.jsonl without the time they took."""
     root.mkdir(exist_ok=True)
     config, model = Config.build({**SETTINGS, **settings}), tiny_model(size=16)
-    adapter = attach(model, SUBJECT, config)
-    finetune(model, adapter, photos() if encoded is None else encoded, config, Run(root), observers)
+    adapter = attached(model, SUBJECT, config)
+    finetune(model, model.stages[0], adapter, photos() if encoded is None else encoded, config, Run(root), observers)
     return model, losses(root)
 
 
@@ -75,18 +74,18 @@ def bits(tensors: Mapping[str, Tensor]) -> dict[str, bytes]:
 
 
 def weights(model: DiffusionModel) -> dict[str, bytes]:
-    parts = model.trainable()
+    parts = model.stages[0].parts
     return bits({f"{part}.{name}": t for part in parts for name, t in parts[part].state_dict().items()})
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])
 def test_a_step_equals_one_written_with_diffusers_parts(prediction_type: str) -> None:
     model = tiny_model(prediction_type, size=16)
-    attach(model, SUBJECT, Config())
+    attached(model, SUBJECT, Config())
     pipeline: Any = copy.deepcopy(model.pipeline)
     batch = photos().batch(seed=0, number=4, subject_rows=1, prior_rows=2)
-    cond = model.condition(batch.prompts)
-    loss, _ = training_step(model, model.process, batch, cond, 0.7, 0, 4)
+    (stage,) = model.stages
+    loss, _ = training_step(stage, stage.process, batch, stage.condition(batch.prompts), 0.7, 0, 4)
     loss.backward()
 
     noise = normal(batch.mean.shape, "noise", 0, 4)
@@ -107,16 +106,16 @@ def test_a_step_equals_one_written_with_diffusers_parts(prediction_type: str) ->
 
 
 def test_every_row_has_its_own_time_and_noise() -> None:
-    model = tiny_model(size=16)
+    (stage,) = tiny_model(size=16).stages
     encoded = photos()
     few = encoded.batch(seed=0, number=0, subject_rows=1, prior_rows=0)
-    alone, error = training_step(model, model.process, few, model.condition(few.prompts), 1.0, 0, 0, 0)
+    alone, error = training_step(stage, stage.process, few, stage.condition(few.prompts), 1.0, 0, 0, 0)
     assert alone == error[0]
     twice = copy.copy(few)
     object.__setattr__(twice, "mean", few.mean.repeat(2, 1, 1, 1))
     object.__setattr__(twice, "std", few.std.repeat(2, 1, 1, 1))
     object.__setattr__(twice, "is_prior", few.is_prior.repeat(2))
-    _, both = training_step(model, model.process, twice, model.condition(few.prompts * 2), 1.0, 0, 0, 0)
+    _, both = training_step(stage, stage.process, twice, stage.condition(few.prompts * 2), 1.0, 0, 0, 0)
     torch.testing.assert_close(both[0], error[0])
     assert abs(both[0] - both[1]) > 1e-4
 
@@ -228,11 +227,11 @@ def test_a_loss_that_is_not_finite_never_reaches_the_weights(tmp_path: Path) -> 
 
 def test_a_gradient_that_is_not_finite_never_reaches_the_weights(tmp_path: Path) -> None:
     config, model = Config.build(SETTINGS), tiny_model(size=16)
-    adapter = attach(model, SUBJECT, config)
+    adapter = attached(model, SUBJECT, config)
     before = weights(model)
     adapter.parameter_groups()[0]["params"][0].register_hook(lambda grad: grad * float("inf"))
     with pytest.raises(TrainingError, match=r"gradient's norm is \w+ at step 1, on dog-"):
-        finetune(model, adapter, photos(), config, Run(tmp_path))
+        finetune(model, model.stages[0], adapter, photos(), config, Run(tmp_path))
     assert weights(model) == before
 
 
@@ -271,11 +270,11 @@ def test_observers_see_the_average_and_training_goes_on_from_the_weights(tmp_pat
 
 def test_the_mean_over_micro_batches_is_what_is_logged(tmp_path: Path) -> None:
     _, lines = train(tmp_path / "run", max_train_steps=1, snr_gamma=None)
-    model, encoded = tiny_model(size=16), photos()
+    (stage,), encoded = tiny_model(size=16).stages, photos()
     expected = []
     for number in range(2):
         batch = encoded.batch(0, number, 1, 1)
-        expected.append(training_step(model, model.process, batch, model.condition(batch.prompts), 1.0, 0, number)[0])
+        expected.append(training_step(stage, stage.process, batch, stage.condition(batch.prompts), 1.0, 0, number)[0])
     assert lines[0]["loss"] == pytest.approx(sum(expected).item() / 2, rel=1e-5)  # type: ignore[union-attr]
     assert lines[0]["subject"] + lines[0]["prior"] == pytest.approx(lines[0]["loss"], rel=1e-5)
 
@@ -316,7 +315,7 @@ def test_the_learning_rate_is_a_function_of_the_step() -> None:
 def test_the_text_encoder_may_have_its_own_rate(tmp_path: Path) -> None:
     model, _ = train(tmp_path / "run", max_train_steps=1, text_encoder_lr=1e-12)
     fresh = tiny_model(size=16).pipeline.text_encoder.state_dict()
-    for name, tensor in model.trainable()["text_encoder"].state_dict().items():
+    for name, tensor in model.stages[0].parts["text_encoder"].state_dict().items():
         torch.testing.assert_close(tensor, fresh[name], rtol=0, atol=1e-9)
 
 

@@ -15,6 +15,7 @@ import pytest
 
 import dreambooth
 from dreambooth import cli
+from dreambooth.models.families import FAMILIES
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "dreambooth"
@@ -24,9 +25,9 @@ LAYERS = (
     "errors presets",
     "files rng progress",
     "subject config diffusion loss batch prompts checkpoint photos samples sheet chart kohya signals",
-    "identifier data models run toybox flags",
+    "data models run toybox flags",
     "adapters evaluation album measured",
-    "prior finetuning probe generation report",
+    "prior finetuning probe generation report identifier",
     "recipe",
     "experiments",
     "cli __init__",
@@ -87,17 +88,19 @@ def test_the_architecture_page_draws_these_layers() -> None:
 
 
 def test_families_and_adapters_do_not_see_each_other() -> None:
-    for package in ("models", "adapters"):
+    families = {module for module, _ in FAMILIES.values()}
+    adapters = {path.stem for path in (SOURCE / "adapters").glob("*.py")} - {"__init__", "base"}
+    for package, siblings in (("models", families), ("adapters", adapters)):
         for path in (SOURCE / package).glob("*.py"):
             seen = {module.split(".")[2] for module in imports(path) if module.startswith(f"dreambooth.{package}.")}
-            assert path.stem == "__init__" or seen <= {"base"}, f"{path.name} sees {seen}"
+            assert path.stem == "__init__" or not seen & siblings, f"{path.name} sees {seen & siblings}"
 
 
-def test_no_family_is_named_outside_models() -> None:
-    families = [path.stem for path in (SOURCE / "models").glob("*.py") if path.stem not in ("__init__", "base")]
+def test_no_family_is_named_outside_its_file_and_the_table() -> None:
+    families = {module for module, _ in FAMILIES.values()}
     assert families
     for path in PATHS:
-        if path.parent.name != "models":
+        if path.stem not in families | {"families"}:
             code = ast.dump(ast.parse(path.read_text(encoding="utf-8")))
             names = {name.replace("_", "").lower() for name in re.findall(r"(?:id|attr|name|module)='([^']*)'", code)}
             for family in families:

@@ -7,7 +7,11 @@ import torch
 import transformers
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
+from dreambooth.adapters import Adapter, attach
+from dreambooth.config import Config
+from dreambooth.models.base import DiffusionModel
 from dreambooth.models.stable_diffusion import StableDiffusion
+from dreambooth.subject import Subject
 
 DIFFUSERS: Any = diffusers  # both libraries are only half typed
 TRANSFORMERS: Any = transformers
@@ -40,7 +44,7 @@ CONTEXT = 16
 """Tokens in a prompt, start and end included."""
 
 
-def tiny_tokenizer() -> Any:
+def tiny_tokenizer(pad: str = "<|endoftext|>") -> Any:
     """A byte-level BPE in CLIP's layout: bytes, bytes with </w>, then merges in order of frequency, then specials."""
     letters = list(bytes_to_unicode().values())
     vocab = [*letters, *(f"{letter}</w>" for letter in letters)]
@@ -58,7 +62,7 @@ def tiny_tokenizer() -> Any:
         vocab={token: index for index, token in enumerate(vocab)},
         merges=merges,
         model_max_length=CONTEXT,
-        pad_token="<|endoftext|>",
+        pad_token=pad,
     )
 
 
@@ -121,6 +125,12 @@ def tiny_pipeline(prediction_type: str = "epsilon", seed: int = 0, size: int = 3
     )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def attached(model: DiffusionModel, subject: Subject, config: Config) -> Adapter:
+    """The adapter of a config on a model that has one stage."""
+    (stage,) = model.stages
+    return attach(model, stage, subject, config)
 
 
 def tiny_model(prediction_type: str = "epsilon", seed: int = 0, size: int = 32, **schedule: object) -> StableDiffusion:

@@ -178,7 +178,7 @@ def _stage(parsed: argparse.Namespace) -> None:
     with run.only_writer():
         match parsed.stage:
             case "identifier":
-                print(recipe.name_subject(run).name)
+                print(recipe.name_subject(run, compare=True).name)
             case "prior":
                 print(f"{len(recipe.draw_class_images(run))} class images, listed in {run.root / 'prior.json'}")
             case "finetune":

@@ -17,7 +17,7 @@ from dreambooth.errors import ConfigError
 from dreambooth.presets import METHOD_ONLY, USED_BY, MethodName, preset_of
 from dreambooth.presets import PRESETS as PRESETS
 
-Sampler = Literal["ddpm", "ddim", "dpmsolver++"]
+Sampler = Literal["ddpm", "ddim", "euler", "dpmsolver++"]
 
 
 class Section(BaseModel):
@@ -30,12 +30,17 @@ class Base(Section):
     """The text-to-image model to personalise."""
 
     model: str = Field(
-        "toybox", description="base model: toybox (embedded), a diffusers folder, or a hub id owner/name"
+        "toybox",
+        description="base model: toybox (embedded), a diffusers folder, a .safetensors file, or a hub id owner/name",
     )
     revision: str | None = Field(
         None, description="hub revision: a commit, tag or branch; the resolved commit is recorded"
     )
     variant: str | None = Field(None, description="weights variant of the checkpoint, such as fp16")
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="of the weights that do not train; bfloat16 takes half the memory",
+    )
 
 
 class Method(Section):
@@ -141,7 +146,7 @@ class Probe(Section):
     probe: bool = Field(True, description="measure, recommend a step and save its weights; off: the last step's")
     probe_images_per_prompt: int = Field(2, ge=1, description="seeds of each of the six prompts that a probe draws")
     probe_class_images: int = Field(4, ge=1, description="class images that a probe draws, for the drift")
-    probe_num_inference_steps: int = Field(20, ge=1, le=1000, description="sampler steps (dpmsolver++) of a probe")
+    probe_num_inference_steps: int = Field(20, ge=1, le=1000, description="sampler steps of a probe")
     early_stopping: bool = Field(
         False, description="stop where the subject is learned and its class kept, or where probes no longer get better"
     )

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dreambooth import config, rng
 from dreambooth.batch import Batch
-from dreambooth.photos import DETAIL_SIDE, crop_square, open_image, size_of, square_scores
+from dreambooth.photos import DETAIL_SIDE, crop_square, open_image, size_of, square_scores, upright_size
 from dreambooth.photos import check_photos as check_photos
 from dreambooth.photos import photos_in as photos_in
 from dreambooth.progress import log, track
@@ -55,6 +55,14 @@ class Examples:
         example = self.rows[row]
         image = open_image(example.path, at_least=2 * self.resolution)
         return to_tensor(crop_square(image, example.offset, self.resolution))
+
+    def framing(self, row: int) -> tuple[int, ...]:
+        """Height and width of the picture, top and left of its square, height and width of that: see `Batch`."""
+        example = self.rows[row]
+        width, height = upright_size(example.path)
+        scale = self.resolution / min(width, height)
+        top, left = (round(example.offset * (length * scale - self.resolution)) for length in (height, width))
+        return height, width, top, left, self.resolution, self.resolution
 
 
 def to_tensor(image: Image.Image) -> Tensor:
@@ -99,7 +107,7 @@ class Encoded:
     """Every row's latent distribution, on the CPU.
 
     mean, std: (M, C, h, w) float32.  prompts: M captions.  is_prior: (M,) bool.  names: M file names; rows with the
-    same name are crops of one photo.
+    same name are crops of one photo.  framing: (M, 6), see `Batch`; None where it is not known.
     """
 
     mean: Tensor
@@ -107,6 +115,7 @@ class Encoded:
     prompts: tuple[str, ...]
     is_prior: Tensor
     names: tuple[str, ...]
+    framing: Tensor | None = None
 
     def batch(self, seed: int, number: int, subject_rows: int, prior_rows: int) -> Batch:
         """What the run's batch `number` sees: `subject_rows` of the subject, `prior_rows` of the class.
@@ -122,6 +131,7 @@ class Encoded:
             prompts=tuple(self.prompts[row] for row in rows),
             is_prior=self.is_prior[rows],
             rows=tuple(rows),
+            framing=None if self.framing is None else self.framing[rows],
         )
 
     def _draw(self, is_prior: bool, count: int, place: tuple[int, int]) -> list[int]:
@@ -163,4 +173,5 @@ def encode_once(examples: Examples, posterior: Callable[[Tensor], tuple[Tensor, 
         prompts=tuple(row.prompt for row in examples.rows),
         is_prior=torch.tensor([row.is_prior for row in examples.rows]),
         names=tuple(str(row.path) for row in examples.rows),
+        framing=torch.tensor([examples.framing(row) for row in range(len(examples.rows))]),
     )

@@ -1,106 +1,174 @@
 """The forward process of section 3 and what the network is asked to predict.
 
-B samples; t is an integer time in [0, T); alphas_cumprod[t] = alpha_t^2 and sigma_t^2 = 1 - alpha_t^2, so that
-x_t = alpha_t x0 + sigma_t noise, and SNR(t) = alpha_t^2 / sigma_t^2.
+B rows; t (B,) is a time of the process, and later is noisier: x_t = alpha_t x0 + sigma_t noise, and
+SNR(t) = alpha_t^2 / sigma_t^2. A process knows no family: units, signs and shapes of a network are its family's.
 """
 
-from abc import ABC, abstractmethod
-from typing import Self, final
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple, Protocol, Self, final
 
 import torch
 from torch import Tensor
 
 
-class ForwardProcess(ABC):
-    """Noise levels, the noising of x0, the network's target, and the weight of each row's error.
+class ForwardProcess(Protocol):
+    """Noise levels, the noising of x0, the network's target, and the weight of each row's error."""
 
-    alphas_cumprod: (T,) alpha_t^2, falling from about 1 to about 0.
-    snr_gamma: clamp of Min-SNR weighting (Hang et al. 2023, https://arxiv.org/abs/2303.09556), or None for an
-    unweighted error. For epsilon prediction the unweighted error is Eq. 1 with w_t = SNR(t).
-    """
+    def sample_t(self, *generators: torch.Generator) -> Tensor:
+        """(B,) times, one from each row's generator."""
 
-    def __init__(self, alphas_cumprod: Tensor, snr_gamma: float | None = None) -> None:
-        self.alphas_cumprod = alphas_cumprod.double().cpu()
-        self.snr_gamma = snr_gamma
+    def add_noise(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """x_t = alpha_t x0 + sigma_t noise, (B, ...)."""
+
+    def target(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """What the network should output for x_t, (B, ...)."""
+
+    def snr(self, t: Tensor) -> Tensor:
+        """(B,) alpha_t^2 / sigma_t^2, float64 on the CPU."""
+
+    def weight(self, t: Tensor) -> Tensor:
+        """(B,) weights of the rows' errors: 1, or Min-SNR (Hang et al. 2023, https://arxiv.org/abs/2303.09556)."""
 
     def with_snr_gamma(self, snr_gamma: float | None) -> Self:
-        """The same process with its error weighted by Min-SNR, or unweighted."""
-        return type(self)(self.alphas_cumprod, snr_gamma)
+        """The same process with its error weighted by Min-SNR clamped at `snr_gamma`, or unweighted."""
+
+
+def row_errors(
+    process: ForwardProcess, pred: Tensor, x0: Tensor, noise: Tensor, t: Tensor, weight: Tensor | None = None
+) -> Tensor:
+    """(B,) squared error of each row's prediction (B, C, h, w), weighted by its own noise level (Eq. 1).
+
+    weight: (B, 1, h, w), how much each place of a row counts in its mean; None: all alike.
+    """
+    squared = (pred.float() - process.target(x0, noise, t).float()).square()
+    if weight is None:
+        error = squared.flatten(1).mean(1)
+    else:
+        weight = weight.to(squared).expand_as(squared)
+        error = (weight * squared).flatten(1).sum(1) / weight.flatten(1).sum(1)
+    return error * process.weight(t).to(error)
+
+
+class _Prediction(NamedTuple):
+    """What a network of some kind predicts, and min(SNR, gamma), the weight of the x0 error, in its units."""
+
+    target: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+    """x0, noise, alpha_t, sigma_t to (B, ...)."""
+    min_snr: Callable[[Tensor, float], Tensor]
+    """(B,) SNR and gamma to (B,)."""
+
+
+PREDICTIONS = {
+    # the noise (Ho et al. 2020, https://arxiv.org/abs/2006.11239): its unweighted error is Eq. 1 with w_t = SNR(t)
+    "epsilon": _Prediction(
+        target=lambda x0, noise, alpha, sigma: noise,
+        min_snr=lambda snr, gamma: (gamma / snr).clamp(max=1.0),
+    ),
+    # alpha_t noise - sigma_t x0 (Salimans & Ho 2022, https://arxiv.org/abs/2202.00512)
+    "v_prediction": _Prediction(
+        target=lambda x0, noise, alpha, sigma: alpha * noise - sigma * x0,
+        min_snr=lambda snr, gamma: snr.clamp(max=gamma) / (snr + 1),
+    ),
+    # x0 itself, as Eq. 1 is written
+    "sample": _Prediction(
+        target=lambda x0, noise, alpha, sigma: x0,
+        min_snr=lambda snr, gamma: snr.clamp(max=gamma),
+    ),
+}
+"""By the name in a diffusers scheduler's `prediction_type`."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class DiscreteDiffusion:
+    """Diffusion in T steps: t is an integer in [0, T), drawn uniformly.
+
+    alphas_cumprod: (T,) alpha_t^2 = 1 - sigma_t^2, falling from about 1 to about 0.  prediction: one of PREDICTIONS.
+    """
+
+    alphas_cumprod: Tensor
+    prediction: str = "epsilon"
+    snr_gamma: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "alphas_cumprod", self.alphas_cumprod.double().cpu())
+
+    def sample_t(self, *generators: torch.Generator) -> Tensor:
+        times = [torch.randint(len(self.alphas_cumprod), (), generator=generator) for generator in generators]
+        return torch.stack(times)
 
     def alpha_sigma(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         """alpha_t and sigma_t of each row, shaped (B, 1, ...) to multiply `like` (B, ...)."""
         squared = self.alphas_cumprod[t.cpu()]
-        shape = (len(t), *[1] * (like.dim() - 1))
-        return squared.sqrt().to(like).reshape(shape), (1 - squared).sqrt().to(like).reshape(shape)
-
-    def sample_t(self, *generators: torch.Generator) -> Tensor:
-        """(B,) times, uniform on [0, T), one from each row's generator."""
-        times = [torch.randint(len(self.alphas_cumprod), (), generator=generator) for generator in generators]
-        return torch.stack(times)
+        return _along(squared.sqrt(), like), _along((1 - squared).sqrt(), like)
 
     def add_noise(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """x_t = alpha_t x0 + sigma_t noise, (B, ...)."""
         alpha, sigma = self.alpha_sigma(t, x0)
         return alpha * x0 + sigma * noise
 
+    def target(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        return PREDICTIONS[self.prediction].target(x0, noise, *self.alpha_sigma(t, x0))
+
     def snr(self, t: Tensor) -> Tensor:
-        """(B,) alpha_t^2 / sigma_t^2, float64 on the CPU."""
         squared = self.alphas_cumprod[t.cpu()]
         return squared / (1 - squared)
 
-    def loss(self, pred: Tensor, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """(B,) squared error of each row, averaged over its elements and weighted by its own noise level (Eq. 1)."""
-        error = (pred.float() - self.target(x0, noise, t).float()).square().flatten(1).mean(1)
+    def weight(self, t: Tensor) -> Tensor:
         if self.snr_gamma is None:
-            return error
-        return error * self.min_snr_weight(self.snr(t), self.snr_gamma).to(error)
+            return torch.ones(len(t))
+        return PREDICTIONS[self.prediction].min_snr(self.snr(t), self.snr_gamma)
 
-    @abstractmethod
-    def target(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """What the network should output for x_t, (B, ...)."""
-
-    @abstractmethod
-    def min_snr_weight(self, snr: Tensor, gamma: float) -> Tensor:
-        """(B,) min(SNR, gamma) in units of this target: the x0 error's weight over what the target scales it by."""
+    def with_snr_gamma(self, snr_gamma: float | None) -> Self:
+        return replace(self, snr_gamma=snr_gamma)
 
 
 @final
-class EpsilonPrediction(ForwardProcess):
-    """The network predicts the noise (Ho et al. 2020, https://arxiv.org/abs/2006.11239)."""
+@dataclass(frozen=True)
+class RectifiedFlow:
+    """A straight line from photo to noise (Liu et al. 2022, https://arxiv.org/abs/2209.03003): t is sigma in (0, 1].
+
+    alpha = 1 - sigma; the target noise - x0 is dx/dsigma, whatever sign and unit of time a network has.
+    density: how sigma is drawn before the shift, uniformly or as the sigmoid of a standard normal.
+    shift: the odds sigma / (1 - sigma) are multiplied by it; above 1 it means more noise. Both are those of Esser et
+    al. 2024, https://arxiv.org/abs/2403.03206, section 3.1 and equation 23.
+    """
+
+    shift: float = 1.0
+    density: Literal["uniform", "logit_normal"] = "logit_normal"
+    snr_gamma: float | None = None
+
+    def sample_t(self, *generators: torch.Generator) -> Tensor:
+        sigma = torch.stack([self._unshifted(generator) for generator in generators])
+        return self.shift * sigma / (1 + (self.shift - 1) * sigma)
+
+    def _unshifted(self, generator: torch.Generator) -> Tensor:
+        if self.density == "uniform":
+            return 1 - torch.rand((), generator=generator)  # in (0, 1]
+        return torch.randn((), generator=generator).sigmoid()
+
+    def add_noise(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        sigma = _along(t, x0)
+        return (1 - sigma) * x0 + sigma * noise
 
     def target(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        return noise
+        return noise - x0
 
-    def min_snr_weight(self, snr: Tensor, gamma: float) -> Tensor:
-        return (gamma / snr).clamp(max=1.0)
+    def snr(self, t: Tensor) -> Tensor:
+        sigma = t.double().cpu()
+        return ((1 - sigma) / sigma).square()
 
+    def weight(self, t: Tensor) -> Tensor:
+        if self.snr_gamma is None:
+            return torch.ones(len(t))
+        # x0 = x_sigma - sigma v: an error of v is one of x0 over sigma
+        return self.snr(t).clamp(max=self.snr_gamma) * t.double().cpu().square()
 
-@final
-class VPrediction(ForwardProcess):
-    """The network predicts v = alpha_t noise - sigma_t x0 (Salimans & Ho 2022, https://arxiv.org/abs/2202.00512)."""
-
-    def target(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        alpha, sigma = self.alpha_sigma(t, x0)
-        return alpha * noise - sigma * x0
-
-    def min_snr_weight(self, snr: Tensor, gamma: float) -> Tensor:
-        return snr.clamp(max=gamma) / (snr + 1)
+    def with_snr_gamma(self, snr_gamma: float | None) -> Self:
+        return replace(self, snr_gamma=snr_gamma)
 
 
-@final
-class SamplePrediction(ForwardProcess):
-    """The network predicts x0 itself, as Eq. 1 is written."""
-
-    def target(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        return x0
-
-    def min_snr_weight(self, snr: Tensor, gamma: float) -> Tensor:
-        return snr.clamp(max=gamma)
-
-
-PROCESSES: dict[str, type[ForwardProcess]] = {
-    "epsilon": EpsilonPrediction,
-    "v_prediction": VPrediction,
-    "sample": SamplePrediction,
-}
-"""The target by its name in a diffusers scheduler's `prediction_type`."""
+def _along(values: Tensor, like: Tensor) -> Tensor:
+    """(B,) values as (B, 1, ...), to multiply `like` (B, ...)."""
+    shape: Sequence[int] = (len(values), *[1] * (like.dim() - 1))
+    return values.to(like).reshape(shape)

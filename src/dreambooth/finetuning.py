@@ -24,11 +24,11 @@ from dreambooth.batch import Batch
 from dreambooth.checkpoint import Checkpoint
 from dreambooth.config import Config, Training
 from dreambooth.data import Encoded
-from dreambooth.diffusion import ForwardProcess
+from dreambooth.diffusion import ForwardProcess, row_errors
 from dreambooth.errors import ConfigError, Interrupted, TrainingError
 from dreambooth.files import require_space
 from dreambooth.loss import prior_preservation_loss
-from dreambooth.models.base import Conditioning, DiffusionModel
+from dreambooth.models.base import DENOISER, Conditioning, DiffusionModel, Stage
 from dreambooth.progress import log, track
 from dreambooth.rng import generator, normal
 from dreambooth.run import Run
@@ -42,33 +42,35 @@ After a resume it may see the same step again, and must answer alike.
 
 
 def training_step(
-    model: DiffusionModel,
+    stage: Stage,
     process: ForwardProcess,
     batch: Batch,
-    cond: Conditioning,
+    words: Conditioning,
     prior_loss_weight: float,
     *place: int,
 ) -> tuple[Tensor, Tensor]:
     """The loss (scalar, Eq. 2) of a batch of B rows and the error (B,) of each; `place` is where its noise is drawn."""
-    shape, device = batch.mean.shape, model.device
+    shape, device = batch.mean.shape, stage.device
     x0 = (batch.mean + batch.std * normal(shape, "latent", *place)).to(device)  # (B, C, h, w)
     noise = normal(shape, "noise", *place).to(device)  # (B, C, h, w), own noise for every row: eps and eps' of Eq. 2
     t = process.sample_t(*(generator("t", *place, row) for row in range(len(x0))))  # (B,), own time: t and t'
     x_t = process.add_noise(x0, noise, t)  # (B, C, h, w)
-    pred = model.predict(x_t, t, cond)  # (B, C, h, w)
-    error = process.loss(pred, x0, noise, t)  # (B,), every weighting reaches every row
+    cond = stage.with_rows(words, batch, *place)  # the words, and what this family asks of the photo itself
+    pred = stage.predict(x_t, t, cond)  # (B, C, h, w)
+    error = row_errors(process, pred, x0, noise, t, batch.weight)  # (B,), every weighting reaches every row
     return prior_preservation_loss(error, batch.is_prior.to(device), prior_loss_weight), error
 
 
 def finetune(
     model: DiffusionModel,
+    stage: Stage,
     adapter: Adapter,
     encoded: Encoded,
     config: Config,
     run: Run,
     observers: Sequence[Observer] = (),
 ) -> None:
-    """Train what `adapter` chose of the base `model`, going on from the run's latest good checkpoint.
+    """Train what `adapter` chose of a stage of the base `model`, going on from the run's latest good checkpoint.
 
     Afterwards the model holds the trained weights (their running average with use_ema), and a checkpoint of the last
     step, or of the one where an observer stopped it, makes a second call return at once. Raises ConfigError for a
@@ -77,7 +79,7 @@ def finetune(
     """
     check_machine(config.training)
     training = config.training
-    loop = _Loop(model, adapter, encoded, config, run)
+    loop = _Loop(model, stage, adapter, encoded, config, run)
     done = loop.resume()
     # the observers may have been cut short by what ended the run before
     enough = done > 0 and _due(done, training.validation_steps, training) and loop.show(done, observers)
@@ -131,14 +133,17 @@ def lr_factor(step: int, training: Training) -> float:
 class _Loop:
     """What changes from step to step: weights, optimizer and average."""
 
-    def __init__(self, model: DiffusionModel, adapter: Adapter, encoded: Encoded, config: Config, run: Run) -> None:
-        self.model, self.adapter, self.encoded, self.config, self.run = model, adapter, encoded, config, run
+    def __init__(
+        self, model: DiffusionModel, stage: Stage, adapter: Adapter, encoded: Encoded, config: Config, run: Run
+    ) -> None:
+        self.model, self.stage, self.adapter, self.encoded = model, stage, adapter, encoded
+        self.config, self.run = config, run
         self.settings = _settings(model, encoded, config)
         training = config.training
         AcceleratorState._reset_state()  # else a second run in this process could not choose another precision
         self.accelerator = Accelerator(mixed_precision=training.mixed_precision)
         model.to(self.accelerator.device)
-        self.process = model.process.with_snr_gamma(training.snr_gamma)
+        self.process = stage.process.with_snr_gamma(training.snr_gamma)
         groups = adapter.parameter_groups()
         self.rates = [group["lr"] for group in groups]
         self.parameters = [parameter for group in groups for parameter in group["params"]]
@@ -153,8 +158,8 @@ class _Loop:
         for module in adapter.modules().values():
             module.eval()  # no dropout: it would draw from a stream that depends on the steps before
         if training.gradient_checkpointing:
-            cast(Any, model.trainable()["denoiser"]).enable_gradient_checkpointing()
-        self.conditions = {} if adapter.trains_text_encoder else self._conditions_once()
+            cast(Any, stage.parts[DENOISER]).enable_gradient_checkpointing()
+        self.conditions = {} if adapter.trains_text else self._conditions_once()
 
     def advance(self, step: int) -> None:
         """One optimizer step over all micro-batches, and its line in losses.jsonl."""
@@ -188,8 +193,8 @@ class _Loop:
             place = self.config.seed, step * training.gradient_accumulation_steps + micro
             batch = self.encoded.batch(*place, training.train_batch_size, prior_rows)
             with self.accelerator.autocast():
-                cond = self._condition(batch.prompts)
-                loss, error = training_step(self.model, self.process, batch, cond, prior.prior_loss_weight, *place)
+                words = self._condition(batch.prompts)
+                loss, error = training_step(self.stage, self.process, batch, words, prior.prior_loss_weight, *place)
             seen += batch.rows
             if not loss.isfinite():
                 raise self._not_finite(f"the loss is {loss.item()}", step, batch.rows)
@@ -198,13 +203,16 @@ class _Loop:
         return {name: sum(term[name] for term in terms) / len(terms) for name in terms[0]}, seen
 
     def _condition(self, prompts: Sequence[str]) -> Conditioning:
-        if self.adapter.trains_text_encoder:
-            return self.model.condition(prompts)
-        return Conditioning(*map(torch.cat, zip(*(self.conditions[prompt] for prompt in prompts), strict=True)))
+        if self.adapter.trains_text:
+            return self.stage.condition(prompts)
+        return self.stage.stack([self.conditions[prompt] for prompt in prompts])
 
     @torch.no_grad()
     def _conditions_once(self) -> dict[str, Conditioning]:
-        return {prompt: self.model.condition([prompt]) for prompt in dict.fromkeys(self.encoded.prompts)}
+        """Every prompt as it will always be read; the encoders are not needed again and make room."""
+        conditions = {prompt: self.stage.condition([prompt]) for prompt in dict.fromkeys(self.encoded.prompts)}
+        self.model.offload(self.stage.text_parts)
+        return conditions
 
     def _not_finite(self, what: str, step: int, rows: Sequence[int]) -> TrainingError:
         photos = ", ".join(dict.fromkeys(self.encoded.names[row] for row in rows))
@@ -267,10 +275,11 @@ class _Loop:
                 self.adapter.load(trained)
 
     def finish(self) -> None:
-        """Leave the weights to use in the model, and no gradients."""
+        """Leave the weights to use in the model, all of it on one device, and no gradients."""
         if self.ema:
             self.adapter.load(self.ema)
         self.optimizer.zero_grad()
+        self.model.to(self.accelerator.device)
 
 
 def _terms(error: Tensor, is_prior: Tensor) -> dict[str, float]:

@@ -120,10 +120,10 @@ def _tile(side: int) -> int:
 def _texts(
     model: DiffusionModel, subject: Subject, config: Config, folder: Path, prompts: Sequence[Prompt]
 ) -> dict[Path, dict[str, str]]:
-    """The text of every picture to be had, by its path; of a local model only the folder's name, as pictures travel."""
+    """The text of every picture to be had, by its path; of a local model only its own name, as pictures travel."""
     settings, base = config.generation, config.base.model
     shared = {
-        "model": Path(base).name if Path(base).is_dir() else base,
+        "model": Path(base).name if Path(base).exists() else base,
         "weights": model.fingerprint(),
         "stage": folder.name,
         "sampler": settings.sampler,

@@ -4,14 +4,25 @@ The paper draws ids f(V^) of rare tokens and inverts them through the de-tokeniz
 identifier. Whether f(V^) gives the ids back is checked here, in the sentence the identifier will stand in.
 """
 
-from dataclasses import replace
+import lzma
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import islice, product
+from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
 
 from dreambooth import rng
 from dreambooth.config import Method, Naming
 from dreambooth.errors import PromptError
+from dreambooth.evaluation.base import ImageEmbedder
+from dreambooth.models.base import Conditioning, DiffusionModel, Sampling
 from dreambooth.progress import log
 from dreambooth.subject import Subject
 
@@ -24,36 +35,25 @@ SENTENCEPIECE_WINDOW = (5 / 32, 10 / 32)
 BYTE_PAIR_WINDOW = (0.9, 1.0)
 """The last merges of a byte-pair encoding, such as CLIP's; the paper gives no range for it."""
 
-_WORDS = """
-ace act ad add age ago aid aim air ale all am an and ant any ape apt arc are ark arm art as ash ask ass at ate awe
-axe bad bag ban bar bat bay be bed bee beg bet bib bid big bin bit bmw bow box boy bud bug bum bun bus but buy by
-cab can cap car cat cd cnn cow cry cub cue cum cup cut dad dam day dc den dew did dig dim dip do dog dot dry due dug
-dvd dye ear eat ebb eel egg ego elf elk elm emu end era eve ewe eye fag fan far fat fax fbi fck fed fee few fig fin
-fir fit fix flu fly fog for fox fry fun fur gag gap gas gem get gif go god got gum gun gut guy gym had ham has hat
-hay he hem hen her hey hid him hip his hit hop hot how hub hue hug hut ibm ice if ill in ink inn ion is it its ivy
-jam jap jar jaw jet job joy jpg jug key kid kin kit kkk la lab lad lap law lay led leg let lid lie lip lit log lot
-low mad man map mat may me men met mid mix mob mom moo mop mud mug my nap nba net new nfl nig nil no nod nor not now
-nun nut ny nyc oak oar odd of off oh oil old on one or orb ore our out owl own pad pal pan paw pay pc pdf pea peg
-pen pet pie pig pin pit png pop pot pro pub pup put rag ram ran rat raw ray red rib rid rim rip rob rod rot row rub
-rug rum run rye sad sat saw say sea see set sew sex she shy sin sip sir sit six ski sks sky so son soy spa spy ssh
-sub sum sun tab tag tan tap tar tax tea ten the tie tin tip tit to toe ton too top toy try tub tug tv two uk up urn
-us usa use van vat vet via vow war was wax way we web wed wet who why wig win wit wok won wow wtf wwe xxx yak
-yes yet you zip zoo
-"""
+SHORT_WORDS = Path(__file__).with_name("short_words.xz")
+"""How often each string of two or three letters is a word of the web; benchmarks/short_words.py made it."""
 
-KNOWN_WORDS = frozenset(_WORDS.split())
-"""English words and internet shorthand of up to three letters: what a rare token must not be. sks is a rifle."""
+LEAST_PER_MILLION = 12_711 / 588_117.98
+"""Words in a million that the rarest word of the table is; a level is twice the one below."""
+
+KNOWN_PER_MILLION = {2: 10.0, 3: 0.1}
+"""By its letters: a string that is a word more often means something; any two letters are short for something."""
 
 
 def with_identifier(
-    subject: Subject, tokenizer: Any, naming: Naming, seed: int, method: Method | None = None
+    subject: Subject, tokenizers: Sequence[Any], naming: Naming, seed: int, method: Method | None = None
 ) -> Subject:
     """The subject with what names it: its own identifier, the user's, or one of the method's kind.
 
     That is a rare token of the tokenizer, a new word where the method (default: DreamBooth's) learns one, or the
-    description; the class noun follows it except in Textual Inversion and a description.  tokenizer: a transformers
-    tokenizer. Doubts about the user's own are logged as warnings. Raises PromptError for an identifier that cannot
-    work, or where the caption is longer than the model reads.
+    description; the class noun follows it except in Textual Inversion and a description.  tokenizers: transformers'
+    tokenizers, all that read the prompt. Doubts about the user's own are logged as warnings. Raises PromptError for an
+    identifier that cannot work, or where the caption is longer than the model reads.
     """
     method = method or Method()
     given = naming.identifier if subject.identifier is None else subject.identifier
@@ -61,36 +61,61 @@ def with_identifier(
         case "prompt_only":
             subject = replace(subject, identifier=method.description, with_class_noun=False)
         case "textual_inversion":
-            subject = replace(subject, identifier=_new_word(tokenizer, given, subject), with_class_noun=False)
+            subject = replace(subject, identifier=_new_word(tokenizers, given, subject), with_class_noun=False)
         case "pivotal":
-            subject = subject.named(_new_word(tokenizer, given, subject))
+            subject = subject.named(_new_word(tokenizers, given, subject))
         case "dreambooth" | "lora":
-            subject = subject.named(_rare_identifier(tokenizer, given, naming.identifier_tokens, seed))
-    length, limit = len(tokenizer(subject.prompt)["input_ids"]) + method.num_vectors - 1, tokenizer.model_max_length
-    if length > limit:
-        raise PromptError(
-            f'"{subject.prompt}" is {length} tokens long and the model reads {limit}: choose fewer words.'
-        )
+            subject = subject.named(_rare_identifier(tokenizers, given, naming.identifier_tokens, seed))
+    for tokenizer in tokenizers:
+        length, limit = len(tokenizer(subject.prompt)["input_ids"]) + method.num_vectors - 1, tokenizer.model_max_length
+        if length > limit:
+            raise PromptError(
+                f'"{subject.prompt}" is {length} tokens long and the model reads {limit}: choose fewer words.'
+            )
     return subject
 
 
-def _rare_identifier(tokenizer: Any, given: str | None, length: int, seed: int) -> str:
+def _rare_identifier(tokenizers: Sequence[Any], given: str | None, length: int, seed: int) -> str:
     if given is None:
-        return choose_identifier(tokenizer, length, seed)
-    for warning in check_identifier(tokenizer, given):
+        return choose_identifier(tokenizers, length, seed)
+    for warning in check_identifier(tokenizers, given):
         log.warning(warning)
     return given
 
 
-def _new_word(tokenizer: Any, given: str | None, subject: Subject) -> str:
-    """The user's word or <class-noun>; raises PromptError where the tokenizer has it already."""
+def _new_word(tokenizers: Sequence[Any], given: str | None, subject: Subject) -> str:
+    """The user's word or <class-noun>; raises PromptError where a tokenizer has it already."""
     word = given or f"<{'-'.join(subject.class_noun.split())}>"
     _require_one_word(word)
-    if len(_tokens_of(tokenizer, word)) == 1:
+    if any(len(_tokens_of(tokenizer, word)) == 1 for tokenizer in tokenizers):
         raise PromptError(
             f"the word to be learned, {word!r}, is one that the model has: give a new one with --identifier <{word}>."
         )
     return word
+
+
+def short_strings() -> Iterator[str]:
+    """All strings of two and of three small letters, in the table's order."""
+    return ("".join(letters) for length in (2, 3) for letters in product(ascii_lowercase, repeat=length))
+
+
+@cache
+def _levels() -> dict[str, int]:
+    return dict(zip(short_strings(), lzma.decompress(SHORT_WORDS.read_bytes()), strict=True))
+
+
+def per_million(text: str) -> float:
+    """How often `text` is a word, in a million words of the web; 0 where it is rarer than all that were counted.
+
+    Of two or three small letters; 0 for any other text.
+    """
+    level = _levels().get(text, 0)
+    return LEAST_PER_MILLION * 2.0 ** (level - 1) if level else 0.0
+
+
+def is_word(text: str) -> bool:
+    """Whether a string of two or three small letters means something, being a word often enough."""
+    return per_million(text) > KNOWN_PER_MILLION.get(len(text), 0)
 
 
 def rare_tokens(tokenizer: Any) -> list[int]:
@@ -102,27 +127,95 @@ def rare_tokens(tokenizer: Any) -> list[int]:
     return [i for i in _rare_window(tokenizer) if i not in special and _is_rare_text(_detokenise(tokenizer, [i]))]
 
 
-def choose_identifier(tokenizer: Any, length: int, seed: int) -> str:
-    """The text of `length` (1 to 3) rare tokens, drawn uniformly among those that the tokenizer reads back unchanged.
+def choose_identifier(tokenizers: Sequence[Any], length: int, seed: int) -> str:
+    """The text of `length` (1 to 3) rare tokens, drawn uniformly among those that every tokenizer reads back unchanged.
 
-    The same seed gives the same text. Raises PromptError where the tokenizer has none.
+    Rare tokens are those of the first tokenizer; to another the text must be no known word, and 3 tokens at most.
+    The same seed gives the same text. Raises PromptError where there is none.
     """
-    rare = rare_tokens(tokenizer)
-    if rare:
-        for drawn in torch.randint(len(rare), (TRIES, length), generator=rng.generator(seed, "identifier")).tolist():
-            ids = [rare[at] for at in drawn]
-            text = _detokenise(tokenizer, ids)
-            if text.isalpha() and text not in KNOWN_WORDS and _tokens_of(tokenizer, text) == ids:
-                return text
-    raise PromptError(
-        f"this model's tokenizer has no rare identifier of {length} tokens: ask for another --identifier-tokens, "
-        "or give your own with --identifier."
-    )
+    identifier = next(_drawn(tokenizers, length, seed), None)
+    if identifier is None:
+        raise PromptError(
+            f"this model's tokenizer has no rare identifier of {length} tokens: ask for another --identifier-tokens, "
+            "or give your own with --identifier."
+        )
+    return identifier
 
 
-def check_identifier(tokenizer: Any, identifier: str) -> list[str]:
+def candidates(tokenizers: Sequence[Any], length: int, seed: int, count: int) -> list[str]:
+    """Up to `count` identifiers as `choose_identifier` draws them; its own choice is the first."""
+    return list(islice(dict.fromkeys(islice(_drawn(tokenizers, length, seed), 10 * count)), count))
+
+
+def _drawn(tokenizers: Sequence[Any], length: int, seed: int) -> Iterator[str]:
+    first, *others = tokenizers
+    rare = rare_tokens(first)
+    draws = torch.randint(max(len(rare), 1), (TRIES, length), generator=rng.generator(seed, "identifier"))
+    for drawn in draws.tolist() if rare else ():
+        ids = [rare[at] for at in drawn]
+        text = _detokenise(first, ids)
+        usable = text.isalpha() and not is_word(text) and _tokens_of(first, text) == ids
+        if usable and all(_reads_back(other, text) for other in others):
+            yield text
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeakPrior:
+    """How much of its own an identifier says to the untuned model, beside the class noun: 0 is nothing.
+
+    words: cosine distance of what "a [identifier] [class noun]" and "a [class noun]" become, each the mean over its
+    tokens.  pictures: the mean cosine distance, to a judge, of pictures of both prompts drawn from the same noise.
+    """
+
+    identifier: str
+    words: float
+    pictures: float | None = None
+
+
+@torch.no_grad()
+def weak_priors(
+    model: DiffusionModel,
+    class_noun: str,
+    identifiers: Sequence[str],
+    judge: ImageEmbedder | None = None,
+    sampling: Sampling | None = None,
+    seeds: Sequence[int] = (0, 1),
+) -> list[WeakPrior]:
+    """The weak prior of section 3.2, measured: the weakest first, by the pictures where there is a judge.
+
+    model: untuned.  judge, sampling: both or neither, as pictures take their time.
+    """
+    plain, named = f"a {class_noun}", [f"a {identifier} {class_noun}" for identifier in identifiers]
+    stage = model.stages[0]
+    meanings = torch.stack([_meaning(stage.condition([prompt])) for prompt in (plain, *named)])
+    words = (1 - F.cosine_similarity(meanings[1:], meanings[:1])).tolist()
+    pictures: list[float | None] = [None] * len(identifiers)
+    if judge is not None and sampling is not None:
+        prompts = [prompt for prompt in (plain, *named) for _ in seeds]
+        drawn = model.generate(prompts, list(seeds) * (1 + len(identifiers)), sampling)
+        seen = judge.images([Image.fromarray(picture) for picture in drawn]).unflatten(0, (-1, len(seeds)))
+        pictures = (
+            1 - (seen[1:] * seen[:1]).sum(-1).mean(-1)
+        ).tolist()  # (identifiers, seeds, D) against (1, seeds, D)
+    found = [WeakPrior(identifier=i, words=w, pictures=p) for i, w, p in zip(identifiers, words, pictures, strict=True)]
+    return sorted(found, key=lambda prior: prior.words if prior.pictures is None else prior.pictures)
+
+
+def _meaning(conditioning: Conditioning) -> Tensor:
+    """(D,) the mean of one prompt's embeddings over its tokens."""
+    embeds = conditioning.embeds[0].flatten(1).float().cpu()
+    return embeds.mean(0) if conditioning.mask is None else embeds[conditioning.mask[0].bool().cpu()].mean(0)
+
+
+def check_identifier(tokenizers: Sequence[Any], identifier: str) -> list[str]:
     """What speaks against an identifier that the user chose, a sentence each; raises PromptError if it cannot work."""
     _require_one_word(identifier)
+    doubts = dict.fromkeys(doubt for tokenizer in tokenizers for doubt in _doubts(tokenizer, identifier))
+    advice = "Leave --identifier away to have a rare token chosen."
+    return [f"the identifier {identifier!r} {doubt}. {advice}" for doubt in doubts]
+
+
+def _doubts(tokenizer: Any, identifier: str) -> list[str]:
     ids = _tokens_of(tokenizer, identifier)
     if not _detokenise(tokenizer, [i for i in ids if i not in tokenizer.all_special_ids]):
         raise PromptError(
@@ -139,8 +232,12 @@ def check_identifier(tokenizer: Any, identifier: str) -> list[str]:
         doubts.append("is a word that the model knows, and its meaning will mix with your subject")
     if identifier != identifier.lower() and ids == _tokens_of(tokenizer, identifier.lower()):
         doubts.append(f"is the same as {identifier.lower()!r} to this model, which ignores capitals")
-    advice = "Leave --identifier away to have a rare token chosen."
-    return [f"the identifier {identifier!r} {doubt}. {advice}" for doubt in doubts]
+    return doubts
+
+
+def _reads_back(tokenizer: Any, text: str) -> bool:
+    ids = _tokens_of(tokenizer, text)
+    return len(ids) <= 3 and _detokenise(tokenizer, ids) == text and not _is_known(tokenizer, text, ids)
 
 
 def _require_one_word(identifier: str) -> None:
@@ -159,13 +256,13 @@ def _rare_window(tokenizer: Any) -> range:
 
 
 def _is_known(tokenizer: Any, identifier: str, ids: list[int]) -> bool:
-    """A listed word, or one token that is more frequent than rare ones."""
-    return identifier.lower() in KNOWN_WORDS or (len(ids) == 1 and ids[0] < _rare_window(tokenizer).start)
+    """A word of the web, or one token that is more frequent than rare ones."""
+    return is_word(identifier.lower()) or (len(ids) == 1 and ids[0] < _rare_window(tokenizer).start)
 
 
 def _is_rare_text(text: str) -> bool:
     # small ASCII letters: can be typed anywhere, and read the same by tokenizers that ignore capitals
-    return 2 <= len(text) <= 3 and text.isascii() and text.isalpha() and text.islower() and text not in KNOWN_WORDS
+    return 2 <= len(text) <= 3 and text.isascii() and text.isalpha() and text.islower() and not is_word(text)
 
 
 def _detokenise(tokenizer: Any, ids: list[int]) -> str:

@@ -35,6 +35,9 @@ DETAIL_SIDE = 32
 CENTRE_PREFERENCE = 0.2
 """A square at an end of the picture counts this much less than one in the centre, which wins where all is flat."""
 
+_ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)
+"""The EXIF tag that says how a camera was held, and those of its values where width and height are exchanged."""
+
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*")
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
 
@@ -92,6 +95,13 @@ def size_of(path: Path) -> tuple[int, int]:
     """The picture's sides in pixels, as stored (a phone may store it lying down). Raises PhotoError."""
     with _opened(path) as image:
         return image.size
+
+
+def upright_size(path: Path) -> tuple[int, int]:
+    """Width and height of the picture as `open_image` shows it. Raises PhotoError."""
+    with _opened(path) as image:
+        lying = image.getexif().get(_ORIENTATION, 1) in _LYING
+        return (image.height, image.width) if lying else image.size
 
 
 def open_image(path: Path, at_least: int | None = None) -> Image.Image:

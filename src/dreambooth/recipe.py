@@ -16,9 +16,9 @@ from dreambooth.evaluation import load_judges
 from dreambooth.files import write_json
 from dreambooth.finetuning import Observer, check_machine, finetune
 from dreambooth.generation import chosen_prompts, contact_sheet, generate
-from dreambooth.identifier import with_identifier
+from dreambooth.identifier import candidates, weak_priors, with_identifier
 from dreambooth.measured import read_timings
-from dreambooth.models.base import DiffusionModel
+from dreambooth.models.base import DiffusionModel, Sampling
 from dreambooth.photos import check_photos
 from dreambooth.prior import class_prior
 from dreambooth.probe import Draw, Probe
@@ -71,10 +71,11 @@ def check(subject: Subject, config: Config) -> None:
 def base_model(run: Run) -> DiffusionModel:
     """The model that the run starts from, on the GPU where there is one; base.json keeps which weights it had.
 
-    Raises RunError where the run was begun with other weights.
+    Raises RunError where the run was begun with other weights, ConfigError for what the model cannot do.
     """
     with timed(run, "load"):
         model = _placed(models.load(run.config.base))
+        models.check(model, run.config)
         mine = {"model": model.name, "fingerprint": model.fingerprint()}
         if (began := run.began_with("base.json", mine)) != mine:
             raise RunError(
@@ -88,17 +89,48 @@ def personal_model(run: Run) -> DiffusionModel:
     """The model that the run made; raises RunError where it has not been made yet."""
     if not _is_personalised(run):
         raise RunError(f"{run.root} has no personalised model yet: make it with `dreambooth finetune {run.root}`.")
-    return _placed(models.load(Base(model=str(run.model))))
+    return _placed(models.load(Base(model=str(run.model), dtype=run.config.base.dtype)))
 
 
-def name_subject(run: Run, model: DiffusionModel | None = None) -> Subject:
-    """Section 3.2: give the subject its identifier, or check the one it has."""
+def name_subject(run: Run, model: DiffusionModel | None = None, compare: bool = False) -> Subject:
+    """Section 3.2: give the subject its identifier, or check the one it has.
+
+    compare: measure how much it says to the model already, beside others that might have been chosen.
+    """
     config, model = run.config, model or base_model(run)
     with timed(run, "identifier"):
-        subject = with_identifier(run.subject, model.tokenizer, config.naming, config.seed, config.method)
+        tokenizers = list(model.tokenizers.values())
+        subject = with_identifier(run.subject, tokenizers, config.naming, config.seed, config.method)
         run.save_subject(subject)
+        if compare and config.method.method in ("dreambooth", "lora"):
+            for line in compared(run, model, subject):
+                log.info("%s", line)
     log.info('the subject is called "%s"', subject.name)
     return subject
+
+
+def compared(run: Run, model: DiffusionModel, subject: Subject) -> Iterator[str]:
+    """A table of the subject's identifier and seven others, the weakest prior first; with pictures where judges are."""
+    config, tokenizers = run.config, list(model.tokenizers.values())
+    others = candidates(tokenizers, config.naming.identifier_tokens, config.seed, 8)
+    identifiers = list(dict.fromkeys([str(subject.identifier), *others]))[:8]
+    judge, sampling = None, None
+    if config.probe.probe:
+        try:
+            judge = load_judges(config.evaluation, config.base.model).dino
+            sampling = Sampling(
+                sampler=model.samplers[-1],
+                num_inference_steps=config.probe.probe_num_inference_steps,
+                guidance_scale=config.generation.guidance_scale,
+            )
+        except ModelError as error:
+            log.warning("%s The identifiers are compared by their words alone.", error)
+    yield f'what each says beside "a {subject.class_noun}" to the untuned model; 0 is nothing, the weakest is first:'
+    yield "identifier        words  pictures"
+    for prior in weak_priors(model, subject.class_noun, identifiers, judge, sampling):
+        pictures = "       -" if prior.pictures is None else f"{prior.pictures:8.3f}"
+        mark = "  chosen" if prior.identifier == subject.identifier else ""
+        yield f"{prior.identifier:<16}{prior.words:7.3f}  {pictures}{mark}"
 
 
 def draw_class_images(run: Run, model: DiffusionModel | None = None) -> tuple[Path, ...]:
@@ -140,15 +172,17 @@ def personalise(run: Run, model: DiffusionModel | None = None, probe: Probe | No
     probe = probe or begin_probe(run, model)
     class_images = draw_class_images(run, model)
     with timed(run, "finetune"):
-        rows = examples(subject, class_images, config.data, model.resolution, config.seed)
-        encoded = encode_once(rows, model.posterior)
-        adapter = adapters.attach(model, subject, config)  # from here on some weights train
-        if adapter.parameter_groups():
-            finetune(model, adapter, encoded, config, run, [observer(run, adapter, probe)])
-        if probe:
-            probe.conclude(adapter)
-        adapter.export(run.adapter)
-        adapter.merge()
+        for stage in model.stages:
+            rows = examples(subject, class_images, config.data, stage.resolution, config.seed)
+            encoded = encode_once(rows, stage.posterior)
+            adapter = adapters.attach(model, stage, subject, config)  # from here on some weights train
+            its = run.stage(stage.name)
+            if adapter.parameter_groups():
+                finetune(model, stage, adapter, encoded, config, its, [observer(run, adapter, probe)])
+            if probe:
+                probe.conclude(adapter)
+            adapter.export(its.adapter)
+            adapter.merge()
         model.save(run.model)
     return run.model
 
@@ -181,14 +215,16 @@ def _live_samples(run: Run, step: int, model: DiffusionModel) -> None:
 
 
 def _few(run: Run) -> Draw:
-    config = _with_generation(
-        run.config, sampler="dpmsolver++", num_inference_steps=run.config.probe.probe_num_inference_steps
-    )
+    config = run.config
 
     def draw(model: DiffusionModel, stage: str, prompts: Sequence[Prompt], seeds: int) -> list[Sample]:
-        return generate(
-            model, run.subject, _with_generation(config, num_images_per_prompt=seeds), run.samples / stage, prompts
+        few = _with_generation(
+            config,
+            sampler=model.samplers[-1],
+            num_inference_steps=config.probe.probe_num_inference_steps,
+            num_images_per_prompt=seeds,
         )
+        return generate(model, run.subject, few, run.samples / stage, prompts)
 
     return draw
 

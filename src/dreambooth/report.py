@@ -23,7 +23,12 @@ from dreambooth.progress import duration
 from dreambooth.run import Run
 from dreambooth.subject import Subject
 
-SCHEDULERS = {"ddpm": "DDPMScheduler", "ddim": "DDIMScheduler", "dpmsolver++": "DPMSolverMultistepScheduler"}
+SCHEDULERS = {
+    "ddpm": "DDPMScheduler",
+    "ddim": "DDIMScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "dpmsolver++": "DPMSolverMultistepScheduler",
+}
 """diffusers' names of our samplers."""
 LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "pillow")
 

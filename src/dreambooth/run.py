@@ -65,6 +65,10 @@ class Run:
         """A JSON line per probe: the photos' own ("step": "real"), the untuned model (0), then the steps measured."""
         return self.root / "scores.jsonl"
 
+    def stage(self, name: str) -> Self:
+        """The folder of one stage of the model: the run's own for "base", else one in it of that name."""
+        return self if name == "base" else type(self)(self.root / name)
+
     @classmethod
     def create(cls, root: Path, subject: Subject, config: Config) -> Self:
         """Make the folder, or go on with the one that the same command made before.

@@ -15,14 +15,15 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from dreambooth.adapters import Adapter, attach, check
+from dreambooth.adapters import Adapter, check
 from dreambooth.config import Config
 from dreambooth.errors import ConfigError
 from dreambooth.kohya import kohya_layers
 from dreambooth.models.base import DiffusionModel
+from dreambooth.models.stable_diffusion import StableDiffusion
 from dreambooth.rng import normal
 from dreambooth.subject import Subject
-from tiny import tiny_model
+from tiny import attached, tiny_model
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "kohya-keys.txt"
 SUBJECT = Subject(photos=(), class_noun="dog", identifier="sks")
@@ -32,14 +33,14 @@ CONVOLUTIONS = ("to_q", "to_out.0", "ff.net.0.proj", "proj_in", "conv1", "conv_s
 def lora(model: DiffusionModel, **settings: object) -> Adapter:
     """A LoRA with random weights in both halves: as it begins, it changes nothing."""
     given: dict[str, Any] = {"model": "tiny", "method": "lora", "rank": 3, "lora_alpha": 6, **settings}
-    adapter = attach(model, SUBJECT, Config.build(given))
+    adapter = attached(model, SUBJECT, Config.build(given))
     adapter.load({name: 0.1 * normal(tensor.shape, name) for name, tensor in adapter.state().items()})
     return adapter
 
 
 def weights(model: DiffusionModel) -> dict[str, Tensor]:
     """All weights of the parts that a LoRA may change."""
-    parts = model.trainable().items()
+    parts = model.stages[0].parts.items()
     return {f"{part}.{name}": t.clone() for part, module in parts for name, t in module.state_dict().items()}
 
 
@@ -105,8 +106,7 @@ def test_diffusers_loads_the_true_change(exported: tuple[Path, dict[str, Tensor]
     folder, true = exported
     tiny_model().save(tmp_path / "base")
     pipeline = DiffusionPipeline.from_pretrained(tmp_path / "base")
-    fresh = tiny_model()
-    fresh.pipeline = pipeline
+    fresh = StableDiffusion(pipeline, "theirs")
     before = weights(fresh)
     pipeline.load_lora_weights(folder, weight_name=name)
     pipeline.fuse_lora()
@@ -146,7 +146,7 @@ def test_dora_has_no_kohya_file(tmp_path: Path) -> None:
 
 def test_peft_opens_oft(tmp_path: Path) -> None:
     model, fresh = tiny_model(), tiny_model()
-    attach(model, SUBJECT, Config.build({"model": "tiny", "method": "lora", "lora_type": "oft"}))
+    attached(model, SUBJECT, Config.build({"model": "tiny", "method": "lora", "lora_type": "oft"}))
     model, before = tiny_model(), weights(fresh)
     adapter = lora(model, lora_type="oft", lora_alpha=None, rank=4, train_text_encoder=False)
     adapter.export(tmp_path)
@@ -159,7 +159,7 @@ def test_peft_opens_oft(tmp_path: Path) -> None:
 
 def test_the_first_values_are_a_function_of_the_seed() -> None:
     first, again, other = (
-        attach(tiny_model(), SUBJECT, Config.build({"model": "tiny", "method": "lora", "seed": seed})).state()
+        attached(tiny_model(), SUBJECT, Config.build({"model": "tiny", "method": "lora", "seed": seed})).state()
         for seed in (0, 0, 1)
     )
     assert all(torch.equal(tensor, again[name]) for name, tensor in first.items())
@@ -169,7 +169,7 @@ def test_the_first_values_are_a_function_of_the_seed() -> None:
 def test_each_part_has_its_rate() -> None:
     rates = {"learning_rate": 1e-3, "text_encoder_lr": 1e-4}
     config = Config.build({"model": "tiny", "method": "lora", **rates})
-    assert [group["lr"] for group in attach(tiny_model(), SUBJECT, config).parameter_groups()] == [1e-3, 1e-4]
+    assert [group["lr"] for group in attached(tiny_model(), SUBJECT, config).parameter_groups()] == [1e-3, 1e-4]
 
 
 def test_targets_that_name_no_layer_are_told_at_once() -> None:
@@ -178,7 +178,7 @@ def test_targets_that_name_no_layer_are_told_at_once() -> None:
         check(tiny_model(), Config.build(given))
     assert len(caught.value.problems) == 1
     with pytest.raises(ConfigError) as caught:  # q_proj is the text encoder's alone
-        attach(tiny_model(), SUBJECT, Config.build({**given, "train_text_encoder": False}))
+        attached(tiny_model(), SUBJECT, Config.build({**given, "train_text_encoder": False}))
     assert len(caught.value.problems) == 2
 
 

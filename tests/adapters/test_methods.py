@@ -13,6 +13,7 @@ from dreambooth.recipe import base_model, dreambooth, personal_model
 from dreambooth.run import Run
 from dreambooth.subject import Subject
 from tiny import tiny_pipeline
+from tiny_xl import tiny_xl_pipeline
 
 SMALL: dict[str, Any] = {
     "learning_rate": 1e-2,
@@ -62,9 +63,32 @@ def test_a_run_leaves_a_whole_model_and_what_the_field_shares(
     assert (tuned.fingerprint() == plain.fingerprint()) == (method == "prompt_only")
     pipeline = DiffusionPipeline.from_pretrained(run.model)
     read = pipeline.tokenizer(sentence)["input_ids"]
-    assert (len(pipeline.tokenizer) == len(plain.tokenizer)) == (method in ("lora", "prompt_only"))
+    assert (len(pipeline.tokenizer) == len(plain.tokenizers["text_encoder"])) == (method in ("lora", "prompt_only"))
     assert max(read) < pipeline.text_encoder.config.vocab_size
     assert dreambooth(subject, config, tmp_path / "run").model == run.model  # the same call finds it complete
+
+
+def test_a_run_on_two_text_encoders(photos_dir: Path, tmp_path: Path) -> None:
+    """SDXL from a folder, photos in, a model and its files out; the encoders go and come back around the training."""
+    tiny_xl_pipeline(size=32).save_pretrained(tmp_path / "base")
+    subject = Subject(photos=photos_in(photos_dir), class_noun="dog")
+    settings = {
+        **SMALL,
+        "max_train_steps": 2,
+        "model": str(tmp_path / "base"),
+        "sampler": "euler",
+        "identifier": "olis",
+    }
+    for method, text, files in (
+        ("dreambooth", True, set()),
+        ("lora", False, {"pytorch_lora_weights.safetensors", "olis-dog-kohya.safetensors"}),
+    ):
+        config = Config.build({**settings, "method": method, "train_text_encoder": text})
+        run = dreambooth(subject, config, tmp_path / method)
+        assert {file.name for file in run.adapter.glob("*")} == files
+        pipeline = DiffusionPipeline.from_pretrained(run.model)
+        image = pipeline(prompt="a olis dog", num_inference_steps=2, output_type="np").images[0]
+        assert image.shape == (32, 32, 3) and image.std() > 0
 
 
 def test_targets_that_do_not_exist_are_told_before_a_picture_is_drawn(

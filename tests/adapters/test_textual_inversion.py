@@ -7,11 +7,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dreambooth.adapters import Adapter, attach
+from dreambooth.adapters import Adapter
 from dreambooth.config import Config
 from dreambooth.models.base import DiffusionModel
 from dreambooth.subject import Subject
-from tiny import tiny_model
+from tiny import attached, tiny_model
 
 SUBJECT = Subject(photos=(), class_noun="toy car", identifier="<car>", with_class_noun=False)
 
@@ -19,12 +19,12 @@ SUBJECT = Subject(photos=(), class_noun="toy car", identifier="<car>", with_clas
 def word(model: DiffusionModel, **settings: object) -> Adapter:
     """The adapter of a new word."""
     given: dict[str, Any] = {"model": "tiny", "method": "textual_inversion", **settings}
-    return attach(model, SUBJECT, Config.build(given))
+    return attached(model, SUBJECT, Config.build(given))
 
 
 def row(model: Any, text: str) -> torch.Tensor:
     """The embedding of a one-token text."""
-    (number,) = model.tokenizer(text, add_special_tokens=False)["input_ids"]
+    (number,) = model.pipeline.tokenizer(text, add_special_tokens=False)["input_ids"]
     rows: torch.Tensor = model.pipeline.text_encoder.get_input_embeddings().weight
     return rows[number].detach().clone()
 
@@ -41,8 +41,8 @@ def test_several_vectors_take_the_tokens_in_turn_and_are_read_as_one_word() -> N
     toy, car = row(model, "toy"), row(model, "car")
     (vectors,) = word(model, num_vectors=3).state().values()
     assert torch.equal(vectors, torch.stack([toy, car, toy]))
-    read = model.condition(["a <car> in the snow"]).prompt_embeds
-    assert torch.equal(read, tiny_model().condition(["a toy car toy in the snow"]).prompt_embeds)
+    read = model.stages[0].condition(["a <car> in the snow"]).embeds
+    assert torch.equal(read, tiny_model().stages[0].condition(["a toy car toy in the snow"]).embeds)
 
 
 def test_it_can_begin_from_other_words() -> None:
@@ -59,7 +59,7 @@ def test_neither_a_gradient_nor_the_weight_decay_reaches_another_row() -> None:
     (group,) = adapter.parameter_groups()
     assert group["lr"] == 0.5
     optimizer = torch.optim.AdamW([group], weight_decay=0.5)
-    model.condition(["a <car> in the snow with a toy"]).prompt_embeds.square().sum().backward()
+    model.stages[0].condition(["a <car> in the snow with a toy"]).embeds.square().sum().backward()
     optimizer.step()
     adapter.merge()
     after = model.pipeline.text_encoder.get_input_embeddings().weight
@@ -69,10 +69,10 @@ def test_neither_a_gradient_nor_the_weight_decay_reaches_another_row() -> None:
 
 def test_the_new_word_leaves_others_alone() -> None:
     model = tiny_model()
-    before = model.tokenizer("a <cart> and azwxb car")["input_ids"]
+    before = model.pipeline.tokenizer("a <cart> and azwxb car")["input_ids"]
     model.add_tokens(["zwx", "<car>", "<car>_1"])
-    assert model.tokenizer("a <cart> and azwxb car")["input_ids"] == before
-    assert len(model.tokenizer("a <car> and zwx", add_special_tokens=False)["input_ids"]) == 4
+    assert model.pipeline.tokenizer("a <cart> and azwxb car")["input_ids"] == before
+    assert len(model.pipeline.tokenizer("a <car> and zwx", add_special_tokens=False)["input_ids"]) == 4
     with pytest.raises(ValueError, match="has 1 already"):
         model.add_tokens(["<car>"])
 

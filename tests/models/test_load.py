@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dreambooth import models
-from dreambooth.config import Base
-from dreambooth.errors import ModelError
+from dreambooth.config import Base, Config
+from dreambooth.errors import ConfigError, ModelError
 from tiny import tiny_model, tiny_pipeline
 
 
@@ -32,7 +32,7 @@ def edit_index(folder: Path, **values: Any) -> None:
 
 @pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "no-such-model", "a/b/c"])
 def test_a_folder_that_is_not_there(name: str) -> None:
-    with pytest.raises(ModelError, match="there is no folder"):
+    with pytest.raises(ModelError, match="there is no folder or file"):
         load(name)
 
 
@@ -130,3 +130,17 @@ def test_a_hub_model_of_the_local_cache_is_opened(saved: Path, tmp_path: Path, m
     saved.rename(repository / "snapshots" / commit)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     assert load("owner/name").name == f"owner/name@{commit}"
+
+
+def test_a_sampler_that_the_family_lacks_is_told_with_those_it_has() -> None:
+    config = Config.build({"model": "tiny", "sampler": "euler", "class_sampler": "ddim"})
+    with pytest.raises(ConfigError, match=r"sampler: 'euler' is none of tiny's: ddpm, ddim, dpmsolver\+\+") as caught:
+        models.check(tiny_model(), config)
+    assert len(caught.value.problems) == 1
+    models.check(tiny_model(), Config())
+
+
+def test_weights_that_do_not_train_may_be_read_at_half_their_size(saved: Path) -> None:
+    model: Any = models.load(Base(model=str(saved), dtype="bfloat16"))
+    assert model.pipeline.unet.dtype == model.dtype == torch.bfloat16
+    assert model.fingerprint() != load(saved).fingerprint()  # other pictures

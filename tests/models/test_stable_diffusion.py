@@ -11,14 +11,14 @@ import torch
 from transformers import CLIPTokenizer
 
 from dreambooth import models
-from dreambooth.adapters import attach
 from dreambooth.config import Base, Config
-from dreambooth.diffusion import PROCESSES
+from dreambooth.diffusion import PREDICTIONS, DiscreteDiffusion
 from dreambooth.errors import ModelError
-from dreambooth.models.base import SAMPLERS, Sampling
-from dreambooth.models.stable_diffusion import SCHEDULERS, StableDiffusion
+from dreambooth.models.base import Sampling
+from dreambooth.models.schedules import SCHEDULERS
+from dreambooth.models.stable_diffusion import StableDiffusion
 from dreambooth.subject import Subject
-from tiny import CONTEXT, tiny_model, tiny_pipeline
+from tiny import CONTEXT, attached, tiny_model, tiny_pipeline
 
 DIFFUSERS: Any = diffusers
 # diffusers' DPM-Solver asks numpy for an array of a tensor, which numpy 2 would like asked otherwise
@@ -33,7 +33,7 @@ def test_conditioning_equals_the_pipelines() -> None:
     model = tiny_model()
     prompts = ["a sks dog", "a photo of a dog in the snow, on and on and on and on and on and on and on", ""]
     expected, _ = model.pipeline.encode_prompt(prompts, "cpu", 1, False)
-    found = model.condition(prompts).prompt_embeds
+    found = model.stages[0].condition(prompts).embeds
     assert found.shape == (3, CONTEXT, 32)
     assert torch.equal(found, expected)
 
@@ -42,10 +42,10 @@ def test_a_cut_prompt_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     model = tiny_model()
     fits, long = " ".join(["dog"] * (CONTEXT - 2)), " ".join(["dog"] * (CONTEXT - 1))
     with caplog.at_level(logging.WARNING):
-        model.condition([fits])
+        model.stages[0].condition([fits])
         assert not caplog.records
-        model.condition([long, "a dog"])
-        model.condition([long])
+        model.stages[0].condition([long, "a dog"])
+        model.stages[0].condition([long])
     assert len(caplog.records) == 1
     assert long in caplog.text
 
@@ -53,7 +53,7 @@ def test_a_cut_prompt_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
 def test_the_posterior_is_the_scaled_distribution_of_the_vae() -> None:
     model = tiny_model()
     images = torch.rand(2, 3, 32, 32) * 2 - 1
-    mean, std = model.posterior(images)
+    mean, std = model.stages[0].posterior(images)
     assert mean.shape == std.shape == (2, 4, 16, 16)
     assert not mean.requires_grad
     theirs = model.pipeline.vae.encode(images).latent_dist
@@ -62,23 +62,25 @@ def test_the_posterior_is_the_scaled_distribution_of_the_vae() -> None:
     torch.testing.assert_close(mean + std * noise, sample)
 
 
-@pytest.mark.parametrize("prediction_type", list(PROCESSES))
+@pytest.mark.parametrize("prediction_type", list(PREDICTIONS))
 def test_the_process_is_the_schedulers(prediction_type: str) -> None:
     model = tiny_model(prediction_type, rescale_betas_zero_snr=True)
-    assert type(model.process) is PROCESSES[prediction_type]
-    assert torch.equal(model.process.alphas_cumprod, model.pipeline.scheduler.alphas_cumprod.double())
-    assert model.process.alphas_cumprod[-1] == 0
-    assert model.process.snr_gamma is None
+    process = model.stages[0].process
+    assert isinstance(process, DiscreteDiffusion) and process.prediction == prediction_type
+    assert torch.equal(process.alphas_cumprod, model.pipeline.scheduler.alphas_cumprod.double())
+    assert process.alphas_cumprod[-1] == 0
+    assert process.snr_gamma is None
 
 
 def test_a_prediction_has_the_shape_of_its_target() -> None:
     model = tiny_model()
     x_t, t = torch.randn(2, 4, 16, 16), torch.tensor([0, 999])
-    pred = model.predict(x_t, t, model.condition(["a dog", "a cat"]))
-    assert pred.shape == model.process.target(x_t, x_t, t).shape
+    (stage,) = model.stages
+    pred = stage.predict(x_t, t, stage.condition(["a dog", "a cat"]))
+    assert pred.shape == stage.process.target(x_t, x_t, t).shape
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", StableDiffusion.samplers)
 def test_pictures_equal_the_pipelines(sampler: str) -> None:
     model = tiny_model()
     found = model.generate(["a sks dog", "a cat"], [7, 8], sampling(sampler))
@@ -94,13 +96,13 @@ def test_pictures_equal_the_pipelines(sampler: str) -> None:
     assert np.abs(found / 255 - theirs.images).max() <= 0.5 / 255 + 1e-6
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", StableDiffusion.samplers)
 def test_a_seeds_picture_does_not_depend_on_its_batch(sampler: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model()
     prompts, seeds = ["a dog", "a cat", "a sks dog", "a car"], [1, 2, 3, 4]
     together = model.generate(prompts, seeds, sampling(sampler)).astype(int)
     alone = np.concatenate([model.generate([p], [s], sampling(sampler)) for p, s in zip(prompts, seeds, strict=True)])
-    monkeypatch.setattr("dreambooth.models.stable_diffusion.PIXELS_AT_ONCE", 3 * 32 * 32)
+    monkeypatch.setattr("dreambooth.models.pipelines.PIXELS_AT_ONCE", 3 * 32 * 32)
     chunked = model.generate(prompts, seeds, sampling(sampler))
     turned = model.generate(prompts[::-1], seeds[::-1], sampling(sampler))[::-1]
     for other in (alone, chunked, turned):
@@ -110,7 +112,7 @@ def test_a_seeds_picture_does_not_depend_on_its_batch(sampler: str, monkeypatch:
 
 def test_generating_leaves_the_training_state_alone() -> None:
     model = tiny_model()
-    attach(model, Subject(photos=(), class_noun="dog"), Config.build({"train_text_encoder": False}))
+    attached(model, Subject(photos=(), class_noun="dog"), Config.build({"train_text_encoder": False}))
     model.pipeline.unet.train()
     torch.manual_seed(1)
     before = torch.get_rng_state()
@@ -123,7 +125,7 @@ def test_generating_leaves_the_training_state_alone() -> None:
     assert type(model.pipeline.scheduler) is diffusers.DDPMScheduler
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", StableDiffusion.samplers)
 def test_a_schedule_without_signal_at_its_end_is_sampled_from_that_end(sampler: str) -> None:
     model = tiny_model("v_prediction", rescale_betas_zero_snr=True)
     times: list[int] = []
@@ -177,7 +179,7 @@ def test_the_tokenizer_has_its_older_files_too(tmp_path: Path) -> None:
     model.save(tmp_path / "model")
     folder = tmp_path / "model" / "tokenizer"
     old: Any = CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"))
-    assert old("a photo of sks dog").input_ids == model.tokenizer("a photo of sks dog").input_ids
+    assert old("a photo of sks dog").input_ids == model.pipeline.tokenizer("a photo of sks dog").input_ids
 
 
 @pytest.mark.parametrize(

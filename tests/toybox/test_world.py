@@ -144,9 +144,9 @@ def test_toys_that_share_every_word_look_different() -> None:
     assert all((pictures[0] - picture).abs().mean() > 0.005 for picture in pictures[1:])
 
 
-def test_a_colour_goes_by_the_name_that_looks_most_like_it() -> None:
+def test_a_colour_goes_by_the_name_that_people_give_it() -> None:
     assert all(name_of(colour) == name for name, colour in COLOURS.items())
-    assert name_of((0.95, 0.1, 0.2)) == "red" and name_of((0.2, 0.2, 0.22)) == "black"
+    assert name_of((0.95, 0.1, 0.2)) == "red" and name_of((0.15, 0.15, 0.17)) == "black"
     assert distance((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)) == pytest.approx(1, abs=1e-3)
     toys, _ = sample(300, seed=7)
     assert all(distance(toy.main, toy.secondary) >= 0.23 for toy in toys)

@@ -1,45 +1,44 @@
 """What the photos change of the model: a method each, behind one contract."""
 
-from dreambooth.adapters.base import Adapter, layers_named
+from dreambooth.adapters.base import Adapter, chosen, layers_named
 from dreambooth.adapters.full import Full
 from dreambooth.adapters.pivotal import Pivotal
 from dreambooth.adapters.prompt_only import PromptOnly
 from dreambooth.adapters.textual_inversion import TextualInversion
 from dreambooth.config import Config
 from dreambooth.errors import ConfigError
-from dreambooth.models.base import DiffusionModel
+from dreambooth.models.base import DENOISER, DiffusionModel, Stage
 from dreambooth.subject import Subject
 
 __all__ = ["Adapter", "attach", "check"]
 
 
-def attach(model: DiffusionModel, subject: Subject, config: Config) -> Adapter:
-    """Make what config.method trains trainable; nothing that the model computes changes by it.
+def attach(model: DiffusionModel, stage: Stage, subject: Subject, config: Config) -> Adapter:
+    """Make what config.method trains of a stage trainable; nothing that the model computes changes by it.
 
     subject: with its identifier. Raises ConfigError as `check` does.
     """
     check(model, config)
     match config.method.method:
         case "dreambooth":
-            return Full(model, config.training)
+            return Full(stage, config.training)
         case "textual_inversion":
             return TextualInversion(model, subject, config)
         case "prompt_only":
             return PromptOnly()
     from dreambooth.adapters.lora import LoRA  # peft takes a second or two to import
 
-    lora = LoRA(model, subject, config)
+    lora = LoRA(model, stage, subject, config)
     # the word second: peft freezes whatever it finds and did not make
     return Pivotal(lora, TextualInversion(model, subject, config)) if config.method.method == "pivotal" else lora
 
 
 def check(model: DiffusionModel, config: Config) -> None:
     """Raise ConfigError where `lora_target_modules` names no layer that trains; it costs nothing, so ask early."""
-    text_too = config.training.train_text_encoder
-    parts = [part for name, part in model.trainable().items() if name == "denoiser" or text_too]
+    parts = [part for stage in model.stages for part in chosen(stage, config.training).values()]
     problems = [
         f"lora_target_modules: no linear or convolution layer that trains has a name ending in {ending!r}; "
-        f"usual here: {', '.join(model.lora_layout.targets['denoiser'])}"
+        f"usual here: {', '.join(model.lora_layout.targets[DENOISER])}"
         for ending in config.method.lora_target_modules
         if not any(layers_named(part, [ending]) for part in parts)
     ]

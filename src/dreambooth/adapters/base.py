@@ -3,25 +3,27 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
 from dreambooth.config import Training
+from dreambooth.models.base import DENOISER, Stage
 
 
 class Adapter(ABC):
     """Some weights of a model, made trainable. Every subclass is final."""
 
     @property
-    @abstractmethod
-    def trains_text_encoder(self) -> bool:
+    @final
+    def trains_text(self) -> bool:
         """Whether a prompt's conditioning changes as training goes on; where it does not, it may be computed once."""
+        return any(part != DENOISER for part in self.modules())
 
     @abstractmethod
     def modules(self) -> Mapping[str, nn.Module]:
-        """The model's parts that hold trained weights: "denoiser" and perhaps "text_encoder"."""
+        """What holds trained weights, by the part of the stage that it belongs to."""
 
     @abstractmethod
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -47,12 +49,14 @@ class Adapter(ABC):
         """Work what was trained into the model's own weights, for good: it is a plain one again, and can be saved."""
 
 
-def rates(training: Training) -> dict[str, float]:
-    """The learning rate of each part that can train."""
-    return {
-        "denoiser": training.learning_rate,
-        "text_encoder": training.text_encoder_lr or training.learning_rate,
-    }
+def chosen(stage: Stage, training: Training) -> dict[str, nn.Module]:
+    """The parts of a stage that the settings let train."""
+    return {part: module for part, module in stage.parts.items() if part == DENOISER or training.train_text_encoder}
+
+
+def rate(part: str, training: Training) -> float:
+    """The learning rate of a part."""
+    return training.learning_rate if part == DENOISER else training.text_encoder_lr or training.learning_rate
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Fine-tuning as the paper does it: every weight of the denoiser, and of the text encoder (section 3.2)."""
+"""Fine-tuning as the paper does it: every weight of the denoiser, and of the text encoders (section 3.2)."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,39 +6,35 @@ from typing import Any, final
 
 from torch import Tensor, nn
 
-from dreambooth.adapters.base import Adapter, copy_state, rates
+from dreambooth.adapters.base import Adapter, chosen, copy_state, rate
 from dreambooth.config import Training
-from dreambooth.models.base import DiffusionModel
+from dreambooth.models.base import Stage
 
 
 @final
 class Full(Adapter):
-    """All weights of the model's trainable parts; everything else stays frozen."""
+    """All weights of the stage's parts that the settings choose; everything else stays frozen."""
 
-    def __init__(self, model: DiffusionModel, training: Training) -> None:
-        parts = model.trainable()
-        chosen = ("denoiser", "text_encoder") if training.train_text_encoder else ("denoiser",)
-        self._modules = {name: parts[name] for name in chosen}
-        self._rates = rates(training)
-        for name, module in parts.items():
-            module.requires_grad_(name in chosen)
-
-    @property
-    def trains_text_encoder(self) -> bool:
-        return "text_encoder" in self._modules
+    def __init__(self, stage: Stage, training: Training) -> None:
+        self._training, self._modules = training, chosen(stage, training)
+        for part, module in stage.parts.items():
+            module.requires_grad_(part in self._modules)
+        for module in self._modules.values():
+            module.float()
 
     def modules(self) -> Mapping[str, nn.Module]:
         return self._modules
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         return [
-            {"params": list(module.parameters()), "lr": self._rates[name]} for name, module in self._modules.items()
+            {"params": list(module.parameters()), "lr": rate(part, self._training)}
+            for part, module in self._modules.items()
         ]
 
     def state(self) -> dict[str, Tensor]:
         return {
-            f"{name}.{key}": parameter.detach()
-            for name, module in self._modules.items()
+            f"{part}.{key}": parameter.detach()
+            for part, module in self._modules.items()
             for key, parameter in module.named_parameters()
         }
 

@@ -1,4 +1,4 @@
-"""LoRA: low-rank additions to some layers of denoiser and text encoder (Hu et al. 2021, arXiv:2106.09685), by peft.
+"""LoRA: low-rank additions to some layers of denoiser and text encoders (Hu et al. 2021, arXiv:2106.09685), by peft.
 
 DoRA (arXiv:2402.09353) and OFT (arXiv:2306.07280) are peft's own, on the same layers.
 """
@@ -13,11 +13,11 @@ from peft import LoraConfig, LoraModel, OFTConfig, OFTModel, get_peft_model_stat
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from dreambooth.adapters.base import Adapter, copy_state, layers_named, rates
+from dreambooth.adapters.base import Adapter, chosen, copy_state, layers_named, rate
 from dreambooth.config import Config, Method
 from dreambooth.files import written_aside
 from dreambooth.kohya import kohya_layers, write_kohya
-from dreambooth.models.base import DiffusionModel
+from dreambooth.models.base import DiffusionModel, Stage
 from dreambooth.rng import generator
 from dreambooth.subject import Subject
 
@@ -29,32 +29,30 @@ class LoRA(Adapter):
     Their first values are a function of config.seed; before the first step they change nothing that the model computes.
     """
 
-    def __init__(self, model: DiffusionModel, subject: Subject, config: Config) -> None:
-        training, self._method = config.training, config.method
+    def __init__(self, model: DiffusionModel, stage: Stage, subject: Subject, config: Config) -> None:
+        self._training, self._method = config.training, config.method
         self._model, self._title = model, subject.name
-        self._rates = rates(training)
         self._tuned: dict[str, LoraModel | OFTModel] = {}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator(config.seed, "adapter").initial_seed())
-            for part, module in model.trainable().items():
+            for part, module in chosen(stage, config.training).items():
                 targets = self._method.lora_target_modules or model.lora_layout.targets[part]
-                if (part == "denoiser" or training.train_text_encoder) and layers_named(module, targets):
+                if layers_named(module, targets):
                     self._tuned[part] = _tuner(module, self._method, targets)
         self._parameters = {
             part: {name: p for name, p in tuner.model.named_parameters() if p.requires_grad}
             for part, tuner in self._tuned.items()
         }
-
-    @property
-    def trains_text_encoder(self) -> bool:
-        return "text_encoder" in self._tuned
+        for parameters in self._parameters.values():
+            for parameter in parameters.values():
+                parameter.data = parameter.data.float()  # whatever the layer's own
 
     def modules(self) -> Mapping[str, nn.Module]:
         return self._tuned
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         return [
-            {"params": list(parameters.values()), "lr": self._rates[part]}
+            {"params": list(parameters.values()), "lr": rate(part, self._training)}
             for part, parameters in self._parameters.items()
         ]
 

@@ -16,10 +16,6 @@ class Pivotal(Adapter):
     def __init__(self, lora: Adapter, word: Adapter) -> None:
         self._both = (lora, word)
 
-    @property
-    def trains_text_encoder(self) -> bool:
-        return any(adapter.trains_text_encoder for adapter in self._both)
-
     def modules(self) -> Mapping[str, nn.Module]:
         lora, word = self._both
         return {**word.modules(), **lora.modules()}

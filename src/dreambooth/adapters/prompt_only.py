@@ -13,10 +13,6 @@ from dreambooth.adapters.base import Adapter, copy_state
 class PromptOnly(Adapter):
     """No weights at all: the model stays the base model, bit for bit."""
 
-    @property
-    def trains_text_encoder(self) -> bool:
-        return False
-
     def modules(self) -> Mapping[str, nn.Module]:
         return {}
 

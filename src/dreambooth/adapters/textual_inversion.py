@@ -5,20 +5,18 @@ from pathlib import Path
 from typing import Any, final
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from dreambooth.adapters.base import Adapter, copy_state
 from dreambooth.config import Config
-from dreambooth.files import written_aside
 from dreambooth.models.base import DiffusionModel
 from dreambooth.subject import Subject
 
 
 @final
 class TextualInversion(Adapter):
-    """The embedding rows of the subject's identifier, a word new to the tokenizer.
+    """The embedding rows of the subject's identifier, a word new to the tokenizers, in every text encoder.
 
     They stand apart from the other rows, so that neither a gradient nor the weight decay can reach those. The first
     rows are those of the class noun (or of initializer_token): a single one is the mean of its tokens, several take
@@ -29,38 +27,40 @@ class TextualInversion(Adapter):
         if subject.identifier is None:
             raise ValueError("the subject has no identifier yet")
         method = config.method
-        self._token = subject.identifier
+        self._model, self._token = model, subject.identifier
         self._rate = method.embedding_lr or config.training.learning_rate
-        start = model.tokenizer(method.initializer_token or subject.class_noun, add_special_tokens=False)["input_ids"]
+        start = {
+            part: tokenizer(method.initializer_token or subject.class_noun, add_special_tokens=False)["input_ids"]
+            for part, tokenizer in model.tokenizers.items()
+        }
         tokens = [self._token, *(f"{self._token}_{number}" for number in range(1, method.num_vectors))]
-        self._embedding, ids = model.add_tokens(tokens)
-        self._rows = _Rows(_first_rows(self._embedding.weight.detach()[start], len(ids)), ids)
-        parametrize.register_parametrization(self._embedding, "weight", self._rows)
-
-    @property
-    def trains_text_encoder(self) -> bool:
-        return True
+        self._embeddings: dict[str, nn.Embedding] = {}
+        self._rows: dict[str, _Rows] = {}
+        for part, (embedding, ids) in model.add_tokens(tokens).items():
+            rows = _Rows(_first_rows(embedding.weight.detach()[start[part]].float(), len(ids)), ids)
+            parametrize.register_parametrization(embedding, "weight", rows)
+            self._embeddings[part], self._rows[part] = embedding, rows
 
     def modules(self) -> Mapping[str, nn.Module]:
-        return {"text_encoder": self._embedding}
+        return self._embeddings
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        return [{"params": [self._rows.rows], "lr": self._rate}]
+        return [{"params": [rows.rows for rows in self._rows.values()], "lr": self._rate}]
 
     def state(self) -> dict[str, Tensor]:
-        return {self._token: self._rows.rows.detach()}
+        return {f"{part}.{self._token}": rows.rows.detach() for part, rows in self._rows.items()}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         copy_state(self.state(), state)
 
     def export(self, folder: Path) -> None:
-        """learned_embeds.safetensors, as diffusers' `load_textual_inversion` and A1111 read it."""
-        with written_aside(folder / "learned_embeds.safetensors") as aside:
-            save_file({self._token: self._rows.rows.detach().cpu()}, aside)
+        """learned_embeds.safetensors, as diffusers' `load_textual_inversion`, A1111 and ComfyUI read it."""
+        self._model.save_embeddings(folder, self._token, {part: its.rows.detach() for part, its in self._rows.items()})
 
     def merge(self) -> None:
-        parametrize.remove_parametrizations(self._embedding, "weight", leave_parametrized=True)
-        self._embedding.requires_grad_(False)
+        for embedding in self._embeddings.values():
+            parametrize.remove_parametrizations(embedding, "weight", leave_parametrized=True)
+            embedding.requires_grad_(False)
 
 
 @final
@@ -75,7 +75,7 @@ class _Rows(nn.Module):
         self.register_buffer("ids", torch.tensor(ids, device=rows.device))  # (K,)
 
     def forward(self, weight: Tensor) -> Tensor:
-        return weight.index_copy(0, self.ids, self.rows)
+        return weight.index_copy(0, self.ids, self.rows.to(weight))
 
 
 def _first_rows(start: Tensor, count: int) -> Tensor:

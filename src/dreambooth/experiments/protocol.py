@@ -98,7 +98,7 @@ FULL = Protocol(
 def scored_prompts(class_noun: str, *, toybox: bool, whole: bool) -> tuple[Prompt, ...]:
     """What is drawn and scored of a subject of that class.
 
-    The paper's 25 prompts for things or live subjects, or every third of them. In the toybox's words: all its scenes and
+    The paper's 25 prompts for things or live subjects, or every third of them. In the toybox's words: all scenes and
     every other prompt of its list, or every second accessory and property alone.
     """
     if not toybox:

@@ -1,45 +1,69 @@
 """The contract of a text-to-image model: what the method needs to know of it, and nothing else.
 
 Shapes: B rows, C channels, H W pixels, h w latent cells, L tokens, D width, N images.
-A family is one file with one final class; it sees this module and `diffusion`, never another family.
+A family is one file with a final model and its final stages; families share functions and never see each other.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from dreambooth.batch import Batch
 from dreambooth.diffusion import ForwardProcess
 
+DENOISER = "denoiser"
+"""The part that denoises; all other parts of a stage read text: "text_encoder", "text_encoder_2" and so on."""
 
-class Conditioning(NamedTuple):
-    """What the text became."""
 
-    prompt_embeds: Tensor
+@dataclass(frozen=True, kw_only=True)
+class Conditioning:
+    """What the words became: B rows, or one that is kept by its prompt. A family fills what it has.
+
+    extras: the family's own, also by row: what it needs beside the words, such as where the photo was cut.
+    """
+
+    embeds: Tensor
     """(B, L, D)"""
+    pooled: Tensor | None = None
+    """(B, P)"""
+    mask: Tensor | None = None
+    """(B, L), true where there is a token"""
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+def joined(rows: Sequence[Conditioning]) -> Conditioning:
+    """The rows one below the other, for a family whose prompts all have the same length."""
+
+    def column(name: str) -> Tensor | None:
+        tensors = [getattr(row, name) for row in rows]
+        return None if tensors[0] is None else torch.cat(tensors)
+
+    return Conditioning(
+        embeds=torch.cat([row.embeds for row in rows]),
+        pooled=column("pooled"),
+        mask=column("mask"),
+        extras={name: torch.cat([row.extras[name] for row in rows]) for name in rows[0].extras},
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How images are drawn. sampler: a name of SAMPLERS.  guidance_scale: 1 is no guidance."""
+    """How images are drawn. sampler: one of the model's `samplers`.  guidance_scale: 1 is no guidance."""
 
     sampler: str
     num_inference_steps: int
     guidance_scale: float
 
 
-SAMPLERS = ("ddpm", "ddim", "dpmsolver++")
-"""ddpm: the paper's ancestral sampler; ddim and dpmsolver++: deterministic given the seed."""
-
-
 class LoraLayout(NamedTuple):
-    """How the field shares a LoRA of this family; the keys are those of `DiffusionModel.trainable`."""
+    """How the field shares a LoRA of this family; the keys are those of `Stage.parts`."""
 
     targets: Mapping[str, tuple[str, ...]]
     """Ends of the names of the layers a LoRA is usually added to."""
@@ -49,26 +73,30 @@ class LoraLayout(NamedTuple):
     """The model's name in https://github.com/Stability-AI/ModelSpec."""
 
 
-class DiffusionModel(ABC):
-    """One base-model family. Every subclass is final; nothing concrete is overridden."""
+class Stage(ABC):
+    """What one fine-tuning needs: most models have one stage, a cascade has several. Every subclass is final."""
 
     name: str
-    """What the user called it: "toybox", a folder or a hub id."""
     process: ForwardProcess
     resolution: int
     """Side of the square images it was trained on, in pixels."""
-    tokenizer: Any
-    """A transformers tokenizer."""
-    lora_layout: LoraLayout
 
     @property
     @abstractmethod
-    def device(self) -> torch.device:
-        """Where the weights are."""
+    def parts(self) -> Mapping[str, nn.Module]:
+        """What may train: DENOISER, then every text encoder. The image decoder is never one of them."""
 
-    @abstractmethod
-    def to(self, device: torch.device) -> None:
-        """Move all weights."""
+    @property
+    @final
+    def text_parts(self) -> tuple[str, ...]:
+        """The names of the text encoders."""
+        return tuple(part for part in self.parts if part != DENOISER)
+
+    @property
+    @final
+    def device(self) -> torch.device:
+        """Where the denoiser is."""
+        return next(self.parts[DENOISER].parameters()).device
 
     @abstractmethod
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -76,26 +104,64 @@ class DiffusionModel(ABC):
 
     @abstractmethod
     def condition(self, prompts: Sequence[str]) -> Conditioning:
-        """The conditioning of B prompts; gradients reach the text encoder where it trains."""
+        """The conditioning of B prompts; gradients reach the text encoders where they train."""
+
+    @abstractmethod
+    def stack(self, rows: Sequence[Conditioning]) -> Conditioning:
+        """One conditioning of prompts that were conditioned apart, as if they had been conditioned together."""
+
+    @abstractmethod
+    def with_rows(self, conditioning: Conditioning, batch: Batch, *place: int) -> Conditioning:
+        """The conditioning with what the batch's rows themselves say; what is drawn anew each step is drawn at `place`.
+
+        The same object where the family asks for nothing but words.
+        """
 
     @abstractmethod
     def predict(self, x_t: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
-        """The network's output (B, C, h, w) for x_t (B, C, h, w) at times t (B,)."""
+        """What `process.target` is compared with, float32 (B, C, h, w), for x_t (B, C, h, w) at times t (B,)."""
+
+
+class DiffusionModel(ABC):
+    """One base-model family. Every subclass is final; nothing concrete is overridden."""
+
+    name: str
+    """What the user called it: "toybox", a folder, a file or a hub id."""
+    stages: tuple[Stage, ...]
+    """In the order in which they draw; all are on one device."""
+    tokenizers: Mapping[str, Any]
+    """The transformers tokenizer of every text encoder, by its part."""
+    samplers: tuple[str, ...]
+    """The samplers that `generate` knows; the last is the one for few steps. ddpm is the paper's ancestral one."""
+    dtype: torch.dtype
+    """Of the weights that do not train; those that do are float32."""
+    lora_layout: LoraLayout
+
+    @property
+    @final
+    def resolution(self) -> int:
+        """Side of the images it draws, in pixels."""
+        return self.stages[-1].resolution
+
+    @abstractmethod
+    def to(self, device: torch.device) -> None:
+        """Move all weights."""
+
+    @abstractmethod
+    def offload(self, parts: Collection[str]) -> None:
+        """Keep these parts in the CPU's memory until `to`; `generate` borrows them back for as long as it draws."""
 
     @abstractmethod
     def generate(self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling) -> NDArray[np.uint8]:
         """One image (N, H, W, 3) for each prompt and seed; the same seed gives the same image in any batch."""
 
     @abstractmethod
-    def trainable(self) -> Mapping[str, nn.Module]:
-        """The parts a fine-tuning may train: "denoiser" and "text_encoder". The image decoder is never one of them."""
+    def add_tokens(self, tokens: Sequence[str]) -> Mapping[str, tuple[nn.Embedding, list[int]]]:
+        """Teach every tokenizer new words.
 
-    @abstractmethod
-    def add_tokens(self, tokens: Sequence[str]) -> tuple[nn.Embedding, list[int]]:
-        """Teach the tokenizer new words; returns the embedding (V, D) with a row of zeros for each, and their numbers.
-
-        A prompt with tokens[0] reads all of them, where the others are called "<tokens[0]>_1", "<tokens[0]>_2" and so
-        on, as in diffusers. Raises ValueError for a token that the tokenizer has.
+        Returns for each text encoder its embedding (V, D) with a row of zeros for each word, and their numbers. A
+        prompt with tokens[0] reads all of them, where the others are called "<tokens[0]>_1", "<tokens[0]>_2" and so
+        on, as in diffusers. Raises ValueError for a token that a tokenizer has.
         """
 
     @abstractmethod
@@ -104,12 +170,22 @@ class DiffusionModel(ABC):
     ) -> None:
         """Write pytorch_lora_weights.safetensors for diffusers' `load_lora_weights`.
 
-        weights: for each of `trainable` peft's state of its LoRA.  configs: likewise the peft config as a dict.
+        weights: for each part peft's state of its LoRA.  configs: likewise the peft config as a dict.
+        """
+
+    @abstractmethod
+    def save_embeddings(self, folder: Path, token: str, rows: Mapping[str, Tensor]) -> None:
+        """Write learned_embeds.safetensors in the layout that the field reads of this family.
+
+        rows: for each text encoder the embeddings (K, D) that `token` stands for.
         """
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """A hash of all weights and of the schedule: equal exactly where the images drawn are equal."""
+        """A hash of all weights and of the schedule: where two are equal, the images drawn are equal.
+
+        It is taken of the files that were read for weights that are as they were read, and of the weights for others.
+        """
 
     @abstractmethod
     def save(self, folder: Path) -> None:

@@ -33,8 +33,9 @@ _HUES = (
     (195, "turquoise"),
     (255, "blue"),
     (292, "purple"),
+    (345, "pink"),
+    (361, "red"),
 )
-_HUES += ((345, "pink"), (361, "red"))
 _BROWN_BELOW = {"red": 0.45, "orange": 0.65, "yellow": 0.5}  # the value of dark warm hues
 _SHADES = 256  # of each name
 _APART = 0.24  # between the hues of one toy, in Oklab, so that patterns and markings show
@@ -73,6 +74,10 @@ def name_of(colour: RGB) -> str:
     return "brown" if value < _BROWN_BELOW.get(name, 0.0) else name
 
 
+def _nearest(colour: RGB) -> str:
+    return min(COLOURS, key=lambda name: distance(COLOURS[name], colour))
+
+
 @lru_cache(maxsize=1)
 def _shades() -> dict[str, list[RGB]]:
     """Colours around that of each name, spread over all that are nearer to it than to any other."""
@@ -82,7 +87,7 @@ def _shades() -> dict[str, list[RGB]]:
         vivid = rng.random() < 0.7
         saturation, value = (rng.uniform(0.5, 1), rng.uniform(0.4, 1)) if vivid else (rng.random() ** 2, rng.random())
         colour = colorsys.hsv_to_rgb(rng.random(), saturation, 0.06 + 0.94 * value)
-        name = min(COLOURS, key=lambda name, colour=colour: distance(COLOURS[name], colour))
+        name = _nearest(colour)
         if len(found[name]) < _SHADES and distance(colour, COLOURS[name]) < 0.22:
             found[name].append(colour)
     return found

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dreambooth import models
-from dreambooth.adapters import Adapter, attach
+from dreambooth.adapters import Adapter
 from dreambooth.config import Base, Config
 from dreambooth.data import Encoded
 from dreambooth.finetuning import finetune
@@ -21,9 +21,9 @@ from dreambooth.models.base import DiffusionModel, Sampling
 from dreambooth.rng import normal
 from dreambooth.run import Run
 from dreambooth.subject import Subject
-from tiny import tiny_model
+from families import FAMILIES, Family
+from tiny import attached
 
-FAMILIES: dict[str, Callable[[], Any]] = {"stable diffusion": lambda: tiny_model(size=16)}
 ADAPTERS: dict[str, dict[str, Any]] = {
     "full": {},
     "lora": {"method": "lora", "lora_alpha": 8},
@@ -41,9 +41,14 @@ SAMPLING = Sampling(sampler="ddim", num_inference_steps=3, guidance_scale=3.0)
 
 
 @pytest.fixture(params=FAMILIES)
-def make(request: pytest.FixtureRequest) -> Callable[[], Any]:
-    """Makes the same random model again and again."""
+def family(request: pytest.FixtureRequest) -> Family:
     return FAMILIES[request.param]
+
+
+@pytest.fixture
+def make(family: Family) -> Callable[[], Any]:
+    """Makes the same random model again and again."""
+    return family.model
 
 
 @pytest.fixture(params=ADAPTERS)
@@ -66,14 +71,14 @@ def subject_of(config: Config) -> Subject:
 
 def tensors(model: DiffusionModel) -> dict[str, Tensor]:
     """Copies of all weights of a model."""
-    parts = [*model.trainable().items(), ("vae", model.pipeline.vae)]  # type: ignore[attr-defined]
+    parts = [*model.stages[0].parts.items(), ("vae", model.pipeline.vae)]  # type: ignore[attr-defined]
     return {f"{part}.{name}": t.clone() for part, module in parts for name, t in module.state_dict().items()}
 
 
 def train(model: DiffusionModel, config: Config, root: Path) -> Adapter:
     """Fine-tune on random latents in `root`; the adapter, still attached."""
     subject = subject_of(config)
-    adapter = attach(model, subject, config)
+    adapter = attached(model, subject, config)
     classes = 2 if config.prior.with_prior_preservation else 0
     encoded = Encoded(
         mean=normal((3 + classes, 4, 8, 8), "photos"),
@@ -84,7 +89,7 @@ def train(model: DiffusionModel, config: Config, root: Path) -> Adapter:
     )
     root.mkdir(exist_ok=True)
     if adapter.parameter_groups():
-        finetune(model, adapter, encoded, config, Run(root))
+        finetune(model, model.stages[0], adapter, encoded, config, Run(root))
     return adapter
 
 
@@ -97,17 +102,17 @@ def drawn(model: DiffusionModel, config: Config) -> NDArray[np.int64]:
 
 def test_attaching_changes_nothing_that_is_computed(make: Callable[[], Any], config: Config) -> None:
     model, plain = make(), make()
-    attach(model, subject_of(config), config)
+    attached(model, subject_of(config), config)
     x_t, t = normal((1, 4, 8, 8), "x_t"), torch.tensor([500])
-    mine, theirs = (m.predict(x_t, t, m.condition(["a dog in the snow"])) for m in (model, plain))
+    mine, theirs = (s.predict(x_t, t, s.condition(["a dog in the snow"])) for m in (model, plain) for s in m.stages)
     torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
 
 
 def test_exactly_what_is_in_the_groups_trains(make: Callable[[], Any], config: Config) -> None:
     model = make()
-    adapter = attach(model, subject_of(config), config)
+    adapter = attached(model, subject_of(config), config)
     grouped = [parameter for group in adapter.parameter_groups() for parameter in group["params"]]
-    parts = [*model.trainable().values(), model.pipeline.vae]
+    parts = [*model.stages[0].parts.values(), model.pipeline.vae]
     asking = [parameter for part in parts for parameter in part.parameters() if parameter.requires_grad]
     assert {id(p) for p in grouped} == {id(p) for p in asking}
     assert len(grouped) == len({id(p) for p in grouped}) == len(adapter.state())
@@ -115,24 +120,25 @@ def test_exactly_what_is_in_the_groups_trains(make: Callable[[], Any], config: C
     assert all(group["lr"] == 1e-2 for group in adapter.parameter_groups())
 
 
-def test_steps_change_those_weights_and_no_other_bit(make: Callable[[], Any], config: Config, tmp_path: Path) -> None:
-    model, fresh = make(), make()
-    attach(fresh, subject_of(config), config)
+def test_steps_change_those_weights_and_no_other_bit(family: Family, config: Config, tmp_path: Path) -> None:
+    model, fresh = family.model(), family.model()
+    attached(fresh, subject_of(config), config)
     before = tensors(fresh)
     adapter = train(model, config, tmp_path / "run")
     after = tensors(model)
     trained = {t.data_ptr() for t in adapter.state().values()}
-    parts = [*model.trainable().items(), ("vae", model.pipeline.vae)]
-    names = {f"{part}.{n}" for part, module in parts for n, t in module.state_dict().items() if t.data_ptr() in trained}
+    parts = [*model.stages[0].parts.items(), ("vae", model.pipeline.vae)]
+    named = [(part, n, t) for part, module in parts for n, t in module.state_dict().items() if t.data_ptr() in trained]
+    names = {f"{part}.{n}" for part, n, _ in named if not n.startswith(family.idle.get(part, ()))}
     assert before.keys() == after.keys()
     assert {name for name in before if not torch.equal(before[name], after[name])} == names
-    assert len(names) == len(adapter.state())
+    assert len(named) == len(adapter.state())
 
 
 def test_the_state_makes_another_model_the_same(make: Callable[[], Any], config: Config, tmp_path: Path) -> None:
     model, other = make(), make()
     state = {name: t.clone() for name, t in train(model, config, tmp_path / "run").state().items()}
-    adapter = attach(other, subject_of(config), config)
+    adapter = attached(other, subject_of(config), config)
     adapter.load(state)
     assert np.array_equal(drawn(model, config), drawn(other, config))
     with pytest.raises(ValueError, match="names differ"):
@@ -170,8 +176,8 @@ def test_the_saved_model_draws_the_same_pictures(make: Callable[[], Any], config
     again = models.load(Base(model=str(tmp_path / "model")))
     assert again.fingerprint() == model.fingerprint()
     assert np.abs(drawn(again, config) - pictures).max() <= 1  # a sum is rounded elsewhere when it is merged
-    names = {name for part in again.trainable().values() for name in part.state_dict()}
-    assert names == {name for part in plain.trainable().values() for name in part.state_dict()}
+    names = {name for part in again.stages[0].parts.values() for name in part.state_dict()}
+    assert names == {name for part in plain.stages[0].parts.values() for name in part.state_dict()}
 
 
 def test_what_does_not_train_is_bit_identical_in_the_saved_model(
@@ -189,8 +195,8 @@ def test_what_does_not_train_is_bit_identical_in_the_saved_model(
     assert not any(name.startswith("vae.") for name in differing)
 
 
-def test_the_export_opens_in_diffusers(make: Callable[[], Any], config: Config, tmp_path: Path) -> None:
-    model, plain = make(), make()
+def test_the_export_opens_in_diffusers(family: Family, config: Config, tmp_path: Path) -> None:
+    model, plain = family.model(), family.model()
     adapter = train(model, config, tmp_path / "run")
     adapter.export(tmp_path / "adapter")
     if config.method.method in ("dreambooth", "prompt_only"):
@@ -201,9 +207,8 @@ def test_the_export_opens_in_diffusers(make: Callable[[], Any], config: Config, 
     plain.save(tmp_path / "base")
     pipeline = DiffusionPipeline.from_pretrained(tmp_path / "base")
     if config.method.method != "lora":
-        pipeline.load_textual_inversion(tmp_path / "adapter", weight_name="learned_embeds.safetensors")
+        family.load_word(pipeline, tmp_path / "adapter" / "learned_embeds.safetensors")
     if config.method.method != "textual_inversion":
         pipeline.load_lora_weights(tmp_path / "adapter", weight_name="pytorch_lora_weights.safetensors")
-    plain.pipeline = pipeline
-    plain.tokenizer = pipeline.tokenizer
-    assert np.abs(drawn(plain, config) - drawn(model, config)).max() <= 1
+    theirs = family.wrap(pipeline, "theirs")
+    assert np.abs(drawn(theirs, config) - drawn(model, config)).max() <= 1

@@ -1,0 +1,61 @@
+"""What families with CLIP's text encoders share: the tokens of a prompt, and new words."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AddedToken
+
+from dreambooth.progress import log
+
+ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
+"""Ends of the names of the layers that a LoRA is usually added to."""
+
+
+def token_ids(pipeline: Any, tokenizer: Any, prompts: Sequence[str], cut: set[str]) -> Tensor:
+    """(B, L) numbers of the prompts' tokens, as long as the tokenizer says; a new word of several vectors is several.
+
+    cut: the prompts whose end was cut off so far; each is logged once.
+    """
+    converted = pipeline.maybe_convert_prompt(list(prompts), tokenizer)
+    limit = tokenizer.model_max_length
+    for prompt in set(converted) - cut:
+        pieces = tokenizer(prompt, truncation=True, max_length=limit, return_overflowing_tokens=True)
+        if len(pieces.input_ids) > 1:
+            cut.add(prompt)
+            log.warning("the model reads %d tokens of a prompt: the end of %r is cut off", limit - 2, prompt)
+    tokens = tokenizer(converted, padding="max_length", max_length=limit, truncation=True, return_tensors="pt")
+    ids: Tensor = tokens.input_ids
+    return ids
+
+
+def add_words(tokenizer: Any, encoder: Any, words: Sequence[str]) -> tuple[nn.Embedding, list[int]]:
+    """Teach a tokenizer new words; the encoder's embedding with a row of zeros for each, and their numbers.
+
+    Raises ValueError for a word that it has.
+    """
+    # a whole word: where "zwx" is learned, "azwxb" stays what it was
+    added = tokenizer.add_tokens([AddedToken(word, single_word=True) for word in words])
+    if added != len(words):
+        raise ValueError(f"of the tokens {list(words)} the tokenizer has {len(words) - added} already")
+    rows = max(encoder.get_input_embeddings().num_embeddings, len(tokenizer))
+    embedding: nn.Embedding = encoder.resize_token_embeddings(rows, mean_resizing=False)
+    embedding.requires_grad_(False)
+    ids: list[int] = tokenizer.convert_tokens_to_ids(list(words))
+    with torch.no_grad():
+        embedding.weight[ids] = 0  # transformers draws them from the global generator
+    return embedding, ids
+
+
+def pool_at_the_end(encoder: Any, tokenizer: Any) -> None:
+    """Have the pooled words read where a prompt ends.
+
+    Encoders of old configs (eos_token_id 2) read them at the highest number, which would be that of a new word.
+    """
+    encoder.config.eos_token_id = encoder.text_model.eos_token_id = tokenizer.eos_token_id
+
+
+def text_model_prefix(encoder: Any, joint: str) -> str:
+    """What a LoRA file has before a layer's name that this transformers leaves out of it."""
+    return "" if hasattr(encoder, "text_model") else f"text_model{joint}"

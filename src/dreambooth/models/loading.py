@@ -1,0 +1,107 @@
+"""A base model by what the user calls it: the embedded one, a folder, a file, or a name on the hub."""
+
+import json
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+from diffusers import DiffusionPipeline
+
+from dreambooth.config import Base, Config
+from dreambooth.errors import ConfigError, ModelError
+from dreambooth.models.base import DiffusionModel
+from dreambooth.models.families import FAMILIES, FILES, family
+from dreambooth.models.single_file import names_in
+
+
+def load(base: Base) -> DiffusionModel:
+    """Open a base model on the CPU: "toybox", a diffusers folder, a .safetensors file or a hub id "owner/name".
+
+    Only safetensors are read and no code of the model's is run. Raises ModelError where there is no such model, or it
+    is none of FAMILIES, or a part of it is missing or damaged.
+    """
+    folder, dtype = _folder(base), getattr(torch, base.dtype)
+    if folder.is_file():
+        return _from_file(folder, base, dtype)
+    try:
+        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{folder} is not a diffusers model folder: its model_index.json is missing or damaged. "
+            "Give a folder that a pipeline's save_pretrained has written."
+        ) from error
+    kind = index.get("_class_name")
+    if kind not in FAMILIES:
+        raise ModelError(
+            f"{base.model} is a {kind!r}; this package trains {', '.join(FAMILIES)}. Choose another base model."
+        )
+    model: DiffusionModel = family(kind).open(folder, _told(base, folder), base.variant, dtype)
+    return model
+
+
+def _from_file(file: Path, base: Base, dtype: torch.dtype) -> DiffusionModel:
+    names = set(names_in(file))
+    kind = next((kind for weight, kind in FILES.items() if weight in names), None)
+    if kind is None:
+        raise ModelError(
+            f"{file} is no checkpoint that this package can read from one file; it reads Stable Diffusion 1.x and SDXL "
+            "with their text encoders and autoencoder inside. Give the model's diffusers folder."
+        )
+    model: DiffusionModel = family(kind).open_file(file, base.model, dtype)
+    return model
+
+
+def check(model: DiffusionModel, config: Config) -> None:
+    """Raise ConfigError for a sampler that the model's family lacks; it costs nothing, so ask early."""
+    asked = {"class_sampler": config.prior.class_sampler, "sampler": config.generation.sampler}
+    problems = [
+        f"{setting}: {sampler!r} is none of {model.name}'s: {', '.join(model.samplers)}"
+        for setting, sampler in asked.items()
+        if sampler not in model.samplers
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _told(base: Base, folder: Path) -> str:
+    """What the model is called in records: a hub id with the commit that was resolved, else as the user called it."""
+    return f"{base.model}@{folder.name}" if folder.parent.name == "snapshots" else base.model
+
+
+def _folder(base: Base) -> Path:
+    local = Path(base.model).expanduser()
+    if base.model == "toybox" or local.exists():
+        if base.revision is not None:
+            raise ModelError(
+                f"{base.model} is on this disk and has no revisions: leave out --revision {base.revision}, "
+                "or give a hub id owner/name."
+            )
+        return Path(str(files("dreambooth.toybox") / "weights")) if base.model == "toybox" else local
+    if base.model.count("/") != 1 or base.model[0] in "./~":
+        raise ModelError(
+            f"there is no folder or file {base.model}, and it is no hub id either: give toybox, an existing diffusers "
+            "folder or .safetensors file, or owner/name."
+        )
+    return _downloaded(base)
+
+
+def _downloaded(base: Base) -> Path:
+    try:
+        folder = Path(
+            DiffusionPipeline.download(
+                base.model,
+                revision=base.revision,
+                variant=base.variant,
+                use_safetensors=True,
+                safety_checker=None,
+                feature_extractor=None,
+            )
+        )
+    except Exception as error:  # the hub's client raises its own kinds for a name, a licence, a network, a file
+        said = str(error).strip().partition("\n")[0] or type(error).__name__
+        at = f" at revision {base.revision}" if base.revision else ""
+        raise ModelError(
+            f"{base.model}{at} could not be found or downloaded. Check the name and the network, log in with "
+            f"`hf auth login` if the model asks for it, or give a folder that is on this disk. (The hub: {said})"
+        ) from error
+    return folder

@@ -1,0 +1,94 @@
+"""Pipelines of diffusers from the files that hold them: safetensors alone, whole, and no code of the model's."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from dreambooth.errors import ModelError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """A kind of pipeline, and what is in its folder.
+
+    pipeline: its class.  weights: the classes of its parts that have weights, by their name in the folder.
+    others: names of what else it needs.  unread: of what it may have and is never loaded.  options: for its class.
+    family: what people call it.
+    """
+
+    pipeline: Any
+    weights: Mapping[str, Any]
+    others: tuple[str, ...]
+    unread: tuple[str, ...]
+    options: Mapping[str, Any]
+    family: str
+
+
+def from_folder(kind: Kind, folder: Path, name: str, variant: str | None, dtype: torch.dtype) -> tuple[Any, list[Path]]:
+    """The pipeline in a diffusers folder, and the files of its weights.
+
+    variant: the infix of the weight files, such as "fp16".  Raises ModelError where a part is missing, damaged, or
+    none that this package knows.
+    """
+    _require_known_parts(kind, folder, name)
+    reading = {"dtype": dtype, "variant": variant, "use_safetensors": True, "local_files_only": True}
+    parts, lacking = {}, []
+    try:
+        for part, type_ in kind.weights.items():
+            parts[part], said = type_.from_pretrained(folder, subfolder=part, output_loading_info=True, **reading)
+            lacking += [f"{part}.{weight}" for weight in said["missing_keys"]]
+        absent = dict.fromkeys(kind.unread)
+        pipeline = kind.pipeline.from_pretrained(folder, **absent, **kind.options, **parts, **reading)
+    except Exception as error:  # three libraries raise a dozen kinds for a missing or damaged file
+        raise damaged(name, folder, error) from error
+    require_all(name, lacking)
+    unmap(parts)
+    return pipeline, files_of(kind, folder, variant)
+
+
+def files_of(kind: Kind, folder: Path, variant: str | None) -> list[Path]:
+    """The safetensors that are read for a variant, part by part, whole or in shards."""
+    infix = rf"\.{re.escape(variant)}" if variant else ""
+    read = re.compile(rf"[^.]+{infix}(-\d+-of-\d+)?\.safetensors")
+    found = (file for part in kind.weights for file in sorted((folder / part).glob("*.safetensors")))
+    return [file for file in found if read.fullmatch(file.name)]
+
+
+def damaged(name: str, place: Path, error: Exception) -> ModelError:
+    """What to tell of whatever a library said about a file."""
+    reason = str(error).strip().splitlines() or [type(error).__name__]
+    return ModelError(
+        f"{name} could not be opened from {place}: {reason[0]} "
+        "Its weights must be complete .safetensors files: copy or download the model again."
+    )
+
+
+def require_all(name: str, lacking: list[str]) -> None:
+    """Raise ModelError where weights are lacking: the libraries would fill them with random numbers."""
+    if lacking:
+        raise ModelError(
+            f"{name} lacks {len(lacking)} of its weights, {lacking[0]} for one: copy or download the model again."
+        )
+
+
+def unmap(parts: Mapping[str, nn.Module]) -> None:
+    """Copy the weights to memory of their own."""
+    for module in parts.values():
+        for parameter in module.parameters():  # a mapped file's alignment changes the last bits of what SIMD computes
+            parameter.data = parameter.data.clone()
+
+
+def _require_known_parts(kind: Kind, folder: Path, name: str) -> None:
+    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    filled = {part for part, source in index.items() if isinstance(source, list) and source[0] is not None}
+    if others := sorted(filled - {*kind.weights, *kind.others, *kind.unread}):
+        raise ModelError(
+            f"{name} has parts that this package cannot train with: {', '.join(others)}. "
+            f"Choose a text-to-image {kind.family} checkpoint."
+        )

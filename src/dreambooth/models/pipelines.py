@@ -1,0 +1,152 @@
+"""What families do alike with a pipeline of diffusers that has a latent U-Net: encode, draw, save."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from dreambooth.files import written_aside
+from dreambooth.models.base import DENOISER, Sampling
+from dreambooth.models.schedules import schedule
+
+ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
+"""Ends of the names of the U-Net's layers that a LoRA is usually added to."""
+
+PIXELS_AT_ONCE = 8 * 512 * 512
+"""Pixels drawn in one batch: 8 images of 512 x 512 fit a 24 GB card in float32."""
+
+
+def problems(pipeline: Any) -> list[str]:
+    """Why its U-Net cannot be trained here, a clause each."""
+    unet, found = pipeline.unet.config, []
+    if unet.in_channels != pipeline.vae.config.latent_channels:
+        found.append(
+            f"its U-Net reads {unet.in_channels} channels, its latents have {pipeline.vae.config.latent_channels} "
+            "(an inpainting or editing model?)"
+        )
+    if not isinstance(unet.sample_size, int):
+        found.append(f"its images are not square (sample_size {unet.sample_size!r})")
+    return found
+
+
+def posterior(vae: Any, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (B, C, h, w) of the latents of images (B, 3, H, W) in [-1, 1]."""
+    latents = vae.encode(images.to(vae.device, vae.dtype)).latent_dist
+    scale, shift = vae.config.scaling_factor, vae.config.shift_factor or 0.0
+    return (latents.mean - shift) * scale, latents.std * scale
+
+
+def description(pipeline: Any, tokenizers: Sequence[str]) -> object:
+    """What an image depends on beside the weights: schedule, words, and the settings of U-Net and autoencoder."""
+    words = [getattr(pipeline, name) for name in tokenizers]
+    return [
+        schedule(pipeline.scheduler),
+        *([tokenizer.model_max_length, tokenizer.get_vocab()] for tokenizer in words),
+        *({k: v for k, v in part.config.items() if k[0] != "_"} for part in (pipeline.unet, pipeline.vae)),
+        str(pipeline.unet.dtype),
+    ]
+
+
+def draw(
+    drawing: Any, side: int, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling
+) -> NDArray[np.uint8]:
+    """An image (N, side, side, 3) for each prompt and seed.
+
+    drawing: a pipeline that nothing else uses, with its sampler.  Raises ValueError where the numbers of prompts and
+    seeds differ.
+    """
+    if len(prompts) != len(seeds):
+        raise ValueError(f"every prompt needs its seed, got {len(prompts)} prompts and {len(seeds)} seeds")
+    drawing.set_progress_bar_config(disable=True)
+    at_once = max(1, PIXELS_AT_ONCE // side**2)
+    images = [np.zeros((0, side, side, 3), np.float32)]
+    modules = [module for module in drawing.components.values() if isinstance(module, nn.Module)]
+    with _at_rest(modules), _one_dtype(modules):
+        for first in range(0, len(prompts), at_once):
+            chosen = slice(first, first + at_once)
+            # on the CPU and one per image: the same picture on any device, whoever else is in the batch
+            generator = [torch.Generator().manual_seed(seed) for seed in seeds[chosen]]
+            drawn = drawing(
+                prompt=list(prompts[chosen]),
+                height=side,
+                width=side,
+                num_inference_steps=sampling.num_inference_steps,
+                guidance_scale=sampling.guidance_scale,
+                generator=generator,
+                output_type="np",
+            )
+            images.append(drawn.images)
+    return (np.concatenate(images) * 255).round().astype(np.uint8)
+
+
+def _one_dtype(modules: Sequence[nn.Module]) -> torch.autocast:
+    """Inside, all modules compute in one precision, though what trains is float32 and the rest perhaps is not."""
+    parameters = [parameter for module in modules for parameter in module.parameters()]
+    low = next((p.dtype for p in parameters if p.is_floating_point() and p.dtype != torch.float32), None)
+    return torch.autocast(parameters[0].device.type, low, enabled=low is not None)
+
+
+@contextmanager
+def _at_rest(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """No dropout inside; what was training trains on afterwards."""
+    training = [inner for module in modules for inner in module.modules() if inner.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def save(pipeline: Any, tokenizers: Sequence[str], folder: Path) -> None:
+    """Write the pipeline's folder, whole or not at all; tokenizers: the names of its parts that are ones of CLIP's."""
+    with written_aside(folder) as aside:
+        pipeline.save_pretrained(aside, safe_serialization=True)
+        for name in tokenizers:
+            # vocab.json and merges.txt: readers older than transformers 5 look for them
+            getattr(pipeline, name).backend_tokenizer.model.save(str(aside / name))
+
+
+def save_lora(
+    pipeline: Any,
+    folder: Path,
+    weights: Mapping[str, Mapping[str, Tensor]],
+    configs: Mapping[str, Mapping[str, Any]],
+    prefixes: Mapping[str, str],
+) -> None:
+    """Write pytorch_lora_weights.safetensors of a U-Net and its text encoders, by the pipeline's own writer.
+
+    weights, configs: peft's, by part.  prefixes: what a part's layers have before their names in the file.
+    """
+    arguments: dict[str, Any] = {}
+    for part, tensors in weights.items():
+        name, half = ("unet", "lora") if part == DENOISER else (part, "lora_linear_layer")
+        arguments[f"{name}_lora_adapter_metadata"] = dict(configs[part])
+        arguments[f"{name}_lora_layers"] = {
+            prefixes.get(part, "") + _lora_key(key, half): tensor for key, tensor in tensors.items()
+        }
+    with written_aside(folder / "pytorch_lora_weights.safetensors") as aside:
+        pipeline.save_lora_weights(aside.parent, weight_name=aside.name, **arguments)
+
+
+def save_embeddings(folder: Path, rows: Mapping[str, Tensor]) -> None:
+    """Write learned_embeds.safetensors with `rows` (K, D) under their names."""
+    with written_aside(folder / "learned_embeds.safetensors") as aside:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in rows.items()}, aside)
+
+
+def _lora_key(key: str, half: str) -> str:
+    """diffusers' name of one of peft's tensors.
+
+    Not by diffusers' own conversion: it renames the attention alone, its loader takes no mixture of names, and for the
+    text encoder the loader wants a ".weight" after DoRA's magnitudes.
+    """
+    key = key.replace(".lora_A.", f".{half}.down.").replace(".lora_B.", f".{half}.up.")
+    return f"{key}.weight" if key.endswith(".lora_magnitude_vector") else key

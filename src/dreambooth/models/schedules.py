@@ -1,0 +1,47 @@
+"""A diffusers scheduler of discrete diffusion: the process to train on, and the samplers to draw by."""
+
+from typing import Any
+
+from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler
+
+from dreambooth.diffusion import PREDICTIONS, DiscreteDiffusion
+from dreambooth.models.base import Sampling
+
+SCHEDULERS: dict[str, Any] = {
+    "ddpm": DDPMScheduler,
+    "ddim": DDIMScheduler,
+    "dpmsolver++": DPMSolverMultistepScheduler,
+    "euler": EulerDiscreteScheduler,
+}
+
+
+def schedule(scheduler: Any) -> dict[str, Any]:
+    """The noise schedule without diffusers' marks, which would put a sampler's own defaults in place of some values."""
+    return {key: value for key, value in scheduler.config.items() if not key.startswith("_")}
+
+
+def problems(scheduler: Any) -> list[str]:
+    """Why `process` could not be made of it, a clause each."""
+    settings, found = scheduler.config, []
+    if settings.get("prediction_type", "epsilon") not in PREDICTIONS:
+        found.append(f"its prediction type {settings['prediction_type']!r} is none of {', '.join(PREDICTIONS)}")
+    if "beta_start" not in settings and "trained_betas" not in settings:
+        found.append(f"its scheduler {type(scheduler).__name__} has no noise schedule of betas")
+    return found
+
+
+def process(scheduler: Any) -> DiscreteDiffusion:
+    """The forward process that the scheduler reverses."""
+    training = DDPMScheduler.from_config(schedule(scheduler))
+    return DiscreteDiffusion(training.alphas_cumprod, training.config.prediction_type)
+
+
+def sampler(scheduler: Any, sampling: Sampling) -> Any:
+    """The scheduler of diffusers that draws latents by `sampling`."""
+    # latents have no range to clip to; and the image must start near t = T - 1, which "leading" spacing misses by far
+    # with many steps, and by all of the signal where the last time has none (Lin et al. 2023, arXiv:2305.08891)
+    settings = {**schedule(scheduler), "clip_sample": False, "steps_offset": 1}
+    many = sampling.num_inference_steps > scheduler.config.num_train_timesteps // 10
+    if many or settings.get("rescale_betas_zero_snr"):
+        settings["timestep_spacing"] = "trailing"
+    return SCHEDULERS[sampling.sampler].from_config(settings)

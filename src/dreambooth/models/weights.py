@@ -1,0 +1,95 @@
+"""A model's weights: where they are, whether they are as they were read, and one hash of what they are."""
+
+import hashlib
+import json
+import weakref
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+
+class Weights:
+    """The modules of a model by their part, frozen until an adapter asks for some.
+
+    files: what they were read from; none: they were made here. A tensor is as it was read while it is the same object,
+    in the same memory, and was never written to: training or loading writes to it, an adapter or a resized table puts
+    another in its place.
+    """
+
+    def __init__(self, parts: Mapping[str, nn.Module], files: Sequence[Path]) -> None:
+        self.parts = dict(parts)
+        for module in self.parts.values():
+            module.requires_grad_(False).eval()
+        self._device = torch.device("cpu")
+        self._away: set[str] = set()
+        self._files: list[str] = []
+        self._read: dict[int, tuple[weakref.ref[Tensor], int, int]] = {}
+        self._last: tuple[object, str] | None = None
+        if files:
+            self.are(files)
+
+    def to(self, device: torch.device) -> None:
+        """Move every part."""
+        self._device = device
+        self._away.clear()
+        self._move(self.parts, device)
+
+    def offload(self, parts: Collection[str]) -> None:
+        """Keep these parts in the CPU's memory."""
+        self._away |= set(parts)
+        self._move(parts, torch.device("cpu"))
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """All parts on one device inside, those that are kept in the CPU's memory too."""
+        self._move(self._away, self._device)
+        try:
+            yield
+        finally:
+            self._move(self._away, torch.device("cpu"))
+
+    def are(self, files: Iterable[Path]) -> None:
+        """The weights are now those of `files`."""
+        self._files, self._read = [_sha256(file) for file in files], {}
+        self._mark(self._tensors().values())
+
+    def fingerprint(self, also: object) -> str:
+        """The hash of `also`, of the files, and of every tensor that is not as it was read."""
+        changed = {name: tensor for name, tensor in self._tensors().items() if not self._is_as_read(tensor)}
+        words = json.dumps([also, self._files], sort_keys=True, default=str)
+        key = words, [(name, tensor.data_ptr(), tensor._version) for name, tensor in changed.items()]
+        if self._last is None or self._last[0] != key:
+            digest = hashlib.blake2b(words.encode(), digest_size=16)
+            for name, tensor in changed.items():
+                digest.update(f"{name} {tuple(tensor.shape)}".encode())
+                digest.update(tensor.detach().float().cpu().contiguous().numpy().data)
+            self._last = key, digest.hexdigest()
+        return self._last[1]
+
+    def _move(self, parts: Iterable[str], device: torch.device) -> None:
+        as_read = [tensor for tensor in self._tensors().values() if self._is_as_read(tensor)]
+        for part in parts:
+            self.parts[part].to(device)
+        self._mark(as_read)  # the same, elsewhere
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {
+            f"{part}.{name}": tensor
+            for part, module in self.parts.items()
+            for name, tensor in module.state_dict(keep_vars=True).items()
+        }
+
+    def _mark(self, tensors: Iterable[Tensor]) -> None:
+        self._read |= {id(t): (weakref.ref(t), t.data_ptr(), t._version) for t in tensors}
+
+    def _is_as_read(self, tensor: Tensor) -> bool:
+        known = self._read.get(id(tensor))
+        return known is not None and known[0]() is tensor and known[1:] == (tensor.data_ptr(), tensor._version)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

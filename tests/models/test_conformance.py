@@ -1,0 +1,309 @@
+"""What every family must prove, on small random weights and without a network.
+
+Each of these would have caught a fault that was found in a training script of the field: a step with another sign or
+unit, a prompt that changes with its neighbours, class images told the words of the subject, a LoRA read at another
+scale, a word that is unlike in training and in use.
+"""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+from safetensors.torch import load_file
+from torch import Tensor
+
+from dreambooth import models
+from dreambooth.adapters import Adapter
+from dreambooth.config import Base, Config, Naming
+from dreambooth.diffusion import row_errors
+from dreambooth.finetuning import finetune, training_step
+from dreambooth.identifier import with_identifier
+from dreambooth.models.base import DENOISER, Conditioning, Sampling
+from dreambooth.rng import generator, normal
+from dreambooth.run import Run
+from dreambooth.subject import Subject
+from families import FAMILIES, SUBJECT, Family, encoded, noisy
+from tiny import attached
+
+DIFFUSERS: Any = diffusers
+PROMPTS = ["a sks dog", "a photo of a small blue dog in the snow, and a cat with a mug on the beach", "", "a dog"]
+SAMPLING = Sampling(sampler="ddim", num_inference_steps=3, guidance_scale=3.0)
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> Family:
+    return FAMILIES[request.param]
+
+
+def fields(conditioning: Conditioning) -> list[Tensor]:
+    """All tensors of a conditioning."""
+    parts = [conditioning.embeds, conditioning.pooled, conditioning.mask, *conditioning.extras.values()]
+    return [tensor for tensor in parts if tensor is not None]
+
+
+def settings(**given: object) -> Config:
+    """A short training of everything."""
+    few = {"max_train_steps": 4, "learning_rate": 1e-3, "checkpointing_steps": 2, "checkpoints_total_limit": 9}
+    return Config.build({"model": "tiny", **few, "validation_steps": 100, **given})
+
+
+def lora(model: Any, **given: object) -> Adapter:
+    """A LoRA with random weights in both halves, alpha twice its rank: as it begins, it changes nothing."""
+    adapter = attached(model, SUBJECT, settings(method="lora", rank=3, lora_alpha=6, **given))
+    adapter.load({name: 0.1 * normal(tensor.shape, name) for name, tensor in adapter.state().items()})
+    return adapter
+
+
+def weights(model: Any) -> dict[str, Tensor]:
+    """Copies of the weights of all parts that may train."""
+    parts = model.stages[0].parts.items()
+    return {f"{part}.{name}": t.clone() for part, module in parts for name, t in module.state_dict().items()}
+
+
+def changes(before: dict[str, Tensor], after: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What was added to every weight that is not the same."""
+    return {name: after[name] - old for name, old in before.items() if not torch.equal(old, after[name])}
+
+
+def watched(predict: Any, seen: list[Tensor]) -> Any:
+    """`predict`, writing down the words that it is told."""
+
+    def watching(x_t: Tensor, t: Tensor, conditioning: Conditioning) -> Any:
+        seen.append(conditioning.embeds.detach().clone())
+        return predict(x_t, t, conditioning)
+
+    return watching
+
+
+def test_a_prediction_is_the_pipelines_own_step(family: Family) -> None:
+    """Sign, unit of time, packing and what else the network is told: all as diffusers calls it when it draws."""
+    model, pipeline = family.model(), family.pipeline()
+    pipeline.scheduler = DIFFUSERS.DDIMScheduler.from_config(pipeline.scheduler.config)
+    seen: list[tuple[Tensor, Tensor, Tensor]] = []
+    getattr(pipeline, family.components["denoiser"]).eval().register_forward_hook(
+        lambda module, args, kwargs, output: seen.append((args[0], args[1], output[0])), with_kwargs=True
+    )
+    generators = [torch.Generator().manual_seed(seed) for seed in range(len(PROMPTS))]
+    pipeline(prompt=list(PROMPTS), num_inference_steps=2, guidance_scale=1.0, generator=generators)
+    assert len(seen) == 2
+    (stage,) = model.stages
+    for x_t, t, output in seen:
+        found = stage.predict(x_t, t.expand(len(x_t)), stage.condition(PROMPTS))
+        torch.testing.assert_close(found, output, rtol=1e-5, atol=1e-6)
+
+
+def test_a_prompt_alone_equals_its_row_in_a_mixed_batch(family: Family) -> None:
+    (stage,) = family.model().stages
+    x_t, t = noisy(len(PROMPTS)), torch.tensor([1, 250, 500, 999])
+    together = stage.predict(x_t, t, stage.condition(PROMPTS))
+    stacked = stage.predict(x_t, t, stage.stack([stage.condition([prompt]) for prompt in PROMPTS]))
+    torch.testing.assert_close(stacked, together, rtol=1e-4, atol=1e-5)
+    for row, prompt in enumerate(PROMPTS):
+        alone = stage.predict(x_t[row, None], t[row, None], stage.condition([prompt]))
+        torch.testing.assert_close(alone[0], together[row], rtol=1e-4, atol=1e-5)
+    assert (together[0] - together[3]).abs().max() > 1e-4  # the words matter
+
+
+def test_rows_of_one_batch_have_the_errors_that_they_have_alone(family: Family) -> None:
+    """Photos and class images of unlike prompts in one batch."""
+    (stage,), rows = family.model().stages, encoded()
+    x0, noise, t = rows.mean, noisy(len(rows.mean), "noise"), torch.tensor([0, 100, 500, 900, 999])
+    x_t = stage.process.add_noise(x0, noise, t)
+    together = row_errors(stage.process, stage.predict(x_t, t, stage.condition(rows.prompts)), x0, noise, t)
+    for row, prompt in enumerate(rows.prompts):
+        one = slice(row, row + 1)
+        pred = stage.predict(x_t[one], t[one], stage.condition([prompt]))
+        torch.testing.assert_close(row_errors(stage.process, pred, x0[one], noise[one], t[one])[0], together[row])
+
+
+def test_prompts_are_read_and_never_written_to(family: Family) -> None:
+    model, prompts = family.model(), list(PROMPTS)
+    model.stages[0].condition(prompts)
+    model.generate(prompts, list(range(len(prompts))), SAMPLING)
+    assert prompts == PROMPTS
+
+
+def test_times_are_drawn_as_declared_and_later_is_noisier(family: Family) -> None:
+    """Uniform over the schedule, which every family so far declares."""
+    process = family.model().stages[0].process
+    t = process.sample_t(*(generator("t", row) for row in range(2000)))
+    first, last = torch.tensor([0]), torch.tensor([999])
+    assert process.snr(first) > 100 and process.snr(last) < 0.01
+    shares = [((t >= at) & (t < at + 250)).double().mean().item() for at in (0, 250, 500, 750)]
+    assert shares == pytest.approx([0.25] * 4, abs=0.04)
+
+
+def test_the_scale_and_the_shift_of_the_latents_are_heeded(family: Family) -> None:
+    model, images = family.model(), torch.rand(2, 3, 16, 16, generator=generator("images")) * 2 - 1
+    model.pipeline.vae.register_to_config(scaling_factor=0.7, shift_factor=0.3)
+    mean, std = model.stages[0].posterior(images)
+    theirs = family.pipeline().vae.eval().encode(images).latent_dist
+    torch.testing.assert_close(mean, (theirs.mean - 0.3) * 0.7)
+    torch.testing.assert_close(std, theirs.std * 0.7)
+
+
+def test_what_is_saved_opens_in_diffusers_and_draws_the_same(family: Family, tmp_path: Path) -> None:
+    model = family.model()
+    drawn = model.generate(PROMPTS, [0, 1, 2, 3], SAMPLING)
+    model.save(tmp_path / "model")
+    theirs = DiffusionPipeline.from_pretrained(tmp_path / "model", local_files_only=True)
+    theirs.scheduler = DIFFUSERS.DDIMScheduler.from_config(theirs.scheduler.config, clip_sample=False, steps_offset=1)
+    theirs.set_progress_bar_config(disable=True)
+    for row, prompt in enumerate(PROMPTS):
+        image = theirs(
+            prompt=prompt, num_inference_steps=3, guidance_scale=3.0, generator=torch.Generator().manual_seed(row),
+            output_type="np",
+        ).images[0]  # fmt: skip
+        assert np.abs(image * 255 - drawn[row]).max() <= 1
+
+
+@pytest.mark.parametrize("text", [True, False], ids=["text too", "denoiser alone"])
+@pytest.mark.parametrize("method", ["dreambooth", "lora"])
+def test_gradients_reach_exactly_what_trains(family: Family, method: str, text: bool) -> None:
+    model = family.model()
+    (stage,) = model.stages
+    given = {"method": method, "train_text_encoder": text}
+    adapter = lora(model, train_text_encoder=text) if method == "lora" else attached(model, SUBJECT, settings(**given))
+    batch = encoded().batch(seed=0, number=0, subject_rows=1, prior_rows=2)
+    loss, _ = training_step(stage, stage.process, batch, stage.condition(batch.prompts), 1.0, 0)
+    loss.backward()
+    trained = {id(p) for group in adapter.parameter_groups() for p in group["params"]}
+    parts = {**stage.parts, "vae": model.pipeline.vae}
+    for part, module in parts.items():
+        assert any(id(p) in trained for p in module.parameters()) == (
+            part == DENOISER or (text and part in stage.text_parts)
+        )
+        for name, parameter in module.named_parameters():
+            reached = parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)
+            idle = name.startswith(family.idle.get(part, ()))
+            assert reached == (id(parameter) in trained and not idle), f"{part}.{name}"
+
+
+def test_the_prior_term_is_there_and_reads_its_own_words(family: Family, tmp_path: Path) -> None:
+    """Class rows are told the class, photos the subject, where the text trains and where it is encoded once."""
+    for text in (True, False):
+        model = family.model()
+        seen: list[Tensor] = []
+        (stage,) = model.stages
+        stage.predict = watched(stage.predict, seen)
+        mine, prior = (stage.condition([p]).embeds[0] for p in (SUBJECT.prompt, SUBJECT.class_prompt))
+        config = settings(max_train_steps=1, train_text_encoder=text, train_batch_size=2)
+        run = Run(tmp_path / str(text))
+        run.root.mkdir()
+        finetune(model, stage, attached(model, SUBJECT, config), encoded(), config, run)
+        (embeds,) = seen
+        for row, words in enumerate([mine, mine, prior, prior]):
+            torch.testing.assert_close(embeds[row], words, rtol=1e-4, atol=1e-5)
+        assert '"prior"' in run.losses.read_text()
+    batch = encoded().batch(seed=0, number=0, subject_rows=1, prior_rows=2)
+    loss, error = training_step(stage, stage.process, batch, stage.condition(batch.prompts), 0.5, 0)
+    torch.testing.assert_close(loss, error[~batch.is_prior].mean() + 0.5 * error[batch.is_prior].mean())
+
+
+def test_a_resumed_training_equals_an_uninterrupted_one(family: Family, tmp_path: Path) -> None:
+    states = {}
+    for name in ("whole", "parted"):
+        model, config, run = family.model(), settings(), Run(tmp_path / name)
+        run.checkpoints.mkdir(parents=True)
+        if name == "parted":
+            shutil.copytree(tmp_path / "whole" / "checkpoints" / "checkpoint-2", run.checkpoints / "checkpoint-2")
+        adapter = attached(model, SUBJECT, config)
+        finetune(model, model.stages[0], adapter, encoded(), config, run)
+        states[name] = adapter.state()
+    assert len(Run(tmp_path / "parted").losses.read_text().splitlines()) == 2
+    assert all(torch.equal(tensor, states["parted"][name]) for name, tensor in states["whole"].items())
+
+
+@pytest.mark.parametrize("file", ["pytorch_lora_weights.safetensors", "sks-dog-kohya.safetensors"])
+def test_diffusers_loads_the_true_change_from_a_lora(family: Family, file: str, tmp_path: Path) -> None:
+    model, fresh = family.model(), family.model()
+    before = weights(model)
+    adapter = lora(model)
+    adapter.export(tmp_path / "adapter")
+    adapter.merge()
+    true = changes(before, weights(model))
+    fresh.save(tmp_path / "base")
+    pipeline = DiffusionPipeline.from_pretrained(tmp_path / "base")
+    pipeline.load_lora_weights(tmp_path / "adapter", weight_name=file)
+    pipeline.fuse_lora(components=list(family.components.values()))
+    pipeline.unload_lora_weights()
+    theirs = {
+        f"{part}.{name}": tensor
+        for part, component in family.components.items()
+        for name, tensor in getattr(pipeline, component).state_dict().items()
+    }
+    found = changes(before, theirs)
+    assert found.keys() == true.keys() and {name.split(".")[0] for name in true} == set(family.components)
+    for name, change in true.items():
+        torch.testing.assert_close(found[name], change, rtol=0, atol=1e-6)
+
+
+def test_the_kohya_file_holds_the_true_change_under_the_names_that_the_field_looks_for(
+    family: Family, tmp_path: Path
+) -> None:
+    """W + up @ down * alpha / rank, as ComfyUI and A1111 compute it, for alpha unlike the rank."""
+    model = family.model()
+    before = weights(model)
+    adapter = lora(model)
+    adapter.export(tmp_path)
+    adapter.merge()
+    file = load_file(tmp_path / "sks-dog-kohya.safetensors")
+    names = {}
+    for name in before:
+        part, _, layer = name.removesuffix(".weight").partition(".")
+        names[family.kohya[part] + layer.removeprefix("text_model.").replace(".", "_")] = name
+    layers = {name.rpartition(".")[0] for name in file if name.endswith(".alpha")}
+    true = changes(before, weights(model))
+    assert {names[layer] for layer in layers} == true.keys()
+    for layer in layers:
+        up, down, alpha = (file[f"{layer}.{half}"] for half in ("lora_up.weight", "lora_down.weight", "alpha"))
+        assert len(down) == 3 and alpha == 6
+        added = (up.flatten(1) @ down.flatten(1)).view(true[names[layer]].shape) * alpha / len(down)
+        torch.testing.assert_close(added, true[names[layer]], rtol=0, atol=1e-6)
+
+
+def test_new_words_leave_old_prompts_alone(family: Family) -> None:
+    model = family.model()
+    (stage,) = model.stages
+    before = fields(stage.condition(PROMPTS))
+    added = model.add_tokens(["<dog>", "<dog>_1"])
+    assert set(added) == set(model.tokenizers) == set(stage.text_parts)
+    assert all(torch.equal(old, new) for old, new in zip(before, fields(stage.condition(PROMPTS)), strict=True))
+
+
+def test_an_identifier_survives_every_tokenizer(family: Family) -> None:
+    tokenizers = list(family.model().tokenizers.values())
+    for seed in range(3):
+        subject = with_identifier(Subject(photos=(), class_noun="dog"), tokenizers, Naming(), seed)
+        for tokenizer in tokenizers:
+            tokens = tokenizer(f" {subject.identifier}", add_special_tokens=False)["input_ids"]
+            assert len(tokens) <= 3 and tokenizer.decode(tokens).strip() == subject.identifier
+
+
+@pytest.mark.parametrize("method", ["dreambooth", "lora", "dora", "oft", "textual_inversion", "pivotal"])
+def test_what_trains_is_float32_where_the_rest_is_bfloat16(family: Family, method: str, tmp_path: Path) -> None:
+    family.model().save(tmp_path / "base")
+    model: Any = models.load(Base(model=str(tmp_path / "base"), dtype="bfloat16"))
+    assert model.dtype == torch.bfloat16
+    kind = {"method": "lora", "lora_type": method} if method in ("dora", "oft") else {"method": method}
+    config = settings(**kind, train_text_encoder=method == "pivotal", max_train_steps=2)
+    adapter = attached(model, replace(SUBJECT, identifier="<dog>"), config)
+    trained = {id(p) for group in adapter.parameter_groups() for p in group["params"]}
+    for module in (*model.stages[0].parts.values(), model.pipeline.vae):
+        for parameter in module.parameters():
+            assert parameter.dtype == (torch.float32 if id(parameter) in trained else torch.bfloat16)
+    before = {name: tensor.clone() for name, tensor in adapter.state().items()}
+    run = Run(tmp_path / "run")
+    run.root.mkdir()
+    finetune(model, model.stages[0], adapter, encoded(), config, run)
+    assert any(not torch.equal(tensor, before[name]) for name, tensor in adapter.state().items())
+    drawn = model.generate(PROMPTS, [0, 1, 2, 3], SAMPLING)
+    assert drawn.shape == (4, 16, 16, 3) and drawn.std() > 0
+    plain = family.model().generate(PROMPTS, [0, 1, 2, 3], SAMPLING)
+    assert np.abs(drawn.astype(int) - plain).mean() < 8
