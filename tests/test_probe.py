@@ -46,7 +46,7 @@ UNTUNED = probed(0, masked=0.2, nearest=0.3, dino=0.2, pres=0.2)
 
 
 def test_merit_is_the_product_of_three_shares() -> None:
-    found = merit([REAL, UNTUNED, probed(10, clip_t=0.24, dino=0.4, pres=0.6), probed(20, dino=0.8, pres=0.2)])
+    found = merit([REAL, UNTUNED, probed(10, clip_t=0.24, dino=0.5, pres=0.5), probed(20, dino=0.8, pres=0.2)])
     assert found == {10: pytest.approx(0.5 * 0.8 * 0.5), 20: 1.0}
 
 
@@ -56,9 +56,13 @@ def test_nothing_is_gained_above_the_photos_the_untuned_model_or_its_drift() -> 
     assert merit([REAL, UNTUNED, probed(10, clip_t=-0.1, dino=0.8, pres=0.2)]) == {10: 0.0}
 
 
+def test_a_likeness_that_the_untuned_model_has_counts_for_nothing() -> None:
+    assert merit([REAL, UNTUNED, probed(10, dino=0.2, pres=0.2), probed(20, dino=0.1, pres=0.2)]) == {10: 0.0, 20: 0.0}
+
+
 def test_a_single_photo_has_no_row_of_its_own() -> None:
     alone = Probed(step="real", scores=Scores())
-    assert merit([alone, UNTUNED, probed(10, dino=0.5, pres=0.2)]) == {10: 0.5}
+    assert merit([alone, UNTUNED, probed(10, dino=0.6, pres=0.2)]) == {10: pytest.approx(0.5)}
     assert diagnose({"real": alone, 0: UNTUNED, 10: probed(10, dino=0.9, pres=0.3, nearest=0.99)}, 10) == []
     (drifted,) = diagnose({"real": alone, 0: UNTUNED, 10: probed(10, dino=0.9, pres=0.9, nearest=0.99)}, 10)
     assert drifted.metric == "pres" and drifted.value == pytest.approx(0.7 / 0.8)
@@ -66,7 +70,7 @@ def test_a_single_photo_has_no_row_of_its_own() -> None:
 
 def test_photos_no_more_alike_than_any_of_their_class_are_no_ceiling() -> None:
     two_sides = Probed(step="real", scores=Scores(dino=0.25))
-    assert merit([two_sides, UNTUNED, probed(10, dino=0.5, pres=0.2)]) == {10: 0.5}
+    assert merit([two_sides, UNTUNED, probed(10, dino=0.6, pres=0.2)]) == {10: pytest.approx(0.5)}
     assert diagnose({"real": two_sides, 0: UNTUNED, 10: probed(10, dino=0.3, pres=0.25)}, 10) == []
 
 
@@ -79,12 +83,25 @@ def test_a_run_stops_where_the_subject_is_learned_and_the_class_kept_or_nothing_
 
 
 def test_the_reason_says_what_the_last_step_has_instead() -> None:
-    found = shares([REAL, UNTUNED, probed(10, dino=0.72, pres=0.2), probed(20, clip_t=0.15, dino=0.8, pres=0.6)])
-    told = reason(10, found, "a dog", 0.8)
-    assert told.startswith("step 10: the subject is 90% as like its photos") and '"a dog" keeps 100%' in told
-    assert told.endswith("at the last step, 20, these are 100%, 50% and 50%")
-    assert "at the last" not in reason(20, found, "a dog", 0.8)
-    assert "its photos as each is like itself (DINO)" in reason(10, found, "a dog", 1.0)
+    probes: dict[Step, Probed] = {
+        "real": REAL,
+        0: UNTUNED,
+        10: probed(10, dino=0.74, pres=0.2),
+        20: probed(20, clip_t=0.15, dino=0.95, pres=0.17),
+    }
+    told = reason(10, probes, "a dog")
+    assert told.startswith("step 10: the subject has gone 90% of the way from the untuned model to its photos (DINO)")
+    assert "CLIP-T is 100% of the untuned model's" in told and '"a dog" has gone 0% of the way' in told
+    last = told.partition("; the last step, 20: ")[2]
+    assert "gone 125% of the way" in last and "CLIP-T is 50%" in last and '"a dog" has gone -5% of the way' in last
+    assert "the last step" not in reason(20, probes, "a dog")
+
+
+def test_the_reason_says_where_the_base_model_already_draws_the_subject() -> None:
+    known = probed(0, masked=0.2, nearest=0.3, dino=0.72, pres=0.72)
+    told = reason(10, {"real": REAL, 0: known, 10: probed(10, dino=0.78, pres=0.75)}, "a dog")
+    assert "the base model already draws this (DINO of its pictures and the photos is 0.72" in told
+    assert "of the way" not in told
 
 
 @pytest.mark.parametrize(
@@ -98,7 +115,9 @@ def test_the_reason_says_what_the_last_step_has_instead() -> None:
 def test_each_failure_has_its_number(broken: Probed, failure: str, metric: str) -> None:
     (finding,) = diagnose({"real": REAL, 0: UNTUNED, 10: broken}, 10)
     assert (finding.failure, finding.metric) == (failure, metric)
-    assert f"{finding.value:.0%}" in finding.says and finding.change
+    assert finding.change
+    assert finding.metric == "nearest_photo" or f"{finding.value:.0%}" in finding.says
+    assert finding.metric != "nearest_photo" or "(DINO 0.95) than the photos are to each other (0.85)" in finding.says
 
 
 def entangled(real: Scores, usual: float = 0.8, **snow: float | None) -> list[Finding]:
@@ -107,7 +126,8 @@ def entangled(real: Scores, usual: float = 0.8, **snow: float | None) -> list[Fi
     prompts = {prompt: replace(its, scores=each) for prompt, its in probed(10).prompts.items()}
     prompts["a {} in the snow"] = replace(prompts["a {} in the snow"], scores=replace(each, **snow))
     step = replace(probed(10, dino=0.7, pres=0.25), prompts=prompts)
-    return diagnose({"real": Probed(step="real", scores=real), 0: UNTUNED, 10: step}, 10)
+    untuned = replace(UNTUNED, scores=replace(UNTUNED.scores, usual_dino=0.2))
+    return diagnose({"real": Probed(step="real", scores=real), 0: untuned, 10: step}, 10)
 
 
 def test_entanglement_names_the_place_where_the_subject_changes() -> None:
@@ -133,6 +153,7 @@ def test_a_judge_blind_to_scenes_needs_no_mask() -> None:
 def test_what_is_not_learned_is_not_entangled() -> None:
     blind = Scores(dino=0.8, nearest_photo=0.85, usual_dino=0.8, scene_blindness=0.96)
     assert entangled(blind, usual=0.1, usual_dino=0.02, masked_dino=0.02) == []
+    assert entangled(blind, usual=0.45, usual_dino=0.1, masked_dino=0.1) == []  # of .6 to go it has gone .25
 
 
 def test_photos_among_themselves_are_those_of_the_median_photo() -> None:

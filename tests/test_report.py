@@ -108,6 +108,8 @@ def measured(root: Path, findings: tuple[dict[str, Any], ...] = (), **settings: 
         lines.append({"step": step, **scores, "pres": pres, "prompts": {snow: scores}, "seconds": 1.0})
     run.scores.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     verdict = {"step": 20, "rule": "the <best> step", "reason": "It is best.", "last": 100, "scores": lines[2]}
+    verdict["ways"] = {"dino": 0.75, "clip_i": None, "pres": -0.004, "unheard of": 1.0}
+    verdict["way"] = "0% is <untuned>"
     verdict["judges"] = {"dino": "a <small> DINO", "clip": "a CLIP"}
     (run.root / "recommendation.json").write_text(json.dumps({**verdict, "stopped_early": True}), encoding="utf-8")
     (run.root / "diagnosis.json").write_text(json.dumps({"findings": findings}), encoding="utf-8")
@@ -167,6 +169,15 @@ def test_the_recommended_checkpoint_is_marked_in_every_figure(tmp_path: Path) ->
     )
     rows = re.findall(r'<tr class="chosen">(.*?)</tr>', page.source)
     assert [re.findall("<td.*?>(.*?)</td>", row) for row in rows] == [["20", "0.700", "0.800", "0.310", "0.520"]]
+
+
+def test_the_way_gone_stands_between_its_ends(tmp_path: Path) -> None:
+    source = Page(write_report(measured(tmp_path))).source
+    rows = [re.findall("<td.*?>(.*?)</td>", row) for row in re.findall("<tr>(.*?)</tr>", source)]
+    assert ["DINO", "0.400", "0.700", "0.800", "75%"] in rows
+    assert ["CLIP-I", "0.500", "0.800", "0.900", "the base model already draws this"] in rows
+    assert ["PRES", "0.410", "0.520", "0.800", "0%"] in rows
+    assert "0% is &lt;untuned&gt;." in source
 
 
 def test_a_diagnosis_names_what_it_saw_or_the_numbers_it_looked_at(tmp_path: Path) -> None:

@@ -22,7 +22,11 @@ class Record(BaseModel):
 
 
 class Recommendation(Record):
-    """recommendation.json: the checkpoint that became run/model, the rule that chose it, and who measured what."""
+    """recommendation.json: the checkpoint that became run/model, the rule that chose it, and who measured what.
+
+    ways: by metric, from the untuned model to the photos; None where the base model draws them already. way: that in
+    words.
+    """
 
     step: int
     rule: str
@@ -30,6 +34,8 @@ class Recommendation(Record):
     last: int
     stopped_early: bool = False
     judges: dict[str, str] = {}
+    ways: dict[str, float | None] = {}
+    way: str = ""
 
 
 class Finding(Record):

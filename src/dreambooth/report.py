@@ -16,6 +16,7 @@ from dreambooth.album import Comparison
 from dreambooth.chart import MetricChart, Scatter, loss_chart, metric_chart, scatter
 from dreambooth.config import Config, settings_reference
 from dreambooth.evaluation import CHOICES
+from dreambooth.evaluation.ways import percent
 from dreambooth.files import write_text
 from dreambooth.measured import Measured, read_losses, read_measured, read_timings
 from dreambooth.presets import preset_of
@@ -80,6 +81,17 @@ class Metric:
 
 
 @dataclass(frozen=True)
+class Standing:
+    """One number of the untuned model, of the recommended checkpoint and of the photos, and the way gone in words."""
+
+    name: str
+    untuned: float | None
+    now: float | None
+    photos: float | None
+    way: str
+
+
+@dataclass(frozen=True)
 class Setting:
     """A row of the settings table; `default` is None where the run used it."""
 
@@ -135,6 +147,7 @@ def _content(run: Run) -> dict[str, Any]:
         "training": [strip for strip in strips if strip.kind != "class"],
         "measured": measured,
         "metrics": _metrics(measured),
+        "standing": _standing(measured),
         "scatter": _scatter(measured),
         "choices": {about: choice for about, choice in CHOICES.items() if about not in ("DIV", "interval")},
         "failures": _failures(measured),
@@ -175,6 +188,24 @@ def _metrics(measured: Measured) -> list[Metric]:
             value = values[max(values)] if measured.chosen not in values else values[measured.chosen]
             metrics.append(Metric(key, name, says, better, value, chart))
     return metrics
+
+
+def _standing(measured: Measured) -> list[Standing]:
+    """How far the recommended checkpoint has gone, by every metric that has a way."""
+    if not measured.recommendation:
+        return []
+    now, untuned = measured.probes.get(measured.recommendation.step, {}), measured.probes.get(0, {})
+    return [
+        Standing(
+            METRICS[key][0],
+            untuned.get(key),
+            now.get(key),
+            measured.real.get("dino" if key == "pres" else key),
+            "the base model already draws this" if way is None else percent(way),
+        )
+        for key, way in measured.recommendation.ways.items()
+        if key in METRICS
+    ]
 
 
 def _scatter(measured: Measured) -> Scatter | None:

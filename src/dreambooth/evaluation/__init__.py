@@ -4,9 +4,11 @@ from dreambooth.evaluation.base import Judges
 from dreambooth.evaluation.judges import load_judges
 from dreambooth.evaluation.metrics import CHOICES
 from dreambooth.evaluation.scores import Photos, Scores, measure_photos, score, score_each, scored_prompt
+from dreambooth.evaluation.ways import WAY, way, ways
 
 __all__ = [
     "CHOICES",
+    "WAY",
     "Judges",
     "Photos",
     "Scores",
@@ -15,4 +17,6 @@ __all__ = [
     "score",
     "score_each",
     "scored_prompt",
+    "way",
+    "ways",
 ]

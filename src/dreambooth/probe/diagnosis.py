@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Literal
 
-from dreambooth.evaluation import Scores
+from dreambooth.evaluation import Scores, way, ways
+from dreambooth.evaluation.ways import percent
 from dreambooth.probe.lines import Probed, Prompted, Step
-from dreambooth.probe.rule import CLEAR, ceiling
 from dreambooth.prompts import CLASS_PROMPT
 
 Failure = Literal["context not synthesised", "context-appearance entanglement", "overfitting to the photos"]
@@ -21,7 +21,7 @@ CONTEXT = 0.6
 ENTANGLEMENT = 0.75
 """Least likeness to the photos in the worst place, of that in the median prompt."""
 LEARNED = 0.5
-"""Least likeness to the photos in the median prompt, of theirs among themselves, for a subject to be changed at all."""
+"""Least way of the likeness to the photos in the median prompt, for a subject to be changed at all."""
 COPYING = 1.1
 """Most likeness of a picture in a new place to the nearest photo, of that of the median photo to the nearest other."""
 DRIFT = 0.65
@@ -32,7 +32,8 @@ DRIFT = 0.65
 class Finding:
     """A failure that was seen.
 
-    value: the metric as a share of its reference; threshold: what it should have stayed above, or below.
+    value: the metric as a share of its reference, or the way it has gone; threshold: what it should have stayed above,
+    or below.
     """
 
     failure: Failure
@@ -63,7 +64,7 @@ def _failures(probes: Mapping[Step, Probed], step: int) -> list[Finding]:
     real, untuned, probed = probes["real"].scores, probes[0], probes[step]
     return [
         *_context(probed, untuned),
-        *_entanglement(probed, real),
+        *_entanglement(probed, untuned, real),
         *_copying(probed, real),
         *_drift(probed.scores, untuned.scores, real),
     ]
@@ -92,8 +93,8 @@ def _context(probed: Probed, untuned: Probed) -> Iterator[Finding]:
         )
 
 
-def _entanglement(probed: Probed, real: Scores) -> Iterator[Finding]:
-    shares = _constancy(probed, real)
+def _entanglement(probed: Probed, untuned: Probed, real: Scores) -> Iterator[Finding]:
+    shares = _constancy(probed, untuned.scores, real)
     if not shares:
         return
     worst = min(shares, key=lambda place: shares[place])
@@ -103,25 +104,26 @@ def _entanglement(probed: Probed, real: Scores) -> Iterator[Finding]:
             metric="usual_dino",
             value=share,
             threshold=ENTANGLEMENT,
-            says=f'The subject itself changes with its surroundings: in "{worst}" it is {share:.0%} as like the photos '
-            "as in the median prompt (DINO against the median photo, what the background changes allowed for).",
+            says=f'The subject itself changes with its surroundings, most in "{worst}": there DINO against the median '
+            f"photo is {share:.2f} times that of the median prompt, what the background changes allowed for.",
             change="Give photos of the unchanged subject in several places and lights, leave out those where its "
             "colours differ, and keep the class prior.",
         )
 
 
-def _constancy(probed: Probed, real: Scores) -> dict[str, float]:
+def _constancy(probed: Probed, untuned: Scores, real: Scores) -> dict[str, float]:
     """For each place, how like the photos the subject is there, as a share of the median prompt's likeness.
 
     Whole DINO falls in a place that no photo shows, unless the judge is blind to scenes; that of the masked subject
     where a mask takes in the place, which has the subject's own colours. So a share is the better of both, and no more
     than what a judge so blind sees in the whole. The median, as the prompt without a place puts the subject in one of
-    them, perhaps the odd one. Empty where the subject is not learned: noise has no constancy.
+    them, perhaps the odd one. Empty where the subject is not learned, noise having no constancy, or was known before.
     """
     seen = {template: its.scores for template, its in probed.prompts.items()}
     usual = {template: value for template, scores in seen.items() if (value := scores.usual_dino) is not None}
     reached = 1.0 if real.usual_dino is None else real.usual_dino
-    if not usual or median(usual.values()) < LEARNED * reached:
+    learned = way(median(usual.values()), untuned.usual_dino, reached) if usual else None
+    if learned is None or learned < LEARNED:
         return {}
     whole = _of_median(usual)
     masked = _of_median({template: value for template, its in seen.items() if (value := its.masked_dino) is not None})
@@ -144,31 +146,29 @@ def _copying(probed: Probed, real: Scores) -> Iterator[Finding]:
     seen = [value for its in _places(probed).values() if (value := its.scores.nearest_photo) is not None]
     if not seen or real.nearest_photo is None or real.nearest_photo <= 0:
         return
-    if (share := sum(seen) / len(seen) / real.nearest_photo) > COPYING:
+    if (share := (mine := sum(seen) / len(seen)) / real.nearest_photo) > COPYING:
         yield Finding(
             failure="overfitting to the photos",
             metric="nearest_photo",
             value=share,
             threshold=COPYING,
-            says=f"Pictures in new places are {share:.0%} as like one of the photos as the photos are like each other: "
-            "photos are being copied.",
+            says=f"Pictures in new places are nearer to one of the photos (DINO {mine:.2f}) than the photos are to "
+            f"each other ({real.nearest_photo:.2f}): photos are being copied.",
             change="Train fewer steps (--early-stopping) or at a lower --learning-rate, and give more and more varied "
             "photos.",
         )
 
 
 def _drift(probed: Scores, untuned: Scores, real: Scores) -> Iterator[Finding]:
-    there = ceiling(real, untuned)
-    if probed.pres is None or untuned.pres is None or there - untuned.pres < CLEAR:
-        return
-    if (gone := min((probed.pres - untuned.pres) / (there - untuned.pres), 1.0)) > DRIFT:
+    gone = ways(probed, untuned, real).get("pres")
+    if gone is not None and gone > DRIFT:
         yield Finding(
             failure="overfitting to the photos",
             metric="pres",
             value=gone,
             threshold=DRIFT,
-            says=f"The class has gone {gone:.0%} of the way to your subject (PRES): asked for any of its kind, the "
-            "model draws yours.",
+            says=f"The class has gone {percent(gone)} of the way from the untuned model to your subject (PRES): asked "
+            "for any of its kind, the model draws yours.",
             change="Keep the class prior (--with-prior-preservation) with a larger --prior-loss-weight, or train fewer "
             "steps.",
         )

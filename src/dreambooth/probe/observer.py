@@ -10,13 +10,13 @@ from dreambooth import checkpoint
 from dreambooth.adapters import Adapter
 from dreambooth.checkpoint import Checkpoint
 from dreambooth.errors import RunError
-from dreambooth.evaluation import Judges, measure_photos
+from dreambooth.evaluation import WAY, Judges, measure_photos, ways
 from dreambooth.files import require_space, write_json
 from dreambooth.models.base import DiffusionModel
 from dreambooth.probe.diagnosis import diagnose
 from dreambooth.probe.lines import Probed, read_probes
 from dreambooth.probe.measuring import measure, real_row
-from dreambooth.probe.rule import RULE, Shares, ceiling, may_stop, reason, shares
+from dreambooth.probe.rule import RULE, Shares, may_stop, reason, shares
 from dreambooth.progress import log
 from dreambooth.prompts import CLASS_PROMPT, Prompt, probe_prompts
 from dreambooth.run import Run
@@ -80,12 +80,13 @@ class Probe:
         assert step is not None, "the last probe keeps its weights where no other has"
         if step != last:
             adapter.load(checkpoint.read(self.best / f"checkpoint-{step}").tensors["weights"])
-        most = ceiling(probes["real"].scores, probes[0].scores)
-        why = reason(step, found, self.run.subject.class_prompt, most)
+        why = reason(step, probes, self.run.subject.class_prompt)
         told = {
             "step": step,
             "rule": RULE,
             "scores": {k: v for k, v in asdict(probes[step].scores).items() if v is not None},
+            "ways": ways(probes[step].scores, probes[0].scores, probes["real"].scores),
+            "way": WAY,
             "last": last,
             "stopped_early": last < self.config.training.max_train_steps,
             "reason": why,
@@ -95,6 +96,7 @@ class Probe:
         findings = diagnose(probes, step)
         write_json(self.run.root / "diagnosis.json", {"findings": [asdict(finding) for finding in findings]})
         log.info("recommended: %s", why)
+        log.info("(%s)", WAY)
         for finding in findings:
             log.warning("%s: %s %s", finding.failure, finding.says, finding.change)
         return step

@@ -3,21 +3,20 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from dreambooth.evaluation import Scores
-from dreambooth.probe.lines import Probed
+from dreambooth.evaluation import Scores, way, ways
+from dreambooth.evaluation.ways import CLEAR, percent
+from dreambooth.probe.lines import Probed, Step
 
 RULE = (
-    "the step with the largest product of three shares, none counted above 1: its DINO of the photos' among "
-    "themselves, or of 1 where these are hardly more alike than the untuned model's pictures are to them, or there is "
-    "one alone; its CLIP-T of the untuned model's; its 1 - PRES of the untuned model's. Of equal ones the first"
+    "the step with the largest product of three shares, none counted below 0 or above 1: the way its DINO has gone "
+    "from the untuned model's to the photos' among themselves, or to 1 where these are hardly more alike than the "
+    "untuned model's pictures are to them, or there is one alone; its CLIP-T of the untuned model's; 1 less the way "
+    "that its PRES has gone to the same. Of equal ones the first"
 )
 """The rule in words. Copying gains nothing by it: beyond what the photos have in common, fidelity counts no more."""
 
-CLEAR = 0.1
-"""What DINO among the photos has above the untuned model's at least, to be what a subject can reach."""
-
 REACHED = 0.9
-"""Early stopping: the shares of DINO and of 1 - PRES from which on more steps can only cost prompt following."""
+"""Early stopping: the shares of DINO and of PRES from which on more steps can only cost prompt following."""
 
 
 class Shares(NamedTuple):
@@ -62,7 +61,34 @@ def may_stop(found: Mapping[int, Shares], patience: int) -> bool:
     return reached or sum(step > best_step(found) for step in found) >= patience
 
 
-def ceiling(real: Scores, untuned: Scores) -> float:
+def reason(step: int, probes: Mapping[Step, Probed], class_prompt: str) -> str:
+    """Why `step` is recommended, in plain words, with what the last one has instead.
+
+    probes: with the references, "real" and 0.
+    """
+    last = max(step for step in probes if isinstance(step, int))
+    sentence = f"step {step}: {_standing(step, probes, class_prompt)}"
+    return sentence if step == last else f"{sentence}; the last step, {last}: {_standing(last, probes, class_prompt)}"
+
+
+def _standing(step: int, probes: Mapping[Step, Probed], class_prompt: str) -> str:
+    mine, untuned, real = (probes[each].scores for each in (step, 0, "real"))
+    gone, told = ways(mine, untuned, real), []
+    if (subject := gone.get("dino", 0.0)) is None:
+        told.append(
+            "the base model already draws this (DINO of its pictures and the photos is "
+            f"{untuned.dino:.2f}, of the photos among themselves {real.dino or 1.0:.2f})"
+        )
+    else:
+        told.append(f"the subject has gone {percent(subject)} of the way from the untuned model to its photos (DINO)")
+    if mine.clip_t is not None and untuned.clip_t:
+        told.append(f"CLIP-T is {percent(mine.clip_t / untuned.clip_t)} of the untuned model's")
+    if (drift := gone.get("pres")) is not None:
+        told.append(f'"{class_prompt}" has gone {percent(drift)} of the way to the subject (PRES)')
+    return ", ".join(told)
+
+
+def _ceiling(real: Scores, untuned: Scores) -> float:
     """The DINO that a subject can reach: of its photos among themselves, if they clearly have something in common.
 
     A single photo is like no other, and photos of two sides of a thing may be less alike than any two of its class: 1.
@@ -72,37 +98,15 @@ def ceiling(real: Scores, untuned: Scores) -> float:
     return real.dino
 
 
-def reason(step: int, found: Mapping[int, Shares], class_prompt: str, most: float) -> str:
-    """Why `step` is recommended, in plain words, with what the last one has instead; most: the ceiling of DINO."""
-    at, last = found[step], max(found)
-    like = "its photos as they are like each other" if most < 1 else "its photos as each is like itself"
-    sentence = (
-        f"step {step}: the subject is {at.fidelity:.0%} as like {like} (DINO), prompts "
-        f'are followed {at.prompt:.0%} as well as by the untuned model (CLIP-T), and "{class_prompt}" keeps '
-        f"{at.prior:.0%} of its distance from the subject (PRES)"
-    )
-    if step == last:
-        return sentence
-    instead = found[last]
-    return (
-        f"{sentence}; at the last step, {last}, these are {instead.fidelity:.0%}, {instead.prompt:.0%} and "
-        f"{instead.prior:.0%}"
-    )
-
-
 def _shares(scores: Scores, real: Scores, untuned: Scores) -> Shares:
+    most = _ceiling(real, untuned)
+    learned, drifted = way(scores.dino, untuned.dino, most), way(scores.pres, untuned.pres, most)
     return Shares(
-        fidelity=_share(scores.dino, ceiling(real, untuned)),
-        prompt=_share(scores.clip_t, untuned.clip_t),
-        prior=_share(_kept(scores), _kept(untuned)),
+        fidelity=_bounded(learned),
+        prompt=_bounded(scores.clip_t / untuned.clip_t if scores.clip_t is not None and untuned.clip_t else None),
+        prior=_bounded(None if drifted is None else 1 - drifted),
     )
 
 
-def _share(value: float | None, reference: float | None) -> float:
-    if value is None or reference is None or reference <= 0:
-        return 1.0
-    return min(1.0, max(0.0, value / reference))
-
-
-def _kept(scores: Scores) -> float | None:
-    return None if scores.pres is None else 1 - scores.pres
+def _bounded(share: float | None) -> float:
+    return 1.0 if share is None else min(1.0, max(0.0, share))
