@@ -144,8 +144,10 @@ class Probe(Section):
     """Measuring while it trains, every validation_steps: the best step's weights become the model."""
 
     probe: bool = Field(True, description="measure, recommend a step and save its weights; off: the last step's")
-    probe_images_per_prompt: int = Field(2, ge=1, description="seeds of each of the six prompts that a probe draws")
-    probe_class_images: int = Field(4, ge=1, description="class images that a probe draws, for the drift")
+    probe_images_per_prompt: int = Field(2, ge=1, description="seeds of each of the five places that a probe draws")
+    probe_class_images: int = Field(
+        4, ge=1, description="pictures of the class, and as many of the subject, in no place: for drift and variety"
+    )
     probe_num_inference_steps: int = Field(20, ge=1, le=1000, description="sampler steps of a probe")
     early_stopping: bool = Field(
         False, description="stop where the subject is learned and its class kept, or where probes no longer get better"

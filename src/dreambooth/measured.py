@@ -13,6 +13,8 @@ from dreambooth.errors import RunError
 from dreambooth.run import Run
 
 METRICS = ("dino", "usual_dino", "clip_i", "clip_t", "pres", "masked_dino", "nearest_photo")
+VARIETY = ("subject_scenes", "subject_div", "class_scenes", "class_div")
+"""Of the pictures in no place; a line of scores.jsonl has them as {"variety": {"subject": {"scenes": ...}}}."""
 
 
 class Record(BaseModel):
@@ -22,7 +24,11 @@ class Record(BaseModel):
 
 
 class Recommendation(Record):
-    """recommendation.json: the checkpoint that became run/model, the rule that chose it, and who measured what."""
+    """recommendation.json: the checkpoint that became run/model, the rule that chose it, and who measured what.
+
+    ways: by metric, from the untuned model to the photos; None where the base model draws them already. way: that in
+    words. kept: by metric, what is left of the untuned model's, of 1.
+    """
 
     step: int
     rule: str
@@ -30,23 +36,29 @@ class Recommendation(Record):
     last: int
     stopped_early: bool = False
     judges: dict[str, str] = {}
+    ways: dict[str, float | None] = {}
+    way: str = ""
+    kept: dict[str, float] = {}
 
 
-class Finding(Record):
-    """A failure of section 4.5 that was seen: the number that says so, its limit, and what to change."""
+class Check(Record):
+    """A number that was looked at for a failure: its limit, whether it is within, and what to say where it is not."""
 
     failure: str
     metric: str
     value: float
     threshold: float
+    at_most: bool = False
+    within: bool = False
     says: str
     change: str
 
 
 class Diagnosis(Record):
-    """diagnosis.json."""
+    """diagnosis.json: the failures that were seen, and all numbers that were looked at."""
 
-    findings: tuple[Finding, ...]
+    findings: tuple[Check, ...]
+    checked: tuple[Check, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,6 +117,10 @@ def read_timings(run: Run) -> dict[str, float]:
 
 def _scores(row: Mapping[str, Any]) -> dict[str, float]:
     values = {metric: row.get(metric) for metric in METRICS}
+    varied = row.get("variety", {})
+    for name in VARIETY:
+        of, _, number = name.partition("_")
+        values[name] = varied.get(of, {}).get(number)
     return {name: v for name, v in values.items() if isinstance(v, int | float) and math.isfinite(v)}
 
 
