@@ -26,7 +26,7 @@ LAYERS = (
     "files rng progress",
     "subject config diffusion loss batch prompts checkpoint photos samples sheet chart kohya signals",
     "data models run toybox flags",
-    "adapters evaluation album measured",
+    "adapters evaluation album measured drawing",
     "prior finetuning probe generation report identifier",
     "recipe",
     "experiments",

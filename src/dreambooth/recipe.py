@@ -236,11 +236,14 @@ def _with_generation(config: Config, **settings: object) -> Config:
 def draw(run: Run, prompts: Sequence[str]) -> list[Sample]:
     """Draw more pictures with the personalised model, to samples/own; prompts hold {} where the subject's name goes.
 
+    Older pictures stay, and the same words give the same pictures whatever else is asked for.
     Raises RunError where the run has no model yet, PromptError for an unusable prompt.
     """
     wanted = own_prompts(prompts)[: len(prompts)]
     with run.only_writer():
-        return generate(personal_model(run), run.subject, run.config, run.samples / "own", wanted)
+        model, subject, config, folder = personal_model(run), run.subject, run.config, run.samples / "own"
+        each = [generate(model, subject, config, folder, [prompt], keep_others=True) for prompt in wanted]
+        return [sample for samples in each for sample in samples]
 
 
 def report(run: Run) -> Path:
