@@ -62,8 +62,14 @@ def class_prior(
 
 def default_library() -> Path:
     """Where class images are kept between runs."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("DREAMBOOTH_CACHE") or Path(cache) / "dreambooth") / "class-images"
+    own, shared = os.environ.get("DREAMBOOTH_CACHE"), os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    try:
+        return Path(own or Path(shared) / "dreambooth").expanduser() / "class-images"
+    except RuntimeError as error:  # no HOME, and a user without an entry
+        raise DiskError(
+            "there is no home folder to keep class images in: set the environment variable DREAMBOOTH_CACHE to a "
+            "folder that you may write to."
+        ) from error
 
 
 def _drawn(model: DiffusionModel, shelf: "_Shelf", whole: int, missing: Sequence[int]) -> Iterator[Image.Image]:
@@ -72,8 +78,8 @@ def _drawn(model: DiffusionModel, shelf: "_Shelf", whole: int, missing: Sequence
     for _, image in draw_in_place(model, prompts, seeds, shelf.sampling, shelf.batch_size, set(missing)):
         if is_blank(image):
             raise ModelError(
-                f'{model.name} draws "{shelf.prompt}" as one colour throughout, so it has no class to keep, and nothing '
-                "of it was saved. Check the prediction_type in its scheduler's settings and the dtype it was made for, "
+                f'{model.name} draws "{shelf.prompt}" as one colour throughout, so it has no class to keep, and '
+                "nothing of it was saved. Check the prediction_type of its scheduler and its dtype, "
                 "or choose another base model."
             )
         yield Image.fromarray(image)
