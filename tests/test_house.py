@@ -24,7 +24,7 @@ HELP = ROOT / "docs" / "help"
 LAYERS = (
     "errors presets",
     "files rng progress",
-    "subject config diffusion loss batch prompts checkpoint photos samples sheet chart kohya signals",
+    "subject config diffusion loss batch prompts checkpoint photos samples sheet chart kohya signals lock",
     "data models run toybox flags",
     "adapters evaluation album measured drawing",
     "prior finetuning probe generation report identifier",

@@ -37,14 +37,13 @@ class Probed:
     seconds: float = 0.0
 
     @classmethod
-    def read(cls, line: str) -> Self:
-        """What `line` wrote."""
-        told = json.loads(line)
+    def read(cls, told: Mapping[str, Any]) -> Self:
+        """What `line` wrote, read back."""
         prompts = {
             template: Prompted(scores=_scores(values), elsewhere=values.get("elsewhere"))
             for template, values in told.get("prompts", {}).items()
         }
-        return cls(step=told["step"], scores=_scores(told), prompts=prompts, seconds=told["seconds"])
+        return cls(step=told["step"], scores=_scores(told), prompts=prompts, seconds=told.get("seconds", 0.0))
 
     @property
     def line(self) -> str:
@@ -59,8 +58,7 @@ class Probed:
 
 def read_probes(run: Run) -> list[Probed]:
     """The probes of a run so far, in the order they were written."""
-    lines = run.scores.read_text(encoding="utf-8").splitlines() if run.scores.exists() else []
-    return [Probed.read(line) for line in lines]
+    return [Probed.read(row) for row in run.lines(run.scores)]
 
 
 def mean(rows: Iterable[Scores]) -> Scores:
