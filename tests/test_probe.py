@@ -1,6 +1,7 @@
 """Measuring while it trains: the rule, the weights it keeps, the early stop, and a run that goes on from anywhere."""
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -329,6 +330,34 @@ def test_a_resumed_run_measures_and_decides_as_an_uninterrupted_one(
         root = tmp_path / f"from-{step}"
         interrupted(whole, root, step)
         assert outcome(personalised(root, photos_dir, settings, **more)) == expected, step
+
+
+def _flip(folder: Path) -> None:
+    (file,) = folder.rglob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:-1] + bytes([file.read_bytes()[-1] ^ 1]))
+
+
+HARM: dict[str, Callable[[Run], object]] = {
+    "best/ is gone": lambda run: shutil.rmtree(run.root / "best"),
+    "best/ is damaged": lambda run: _flip(run.root / "best"),
+    "scores.jsonl is cut": lambda run: run.scores.write_text("".join(run.scores.read_text().splitlines(True)[:3])),
+    "a score is damaged": lambda run: run.scores.write_text(run.scores.read_text().replace('"step": 4', '"step": 4x')),
+    "timings.json is damaged": lambda run: (run.root / "timings.json").write_text('{"load": "long"}'),
+}
+
+
+@pytest.mark.parametrize("harm", HARM)
+@pytest.mark.parametrize("total_limit", [2, 20])
+def test_what_can_be_computed_again_is_no_dead_end_and_ends_alike(
+    settings: dict[str, Any], photos_dir: Path, tmp_path: Path, harm: str, total_limit: int
+) -> None:
+    whole = personalised(tmp_path / "run", photos_dir, settings, checkpoints_total_limit=total_limit)
+    expected = outcome(whole)
+    shutil.rmtree(whole.model)
+    HARM[harm](whole)
+    mended = outcome(personalised(whole.root, photos_dir, settings, checkpoints_total_limit=total_limit))
+    for key in ("recommendation", "steps", *(name for name in expected if name.startswith(("best/", "model/")))):
+        assert mended[key] == expected[key], key
 
 
 def test_the_model_has_the_recommended_weights_and_the_run_says_why(

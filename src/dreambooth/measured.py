@@ -1,15 +1,14 @@
 """What a run measured, read back from its folder: losses, probes, the recommended checkpoint, the diagnosis."""
 
-import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, FiniteFloat
 
 from dreambooth.errors import RunError
+from dreambooth.progress import log
 from dreambooth.run import Run
 
 METRICS = ("dino", "usual_dino", "clip_i", "clip_t", "pres", "masked_dino", "nearest_photo")
@@ -87,7 +86,7 @@ class Measured:
 
 def read_measured(run: Run) -> Measured:
     """What the probes of a run have written so far; raises RunError where its verdict is damaged."""
-    rows = {row["step"]: row for row in _lines(run.scores) if "step" in row}
+    rows = {row["step"]: row for row in run.lines(run.scores)}
     steps = sorted(step for step in rows if isinstance(step, int))
     return Measured(
         probes={step: _scores(rows[step]) for step in steps},
@@ -100,9 +99,10 @@ def read_measured(run: Run) -> Measured:
 
 def read_losses(run: Run) -> tuple[list[int], dict[str, list[float]]]:
     """The steps, and each term of Eq. 2 at every one; of a step that is there twice, the later line."""
-    rows = {row["step"]: row for row in _lines(run.losses) if "step" in row}
-    steps = sorted(rows)
     terms = {"subject": "subject", "class prior": "prior"}
+    whole = [row for row in run.lines(run.losses) if row["step"] != "real" and _is_whole(row, terms.values())]
+    rows = {row["step"]: row for row in whole}
+    steps = sorted(rows)
     return steps, {
         name: [rows[step][key] for step in steps]
         for name, key in terms.items()
@@ -111,8 +111,19 @@ def read_losses(run: Run) -> tuple[list[int], dict[str, list[float]]]:
 
 
 def read_timings(run: Run) -> dict[str, float]:
-    """Seconds by stage; empty where nothing was timed."""
-    return dict(run.read_json("timings.json")) if (run.root / "timings.json").is_file() else {}
+    """Seconds by stage; empty where nothing was timed, or where the file is damaged."""
+    if not (run.root / "timings.json").is_file():
+        return {}
+    try:
+        return run.read_record("timings.json", dict[str, FiniteFloat])
+    except RunError as error:  # no result depends on it
+        log.warning("%s The times before now are forgotten.", error)
+        return {}
+
+
+def _is_whole(row: Mapping[str, Any], keys: Iterable[str]) -> bool:
+    values = [row.get(key, 0.0) for key in keys]
+    return all(isinstance(value, int | float) and math.isfinite(value) for value in values)
 
 
 def _scores(row: Mapping[str, Any]) -> dict[str, float]:
@@ -124,26 +135,10 @@ def _scores(row: Mapping[str, Any]) -> dict[str, float]:
     return {name: v for name, v in values.items() if isinstance(v, int | float) and math.isfinite(v)}
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:  # the run is writing this line, or was killed while it did
-            continue
-        if isinstance(row, dict):
-            yield row
-
-
 R = TypeVar("R", bound=Record)
 
 
 def _record(run: Run, name: str, kind: type[R]) -> R | None:
     if not (run.root / name).is_file():
         return None
-    try:
-        return kind.model_validate(run.read_json(name))
-    except ValidationError as error:
-        where = ".".join(map(str, error.errors()[0]["loc"])) or "top"
-        raise RunError(
-            f"{run.root / name} is damaged ({where}: {error.errors()[0]['msg']}): delete it and run that stage again."
-        ) from error
+    return run.read_record(name, kind)

@@ -41,15 +41,15 @@ class Probed:
     seconds: float = 0.0
 
     @classmethod
-    def read(cls, line: str) -> Self:
-        """What `line` wrote."""
-        told = json.loads(line)
+    def read(cls, told: Mapping[str, Any]) -> Self:
+        """What `line` wrote, read back."""
         prompts = {
             template: Prompted(scores=_scores(values), elsewhere=values.get("elsewhere"))
             for template, values in told.get("prompts", {}).items()
         }
         variety = {of: Variety(**its) for of, its in told.get("variety", {}).items()}
-        return cls(step=told["step"], scores=_scores(told), prompts=prompts, variety=variety, seconds=told["seconds"])
+        seconds = told.get("seconds", 0.0)
+        return cls(step=told["step"], scores=_scores(told), prompts=prompts, variety=variety, seconds=seconds)
 
     def kept(self, untuned: "Probed") -> dict[str, float]:
         """What is left of the untuned model's CLIP-T, "clip_t", and variety, "subject_scenes" and so on, of 1."""
@@ -78,8 +78,7 @@ class Probed:
 
 def read_probes(run: Run) -> list[Probed]:
     """The probes of a run so far, in the order they were written."""
-    lines = run.scores.read_text(encoding="utf-8").splitlines() if run.scores.exists() else []
-    return [Probed.read(line) for line in lines]
+    return [Probed.read(row) for row in run.lines(run.scores)]
 
 
 def mean(rows: Iterable[Scores]) -> Scores:

@@ -16,7 +16,7 @@ from dreambooth.models.base import DiffusionModel
 from dreambooth.probe.diagnosis import checks, diagnose
 from dreambooth.probe.lines import Probed, read_probes
 from dreambooth.probe.measuring import measure, real_row
-from dreambooth.probe.rule import RULE, Shares, may_stop, reason, shares
+from dreambooth.probe.rule import RULE, Shares, best_step, may_stop, reason, shares
 from dreambooth.progress import log
 from dreambooth.prompts import CLASS_PROMPT, Prompt, probe_prompts
 from dreambooth.run import Run
@@ -56,6 +56,7 @@ class Probe:
 
     def watching(self, adapter: Adapter) -> Callable[[int, DiffusionModel], bool]:
         """The observer of a fine-tuning of `adapter`; raises DiskError where the best weights would find no room."""
+        self._mend()
         size = sum(tensor.nbytes for tensor in adapter.state().values())
         copies = 2 if checkpoint.newest_step(self.best) is None else 1  # a new one is written before the old one goes
         require_space(self.best, copies * size, "keeping the best step's weights")
@@ -140,6 +141,26 @@ class Probe:
         if kept is None or found[step].merit > found[kept].merit:
             state = Checkpoint(step=step, settings="", tensors={"weights": adapter.state()})
             checkpoint.write(self.best, state, keep=1)
+
+    def _mend(self) -> None:
+        """Where best/ is damaged, or not the best of scores.jsonl, have the training go back to before that step."""
+        done, kept = checkpoint.newest_step(self.run.checkpoints) or 0, checkpoint.newest_step(self.best)
+        found = {step: its for step, its in shares(read_probes(self.run)).items() if step <= done}
+        if kept is not None and kept > done:  # of steps that will be trained again
+            return
+        if not found:
+            shutil.rmtree(self.best, ignore_errors=True)
+            return
+        step = best_step(found)
+        try:
+            if kept == step and checkpoint.read(self.best / f"checkpoint-{step}"):
+                return
+            why = f"{self.best} does not hold the weights of step {step}, the best one so far."
+        except RunError as error:
+            why = str(error)
+        log.warning("%s The training goes back to make them again.", why)
+        shutil.rmtree(self.best, ignore_errors=True)
+        checkpoint.forget_after(self.run.checkpoints, step)
 
     def _write(self, probed: Probed) -> None:
         with self.run.scores.open("a", encoding="utf-8") as file:
