@@ -1,6 +1,8 @@
 """A checkpoint comes back to the bit, or is known to be damaged."""
 
+import json
 import logging
+import pickle
 import resource
 from pathlib import Path
 
@@ -123,3 +125,24 @@ def test_a_full_disk_leaves_the_earlier_checkpoint_and_no_partial_one(tmp_path: 
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-1"]
     assert same(checkpoint.read(tmp_path / "checkpoint-1"), state(1))
+
+
+def test_a_checkpoint_sealed_again_around_something_else_is_damaged(tmp_path: Path) -> None:
+    folder = checkpoint.write(tmp_path, state(1), keep=2)
+    newest = checkpoint.write(tmp_path, state(2), keep=2)
+    (newest / "weights.safetensors").write_bytes(pickle.dumps({"weights": 1}))
+    told = json.loads((newest / "state.json").read_text())
+    told["files"]["weights.safetensors"] = checkpoint._seal(newest / "weights.safetensors")
+    del told["sha256"]
+    (newest / "state.json").write_text(json.dumps({**told, "sha256": checkpoint._own_seal(told)}))
+    with pytest.raises(RunError, match="checkpoint-2 is damaged"):
+        checkpoint.read(newest)
+    found = checkpoint.latest(tmp_path, "mine")
+    assert found is not None and found.step == 1 and folder.exists()
+
+
+def test_a_stray_folder_in_a_checkpoint_is_no_obstacle(tmp_path: Path) -> None:
+    for step in (1, 2, 3):
+        folder = checkpoint.write(tmp_path, state(step), keep=1)
+        (folder / "stray").mkdir()
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-3"]

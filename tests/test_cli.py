@@ -7,8 +7,10 @@ import pytest
 
 from dreambooth import __version__, cli
 from dreambooth.config import Config, settings_reference
-from dreambooth.errors import ConfigError
+from dreambooth.errors import ConfigError, PromptError
 from dreambooth.flags import given_settings, read_settings
+from dreambooth.prior import default_library
+from dreambooth.subject import require_class_noun
 
 RUN = ["run", "photos", "--class-noun", "dog"]
 
@@ -103,6 +105,72 @@ def test_a_mistake_is_a_plain_sentence_and_exit_2(
     for sentence in sentences:
         assert sentence in told.err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"), [("--size", "-5"), ("--size", "0"), ("--size", "9000"), ("--count", "0"), ("--seed", "-1")]
+)
+def test_a_number_that_cannot_be_is_told_with_its_bounds(
+    flag: str, value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        "toybox",
+        "photos",
+        "--class-noun",
+        "dog",
+        "--seed",
+        "1",
+        "--out",
+        str(tmp_path / "out"),
+        f"{flag}={value}",
+    ]
+    assert cli.main(words, __version__) == 2
+    assert f"{flag}: '{value}' is no whole number from" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("noun", ["a dog", "The dog", "my  dog", "an", "a {} dog", "dog\n", " "])
+def test_a_class_noun_with_an_article_is_refused_with_the_noun_alone(
+    noun: str, photos_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["run", str(photos_dir), "--class-noun", noun, "--output-dir", str(tmp_path / "run"), "--max-train-steps=1"]
+    if noun != "dog\n":  # the command line strips it
+        assert cli.main(words, __version__) == 2
+        assert "class noun" in (told := capsys.readouterr().err) and "dog" in told
+    else:
+        with pytest.raises(PromptError, match="class noun"):
+            require_class_noun(noun)
+    assert not (tmp_path / "run").exists()
+
+
+def test_every_path_is_expanded_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "base").mkdir()
+    top = cli.parser(__version__)
+    for words in (["--output-dir=~/x"], ["--output-dir", "~/x"]):
+        assert top.parse([*RUN, *words]).output_dir == tmp_path / "x"
+    assert top.parse(["run", "~/photos", "--class-noun", "dog"]).photos_dir == tmp_path / "photos"
+    assert top.parse(["run", "--instance-data-dir=~/photos", "--class-noun", "dog"]).photos_dir == tmp_path / "photos"
+    assert top.parse([*RUN, "--config=~/mine.toml"]).config == tmp_path / "mine.toml"
+    assert top.parse(["report", "~/run"]).run_dir == tmp_path / "run"
+    assert top.parse(["experiment", "table1", "--out=~/x", "--subjects=~/s"]).out == tmp_path / "x"
+    for name in ("model", "dino_model", "clip_model", "perceptual_model"):
+        assert Config.build({name: "~/base"}).flat()[name] == str(tmp_path / "base")
+    monkeypatch.setenv("DREAMBOOTH_CACHE", "~/cache")
+    assert default_library() == tmp_path / "cache" / "class-images"
+
+
+def test_a_model_beside_the_command_is_found_from_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "owner" / "name").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    config = Config.build({"model": "owner/name"})
+    monkeypatch.chdir(tmp_path / "owner")
+    assert Path(config.base.model).is_dir()
+    assert Config.build(config.flat()) == config
+    assert Config.build({"model": "owner/name"}).base.model == "owner/name"  # of the hub
+    assert Config.build({"model": "toybox"}).base.model == "toybox"
 
 
 def test_a_flag_is_never_guessed() -> None:

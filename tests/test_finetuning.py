@@ -225,6 +225,18 @@ def test_a_loss_that_is_not_finite_never_reaches_the_weights(tmp_path: Path) -> 
     assert bits(kept.tensors["weights"]).items() <= weights(good).items()
 
 
+def test_the_last_good_step_is_saved_before_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
+    encoded = photos()
+    seen = {row for number in range(2) for row in encoded.batch(0, number, 1, 0).rows}
+    (bad,) = {0, 1, 2} - seen  # the photo that the first step does not see
+    good, _ = train(tmp_path / "good", max_train_steps=1, lr_scheduler="constant")
+    encoded.mean[bad, 0, 0, 0] = float("nan")
+    with pytest.raises(TrainingError, match=r"step 2.*the step before is saved"):
+        train(tmp_path / "run", encoded=encoded, lr_scheduler="constant", checkpointing_steps=100)
+    kept = checkpoint.read(Run(tmp_path / "run").checkpoints / "checkpoint-1")
+    assert bits(kept.tensors["weights"]).items() <= weights(good).items()
+
+
 def test_a_gradient_that_is_not_finite_never_reaches_the_weights(tmp_path: Path) -> None:
     config, model = Config.build(SETTINGS), tiny_model(size=16)
     adapter = attached(model, SUBJECT, config)

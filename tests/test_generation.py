@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from dreambooth.config import Config
+from dreambooth.drawing import warn_of_long
 from dreambooth.errors import PromptError
 from dreambooth.generation import contact_sheet, generate, read_samples, seeds, words
 from dreambooth.models.base import DiffusionModel
@@ -83,6 +84,52 @@ def test_what_is_there_and_right_is_kept(model: DiffusionModel, tmp_path: Path) 
     assert kept == [True, False, False, True]
     assert np.array_equal(pixels(again[1]), whole)
     assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("lost", [{0}, {7}, {1, 2, 9}, set(range(3, 16)), set(range(0, 16, 2))])
+def test_samples_are_the_same_whichever_of_them_were_there_before(
+    lost: set[int], model: DiffusionModel, tmp_path: Path
+) -> None:
+    many = config(num_images_per_prompt=8, sample_batch_size=8)
+    whole = [sample.path.read_bytes() for sample in generate(model, SUBJECT, many, tmp_path)]
+    for index, sample in enumerate(read_samples(tmp_path)):
+        if index in lost:
+            sample.path.unlink()
+    assert [sample.path.read_bytes() for sample in generate(model, SUBJECT, many, tmp_path)] == whole
+
+
+def test_more_pictures_never_take_the_place_of_older_ones(model: DiffusionModel, tmp_path: Path) -> None:
+    asked = [Prompt("own", words) for words in ("a {} на луне", "a {} 在月球上", "a {} 在海滩上", "a {} x!", "a {} x?")]
+    own = {}
+    for prompt in asked:  # as one command after another
+        for settings in (config(), config(num_inference_steps=3), config(sampler="ddpm")):
+            for sample in generate(model, SUBJECT, settings, tmp_path, [prompt], keep_others=True):
+                own[sample.path] = sample.path.read_bytes()
+    assert len(own) == len(asked) * 3 * 2
+    assert {path: path.read_bytes() for path in own} == own
+    again = generate(model, SUBJECT, config(), tmp_path, asked[:1], keep_others=True)
+    assert {sample.path for sample in again} <= own.keys()
+
+
+def test_a_prompt_that_is_too_long_is_told_with_the_words_that_are_cut_off(
+    model: DiffusionModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fits, too_long = (
+        "a {} in the snow with a big red mug and a car",
+        "a {} in the snow with a big red mug and a blue toy",
+    )
+    for own in (fits, too_long):
+        generate(model, SUBJECT, config(prompts=(own,), num_images_per_prompt=1), tmp_path / own[-3:])
+    told = [message for message in caplog.messages if "cut off" in message]
+    assert len(told) == 1 and "a sks dog in the snow" in told[0] and "'toy' is cut off" in told[0]
+
+
+def test_a_new_word_of_several_vectors_takes_their_room_in_a_prompt(caplog: pytest.LogCaptureFixture) -> None:
+    taught = tiny_model()
+    taught.add_tokens(["<toy>", "<toy>_1", "<toy>_2"])
+    fits = "a <toy> in the snow with a big red mug and a"
+    warn_of_long(taught, [fits, f"{fits} car"])
+    assert len(caplog.messages) == 1 and "'car' is cut off" in caplog.messages[0]
 
 
 @pytest.mark.parametrize("change", ["weights", "steps", "identifier"])

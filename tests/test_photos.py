@@ -5,11 +5,12 @@ import logging
 import os
 import re
 import resource
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from dreambooth.errors import PhotoError
 from dreambooth.photos import check_photos, crop_square, open_image, photos_in, square_scores
@@ -203,3 +204,103 @@ def test_real_photos_are_found_and_open() -> None:
         photos = photos_in(folder)
         assert 4 <= len(photos) <= 6
         check_photos(photos)
+
+
+def profile(space: bytes, tags: dict[bytes, bytes]) -> bytes:
+    """An ICC profile of version 2 for a display, by https://www.color.org/icc32.pdf."""
+    text = b"own\0"
+    described = b"desc" + bytes(4) + struct.pack(">I", len(text)) + text + bytes(78)
+    tags = {b"desc": described, b"cprt": b"text" + bytes(4) + text, b"wtpt": xyz(0.9642, 1.0, 0.8249), **tags}
+    tags = {name: content + bytes(-len(content) % 4) for name, content in tags.items()}
+    at, table = 132 + 12 * len(tags), struct.pack(">I", len(tags))
+    for name, content in tags.items():
+        table += name + struct.pack(">II", at, len(content))
+        at += len(content)
+    header = struct.pack(">I4xI4s4s4s", at, 0x02100000, b"mntr", space, b"XYZ ") + bytes(12) + b"acsp" + bytes(28)
+    return header + fixed(0.9642, 1.0, 0.8249) + bytes(48) + table + b"".join(tags.values())
+
+
+def fixed(*numbers: float) -> bytes:
+    return b"".join(struct.pack(">i", round(number * 65536)) for number in numbers)
+
+
+def xyz(*numbers: float) -> bytes:
+    return b"XYZ " + bytes(4) + fixed(*numbers)
+
+
+def gamma(value: float) -> bytes:
+    return b"curv" + bytes(4) + struct.pack(">IH", 1, round(value * 256))
+
+
+ADOBE_RGB = profile(
+    b"RGB ",
+    {
+        b"rXYZ": xyz(0.60974, 0.31111, 0.01947),
+        b"gXYZ": xyz(0.20528, 0.62567, 0.06087),
+        b"bXYZ": xyz(0.14919, 0.06322, 0.74457),
+        **{name: gamma(2.2) for name in (b"rTRC", b"gTRC", b"bTRC")},
+    },
+)
+LINEAR_GREY = profile(b"GRAY", {b"kTRC": gamma(1.0)})
+
+
+@pytest.mark.parametrize(
+    ("mode", "stored", "icc", "seen"),
+    [
+        ("RGB", (180, 44, 44), ADOBE_RGB, (210, 40, 40)),  # the values that Adobe RGB has for that colour
+        ("RGBA", (180, 44, 44, 255), ADOBE_RGB, (210, 40, 40)),
+        ("P", (180, 44, 44), ADOBE_RGB, (210, 40, 40)),
+        ("L", 128, LINEAR_GREY, (188, 188, 188)),  # half the light is (255 * 0.5 ** (1 / 2.2)) and a little more
+        ("RGB", (180, 44, 44), None, (180, 44, 44)),
+        ("RGB", (180, 44, 44), b"no profile", (180, 44, 44)),
+        ("RGB", (180, 44, 44), LINEAR_GREY, (180, 44, 44)),  # of another kind of picture
+        ("RGB", (180, 44, 44), ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(), (180, 44, 44)),
+    ],
+)
+def test_a_photo_shows_the_colours_that_its_profile_says(
+    mode: str, stored: object, icc: bytes | None, seen: tuple[int, int, int], tmp_path: Path
+) -> None:
+    image = Image.new("RGB" if mode == "P" else mode, (64, 64), stored)  # type: ignore[arg-type]
+    (image.quantize(4) if mode == "P" else image).save(tmp_path / "a.png", icc_profile=icc)
+    assert np.abs(pixels(tmp_path / "a.png") - seen).max() <= 3
+
+
+@pytest.mark.parametrize("name", ["a.NEF", "a.cr2", "a.dng", "a.arw", "a.tif"])
+def test_camera_raw_is_refused_by_name_with_the_remedy(name: str, tmp_path: Path) -> None:
+    """Pillow would open the thumbnail in it, 160 x 120 pixels; a renamed one is told by its mark as a smaller copy."""
+    picture(160, 120).save(tmp_path / name, format="TIFF", tiffinfo={254: 1})
+    with pytest.raises(PhotoError, match=f"{name} is a camera's RAW file.*save it as JPEG"):
+        check_photos(photos_in(tmp_path))
+
+
+def test_a_named_pipe_among_the_photos_is_passed_by(tmp_path: Path) -> None:
+    picture().save(tmp_path / "a.png")
+    for name in ("pipe", "pipe.txt", "pipe.mov"):
+        os.mkfifo(tmp_path / name)
+    assert [photo.name for photo in photos_in(tmp_path)] == ["a.png"]
+
+
+def test_captions_beside_photos_are_told_to_be_unused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("a.png", "b.png"):
+        picture().save(tmp_path / name)
+    for name in ("a.txt", "b.caption", "readme.txt"):
+        (tmp_path / name).write_text("a photo of my dog")
+    photos_in(tmp_path)
+    (told,) = caplog.messages
+    assert "captions are not used" in told and "a.txt, b.caption" in told and "readme" not in told
+
+
+def test_photos_one_level_down_are_told(tmp_path: Path) -> None:
+    (tmp_path / "10_zwx dog").mkdir()
+    picture().save(tmp_path / "10_zwx dog" / "a.png")
+    with pytest.raises(PhotoError, match="only the folder 10_zwx dog"):
+        photos_in(tmp_path)
+
+
+def test_a_name_that_is_not_utf_8_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    picture().save(tmp_path / "a.png")
+    strange = os.fsencode(tmp_path) + b"/caf\xe9.png"
+    os.rename(tmp_path / "a.png", strange)
+    with pytest.raises(PhotoError, match="has a name that is not UTF-8: rename it") as refused:
+        check_photos(photos_in(tmp_path))
+    str(refused.value).encode("utf-8")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dreambooth.config import Config
-from dreambooth.errors import DiskError
+from dreambooth.errors import DiskError, ModelError
 from dreambooth.models.base import Sampling
 from dreambooth.models.stable_diffusion import StableDiffusion
 from dreambooth.prior import class_prior, default_library
@@ -67,8 +67,8 @@ def test_class_images_are_the_frozen_models(
     paths = class_prior(model, DOG, settings(), run, tmp_path / "library")
     assert asked.prompts == {"a dog"}
     assert set(asked.samplings) == {Sampling(sampler="ddpm", num_inference_steps=2, guidance_scale=7.5)}
-    assert len(set(asked.seeds)) == len(paths) == 3
-    for path, seed in zip(paths, asked.seeds, strict=True):
+    assert len(set(asked.seeds)) == 4 and len(paths) == 3  # whole batches of two
+    for path, seed in zip(paths, asked.seeds[:3], strict=True):
         drawn = asked.real(["a dog"], [seed], asked.samplings[0])[0]
         with Image.open(path) as image:
             assert np.abs(np.asarray(image).astype(int) - drawn).max() <= 1  # lossless, and alone as in a batch
@@ -93,9 +93,9 @@ def test_a_second_subject_and_more_images_draw_only_what_is_missing(
     first = class_prior(model, DOG, settings(3), run, tmp_path)
     other = Subject(photos=(Path("b.png"),), class_noun="dog", identifier="grb")
     assert class_prior(model, other, settings(3, seed=7), run, tmp_path) == first
-    assert len(asked.seeds) == 3
+    assert len(asked.seeds) == 4  # whole batches of two
     more = class_prior(model, DOG, settings(5), run, tmp_path)
-    assert more[:3] == first and len(asked.seeds) == len(set(asked.seeds)) == 5
+    assert more[:3] == first and len(asked.seeds) == len(set(asked.seeds)) == 6
     assert class_prior(model, DOG, settings(2), run, tmp_path) == first[:2]
 
 
@@ -162,6 +162,56 @@ def test_two_at_once_fill_one_library(tmp_path: Path) -> None:
     assert sorted(file.name for file in found[0][0].parent.iterdir()) == sorted(
         [*(file.name for file in found[0]), "manifest.json"]
     )
+
+
+def fill(model: StableDiffusion, run: Run, library: Path, count: int) -> dict[str, bytes]:
+    files = class_prior(model, DOG, settings(count, sample_batch_size=8), run, library)
+    return {file.name: file.read_bytes() for file in files}
+
+
+@pytest.mark.parametrize("kept", [{0}, {15}, set(range(5)), set(range(13)), {1, 2, 9}, set(range(0, 16, 2))])
+def test_class_images_are_the_same_whichever_of_them_were_there_before(
+    kept: set[int], model: StableDiffusion, run: Run, tmp_path: Path
+) -> None:
+    whole = fill(model, run, tmp_path, 16)
+    folder = Path(run.read_json("prior.json")["folder"])
+    for index, name in enumerate(whole):
+        if index not in kept:
+            (folder / name).unlink()
+    assert fill(model, run, tmp_path, 16) == whole
+
+
+@pytest.mark.parametrize("count", [1, 5, 8, 10, 13])
+def test_class_images_are_the_same_whoever_filled_the_library_before(
+    count: int, model: StableDiffusion, run: Run, tmp_path: Path
+) -> None:
+    whole = fill(model, run, tmp_path / "own", 16)
+    fill(model, run, tmp_path / "shared", count)
+    assert fill(model, run, tmp_path / "shared", 16) == whole
+
+
+def test_a_damaged_class_image_is_drawn_again_as_the_same_file(
+    model: StableDiffusion, run: Run, tmp_path: Path
+) -> None:
+    whole = fill(model, run, tmp_path, 8)
+    for name in whole:
+        damaged = Path(run.read_json("prior.json")["folder"]) / name
+        damaged.write_bytes(damaged.read_bytes()[:-1])
+        assert fill(model, run, tmp_path, 8) == whole
+
+
+@pytest.mark.parametrize("weights", ["not finite", "of one colour"])
+def test_a_model_that_draws_nothing_stops_at_the_first_class_image_and_none_is_kept(
+    weights: str, run: Run, tmp_path: Path
+) -> None:
+    broken = tiny_model()
+    with torch.no_grad():
+        out = broken.pipeline.vae.decoder.conv_out
+        out.weight.fill_(float("nan") if weights == "not finite" else 0.0)
+        out.bias.zero_()
+    with pytest.raises(ModelError, match="prediction_type"):
+        class_prior(broken, DOG, settings(), run, tmp_path / "library")
+    assert not list((tmp_path / "library").rglob("*.png")) and not (run.root / "prior.json").exists()
 
 
 def test_without_the_prior_nothing_is_drawn(model: StableDiffusion, run: Run, tmp_path: Path) -> None:

@@ -69,7 +69,8 @@ def opened(model: Path) -> Any:
 
 def test_photos_in_everything_out(run: Run) -> None:
     folders = {"checkpoints", "samples", "model"}
-    records = {"config.toml", "subject.json", "base.json", "prior.json", "losses.jsonl", "timings.json"}
+    records = {"config.toml", "subject.json", "base.json", "prior.json", "losses.jsonl", "timings.json", "photos.json"}
+    records |= {"model.json"}
     assert {path.name for path in run.root.iterdir()} == folders | records | {"report.html", "contact-sheet.png"}
     pictures = {stage.name: len(list(stage.glob("*.png"))) for stage in run.samples.iterdir()}
     assert pictures == {"before": 3, "step-000002": 2, "after": 3}  # two prompts and the class
@@ -112,7 +113,7 @@ def test_a_stage_alone_makes_what_the_whole_made(run: Run, tmp_path: Path, capsy
     for folder in (alone.model, alone.checkpoints, alone.samples / "after"):
         shutil.rmtree(folder)
     assert cli.main(["generate", str(alone.root)], __version__) == 2
-    assert "no personalised model yet" in capsys.readouterr().err
+    assert "has not been made yet" in capsys.readouterr().err
     for stage in ("identifier", "prior", "finetune", "generate", "report"):
         assert cli.main([stage, str(alone.root)], __version__) == 0, stage
         assert capsys.readouterr().out
@@ -120,6 +121,38 @@ def test_a_stage_alone_makes_what_the_whole_made(run: Run, tmp_path: Path, capsy
     assert weights(alone.model) == weights(run.model)
     for picture in (run.samples / "after").iterdir():
         assert Image.open(picture).tobytes() == Image.open(alone.samples / "after" / picture.name).tobytes()
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "missing", "other settings"])
+@pytest.mark.parametrize("name", ["unet/diffusion_pytorch_model.safetensors", "scheduler/scheduler_config.json"])
+def test_a_model_that_is_not_as_it_was_written_is_not_drawn_from_and_is_made_again(
+    damage: str, name: str, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    harmed = Run(tmp_path / "harmed")
+    shutil.copytree(run.root, harmed.root)
+    file = harmed.model / name
+    content = file.read_bytes()
+    changed = {"flipped": content[:-9] + bytes([content[-9] ^ 1]) + content[-8:], "cut": content[:-1], "missing": b""}
+    file.write_bytes(changed.get(damage, b"{}"))
+    if damage == "missing":
+        file.unlink()
+    assert cli.main(["generate", str(harmed.root)], __version__) == 2
+    told = capsys.readouterr().err
+    assert f"{file} is not as this run wrote it" in told and f"dreambooth finetune {harmed.root}" in told
+    assert cli.main(["finetune", str(harmed.root)], __version__) == 0
+    assert file.read_bytes() == content and weights(harmed.model) == weights(run.model)
+    assert harmed.losses.read_text() == run.losses.read_text()  # nothing was trained again
+
+
+def test_the_same_words_are_the_same_pictures_whatever_else_is_asked_for(run: Run) -> None:
+    alone = draw(run, ["a {} at night"])
+    content = [sample.path.read_bytes() for sample in alone]
+    together = draw(run, ["a {} on a beach", "a {} at night"])
+    assert [sample.path for sample in together if sample.template == "a {} at night"] == [s.path for s in alone]
+    for sample in alone:
+        sample.path.unlink()
+    draw(run, ["a {} in a mug", "a {} at night"])
+    assert [sample.path.read_bytes() for sample in alone] == content
 
 
 def test_more_pictures_can_be_drawn(run: Run, capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,6 +39,8 @@ FINDING = {
     "says": 'Worst is "a {} in the snow".',
     "change": "Train fewer steps.",
 }
+DRIFT = {**FINDING, "failure": "overfitting to the photos", "metric": "pres", "value": 0.2, "threshold": 0.65}
+WITHIN = {"at_most": True, "within": True}
 CAMERA, GPS, COMMENT = "SecretCam 3000", (52.0, 31.0, 12.0), b"taken at home"
 
 
@@ -105,9 +107,14 @@ def measured(root: Path, findings: tuple[dict[str, Any], ...] = (), **settings: 
     lines: list[dict[str, Any]] = [{"step": "real", "dino": 0.8, "clip_i": 0.9, "seconds": 0.5}]
     for step, dino, clip_t, pres in ((0, 0.4, 0.32, 0.41), (20, 0.7, 0.31, 0.52), (100, 0.75, 0.25, 0.63)):
         scores = {"dino": dino, "clip_i": dino + 0.1, "clip_t": clip_t}
-        lines.append({"step": step, **scores, "pres": pres, "prompts": {snow: scores}, "seconds": 1.0})
+        varied = {"subject": {"div": 0.3, "scenes": 1.5 if step else 5.0, "pictures": 8}}
+        prompts = {snow: scores}
+        lines.append({"step": step, **scores, "pres": pres, "prompts": prompts, "variety": varied, "seconds": 1.0})
     run.scores.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     verdict = {"step": 20, "rule": "the <best> step", "reason": "It is best.", "last": 100, "scores": lines[2]}
+    verdict["ways"] = {"dino": 0.75, "clip_i": None, "pres": -0.004, "unheard of": 1.0}
+    verdict["way"] = "0% is <untuned>"
+    verdict["kept"] = {"clip_t": 0.97, "subject_scenes": 0.3}
     verdict["judges"] = {"dino": "a <small> DINO", "clip": "a CLIP"}
     (run.root / "recommendation.json").write_text(json.dumps({**verdict, "stopped_early": True}), encoding="utf-8")
     (run.root / "diagnosis.json").write_text(json.dumps({"findings": findings}), encoding="utf-8")
@@ -154,33 +161,50 @@ def test_every_number_of_a_probe_stands_where_it_was_drawn(tmp_path: Path) -> No
 def test_the_recommended_checkpoint_is_marked_in_every_figure(tmp_path: Path) -> None:
     page = Page(write_report(measured(tmp_path)))
     marks = [attrs for tag, attrs in page.tags if tag == "circle"]
-    assert (
-        sum(attrs["class"] == "dot chosen" for attrs in marks) == 5
-    )  # four numbers over the training, and the scatter
-    assert len(marks) == 5 * 3
+    assert sum(attrs["class"] == "dot chosen" for attrs in marks) == 7  # six numbers over the training, the scatter
+    assert len(marks) == 7 * 3
     lines = [attrs["class"] for tag, attrs in page.tags if tag == "line"]
-    assert lines.count("level photos") == 3 and lines.count("level base") == 4 and lines.count("chosen") == 4
+    assert lines.count("level photos") == 3 and lines.count("level base") == 6 and lines.count("chosen") == 6
     assert (
         "It is best." in page.text
         and "The rule: the <best> step. The judges: dino is a <small> DINO; clip is a CLIP." in page.text
         and "100 steps of 400, stopped early" in page.text
     )
     rows = re.findall(r'<tr class="chosen">(.*?)</tr>', page.source)
-    assert [re.findall("<td.*?>(.*?)</td>", row) for row in rows] == [["20", "0.700", "0.800", "0.310", "0.520"]]
+    assert [re.findall("<td.*?>(.*?)</td>", row) for row in rows] == [
+        ["20", "0.700", "0.800", "0.310", "0.520", "1.500", "0.300"]
+    ]
+
+
+def test_the_way_gone_stands_between_its_ends(tmp_path: Path) -> None:
+    source = Page(write_report(measured(tmp_path))).source
+    rows = [re.findall("<td.*?>(.*?)</td>", row) for row in re.findall("<tr>(.*?)</tr>", source)]
+    assert ["DINO", "0.400", "0.700", "0.800", "75%"] in rows
+    assert ["CLIP-I", "0.500", "0.800", "0.900", "the base model draws this"] in rows
+    assert ["PRES", "0.410", "0.520", "0.800", "0%"] in rows
+    assert ["CLIP-T", "0.320", "0.310", "", "97% kept"] in rows
+    assert ["scenes, subject", "5.000", "1.500", "", "30% kept"] in rows
+    assert "0% is &lt;untuned&gt;." in source
 
 
 def test_a_diagnosis_names_what_it_saw_or_the_numbers_it_looked_at(tmp_path: Path) -> None:
     run = measured(tmp_path, ({**FINDING, "says": "<b>worse</b>"},))
     bad = Page(write_report(run)).text
     assert "One sign of the failures" in bad and "<b>worse</b>" in bad and "Train fewer steps." in bad
-    assert "Seen in CLIP-T: 0.81, where the limit is 0.90." in bad
-    (run.root / "diagnosis.json").write_text('{"findings": []}', encoding="utf-8")
+    assert "Seen in CLIP-T: 0.81, where the limit is at least 0.90." in bad
+    told = {"findings": [], "checked": [{**FINDING, **WITHIN, "at_most": False}, {**DRIFT, **WITHIN}]}
+    (run.root / "diagnosis.json").write_text(json.dumps(told), encoding="utf-8")
     good = Page(write_report(run))
-    assert "No failure found" in good.text
+    assert "No failure found: all 2 numbers looked at" in good.text
     section = good.source[good.source.index("<h2>Diagnosis") :]
     rows = [re.findall("<td.*?>(.*?)</td>", row) for row in re.findall("<tr>(.*?)</tr>", section)]
-    assert ["context not synthesised", "CLIP-T", "0.310", "0.320", ""] in rows
-    assert ["overfitting to the photos", "PRES", "0.520", "0.410", ""] in rows
+    assert ["context not synthesised", "CLIP-T", "0.81", "at least 0.90", "within"] in rows
+    assert ["overfitting to the photos", "PRES", "0.20", "at most 0.65", "within"] in rows
+
+
+def test_no_failure_is_found_where_nothing_was_looked_at(tmp_path: Path) -> None:
+    page = Page(write_report(measured(tmp_path)))
+    assert "Nothing could be looked at." in page.text and "No failure found" not in page.text
 
 
 def test_what_a_kill_left_of_the_scores_is_shown(tmp_path: Path) -> None:
@@ -191,7 +215,7 @@ def test_what_a_kill_left_of_the_scores_is_shown(tmp_path: Path) -> None:
         file.write('{"step": 120, "dino": NaN, "clip_t": null, "pres": 0.7}\n[1]\nnull\n{"step": 140, "dino": 0.')
     page = Page(write_report(run))
     assert "Measured while it trained" in page.headings and "Diagnosis" not in page.headings
-    assert sum(tag == "circle" for tag, _ in page.tags) == 5 * 3 + 1 and 'class="dot chosen"' not in page.source
+    assert sum(tag == "circle" for tag, _ in page.tags) == 7 * 3 + 1 and 'class="dot chosen"' not in page.source
     assert "nan" not in page.text.lower() and ">140<" not in page.source
     run.scores.write_text("", encoding="utf-8")
     assert "Measured while it trained" not in Page(write_report(run)).headings

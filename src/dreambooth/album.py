@@ -5,6 +5,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -50,6 +51,14 @@ class Comparison:
     stages: tuple[Stage, ...]
 
 
+@dataclass(frozen=True)
+class ClassImages:
+    """What the report reads of prior.json: the folder, and of each image its "name" in it."""
+
+    folder: Path
+    files: list[dict[str, Any]]
+
+
 def picture(image: Image.Image, side: int, alt: str) -> Picture:
     """The image with its longer side at `side` pixels, as a JPEG of nothing but pixels."""
     buffer = io.BytesIO()
@@ -73,12 +82,14 @@ def class_images(run: Run) -> list[Picture]:
     """Some of the class images that the run was trained with."""
     if not (run.root / "prior.json").is_file():
         return []
-    prior = run.read_json("prior.json")
-    paths = [Path(prior["folder"]) / file["name"] for file in prior["files"][:CLASS_IMAGES_SHOWN]]
+    prior = run.read_record("prior.json", ClassImages)
     pictures = []
-    for path in filter(Path.is_file, paths):
-        with Image.open(path) as image:
-            pictures.append(picture(image, SAMPLE_SIDE, f"{run.subject.class_prompt}, drawn by the base model"))
+    for path in (prior.folder / file["name"] for file in prior.files[:CLASS_IMAGES_SHOWN]):
+        try:
+            image = open_image(path)
+        except PhotoError:  # the library was moved or emptied since
+            continue
+        pictures.append(picture(image, SAMPLE_SIDE, f"{run.subject.class_prompt}, drawn by the base model"))
     return pictures
 
 

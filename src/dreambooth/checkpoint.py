@@ -8,6 +8,7 @@ No pickle is written or read, so a checkpoint of a stranger can do no more than 
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -111,8 +112,22 @@ def newest_step(folder: Path) -> int | None:
     return int(paths[0].name.removeprefix("checkpoint-")) if paths else None
 
 
+def forget_after(folder: Path, step: int) -> None:
+    """Delete the checkpoints of later steps."""
+    for path in _newest_first(folder):
+        if int(path.name.removeprefix("checkpoint-")) > step:
+            _delete(path)
+
+
 def read(path: Path) -> Checkpoint:
     """The checkpoint in `path`; raises RunError naming the file that is missing or damaged."""
+    try:
+        return _read(path)
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise RunError(f"{path} is damaged, or was not written by this program: {error}.") from error
+
+
+def _read(path: Path) -> Checkpoint:
     try:
         state = json.loads((path / "state.json").read_text(encoding="utf-8"))
         seal = state.pop("sha256")
@@ -152,8 +167,6 @@ def _newest_first(folder: Path) -> list[Path]:
 
 
 def _delete(path: Path) -> None:
-    """Delete state.json last but one: what a crash leaves behind is then seen as damaged, never as complete."""
-    if path.is_dir():
-        for file in sorted(path.iterdir(), key=lambda file: file.name != "state.json"):
-            file.unlink()
-        path.rmdir()
+    """Delete state.json first: what a crash leaves behind is then seen as damaged, never as complete."""
+    (path / "state.json").unlink(missing_ok=True)
+    shutil.rmtree(path, ignore_errors=True)

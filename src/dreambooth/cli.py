@@ -1,6 +1,7 @@
 """The command line: `run` for the whole method, and each of its stages alone on the run folder it left."""
 
 import argparse
+import io
 import logging
 import signal
 import sys
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from dreambooth.errors import DreamBoothError, Interrupted
+from dreambooth.errors import DreamBoothError, Interrupted, in_words
 from dreambooth.flags import Parser, UsageError, add_settings, given_settings
 from dreambooth.progress import log, quiet_libraries
 from dreambooth.signals import stopped_by
@@ -34,6 +35,9 @@ STOPPED = 130
 def main(words: Sequence[str], version: str) -> int:
     """Run one command; returns the exit status: 0, 2 for anything the user can mend, 130 when stopped."""
     _show_log()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a letter of a path shows its number
+            stream.reconfigure(errors="backslashreplace")
     try:
         with _sigterm_as_interruption():
             parsed = parser(version).parse(words)
@@ -44,6 +48,11 @@ def main(words: Sequence[str], version: str) -> int:
         return STOPPED
     except DreamBoothError as error:
         print(f"dreambooth: {error}", file=sys.stderr)
+        return 2
+    except Exception as error:
+        if (sentence := in_words(error)) is None:
+            raise  # a fault of this package: its traceback is what a report of it needs
+        print(f"dreambooth: {sentence}", file=sys.stderr)
         return 2
     return 0
 
@@ -60,7 +69,7 @@ def parser(version: str) -> Parser:
     _add_run(commands)
     for stage, summary in STAGES.items():
         command = _add(commands, stage, summary, _stage)
-        command.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="folder that `dreambooth run` made")
+        command.add_argument("run_dir", metavar="RUN_DIR", type=_path, help="folder that `dreambooth run` made")
         command.set_defaults(stage=stage)
         if stage == "generate":
             command.add_argument(
@@ -84,12 +93,12 @@ def _add_run(commands: "argparse._SubParsersAction[Parser]") -> None:
         "Underscores work too (--learning_rate), and so do two names of diffusers' scripts: "
         "--pretrained-model-name-or-path for --model, --instance-data-dir for PHOTOS_DIR."
     )
-    command.add_argument("photos_dir", metavar="PHOTOS_DIR", type=Path, help="folder with the photos; never changed")
+    command.add_argument("photos_dir", metavar="PHOTOS_DIR", type=_path, help="folder with the photos; never changed")
     command.add_argument("--class-noun", required=True, metavar="NOUN", help='what kind of thing it is, such as "dog"')
     command.add_argument(
-        "--output-dir", type=Path, metavar="DIR", help="run folder [default: runs/<name of the photos folder>]"
+        "--output-dir", type=_path, metavar="DIR", help="run folder [default: runs/<name of the photos folder>]"
     )
-    command.add_argument("--config", type=Path, metavar="FILE", help="TOML file of settings; flags override it")
+    command.add_argument("--config", type=_path, metavar="FILE", help="TOML file of settings; flags override it")
     add_settings(command)
 
 
@@ -104,7 +113,7 @@ def _add_experiment(commands: "argparse._SubParsersAction[Parser]") -> None:
     command.add_argument("table", metavar="TABLE", choices=[*TABLES, "all"], help=f"{listed}; or all of them")
     command.add_argument(
         "--subjects",
-        type=Path,
+        type=_path,
         metavar="DIR",
         help="folder with a folder of photos per subject, its class from classes.csv (lines folder,noun,description) "
         "or the folder's name [default: toys]",
@@ -117,10 +126,27 @@ def _add_experiment(commands: "argparse._SubParsersAction[Parser]") -> None:
         "--jobs", type=int, metavar="N", help="cells at a time, one thread each [default: one per core; with a GPU 1]"
     )
     command.add_argument(
-        "--out", type=Path, default=Path("runs/experiment"), metavar="DIR", help="[default: runs/experiment]"
+        "--out", type=_path, default=Path("runs/experiment"), metavar="DIR", help="[default: runs/experiment]"
     )
-    command.add_argument("--config", type=Path, metavar="FILE", help="TOML file of settings; flags override it")
+    command.add_argument("--config", type=_path, metavar="FILE", help="TOML file of settings; flags override it")
     add_settings(command)
+
+
+def _path(text: str) -> Path:
+    """Every path of the command line: shells leave a "~" after "=" as it is."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: there is no such user") from error
+
+
+def _between(low: int, high: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not (text.removeprefix("-").isdecimal() and low <= int(text) <= high):
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {low} to {high}")
+        return int(text)
+
+    return number
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -136,10 +162,16 @@ def _add_toybox(commands: "argparse._SubParsersAction[Parser]") -> None:
     inner = toybox.add_subparsers(metavar="COMMAND", required=True, title="commands")
     command = _add(inner, "photos", "render photos of a toy that the embedded model has never seen", _toybox_photos)
     command.add_argument("--class-noun", required=True, metavar="NOUN", help="kind of toy, such as dog, cat or teapot")
-    command.add_argument("--seed", type=int, required=True, metavar="N", help="which toy: every seed gives another")
-    command.add_argument("--count", type=int, default=4, metavar="N", help="photos to take [default: 4]")
-    command.add_argument("--size", type=int, default=256, metavar="N", help="side in pixels [default: 256]")
-    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder for photos and truth.json")
+    command.add_argument(
+        "--seed", type=_between(0, 2**31 - 1), required=True, metavar="N", help="which toy: every seed gives another"
+    )
+    command.add_argument(
+        "--count", type=_between(1, 10_000), default=4, metavar="N", help="photos to take [default: 4]"
+    )
+    command.add_argument(
+        "--size", type=_between(16, 4096), default=256, metavar="N", help="side in pixels [default: 256]"
+    )
+    command.add_argument("--out", type=_path, required=True, metavar="DIR", help="new folder for photos and truth.json")
 
 
 def _add(

@@ -20,6 +20,10 @@ from dreambooth.presets import PRESETS as PRESETS
 Sampler = Literal["ddpm", "ddim", "euler", "dpmsolver++"]
 
 
+PLACES = ("model", "dino_model", "clip_model", "perceptual_model")
+"""The settings that may be a folder or a file."""
+
+
 class Section(BaseModel):
     """A group of settings: frozen, and a name it does not know is an error."""
 
@@ -144,8 +148,10 @@ class Probe(Section):
     """Measuring while it trains, every validation_steps: the best step's weights become the model."""
 
     probe: bool = Field(True, description="measure, recommend a step and save its weights; off: the last step's")
-    probe_images_per_prompt: int = Field(2, ge=1, description="seeds of each of the six prompts that a probe draws")
-    probe_class_images: int = Field(4, ge=1, description="class images that a probe draws, for the drift")
+    probe_images_per_prompt: int = Field(2, ge=1, description="seeds of each of the five places that a probe draws")
+    probe_class_images: int = Field(
+        4, ge=1, description="pictures of the class, and as many of the subject, in no place: for drift and variety"
+    )
     probe_num_inference_steps: int = Field(20, ge=1, le=1000, description="sampler steps of a probe")
     early_stopping: bool = Field(
         False, description="stop where the subject is learned and its class kept, or where probes no longer get better"
@@ -209,6 +215,7 @@ class Config(Section):
 
         Raises ConfigError with every problem at once.
         """
+        settings = {name: located(value) if name in PLACES else value for name, value in settings.items()}
         preset = preset_of(settings.get("model", Base().model), settings.get("method", Method().method))
         sections: dict[str, Any] = {}
         homes = {name: section for section, name, _ in settings_reference()}
@@ -244,6 +251,8 @@ class Config(Section):
                 problems.append(f"{setting}: method {name} trains no weight that it could reach: leave it out")
         if self.method.lora_type == "oft" and self.method.lora_alpha is not None:
             problems.append("lora_alpha: oft turns weights and adds nothing that could be scaled: leave it out")
+        if self.method.initializer_token is not None and not self.method.initializer_token.strip():
+            problems.append("initializer_token: is blank: give words for the new word to start from, or leave it out")
         if name == "prompt_only" and not (self.method.description or "").strip():
             problems.append('description: method prompt_only needs the subject in words, such as "yellow dog"')
         if (self.training.max_train_steps == 0) != (name == "prompt_only"):
@@ -270,14 +279,33 @@ class Config(Section):
     @classmethod
     def from_toml(cls, path: Path) -> Self:
         """The settings that `to_toml` wrote; raises ConfigError with every problem at once."""
+        return cls.from_toml_text(path.read_text(encoding="utf-8"), path)
+
+    @classmethod
+    def from_toml_text(cls, text: str, path: Path) -> Self:
+        """The same of the text in a file; raises ConfigError, which names the file."""
         try:
-            return cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+            return cls.model_validate(tomllib.loads(text))
         except tomllib.TOMLDecodeError as error:
             raise ConfigError([f"{path} is not valid TOML: {error}"]) from error
         except ValidationError as error:
             raise ConfigError(
                 [f"{path}: {'.'.join(map(str, i['loc']))}: {i['msg']}" for i in error.errors()]
             ) from error
+
+
+def located(value: Any) -> Any:
+    """A folder or file that is there, as it is called from everywhere: a run goes on from another folder too.
+
+    Anything else as it is: "toybox" or a hub id.
+    """
+    if not isinstance(value, str) or value == Base().model:
+        return value
+    try:
+        path = Path(value).expanduser()
+        return str(path.absolute()) if path.exists() else value
+    except (OSError, RuntimeError, ValueError):  # too long a name, no such user, a zero byte: told by who opens it
+        return value
 
 
 def settings_reference() -> Iterator[tuple[str, str, FieldInfo]]:

@@ -13,6 +13,7 @@
 Every message says what was given, what was expected and what to do.
 """
 
+import errno
 from collections.abc import Sequence
 
 
@@ -62,3 +63,43 @@ class TrainingError(DreamBoothError):
 
 class Interrupted(DreamBoothError):
     """The run was stopped by Ctrl-C or SIGTERM; it saved first, and the message says how to go on."""
+
+
+DISK_REASONS = {
+    errno.ENOSPC: "the disk is full: free some space and run the same command again",
+    errno.EDQUOT: "your disk quota is used up: free some space and run the same command again",
+    errno.EACCES: "you may not write there, or not read it: change its permissions, or choose another folder",
+    errno.EPERM: "you may not write there, or not read it: change its permissions, or choose another folder",
+    errno.EROFS: "the disk is read-only: choose another folder",
+    errno.ENAMETOOLONG: "a name in it is too long for this disk: choose a shorter one",
+    errno.ENOTDIR: "a part of it is a file, not a folder: choose another folder",
+    errno.EISDIR: "it is a folder where a file was expected: move it away",
+    errno.EEXIST: "it is a file where a folder was expected: choose another folder",
+    errno.EIO: "the disk reports a fault: check it, or choose another folder",
+    errno.EMFILE: "too many files are open: raise the limit (`ulimit -n`)",
+}
+"""What to tell of what a system says of a file, and what to do."""
+
+
+def in_words(error: BaseException) -> str | None:
+    """The sentence for an error that is the machine's or its user's to mend, by its kind; None for any other.
+
+    The one place where what the libraries and the system raise is put in words, whoever raised it.
+    """
+    name, said = type(error).__name__, str(error).strip().partition("\n")[0]
+    if isinstance(error, MemoryError) or name == "OutOfMemoryError" or "can't allocate memory" in said:
+        return (
+            "there is not enough memory for this. Use smaller batches (--train-batch-size 1, --sample-batch-size 1), "
+            "--gradient-checkpointing, --dtype bfloat16 or --method lora, or end other programs; then run the same "
+            f"command again. ({said or name})"
+        )
+    if isinstance(error, OSError) and error.errno is not None:
+        place = error.filename if error.filename is not None else "a file"
+        return f"{place}: {DISK_REASONS.get(error.errno, error.strerror or said)}."
+    if isinstance(error, UnicodeEncodeError):
+        near = error.object[max(0, error.start - 30) : error.end + 30]
+        return (
+            f"{near!r} has letters that cannot be written as {error.encoding}: rename the file or folder, or "
+            "choose other words."
+        )
+    return None

@@ -1,16 +1,21 @@
 """Files that are either whole or not there: written aside, flushed, then renamed."""
 
-import errno
+import hashlib
 import json
 import os
+import re
 import shutil
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from dreambooth.errors import DiskError
+from dreambooth.errors import DISK_REASONS, DiskError
+
+_ASIDE = re.compile(r"\.(.+)\.[0-9a-f]{8}\.(part|old)")
 
 
 @contextmanager
@@ -20,7 +25,7 @@ def written_aside(target: Path) -> Iterator[Path]:
     A file replaces an older file; a folder replaces an older folder. Nothing is left behind on an error.
     Raises DiskError where the disk is full or not writable.
     """
-    aside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
+    aside = _beside(target, "part")
     try:
         aside.parent.mkdir(parents=True, exist_ok=True)
         yield aside
@@ -46,6 +51,50 @@ def write_text(target: Path, text: str) -> None:
         aside.write_text(text, encoding="utf-8")
 
 
+def sealed(text: str) -> str:
+    """`text` below a line with its SHA-256, a comment in TOML; `unsealed` reads it."""
+    return f"# sha256 {hashlib.sha256(text.encode()).hexdigest()}\n{text}"
+
+
+def unsealed(text: str) -> str | None:
+    """What `sealed` was given; None where anything was changed, cut off or added since."""
+    _, _, body = text.partition("\n")
+    return body if text == sealed(body) else None
+
+
+def seals(folder: Path) -> dict[str, str]:
+    """The SHA-256 of every file below `folder`, by its path in it."""
+    return {str(file.relative_to(folder)): _sha256(file) for file in sorted(folder.rglob("*")) if file.is_file()}
+
+
+def broken_seal(folder: Path, expected: Mapping[str, str]) -> str | None:
+    """The first file of `expected` that is missing in `folder`, or is not as it was sealed; None where all are."""
+    for name, digest in expected.items():
+        file = folder / name
+        if not file.is_file() or _sha256(file) != digest:
+            return name
+    return None
+
+
+def sweep(folder: Path, older_than: float = 0.0) -> None:
+    """Remove what `written_aside` left below `folder` where it was killed, unless it is younger than so many seconds.
+
+    An older folder that was moved aside and not yet replaced is put back.
+    """
+    for left in sorted(folder.rglob(".*")):
+        name = _ASIDE.fullmatch(left.name)
+        try:
+            if name is None or time.time() - left.stat().st_mtime < older_than:
+                continue
+        except OSError:  # another process has just finished it
+            continue
+        target = left.with_name(name[1])
+        if name[2] == "old" and not target.exists():
+            left.rename(target)
+        else:
+            _remove(left)
+
+
 def require_space(folder: Path, need: int, purpose: str) -> None:
     """Raise DiskError unless `need` bytes are free where `folder` is, or will be."""
     existing = folder.absolute()
@@ -59,6 +108,18 @@ def require_space(folder: Path, need: int, purpose: str) -> None:
         )
 
 
+def _sha256(file: Path) -> str:
+    stat = file.stat()
+    return _digest(file, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _digest(file: Path, size: int, mtime_ns: int) -> str:
+    """Of gigabytes it takes seconds, and a run asks more than once."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def _flush(path: Path) -> None:
     for file in [path] if path.is_file() else [*path.rglob("*"), path]:
         handle = os.open(file, os.O_RDONLY)
@@ -68,11 +129,15 @@ def _flush(path: Path) -> None:
             os.close(handle)
 
 
+def _beside(target: Path, ending: str) -> Path:
+    return target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.{ending}")
+
+
 def _take_place(aside: Path, target: Path) -> None:
     if (
         target.is_dir() and not target.is_symlink()
     ):  # a folder cannot be replaced in one step: move the old one away first
-        old = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.old")
+        old = _beside(target, "old")
         target.rename(old)
         aside.rename(target)
         _remove(old)
@@ -93,11 +158,5 @@ def _remove(path: Path) -> None:
 
 
 def _explained(error: OSError, target: Path) -> DiskError:
-    reasons = {
-        errno.ENOSPC: "the disk is full: free some space and run the same command again",
-        errno.EDQUOT: "your disk quota is used up: free some space and run the same command again",
-        errno.EACCES: "you may not write there: choose another folder with --output-dir",
-        errno.EROFS: "the disk is read-only: choose another folder with --output-dir",
-    }
-    reason = reasons.get(error.errno or 0, f"{error.strerror or error}")
+    reason = DISK_REASONS.get(error.errno or 0, f"{error.strerror or error}")
     return DiskError(f"{target} could not be written: {reason}. What was there before is unchanged.")

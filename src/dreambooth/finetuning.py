@@ -85,7 +85,12 @@ def finetune(
     enough = done > 0 and _due(done, training.validation_steps, training) and loop.show(done, observers)
     with stop_signal() as stopped:
         for step in track(range(done, done if enough else training.max_train_steps), "fine-tuning", done):
-            loop.advance(step)
+            try:
+                loop.advance(step)
+            except TrainingError:
+                if step > done and checkpoint.newest_step(run.checkpoints) != step:
+                    loop.save(step)  # the state before it was good
+                raise
             saved = _due(step + 1, training.checkpointing_steps, training)
             if saved:
                 loop.save(step + 1)
@@ -217,8 +222,8 @@ class _Loop:
     def _not_finite(self, what: str, step: int, rows: Sequence[int]) -> TrainingError:
         photos = ", ".join(dict.fromkeys(self.encoded.names[row] for row in rows))
         return TrainingError(
-            f"{what} at step {step + 1}, on {photos}. Neither the weights nor a checkpoint were changed by it. Look at "
-            f"these photos, or start anew with a lower learning rate (it was {self.rates[0]:g})"
+            f"{what} at step {step + 1}, on {photos}. The weights were not changed by it, and the step before is "
+            f"saved. Look at these photos, or start anew with a lower learning rate (it was {self.rates[0]:g})"
             + ("." if self.accelerator.scaler is None else " or --mixed-precision bf16.")
         )
 

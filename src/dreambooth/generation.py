@@ -1,7 +1,9 @@
 """Section 4: prompts x seeds -> pictures, drawn alike before and after the fine-tuning."""
 
+import hashlib
+import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import torch
 from PIL import Image
 
 from dreambooth.config import Config
+from dreambooth.drawing import draw_in_place, is_blank, warn_of_long
 from dreambooth.errors import PhotoError
 from dreambooth.files import require_space, written_aside
 from dreambooth.models.base import DiffusionModel, Sampling
@@ -24,35 +27,43 @@ from dreambooth.subject import IDENTIFIER_SLOT, Subject
 
 
 def generate(
-    model: DiffusionModel, subject: Subject, config: Config, folder: Path, prompts: Sequence[Prompt] | None = None
+    model: DiffusionModel,
+    subject: Subject,
+    config: Config,
+    folder: Path,
+    prompts: Sequence[Prompt] | None = None,
+    *,
+    keep_others: bool = False,
 ) -> list[Sample]:
     """Draw every prompt at every seed into `folder`, named <index>-<slug>-<seed>.png, prompt by prompt.
 
     The slug of a class prompt begins with "class": "a <dog>" and "a dog" are otherwise the same file.
     prompts: by default those of `chosen_prompts`. Seeds depend on the settings alone, so two folders compare picture
     by picture. What a picture was drawn from is stored inside it as PNG text; one that is there already and was drawn
-    from the same weights, words and settings is kept. The stage in the text is the folder's name.
-    Raises PromptError for an unusable prompt, DiskError where there is no room.
+    from the same weights, words and settings is kept. One of other weights or settings is replaced; with `keep_others`
+    it stays, as names then end with a hash of all that a picture was drawn from. The stage in the text is the folder's
+    name. Raises PromptError for an unusable prompt, DiskError where there is no room, ModelError where the model draws
+    no numbers.
     """
     chosen = chosen_prompts(config.base.model, subject, config) if prompts is None else prompts
-    texts = _texts(model, subject, config, folder, chosen)
-    wanted = {path: text for path, text in texts.items() if text_of(path) != text}
-    require_space(folder, len(wanted) * 3 * model.resolution**2, "drawing the pictures")
+    texts = _texts(model, subject, config, folder, chosen, keep_others)
+    paths, size = list(texts), config.prior.sample_batch_size
+    lacking = [at for at, path in enumerate(paths) if text_of(path) != texts[path]]
+    require_space(folder, len(lacking) * 3 * model.resolution**2, "drawing the pictures")
     settings = config.generation
     sampling = Sampling(
         sampler=settings.sampler,
         num_inference_steps=settings.num_inference_steps,
         guidance_scale=settings.guidance_scale,
     )
-    paths = list(wanted)
-    size = config.prior.sample_batch_size
-    batches = [paths[at : at + size] for at in range(0, len(paths), size)]
-    for batch in track(batches, f"pictures ({folder.name})", done=(len(texts) - len(wanted)) // size):
-        images = model.generate(
-            [wanted[path]["prompt"] for path in batch], [int(wanted[path]["seed"]) for path in batch], sampling
-        )
-        for path, image in zip(batch, images, strict=True):
-            save_sample(Image.fromarray(image), path, wanted[path])
+    sentences, numbers = [text["prompt"] for text in texts.values()], [int(text["seed"]) for text in texts.values()]
+    warn_of_long(model, sentences)
+    images = draw_in_place(model, sentences, numbers, sampling, size, set(lacking))
+    for _ in track(lacking, f"pictures ({folder.name})", done=len(texts) - len(lacking)):
+        at, image = next(images)
+        if is_blank(image):
+            log.warning('"%s" with seed %d is one colour throughout: %s', sentences[at], numbers[at], paths[at])
+        save_sample(Image.fromarray(image), paths[at], texts[paths[at]])
     return [sample(path, text) for path, text in texts.items()]
 
 
@@ -118,7 +129,12 @@ def _tile(side: int) -> int:
 
 
 def _texts(
-    model: DiffusionModel, subject: Subject, config: Config, folder: Path, prompts: Sequence[Prompt]
+    model: DiffusionModel,
+    subject: Subject,
+    config: Config,
+    folder: Path,
+    prompts: Sequence[Prompt],
+    keep_others: bool,
 ) -> dict[Path, dict[str, str]]:
     """The text of every picture to be had, by its path; of a local model only its own name, as pictures travel."""
     settings, base = config.generation, config.base.model
@@ -133,8 +149,17 @@ def _texts(
     texts = {}
     for (index, prompt), seed in product(enumerate(prompts), seeds(config)):
         sentence = words(prompt, subject)
-        plain = re.sub(r"[^a-z0-9]+", "-", sentence.lower())[:60].strip("-") or "prompt"
-        slug = f"class-{plain}" if prompt.kind == "class" else plain
         asked = {"prompt": sentence, "template": prompt.template, "kind": prompt.kind, "seed": str(seed)}
-        texts[folder / f"{index:02d}-{slug}-{seed}.png"] = asked | shared
+        text = asked | shared
+        mark = f"-{_digest(text)}" if keep_others else ""
+        texts[folder / f"{index:02d}-{_slug(sentence, prompt)}-{seed}{mark}.png"] = text
     return texts
+
+
+def _slug(sentence: str, prompt: Prompt) -> str:
+    plain = re.sub(r"[^a-z0-9]+", "-", sentence.lower())[:60].strip("-") or "prompt"
+    return f"class-{plain}" if prompt.kind == "class" else plain
+
+
+def _digest(text: Mapping[str, str]) -> str:
+    return hashlib.blake2b(json.dumps(text, sort_keys=True).encode(), digest_size=5).hexdigest()

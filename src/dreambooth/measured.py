@@ -1,18 +1,19 @@
 """What a run measured, read back from its folder: losses, probes, the recommended checkpoint, the diagnosis."""
 
-import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, FiniteFloat
 
 from dreambooth.errors import RunError
+from dreambooth.progress import log
 from dreambooth.run import Run
 
 METRICS = ("dino", "usual_dino", "clip_i", "clip_t", "pres", "masked_dino", "nearest_photo")
+VARIETY = ("subject_scenes", "subject_div", "class_scenes", "class_div")
+"""Of the pictures in no place; a line of scores.jsonl has them as {"variety": {"subject": {"scenes": ...}}}."""
 
 
 class Record(BaseModel):
@@ -22,7 +23,11 @@ class Record(BaseModel):
 
 
 class Recommendation(Record):
-    """recommendation.json: the checkpoint that became run/model, the rule that chose it, and who measured what."""
+    """recommendation.json: the checkpoint that became run/model, the rule that chose it, and who measured what.
+
+    ways: by metric, from the untuned model to the photos; None where the base model draws them already. way: that in
+    words. kept: by metric, what is left of the untuned model's, of 1.
+    """
 
     step: int
     rule: str
@@ -30,23 +35,29 @@ class Recommendation(Record):
     last: int
     stopped_early: bool = False
     judges: dict[str, str] = {}
+    ways: dict[str, float | None] = {}
+    way: str = ""
+    kept: dict[str, float] = {}
 
 
-class Finding(Record):
-    """A failure of section 4.5 that was seen: the number that says so, its limit, and what to change."""
+class Check(Record):
+    """A number that was looked at for a failure: its limit, whether it is within, and what to say where it is not."""
 
     failure: str
     metric: str
     value: float
     threshold: float
+    at_most: bool = False
+    within: bool = False
     says: str
     change: str
 
 
 class Diagnosis(Record):
-    """diagnosis.json."""
+    """diagnosis.json: the failures that were seen, and all numbers that were looked at."""
 
-    findings: tuple[Finding, ...]
+    findings: tuple[Check, ...]
+    checked: tuple[Check, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,7 +86,7 @@ class Measured:
 
 def read_measured(run: Run) -> Measured:
     """What the probes of a run have written so far; raises RunError where its verdict is damaged."""
-    rows = {row["step"]: row for row in _lines(run.scores) if "step" in row}
+    rows = {row["step"]: row for row in run.lines(run.scores)}
     steps = sorted(step for step in rows if isinstance(step, int))
     return Measured(
         probes={step: _scores(rows[step]) for step in steps},
@@ -88,9 +99,10 @@ def read_measured(run: Run) -> Measured:
 
 def read_losses(run: Run) -> tuple[list[int], dict[str, list[float]]]:
     """The steps, and each term of Eq. 2 at every one; of a step that is there twice, the later line."""
-    rows = {row["step"]: row for row in _lines(run.losses) if "step" in row}
-    steps = sorted(rows)
     terms = {"subject": "subject", "class prior": "prior"}
+    whole = [row for row in run.lines(run.losses) if row["step"] != "real" and _is_whole(row, terms.values())]
+    rows = {row["step"]: row for row in whole}
+    steps = sorted(rows)
     return steps, {
         name: [rows[step][key] for step in steps]
         for name, key in terms.items()
@@ -99,23 +111,28 @@ def read_losses(run: Run) -> tuple[list[int], dict[str, list[float]]]:
 
 
 def read_timings(run: Run) -> dict[str, float]:
-    """Seconds by stage; empty where nothing was timed."""
-    return dict(run.read_json("timings.json")) if (run.root / "timings.json").is_file() else {}
+    """Seconds by stage; empty where nothing was timed, or where the file is damaged."""
+    if not (run.root / "timings.json").is_file():
+        return {}
+    try:
+        return run.read_record("timings.json", dict[str, FiniteFloat])
+    except RunError as error:  # no result depends on it
+        log.warning("%s The times before now are forgotten.", error)
+        return {}
+
+
+def _is_whole(row: Mapping[str, Any], keys: Iterable[str]) -> bool:
+    values = [row.get(key, 0.0) for key in keys]
+    return all(isinstance(value, int | float) and math.isfinite(value) for value in values)
 
 
 def _scores(row: Mapping[str, Any]) -> dict[str, float]:
     values = {metric: row.get(metric) for metric in METRICS}
+    varied = row.get("variety", {})
+    for name in VARIETY:
+        of, _, number = name.partition("_")
+        values[name] = varied.get(of, {}).get(number)
     return {name: v for name, v in values.items() if isinstance(v, int | float) and math.isfinite(v)}
-
-
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:  # the run is writing this line, or was killed while it did
-            continue
-        if isinstance(row, dict):
-            yield row
 
 
 R = TypeVar("R", bound=Record)
@@ -124,10 +141,4 @@ R = TypeVar("R", bound=Record)
 def _record(run: Run, name: str, kind: type[R]) -> R | None:
     if not (run.root / name).is_file():
         return None
-    try:
-        return kind.model_validate(run.read_json(name))
-    except ValidationError as error:
-        where = ".".join(map(str, error.errors()[0]["loc"])) or "top"
-        raise RunError(
-            f"{run.root / name} is damaged ({where}: {error.errors()[0]['msg']}): delete it and run that stage again."
-        ) from error
+    return run.read_record(name, kind)

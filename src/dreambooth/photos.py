@@ -4,6 +4,7 @@ The originals are only ever read.
 """
 
 import hashlib
+import io
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from dreambooth.errors import PhotoError
 from dreambooth.progress import log, track
@@ -26,8 +27,18 @@ MIN_SIDE = 32
 """A shorter side, in pixels, shows no subject."""
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".mpo", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif")
+_RAW = """
+    .3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .iiq .k25 .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf .raw .rw2 .rwl .sr2
+    .srf .srw .x3f
+"""
+RAW_SUFFIXES = tuple(_RAW.split())
+"""Of cameras' own formats: Pillow finds nothing in most, and in the others a thumbnail of 160 x 120 pixels."""
+
 BESIDE_PHOTOS = (".txt", ".json", ".md", ".ini", ".db", ".aae", ".xmp")
 """Notes, captions and what systems leave in a folder of photos: passed over silently."""
+
+CAPTIONS = (".txt", ".caption")
+"""Where other trainers look for a photo's own caption, by the name of the photo."""
 
 DETAIL_SIDE = 32
 """Detail is measured at this size: the texture of grass or asphalt averages out, the outlines of things remain."""
@@ -37,6 +48,9 @@ CENTRE_PREFERENCE = 0.2
 
 _ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)
 """The EXIF tag that says how a camera was held, and those of its values where width and height are exchanged."""
+
+_SUBFILE_TYPE = 254
+"""The TIFF tag whose lowest bit says that a picture is a smaller copy of another in the same file."""
 
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*")
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
@@ -48,7 +62,7 @@ def photos_in(folder: Path | str) -> tuple[Path, ...]:
     A picture is told by its suffix or by its first bytes. Hidden files, folders and notes are passed over; any other
     file is named in a warning. Raises PhotoError where there is no such folder or no picture in it.
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     if folder.is_file():
         return (folder,)
     if not folder.is_dir():
@@ -58,14 +72,36 @@ def photos_in(folder: Path | str) -> tuple[Path, ...]:
     except PermissionError as error:
         raise PhotoError([f"{folder}: you may not read it; change its permissions or copy the photos"]) from error
     files = [entry for entry in visible if not entry.is_dir()]
-    photos = tuple(file for file in files if file.suffix.lower() in SUFFIXES or _looks_like_a_picture(file))
-    passed_over = [f.name for f in files if f not in photos and f.suffix.lower() not in BESIDE_PHOTOS]
+    known = (*SUFFIXES, *RAW_SUFFIXES)
+    photos = tuple(file for file in files if file.suffix.lower() in known or _looks_like_a_picture(file))
+    passed_over = [f.name for f in files if f not in photos and f.suffix.lower() not in (*BESIDE_PHOTOS, *CAPTIONS)]
     if not photos:
-        found = f"only {', '.join(passed_over[:5])}" if passed_over else "none"
+        deeper = [entry.name for entry in visible if entry.is_dir()]
+        found = f"only {', '.join((passed_over or [f'the folder {name}' for name in deeper])[:5])}"
+        found = found if passed_over or deeper else "none"
         raise PhotoError([f"{folder}: no photos in it ({found}); put three to five JPEG photos there"])
     if passed_over:
         log.warning("%s: not pictures, passed over: %s", folder, ", ".join(passed_over))
+    stems = {photo.stem for photo in photos}
+    if captions := [file.name for file in files if file.suffix.lower() in CAPTIONS and file.stem in stems]:
+        log.warning(
+            '%s: captions are not used, every photo is captioned "a [identifier] [class noun]": %s',
+            folder,
+            ", ".join(captions),
+        )
     return photos
+
+
+def content_of(photos: Sequence[Path]) -> dict[str, str]:
+    """The SHA-256 of each photo by its path; empty for one that cannot be read."""
+    return {str(photo.absolute()): _sha256(photo) for photo in photos}
+
+
+def _sha256(photo: Path) -> str:
+    try:
+        return hashlib.sha256(photo.read_bytes()).hexdigest() if photo.is_file() else ""
+    except OSError:
+        return ""
 
 
 def check_photos(photos: Sequence[Path]) -> None:
@@ -105,7 +141,7 @@ def upright_size(path: Path) -> tuple[int, int]:
 
 
 def open_image(path: Path, at_least: int | None = None) -> Image.Image:
-    """The picture, upright, in RGB, transparency on white.
+    """The picture, upright, in sRGB whatever its own colours are, transparency on white.
 
     at_least: a smaller copy will do, of no fewer pixels a side; JPEGs then decode faster. Raises PhotoError.
     """
@@ -147,9 +183,11 @@ def square_scores(image: Image.Image) -> NDArray[np.float64]:
 
 
 def _looks_like_a_picture(file: Path) -> bool:
+    if not file.is_file():  # to open a named pipe would wait for ever
+        return False
     try:
         with file.open("rb") as stream:
-            start = stream.read(12) if file.is_file() else b""
+            start = stream.read(12)
     except OSError:
         return False
     return start.startswith(_MAGIC) or (start[:4] == b"RIFF" and start[8:] == b"WEBP") or _is_heif(start)
@@ -162,6 +200,9 @@ def _is_heif(start: bytes) -> bool:
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """The picture with its header checked and its pixels not yet decoded; whatever goes wrong becomes a PhotoError."""
+    _require_name(path)
+    if path.suffix.lower() in RAW_SUFFIXES:
+        raise _unusable(path, _IS_RAW)
     if _is_heif(_first_bytes(path)):
         raise _unusable(path, "is a HEIC or AVIF picture: convert it to JPEG first")
     try:
@@ -169,6 +210,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             warnings.simplefilter("ignore")  # of large pictures and odd metadata: the limits here are stricter
             with Image.open(path, formats=FORMATS) as image:
                 _require_size(image, path)
+                if image.format == "TIFF" and image.tag_v2.get(_SUBFILE_TYPE, 0) & 1:  # type: ignore[attr-defined]
+                    raise _unusable(path, _IS_RAW)
                 yield image
     except PhotoError:
         raise
@@ -181,8 +224,22 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise _unusable(path, f"is damaged ({error}): copy it again from where it came, or leave it out") from error
 
 
+_IS_RAW = (
+    "is a camera's RAW file, of which only a thumbnail could be read: save it as JPEG with the camera's own program or "
+    "a RAW converter, and leave the RAW file out"
+)
+
+
 def _unusable(path: Path, why: str) -> PhotoError:
     return PhotoError([f"{path} {why}"])
+
+
+def _require_name(path: Path) -> None:
+    try:
+        str(path.absolute()).encode("utf-8")
+    except UnicodeEncodeError as error:
+        shown = str(path).encode("utf-8", "backslashreplace").decode()
+        raise PhotoError([f"{shown} has a name that is not UTF-8: rename it, or the folder it is in"]) from error
 
 
 def _first_bytes(path: Path) -> bytes:
@@ -209,12 +266,29 @@ def _require_size(image: Image.Image, path: Path) -> None:
 
 
 def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
+    profile = image.info.get("icc_profile")
     if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
         raise _unusable(path, f"holds measurements, not colours (mode {image.mode}): save it as 8-bit RGB first")
     if not image.has_transparency_data:
-        return image.convert("RGB")
-    page = Image.new("RGBA", image.size, "white")
-    page.alpha_composite(image.convert("RGBA"))
+        return _in_srgb(image.convert("RGB") if image.mode in ("P", "1") else image, profile)
+    page, clear = Image.new("RGBA", image.size, "white"), image.convert("RGBA")
+    colours = _in_srgb(clear.convert("RGB"), profile)
+    colours.putalpha(clear.getchannel("A"))
+    page.alpha_composite(colours)
     return page.convert("RGB")
+
+
+def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """RGB as a screen shows it: of a picture with a colour profile of its own, by that; a broken one is as none."""
+    if profile:
+        try:
+            own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            if not ImageCms.getProfileDescription(own).startswith("sRGB"):
+                screen = ImageCms.createProfile("sRGB")
+                converted = ImageCms.profileToProfile(image, own, screen, outputMode="RGB")
+                return converted or image.convert("RGB")
+        except (ImageCms.PyCMSError, OSError, ValueError):
+            log.debug("a colour profile that does not fit its picture was left aside")
+    return image.convert("RGB")

@@ -19,7 +19,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from dreambooth.config import Config
-from dreambooth.errors import DiskError
+from dreambooth.drawing import draw_in_place, is_blank
+from dreambooth.errors import DiskError, ModelError
 from dreambooth.files import require_space, write_json, written_aside
 from dreambooth.models.base import DiffusionModel, Sampling
 from dreambooth.progress import log, track
@@ -39,17 +40,19 @@ def class_prior(
 
     model: as it was pre-trained; call this before any weight moves. library: the folder of all class images,
     [default: $DREAMBOOTH_CACHE, $XDG_CACHE_HOME/dreambooth or ~/.cache/dreambooth, and in it class-images]. A call
-    that was stopped goes on at the next image. Writes prior.json of the run. Raises DiskError.
+    that was stopped goes on with the first image that is lacking. Writes prior.json of the run. Raises DiskError, and
+    ModelError where the model draws nothing.
     """
     if not config.prior.with_prior_preservation:
         return ()
     shelf = _Shelf.of(model, subject, config, library or default_library())
     count = config.prior.num_class_images
-    kept = shelf.intact(count)
-    missing = [index for index in range(count) if index not in kept]
-    if missing:
+    whole = -(-count // shelf.batch_size) * shelf.batch_size  # the last batch is drawn whole and kept, for a next run
+    kept = shelf.intact(whole)
+    if any(index not in kept for index in range(count)):
+        missing = [index for index in range(whole) if index not in kept]
         shelf.prepare(len(missing))
-        images = _drawn(model, shelf, missing, config.prior.sample_batch_size)
+        images = _drawn(model, shelf, whole, missing)
         for index in track(missing, f'class images "{shelf.prompt}"', done=len(kept)):
             kept[index] = shelf.add(index, next(images))
     files = tuple(kept[index] for index in range(count))
@@ -59,24 +62,38 @@ def class_prior(
 
 def default_library() -> Path:
     """Where class images are kept between runs."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("DREAMBOOTH_CACHE") or Path(cache) / "dreambooth") / "class-images"
+    own, shared = os.environ.get("DREAMBOOTH_CACHE"), os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    try:
+        return Path(own or Path(shared) / "dreambooth").expanduser() / "class-images"
+    except RuntimeError as error:  # no HOME, and a user without an entry
+        raise DiskError(
+            "there is no home folder to keep class images in: set the environment variable DREAMBOOTH_CACHE to a "
+            "folder that you may write to."
+        ) from error
 
 
-def _drawn(model: DiffusionModel, shelf: "_Shelf", indices: Sequence[int], batch_size: int) -> Iterator[Image.Image]:
-    for first in range(0, len(indices), batch_size):
-        seeds = [FIRST_SEED + index for index in indices[first : first + batch_size]]
-        yield from map(Image.fromarray, model.generate([shelf.prompt] * len(seeds), seeds, shelf.sampling))
+def _drawn(model: DiffusionModel, shelf: "_Shelf", whole: int, missing: Sequence[int]) -> Iterator[Image.Image]:
+    """The missing images of `whole`, in order; raises ModelError at the first that shows nothing."""
+    prompts, seeds = [shelf.prompt] * whole, [FIRST_SEED + index for index in range(whole)]
+    for _, image in draw_in_place(model, prompts, seeds, shelf.sampling, shelf.batch_size, set(missing)):
+        if is_blank(image):
+            raise ModelError(
+                f'{model.name} draws "{shelf.prompt}" as one colour throughout, so it has no class to keep, and '
+                "nothing of it was saved. Check the prediction_type of its scheduler and its dtype, "
+                "or choose another base model."
+            )
+        yield Image.fromarray(image)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Shelf:
-    """The library's folder for one model, class prompt and sampler."""
+    """The library's folder for one model, class prompt, sampler and size of batch."""
 
     library: Path
     fingerprint: str
     prompt: str
     sampling: Sampling
+    batch_size: int
     size: int
 
     @classmethod
@@ -91,6 +108,7 @@ class _Shelf:
             fingerprint=model.fingerprint(),
             prompt=subject.class_prompt,
             sampling=sampling,
+            batch_size=min(config.prior.sample_batch_size, config.prior.num_class_images),
             size=model.resolution,
         )
 
@@ -101,6 +119,7 @@ class _Shelf:
             "fingerprint": self.fingerprint,
             "prompt": self.prompt,
             **asdict(self.sampling),
+            "batch_size": self.batch_size,
             "size": self.size,
             "first_seed": FIRST_SEED,
         }

@@ -11,9 +11,9 @@ from dreambooth import adapters, models
 from dreambooth.adapters import Adapter
 from dreambooth.config import Base, Config
 from dreambooth.data import encode_once, examples
-from dreambooth.errors import ModelError, PromptError, RunError
+from dreambooth.errors import ModelError, RunError
 from dreambooth.evaluation import load_judges
-from dreambooth.files import write_json
+from dreambooth.files import broken_seal, seals, write_json
 from dreambooth.finetuning import Observer, check_machine, finetune
 from dreambooth.generation import chosen_prompts, contact_sheet, generate
 from dreambooth.identifier import candidates, weak_priors, with_identifier
@@ -27,7 +27,7 @@ from dreambooth.prompts import Prompt, own_prompts
 from dreambooth.report import write_report
 from dreambooth.run import Run
 from dreambooth.samples import Sample, read_samples
-from dreambooth.subject import IDENTIFIER_SLOT, Subject
+from dreambooth.subject import IDENTIFIER_SLOT, Subject, require_class_noun
 
 
 def dreambooth(subject: Subject, config: Config, root: Path | str) -> Run:
@@ -37,7 +37,7 @@ def dreambooth(subject: Subject, config: Config, root: Path | str) -> Run:
     anything its caller can mend, before the first slow step wherever it can be known then.
     """
     check(subject, config)
-    run = Run.create(Path(root), subject, config)
+    run = Run.create(Path(root).expanduser(), subject, config)
     with run.only_writer():
         model = base_model(run)  # section 3.1: a pre-trained text-to-image model
         adapters.check(model, config)
@@ -55,8 +55,7 @@ def check(subject: Subject, config: Config) -> None:
     """Whether it can work, as far as can be known without a model; raises PhotoError, PromptError or ConfigError."""
     check_machine(config.training)
     check_photos(subject.photos)
-    if not subject.class_noun.strip() or set(IDENTIFIER_SLOT) & set(subject.class_noun):
-        raise PromptError(f'{subject.class_noun!r} is no class noun: say what kind of thing it is, such as "dog".')
+    require_class_noun(subject.class_noun)
     own = config.generation.prompts
     for prompt in own_prompts(own) if own else ():
         names = [name for name in (IDENTIFIER_SLOT, config.naming.identifier, subject.identifier) if name]
@@ -88,7 +87,8 @@ def base_model(run: Run) -> DiffusionModel:
 def personal_model(run: Run) -> DiffusionModel:
     """The model that the run made; raises RunError where it has not been made yet."""
     if not _is_personalised(run):
-        raise RunError(f"{run.root} has no personalised model yet: make it with `dreambooth finetune {run.root}`.")
+        there = "is not whole" if run.model.exists() else "has not been made yet"
+        raise RunError(f"{run.model} {there}: make it with `dreambooth finetune {run.root}`.")
     return _placed(models.load(Base(model=str(run.model), dtype=run.config.base.dtype)))
 
 
@@ -148,6 +148,7 @@ def begin_probe(run: Run, model: DiffusionModel) -> Probe | None:
     config = run.config
     if not config.probe.probe or not config.training.max_train_steps or _is_personalised(run):
         return None
+    run.require_same_photos()
     with timed(run, "probe"):
         try:
             judges = load_judges(config.evaluation, config.base.model)
@@ -166,6 +167,7 @@ def personalise(run: Run, model: DiffusionModel | None = None, probe: Probe | No
     if _is_personalised(run):
         log.info("%s is complete", run.model)
         return run.model
+    run.require_same_photos()
     model = model or base_model(run)
     config = run.config
     subject = run.subject if run.subject.identifier else name_subject(run, model)
@@ -184,6 +186,7 @@ def personalise(run: Run, model: DiffusionModel | None = None, probe: Probe | No
             adapter.export(its.adapter)
             adapter.merge()
         model.save(run.model)
+        write_json(run.root / "model.json", seals(run.model))
     return run.model
 
 
@@ -236,15 +239,19 @@ def _with_generation(config: Config, **settings: object) -> Config:
 def draw(run: Run, prompts: Sequence[str]) -> list[Sample]:
     """Draw more pictures with the personalised model, to samples/own; prompts hold {} where the subject's name goes.
 
+    Older pictures stay, and the same words give the same pictures whatever else is asked for.
     Raises RunError where the run has no model yet, PromptError for an unusable prompt.
     """
     wanted = own_prompts(prompts)[: len(prompts)]
     with run.only_writer():
-        return generate(personal_model(run), run.subject, run.config, run.samples / "own", wanted)
+        model, subject, config, folder = personal_model(run), run.subject, run.config, run.samples / "own"
+        each = [generate(model, subject, config, folder, [prompt], keep_others=True) for prompt in wanted]
+        return [sample for samples in each for sample in samples]
 
 
 def report(run: Run) -> Path:
     """Everything in one page, report.html, and all pictures on one sheet, contact-sheet.png; returns the page."""
+    run.require_same_photos()
     before, after = (read_samples(run.samples / stage) for stage in ("before", "after"))
     contact_sheet(run.root / "contact-sheet.png", run.subject.photos, before, after)
     return write_report(run)
@@ -270,7 +277,16 @@ def _prompts(run: Run) -> Sequence[Prompt]:
 
 
 def _is_personalised(run: Run) -> bool:
-    return (run.model / "model_index.json").is_file()
+    """Whether model/ is there and as it was written; from the last checkpoint it is made again within seconds."""
+    if not run.model.is_dir():
+        return False
+    try:
+        broken = broken_seal(run.model, run.read_record("model.json", dict[str, str]))
+    except RunError:
+        return False  # it was stopped before it was sealed
+    if broken is not None:
+        log.warning("%s is not as this run wrote it: the model is not used", run.model / broken)
+    return broken is None
 
 
 def _placed(model: DiffusionModel) -> DiffusionModel:

@@ -16,6 +16,7 @@ from dreambooth.album import Comparison
 from dreambooth.chart import MetricChart, Scatter, loss_chart, metric_chart, scatter
 from dreambooth.config import Config, settings_reference
 from dreambooth.evaluation import CHOICES
+from dreambooth.evaluation.ways import percent
 from dreambooth.files import write_text
 from dreambooth.measured import Measured, read_losses, read_measured, read_timings
 from dreambooth.presets import preset_of
@@ -40,16 +41,15 @@ METRICS = {
     "pres": ("PRES", "Do pictures of the bare class look like the photos? Then the class has drifted.", "lower"),
     "masked_dino": ("subject DINO", "DINO without what is behind the subject.", "higher"),
     "nearest_photo": ("nearest photo", "How like the one photo nearest to it is a picture? Near 1 it is a copy.", ""),
+    "subject_scenes": ("scenes, subject", "In how many scenes is it where the prompt names none? Effective.", "higher"),
+    "subject_div": ("DIV, subject", "How different are these pictures from each other?", "higher"),
+    "class_scenes": ("scenes, class", "In how many scenes is the bare class? Effective number.", "higher"),
+    "class_div": ("DIV, class", "How different are pictures of the bare class from each other?", "higher"),
 }
 """What each number of a probe is called, what it says, and which way is better."""
 
-
-FAILURES = {
-    "context not synthesised": ("clip_t",),
-    "context-appearance entanglement": ("usual_dino", "masked_dino"),
-    "overfitting to the photos": ("nearest_photo", "pres"),
-}
-"""Section 4.5: what each failure would be seen in."""
+REAL = {"pres": "dino"}
+"""The photos' number that another one goes towards."""
 
 STAGES = {
     "load": "opening the model",
@@ -82,6 +82,17 @@ class Metric:
     better: str
     value: float
     chart: MetricChart
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One number of the untuned model, of the recommended checkpoint and of the photos, and what that means."""
+
+    name: str
+    untuned: float | None
+    now: float | None
+    photos: float | None
+    says: str
 
 
 @dataclass(frozen=True)
@@ -140,9 +151,9 @@ def _content(run: Run) -> dict[str, Any]:
         "training": [strip for strip in strips if strip.kind != "class"],
         "measured": measured,
         "metrics": _metrics(measured),
+        "standing": _standing(measured),
         "scatter": _scatter(measured),
-        "choices": {about: choice for about, choice in CHOICES.items() if about not in ("DIV", "interval")},
-        "failures": _failures(measured),
+        "choices": {about: choice for about, choice in CHOICES.items() if about != "interval"},
         "chart": loss_chart(*read_losses(run)),
         "class_images": album.class_images(run),
         "adapter_files": sorted(file.name for file in run.adapter.glob("*")),
@@ -182,17 +193,24 @@ def _metrics(measured: Measured) -> list[Metric]:
     return metrics
 
 
+def _standing(measured: Measured) -> list[Standing]:
+    """How far the recommended checkpoint has gone, and what it has kept."""
+    if not (verdict := measured.recommendation):
+        return []
+    now, untuned = measured.probes.get(verdict.step, {}), measured.probes.get(0, {})
+    gone = {key: "the base model draws this" if way is None else percent(way) for key, way in verdict.ways.items()}
+    left = {key: f"{percent(share)} kept" for key, share in verdict.kept.items()}
+    return [
+        Standing(METRICS[key][0], untuned.get(key), now.get(key), measured.real.get(REAL.get(key, key)), says)
+        for key, says in (gone | left).items()
+        if key in METRICS
+    ]
+
+
 def _scatter(measured: Measured) -> Scatter | None:
     fidelity, following = measured.over_training("dino"), measured.over_training("clip_t")
     both = {step: (following[step], fidelity[step]) for step in fidelity if step in following}
     return scatter(both, measured.real.get("dino"), measured.chosen)
-
-
-def _failures(measured: Measured) -> list[tuple[str, str, list[float | None]]]:
-    """Each failure, the number that would show it, and its value at the recommended step, untuned and of the photos."""
-    rows = [measured.probes.get(step, {}) for step in (measured.chosen or 0, 0)] + [measured.real]
-    looked_at = [(failure, key) for failure, keys in FAILURES.items() for key in keys if key in rows[0]]
-    return [(failure, METRICS[key][0], [row.get(key) for row in rows]) for failure, key in looked_at]
 
 
 def _snippet(subject: Subject, config: Config) -> str:

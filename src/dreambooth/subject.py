@@ -11,6 +11,24 @@ IDENTIFIER_SLOT = "{}"
 """Where the subject's name goes in a prompt template: "a {} in the snow" becomes "a sks dog in the snow"."""
 
 
+_DETERMINERS = "a an the my your our his her its their this that these those"
+DETERMINERS = frozenset(_DETERMINERS.split())
+"""What does not belong to a class noun: every prompt has its own article."""
+
+
+def require_class_noun(words: str) -> None:
+    """Raise PromptError unless `words` can be a class noun: "dog", "toy car"."""
+    if not words.strip() or not words.isprintable() or set(IDENTIFIER_SLOT) & set(words):
+        raise PromptError(f'{words!r} is no class noun: say what kind of thing it is, such as "dog".')
+    first, _, rest = words.strip().partition(" ")
+    if first.lower() in DETERMINERS:
+        noun = rest.strip() or "dog"
+        raise PromptError(
+            f'the class noun {words!r} begins with "{first}", and the prompts have an article of their own '
+            f'("a [identifier] {noun}"): give the noun alone, --class-noun "{noun}".'
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Subject:
     """One particular thing, e.g. this dog: its photos, and the words that will name it.

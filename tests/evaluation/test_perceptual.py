@@ -1,5 +1,6 @@
 """LPIPS against the same network built of torch modules; the patch distance against its closed form."""
 
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -70,16 +71,17 @@ def test_lpips_is_lpips(heads: list[Tensor], tmp_path: Path, judge_folders: Path
         "x",
     )
     assert judges.perceptual.name.startswith("LPIPS lpips#")
-    first, second = pictures(3, side=64), pictures(3, side=64, seed=5)
-    expected = [direct(net, heads, a, b) for a, b in zip(first, second, strict=True)]
-    assert judges.perceptual.distances(first, second).tolist() == pytest.approx(expected, abs=1e-5)
-    assert judges.perceptual.distances(first, first).tolist() == [0, 0, 0]
+    few = pictures(3, side=64)
+    expected = [direct(net, heads, a, b) for a, b in combinations(few, 2)]
+    assert judges.perceptual.among(few).tolist() == pytest.approx(expected, abs=1e-5)
+    assert judges.perceptual.among(few[:1] * 3).tolist() == [0, 0, 0]
+    assert judges.perceptual.among(few[:1]).shape == (0,)
 
 
 def test_lpips_compares_pictures_of_one_size(heads: list[Tensor]) -> None:
     judge = Lpips(published(alexnet(), heads), "random")
     with pytest.raises(ValueError, match="one size"):
-        judge.distances(pictures(1, side=64), pictures(1, side=80))
+        judge.among([*pictures(1, side=64), *pictures(1, side=80)])
 
 
 def test_weights_that_are_no_lpips(judge_folders: Path) -> None:
@@ -91,8 +93,8 @@ def test_weights_that_are_no_lpips(judge_folders: Path) -> None:
 
 def test_the_patch_distance_says_that_it_is_not_lpips_and_is_zero_for_equal_pictures(judges: Judges) -> None:
     assert "not LPIPS" in judges.perceptual.name and judges.dino.name in judges.perceptual.name
-    first, second = pictures(3), pictures(3, seed=5)
-    assert judges.perceptual.distances(first, first).tolist() == [0, 0, 0]
-    cosines = (judges.dino.patches(first) * judges.dino.patches(second)).sum(-1)
-    expected = (2 - 2 * cosines).mean((1, 2))
-    assert torch.allclose(judges.perceptual.distances(first, second), expected, atol=1e-5)
+    few = pictures(3)
+    assert judges.perceptual.among(few[:1] * 3).tolist() == [0, 0, 0]
+    patches = judges.dino.patches(few)
+    cosines = torch.stack([(patches[a] * patches[b]).sum(-1) for a, b in ((0, 1), (0, 2), (1, 2))])
+    assert torch.allclose(judges.perceptual.among(few), (2 - 2 * cosines).mean((1, 2)), atol=1e-5)

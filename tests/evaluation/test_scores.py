@@ -61,7 +61,7 @@ def test_a_picture_without_the_subject_has_no_masked_score(photos: Photos, judge
 
 def test_diversity_is_measured_within_a_prompt(photos: Photos, judges: Judges) -> None:
     few = pictures(4)
-    pair = judges.perceptual.distances(few[:1], few[1:2]).item()
+    pair = judges.perceptual.among(few[:2]).item()
     assert score(judges, photos, few, PROMPTS).div == pytest.approx(pair)
     assert score(judges, photos, [few[0], few[0]], PROMPTS[:2]).div == 0
     assert score(judges, photos, few[1:], PROMPTS[1:]).div is None

@@ -141,7 +141,7 @@ def test_an_experiment_goes_on_after_a_kill(place: Path, tmp_path: Path) -> None
     assert 0 < len(before) < 5
     locks = list(out.glob("cells/*/.lock"))
     began = time.monotonic()
-    for holder in {int(lock.read_text()) for lock in locks if lock.exists()}:
+    for holder in {json.loads(lock.read_text())["process"] for lock in locks if lock.exists()}:
         while is_alive(holder):  # its processes end with it
             assert time.monotonic() - began < 20
             time.sleep(0.05)
@@ -153,7 +153,7 @@ def test_an_experiment_goes_on_after_a_kill(place: Path, tmp_path: Path) -> None
     rows = rows_of((out / "table5.csv").read_text())
     assert list(rows) == ["1 photo", "2 photos", "3 photos", "4 photos", "5 photos"]
     # a process that ended right after its cell.json was written may leave a lock, which the next writer takes over
-    assert not any(is_alive(int(lock.read_text())) for lock in out.glob("cells/*/.lock"))
+    assert not any(is_alive(json.loads(lock.read_text())["process"]) for lock in out.glob("cells/*/.lock"))
 
 
 def is_alive(pid: int) -> bool:

@@ -144,3 +144,11 @@ def test_weights_that_do_not_train_may_be_read_at_half_their_size(saved: Path) -
     model: Any = models.load(Base(model=str(saved), dtype="bfloat16"))
     assert model.pipeline.unet.dtype == model.dtype == torch.bfloat16
     assert model.fingerprint() != load(saved).fingerprint()  # other pictures
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "{", '{"_class_name": "DDPMScheduler"}'])
+def test_a_schedule_that_says_nothing_is_refused(content: str, saved: Path) -> None:
+    """diffusers would take other betas than the model was trained with."""
+    (saved / "scheduler" / "scheduler_config.json").write_text(content)
+    with pytest.raises(ModelError, match="download the model again"):
+        load(saved)

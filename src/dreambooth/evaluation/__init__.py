@@ -4,15 +4,24 @@ from dreambooth.evaluation.base import Judges
 from dreambooth.evaluation.judges import load_judges
 from dreambooth.evaluation.metrics import CHOICES
 from dreambooth.evaluation.scores import Photos, Scores, measure_photos, score, score_each, scored_prompt
+from dreambooth.evaluation.variety import SceneReader, Variety, kept, variety
+from dreambooth.evaluation.ways import WAY, way, ways
 
 __all__ = [
     "CHOICES",
+    "WAY",
     "Judges",
     "Photos",
+    "SceneReader",
     "Scores",
+    "Variety",
+    "kept",
     "load_judges",
     "measure_photos",
     "score",
     "score_each",
     "scored_prompt",
+    "variety",
+    "way",
+    "ways",
 ]

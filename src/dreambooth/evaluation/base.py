@@ -51,8 +51,11 @@ class PerceptualDistance(ABC):
     name: str
 
     @abstractmethod
-    def distances(self, first: Pictures, second: Pictures) -> Tensor:
-        """(N,) float32 on the CPU: the distance of each picture of `first` to its partner in `second`, >= 0."""
+    def among(self, pictures: Pictures) -> Tensor:
+        """(N * (N - 1) / 2,) float32 on the CPU: the distance, >= 0, of every pair, as itertools.combinations has them.
+
+        Memory grows with N: 4 MB a picture on the patches of ViT-S/16.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from dreambooth.errors import ModelError
 from dreambooth.evaluation.base import Pictures, TextImageEmbedder
-from dreambooth.evaluation.vision import TOGETHER, TRANSFORMERS, opened, pixel_values, try_out
+from dreambooth.evaluation.vision import FROM_DISK, TOGETHER, TRANSFORMERS, opened, pixel_values, try_out
 from dreambooth.evaluation.weights import Found
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
@@ -52,7 +52,7 @@ def _tokenizer(found: Found) -> Any:
     if not any((found.folder / file).exists() for file in TOKENIZER_FILES):
         raise ModelError(f"the judge {found.name} has no tokenizer in {found.folder}: copy or download it again.")
     try:
-        tokenizer = TRANSFORMERS.AutoTokenizer.from_pretrained(found.folder, local_files_only=True)
+        tokenizer = TRANSFORMERS.AutoTokenizer.from_pretrained(found.folder, **FROM_DISK)
         tokenizer(["a dog"], padding=True)
     except Exception as error:  # three libraries raise a dozen kinds for a damaged file
         reason = str(error).strip().partition("\n")[0] or type(error).__name__

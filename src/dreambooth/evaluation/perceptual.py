@@ -1,6 +1,7 @@
 """How different two pictures look: LPIPS, and the same construction on a judge that is there anyway."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Self, final
 
 import numpy as np
@@ -28,12 +29,9 @@ class PatchDistance(PerceptualDistance):
         self.backbone = backbone
         self.name = f"patch distance on {backbone.name} (not LPIPS)"
 
-    def distances(self, first: Pictures, second: Pictures) -> Tensor:
-        return torch.stack([self._distance(a, b) for a, b in zip(first, second, strict=True)])
-
-    def _distance(self, first: Image.Image, second: Image.Image) -> Tensor:
-        a, b = self.backbone.patches([first, second]).unbind()  # (h, w, L * D) each
-        return (a - b).square().sum(-1).mean()
+    def among(self, pictures: Pictures) -> Tensor:
+        seen = [self.backbone.patches([picture])[0] for picture in pictures]  # (h, w, L * D) each
+        return _stacked([(a - b).square().sum(-1).mean() for a, b in combinations(seen, 2)])
 
 
 _BLOCKS = (
@@ -82,22 +80,33 @@ class Lpips(PerceptualDistance):
         return cls({key: tensor for file in files for key, tensor in file.items()}, found.name)
 
     @torch.no_grad()
-    def distances(self, first: Pictures, second: Pictures) -> Tensor:
-        return torch.stack([self._distance(a, b) for a, b in zip(first, second, strict=True)])
+    def among(self, pictures: Pictures) -> Tensor:
+        """Raises ValueError for pictures of more than one size."""
+        if len(sizes := sorted({picture.size for picture in pictures})) > 1:
+            raise ValueError(f"LPIPS compares pictures of one size, got {sizes[0]} and {sizes[-1]}")
+        seen = [self._features(picture) for picture in pictures]
+        return _stacked([self._distance(a, b) for a, b in combinations(seen, 2)])
 
-    def _distance(self, first: Image.Image, second: Image.Image) -> Tensor:
-        if first.size != second.size:
-            raise ValueError(f"LPIPS compares pictures of one size, got {first.size} and {second.size}")
+    def _features(self, picture: Image.Image) -> list[Tensor]:
+        """What each block sees, of unit length, (D, h, w) each."""
         shift, scale = (torch.tensor(values, device=self.device).view(3, 1, 1) for values in (_SHIFT, _SCALE))
-        x = (torch.stack([_to_tensor(first), _to_tensor(second)]).to(self.device) - shift) / scale  # (2, 3, H, W)
-        total = torch.zeros((), device=self.device)
-        for number, (block, stride, padding, pooled) in enumerate(_BLOCKS):
+        x, found = (_to_tensor(picture).to(self.device) - shift) / scale, []
+        for block, stride, padding, pooled in _BLOCKS:
             x = F.max_pool2d(x, 3, 2) if pooled else x
             weight, bias = self.weights[f"{block}.weight"], self.weights[f"{block}.bias"]
             x = F.conv2d(x, weight, bias, stride, padding).relu()
-            a, b = F.normalize(x, dim=1, eps=1e-10)  # (D, h, w) each
+            found.append(F.normalize(x, dim=0, eps=1e-10))
+        return found
+
+    def _distance(self, first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
+        total = torch.zeros((), device=self.device)
+        for number, (a, b) in enumerate(zip(first, second, strict=True)):
             total += (self.weights[f"lin{number}.model.1.weight"][0] * (a - b).square()).sum(0).mean()
         return total.cpu()
+
+
+def _stacked(distances: Sequence[Tensor]) -> Tensor:
+    return torch.stack(list(distances)) if distances else torch.zeros(0)
 
 
 def _to_tensor(picture: Image.Image) -> Tensor:

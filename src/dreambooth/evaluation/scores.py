@@ -1,8 +1,7 @@
 """All of section 4.2's numbers for pictures of one subject."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 
 import torch
@@ -83,15 +82,14 @@ def score(
     """
     _require_prompts(pictures, scored_prompts)
     real, seen = photos.seen, _see(judges, photos.look, pictures)
-    alike = [(a, b) for a, b in combinations(range(len(pictures)), 2) if scored_prompts[a] == scored_prompts[b]]
-    first, second = ([pictures[pair[side]] for pair in alike] for side in (0, 1))
+    apart = torch.cat([judges.perceptual.among(those) for those in _by_prompt(pictures, scored_prompts)])
     return Scores(
         dino=metrics.dino(seen.dino, real.dino),
         usual_dino=metrics.usual_resemblance(seen.dino, real.dino).mean().item(),
         clip_i=metrics.clip_i(seen.clip, real.clip),
         clip_t=metrics.clip_t(seen.clip, judges.clip.texts(scored_prompts)),
         pres=metrics.pres(judges.dino.images(class_pictures), real.dino) if class_pictures else None,
-        div=metrics.div(judges.perceptual.distances(first, second)) if alike else None,
+        div=metrics.div(apart) if len(apart) else None,
         masked_dino=_number(_masked(seen, real).nanmean()),
         nearest_photo=metrics.nearest_photo(seen.dino, real.dino).mean().item(),
     )
@@ -143,6 +141,11 @@ def _masked(seen: Seen, real: Seen) -> Tensor:
 
 def _number(value: Tensor) -> float | None:
     return None if value.isnan() else value.item()
+
+
+def _by_prompt(pictures: Pictures, scored_prompts: Sequence[str]) -> Iterator[Pictures]:
+    for prompt in dict.fromkeys(scored_prompts):
+        yield [picture for picture, asked in zip(pictures, scored_prompts, strict=True) if asked == prompt]
 
 
 def _square(photo: Path) -> Image.Image:

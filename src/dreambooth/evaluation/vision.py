@@ -14,6 +14,9 @@ from dreambooth.evaluation.weights import Found
 
 TRANSFORMERS: Any = transformers  # only half typed
 
+FROM_DISK = {"local_files_only": True, "trust_remote_code": False}
+"""For every call that opens a judge's folder: without the second, transformers asks whether to run code in it."""
+
 TOGETHER = 32
 """Pictures or texts that are embedded at a time."""
 
@@ -31,12 +34,16 @@ def opened(found: Found, architectures: Mapping[str, Callable[..., Any]], task: 
         )
     try:
         model, told = architectures[given](
-            found.folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, output_loading_info=True
+            found.folder,
+            dtype=torch.float32,
+            use_safetensors=True,
+            output_loading_info=True,
+            **FROM_DISK,
         )
         processor = TRANSFORMERS.AutoImageProcessor.from_pretrained(
             found.folder,
             backend="pil",  # the other one needs torchvision
-            local_files_only=True,
+            **FROM_DISK,
         )
     except Exception as error:  # three libraries raise a dozen kinds for a missing or damaged file
         reason = str(error).strip().partition("\n")[0] or type(error).__name__

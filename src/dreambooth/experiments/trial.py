@@ -80,6 +80,7 @@ def _follow_photos(cell: Cell, run: Run) -> None:
     """Note where the photos of a begun cell lie now: its address knows their content, and experiments are moved."""
     if (run.root / "config.toml").exists():
         run.save_subject(replace(cell.learned, identifier=run.subject.identifier))
+        run.save_photos(cell.learned)
 
 
 def _draw(cell: Cell, run: Run) -> None:

@@ -153,7 +153,11 @@ class DiffusionModel(ABC):
 
     @abstractmethod
     def generate(self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling) -> NDArray[np.uint8]:
-        """One image (N, H, W, 3) for each prompt and seed; the same seed gives the same image in any batch."""
+        """One image (N, H, W, 3) for each prompt and seed.
+
+        The same call gives the same images; one's last bits may depend on the others of its call, see drawing.py.
+        Raises ModelError where they are not finite.
+        """
 
     @abstractmethod
     def add_tokens(self, tokens: Sequence[str]) -> Mapping[str, tuple[nn.Embedding, list[int]]]:

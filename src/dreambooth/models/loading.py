@@ -93,6 +93,7 @@ def _downloaded(base: Base) -> Path:
                 revision=base.revision,
                 variant=base.variant,
                 use_safetensors=True,
+                trust_remote_code=False,
                 safety_checker=None,
                 feature_extractor=None,
             )

@@ -44,7 +44,9 @@ def from_folder(kind: Kind, folder: Path, name: str, variant: str | None, dtype:
             parts[part], said = type_.from_pretrained(folder, subfolder=part, output_loading_info=True, **reading)
             lacking += [f"{part}.{weight}" for weight in said["missing_keys"]]
         absent = dict.fromkeys(kind.unread)
-        pipeline = kind.pipeline.from_pretrained(folder, **absent, **kind.options, **parts, **reading)
+        pipeline = kind.pipeline.from_pretrained(
+            folder, trust_remote_code=False, **absent, **kind.options, **parts, **reading
+        )
     except Exception as error:  # three libraries raise a dozen kinds for a missing or damaged file
         raise damaged(name, folder, error) from error
     require_all(name, lacking)
@@ -86,9 +88,31 @@ def unmap(parts: Mapping[str, nn.Module]) -> None:
 
 def _require_known_parts(kind: Kind, folder: Path, name: str) -> None:
     index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    for part in (*kind.weights, *kind.others):
+        library, class_name = (*index[part], "", "")[:2] if isinstance(index.get(part), list) else ("", "")
+        asks = library == "transformers" and str(class_name).startswith("Auto")  # whether to run code in the folder
+        if library not in ("diffusers", "transformers") or asks:
+            raise ModelError(
+                f"{name} names {index.get(part)!r} as its {part}, which is no class of diffusers or transformers, and "
+                f"no code of a model is ever run. Choose a {kind.family} checkpoint as diffusers writes it."
+            )
+    for part in kind.others:
+        if part.startswith("scheduler") and "num_train_timesteps" not in _settings(folder / part, name):
+            raise ModelError(
+                f"{name} has no noise schedule in {folder / part / 'scheduler_config.json'}, and others would be "
+                "taken without a word: copy or download the model again."
+            )
     filled = {part for part, source in index.items() if isinstance(source, list) and source[0] is not None}
     if others := sorted(filled - {*kind.weights, *kind.others, *kind.unread}):
         raise ModelError(
             f"{name} has parts that this package cannot train with: {', '.join(others)}. "
             f"Choose a text-to-image {kind.family} checkpoint."
         )
+
+
+def _settings(folder: Path, name: str) -> Mapping[str, Any]:
+    try:
+        settings = json.loads((folder / "scheduler_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise damaged(name, folder, error) from error
+    return settings if isinstance(settings, dict) else {}

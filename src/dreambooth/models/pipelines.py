@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from dreambooth.errors import ModelError
 from dreambooth.files import written_aside
 from dreambooth.models.base import DENOISER, Sampling
 from dreambooth.models.schedules import schedule
@@ -58,8 +59,8 @@ def draw(
 ) -> NDArray[np.uint8]:
     """An image (N, side, side, 3) for each prompt and seed.
 
-    drawing: a pipeline that nothing else uses, with its sampler.  Raises ValueError where the numbers of prompts and
-    seeds differ.
+    drawing: a pipeline that nothing else uses, with its sampler.  Raises ModelError where what it draws is not finite,
+    ValueError where the numbers of prompts and seeds differ.
     """
     if len(prompts) != len(seeds):
         raise ValueError(f"every prompt needs its seed, got {len(prompts)} prompts and {len(seeds)} seeds")
@@ -81,6 +82,12 @@ def draw(
                 generator=generator,
                 output_type="np",
             )
+            if not np.isfinite(drawn.images).all():
+                raise ModelError(
+                    "the model draws no picture: its values are not numbers (NaN or infinite). Check the "
+                    "prediction_type in its scheduler's settings and the --dtype it was made for, or choose another "
+                    "base model; where it drew well before a fine-tuning, start anew with a lower --learning-rate."
+                )
             images.append(drawn.images)
     return (np.concatenate(images) * 255).round().astype(np.uint8)
 

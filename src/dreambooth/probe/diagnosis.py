@@ -1,49 +1,80 @@
-"""Section 4.5: the paper's three failures, each with the number that shows it and what to change.
+"""Section 4.5's three failures, and those that it leaves out, each with the number that shows it and what to change.
 
-DINO of whole pictures is blind to all three and rewards the last, so each is measured where it breaks something,
+DINO of whole pictures is blind to most and rewards copies and sameness, so each is measured where it breaks something,
 against what is known before training: the untuned model's own pictures, and the photos among themselves.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from statistics import median
-from typing import Literal
+from typing import Any, Literal
 
-from dreambooth.evaluation import Scores
+from dreambooth.evaluation import Scores, Variety, way, ways
+from dreambooth.evaluation.ways import percent
 from dreambooth.probe.lines import Probed, Prompted, Step
-from dreambooth.probe.rule import CLEAR, ceiling
 from dreambooth.prompts import CLASS_PROMPT
 
-Failure = Literal["context not synthesised", "context-appearance entanglement", "overfitting to the photos"]
+Failure = Literal[
+    "subject not learned",
+    "context not synthesised",
+    "context-appearance entanglement",
+    "overfitting to the photos",
+    "variety lost",
+]
 
 CONTEXT = 0.6
 """Least lead of the asked place over the others in CLIP-T, of the untuned model's."""
 ENTANGLEMENT = 0.75
 """Least likeness to the photos in the worst place, of that in the median prompt."""
 LEARNED = 0.5
-"""Least likeness to the photos in the median prompt, of theirs among themselves, for a subject to be changed at all."""
+"""Least way of the likeness to the photos; a subject that is not learned has nothing to be changed either."""
 COPYING = 1.1
 """Most likeness of a picture in a new place to the nearest photo, of that of the median photo to the nearest other."""
 DRIFT = 0.65
 """Most of the way from the untuned class to the photos' likeness among themselves that PRES may have gone."""
+VARIETY = {"scenes": 0.6, "div": 0.4}
+"""Least of the untuned model's effective scenes, and of its DIV, in as many pictures in no place.
+
+DIV has the lower limit, as pictures of one subject are less different than those of all its class in the same scenes.
+"""
+
+REMEDIES = {
+    "subject": "Train fewer steps (--early-stopping), at a lower --learning-rate or with --use-ema, and give photos "
+    "from several places.",
+    "class": "Keep the class prior (--with-prior-preservation) with more class images (--num-class-images) or a larger "
+    "--prior-loss-weight, or train fewer steps.",
+}
+"""What to change where the pictures of the subject, or of its class, are all alike."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
-    """A failure that was seen.
+class Check:
+    """A number that was looked at for a failure, and what to say where it shows the failure.
 
-    value: the metric as a share of its reference; threshold: what it should have stayed above, or below.
+    value: the metric as a share of its reference, or the way it has gone.  threshold: the least it should be, or with
+    `at_most` the most.
     """
 
     failure: Failure
     metric: str
     value: float
     threshold: float
+    at_most: bool = False
     says: str
     change: str
 
+    @property
+    def within(self) -> bool:
+        """Whether the value is within its bounds: the failure does not show."""
+        return self.value <= self.threshold if self.at_most else self.value >= self.threshold
 
-def diagnose(probes: Mapping[Step, Probed], step: int) -> list[Finding]:
+    @property
+    def record(self) -> dict[str, Any]:
+        """As diagnosis.json has it."""
+        return {**asdict(self), "within": self.within}
+
+
+def diagnose(probes: Mapping[Step, Probed], step: int) -> list[Check]:
     """The failures that the probe of the recommended `step` shows, then those that only the last step has.
 
     probes: with the references, "real" and 0. A number that was not measured accuses nobody: a single photo has no
@@ -52,24 +83,43 @@ def diagnose(probes: Mapping[Step, Probed], step: int) -> list[Finding]:
     last = max(step for step in probes if isinstance(step, int))
     own = _failures(probes, step)
     avoided = [
-        replace(finding, says=f"The last step, {last}, has it, the recommended one does not. {finding.says}")
-        for finding in _failures(probes, last)
-        if finding.failure not in {mine.failure for mine in own}
+        replace(check, says=f"The last step, {last}, has it, the recommended one does not. {check.says}")
+        for check in _failures(probes, last)
+        if check.failure not in {mine.failure for mine in own}
     ]
     return own + avoided
 
 
-def _failures(probes: Mapping[Step, Probed], step: int) -> list[Finding]:
-    real, untuned, probed = probes["real"].scores, probes[0], probes[step]
+def checks(probed: Probed, untuned: Probed, real: Probed) -> list[Check]:
+    """All numbers that could be looked at, whether they show a failure or not."""
     return [
+        *_learning(probed.scores, untuned.scores, real.scores),
         *_context(probed, untuned),
-        *_entanglement(probed, real),
-        *_copying(probed, real),
-        *_drift(probed.scores, untuned.scores, real),
+        *_entanglement(probed, untuned.scores, real.scores),
+        *_copying(probed, real.scores),
+        *_drift(probed.scores, untuned.scores, real.scores),
+        *_variety(probed, untuned),
     ]
 
 
-def _context(probed: Probed, untuned: Probed) -> Iterator[Finding]:
+def _failures(probes: Mapping[Step, Probed], step: int) -> list[Check]:
+    return [check for check in checks(probes[step], probes[0], probes["real"]) if not check.within]
+
+
+def _learning(probed: Scores, untuned: Scores, real: Scores) -> Iterator[Check]:
+    if (gone := ways(probed, untuned, real).get("dino")) is None:
+        return
+    yield Check(
+        failure="subject not learned",
+        metric="dino",
+        value=gone,
+        threshold=LEARNED,
+        says=f"The subject has gone {percent(gone)} of the way from the untuned model to its photos (DINO).",
+        change="Train more steps (--max-train-steps) or at a higher --learning-rate.",
+    )
+
+
+def _context(probed: Probed, untuned: Probed) -> Iterator[Check]:
     leads = {
         place: (its.context, before)
         for place, its in _places(probed).items()
@@ -78,50 +128,49 @@ def _context(probed: Probed, untuned: Probed) -> Iterator[Finding]:
     if not leads:
         return
     mine, before = (sum(column) for column in zip(*leads.values(), strict=True))
-    if (share := max(mine / before, 0.0)) < CONTEXT:
-        worst = min(leads, key=lambda place: leads[place][0] / leads[place][1])
-        yield Finding(
-            failure="context not synthesised",
-            metric="clip_t",
-            value=share,
-            threshold=CONTEXT,
-            says=f"Pictures show the place they were asked for {share:.0%} as clearly as the untuned model's (lead of "
-            f'its CLIP-T over that of other places); worst is "{worst}".',
-            change="Train fewer steps (--early-stopping) or at a lower --learning-rate, keep the class prior, and give "
-            "photos from several places.",
-        )
+    share, worst = max(mine / before, 0.0), min(leads, key=lambda place: leads[place][0] / leads[place][1])
+    yield Check(
+        failure="context not synthesised",
+        metric="clip_t",
+        value=share,
+        threshold=CONTEXT,
+        says=f"Pictures show the place they were asked for {percent(share)} as clearly as the untuned model's (lead of "
+        f'its CLIP-T over that of other places); worst is "{worst}".',
+        change="Train fewer steps (--early-stopping) or at a lower --learning-rate, keep the class prior, and give "
+        "photos from several places.",
+    )
 
 
-def _entanglement(probed: Probed, real: Scores) -> Iterator[Finding]:
-    shares = _constancy(probed, real)
+def _entanglement(probed: Probed, untuned: Scores, real: Scores) -> Iterator[Check]:
+    shares = _constancy(probed, untuned, real)
     if not shares:
         return
     worst = min(shares, key=lambda place: shares[place])
-    if (share := shares[worst]) < ENTANGLEMENT:
-        yield Finding(
-            failure="context-appearance entanglement",
-            metric="usual_dino",
-            value=share,
-            threshold=ENTANGLEMENT,
-            says=f'The subject itself changes with its surroundings: in "{worst}" it is {share:.0%} as like the photos '
-            "as in the median prompt (DINO against the median photo, what the background changes allowed for).",
-            change="Give photos of the unchanged subject in several places and lights, leave out those where its "
-            "colours differ, and keep the class prior.",
-        )
+    yield Check(
+        failure="context-appearance entanglement",
+        metric="usual_dino",
+        value=shares[worst],
+        threshold=ENTANGLEMENT,
+        says=f'The subject itself changes with its surroundings, most in "{worst}": there DINO against the median '
+        f"photo is {shares[worst]:.2f} times that of the median prompt, what the background changes allowed for.",
+        change="Give photos of the unchanged subject in several places and lights, leave out those where its "
+        "colours differ, and keep the class prior.",
+    )
 
 
-def _constancy(probed: Probed, real: Scores) -> dict[str, float]:
+def _constancy(probed: Probed, untuned: Scores, real: Scores) -> dict[str, float]:
     """For each place, how like the photos the subject is there, as a share of the median prompt's likeness.
 
     Whole DINO falls in a place that no photo shows, unless the judge is blind to scenes; that of the masked subject
     where a mask takes in the place, which has the subject's own colours. So a share is the better of both, and no more
     than what a judge so blind sees in the whole. The median, as the prompt without a place puts the subject in one of
-    them, perhaps the odd one. Empty where the subject is not learned: noise has no constancy.
+    them, perhaps the odd one. Empty where the subject is not learned, noise having no constancy, or was known before.
     """
     seen = {template: its.scores for template, its in probed.prompts.items()}
     usual = {template: value for template, scores in seen.items() if (value := scores.usual_dino) is not None}
     reached = 1.0 if real.usual_dino is None else real.usual_dino
-    if not usual or median(usual.values()) < LEARNED * reached:
+    learned = way(median(usual.values()), untuned.usual_dino, reached) if usual else None
+    if learned is None or learned < LEARNED:
         return {}
     whole = _of_median(usual)
     masked = _of_median({template: value for template, its in seen.items() if (value := its.masked_dino) is not None})
@@ -140,38 +189,60 @@ def _of_median(values: Mapping[str, float]) -> dict[str, float]:
     return {name: max(value / middle, 0.0) for name, value in values.items()} if middle > 0 else {}
 
 
-def _copying(probed: Probed, real: Scores) -> Iterator[Finding]:
+def _copying(probed: Probed, real: Scores) -> Iterator[Check]:
     seen = [value for its in _places(probed).values() if (value := its.scores.nearest_photo) is not None]
     if not seen or real.nearest_photo is None or real.nearest_photo <= 0:
         return
-    if (share := sum(seen) / len(seen) / real.nearest_photo) > COPYING:
-        yield Finding(
-            failure="overfitting to the photos",
-            metric="nearest_photo",
-            value=share,
-            threshold=COPYING,
-            says=f"Pictures in new places are {share:.0%} as like one of the photos as the photos are like each other: "
-            "photos are being copied.",
-            change="Train fewer steps (--early-stopping) or at a lower --learning-rate, and give more and more varied "
-            "photos.",
-        )
+    mine = sum(seen) / len(seen)
+    yield Check(
+        failure="overfitting to the photos",
+        metric="nearest_photo",
+        value=mine / real.nearest_photo,
+        threshold=COPYING,
+        at_most=True,
+        says=f"Pictures in new places are nearer to one of the photos (DINO {mine:.2f}) than the photos are to each "
+        f"other ({real.nearest_photo:.2f}): photos are being copied.",
+        change="Train fewer steps (--early-stopping) or at a lower --learning-rate, and give more and more varied "
+        "photos.",
+    )
 
 
-def _drift(probed: Scores, untuned: Scores, real: Scores) -> Iterator[Finding]:
-    there = ceiling(real, untuned)
-    if probed.pres is None or untuned.pres is None or there - untuned.pres < CLEAR:
+def _drift(probed: Scores, untuned: Scores, real: Scores) -> Iterator[Check]:
+    if (gone := ways(probed, untuned, real).get("pres")) is None:
         return
-    if (gone := min((probed.pres - untuned.pres) / (there - untuned.pres), 1.0)) > DRIFT:
-        yield Finding(
-            failure="overfitting to the photos",
-            metric="pres",
-            value=gone,
-            threshold=DRIFT,
-            says=f"The class has gone {gone:.0%} of the way to your subject (PRES): asked for any of its kind, the "
-            "model draws yours.",
-            change="Keep the class prior (--with-prior-preservation) with a larger --prior-loss-weight, or train fewer "
-            "steps.",
-        )
+    yield Check(
+        failure="overfitting to the photos",
+        metric="pres",
+        value=gone,
+        threshold=DRIFT,
+        at_most=True,
+        says=f"The class has gone {percent(gone)} of the way from the untuned model to your subject (PRES): asked for "
+        "any of its kind, the model draws yours.",
+        change="Keep the class prior (--with-prior-preservation) with a larger --prior-loss-weight, or train fewer "
+        "steps.",
+    )
+
+
+def _variety(probed: Probed, untuned: Probed) -> Iterator[Check]:
+    for name, share in probed.kept(untuned).items():
+        of, _, number = name.partition("_")
+        if of in REMEDIES:
+            now, before = (_counted(number, its.variety[of]) for its in (probed, untuned))
+            yield Check(
+                failure="variety lost",
+                metric=name,
+                value=share,
+                threshold=VARIETY[number],
+                says=f"Asked for the {of} in no place, the model draws {percent(share)} of the variety it had before: "
+                f"{now}, untuned {before}.",
+                change=REMEDIES[of],
+            )
+
+
+def _counted(number: str, its: Variety) -> str:
+    if number == "scenes":
+        return f"{its.scenes:.1f} effective scenes in {its.pictures} pictures"
+    return f"DIV {its.div:.2f} among {its.pictures} pictures"
 
 
 def _places(probed: Probed) -> dict[str, Prompted]:

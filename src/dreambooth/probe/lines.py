@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self
 
-from dreambooth.evaluation import Scores
+from dreambooth.evaluation import Scores, Variety, kept
 from dreambooth.run import Run
 
 Step = int | Literal["real"]
@@ -29,22 +29,39 @@ class Prompted:
 
 @dataclass(frozen=True, kw_only=True)
 class Probed:
-    """What one probe saw: means over its pictures, the same by template, and the seconds it took."""
+    """What one probe saw: means over its prompts, the same by template, and the seconds it took.
+
+    variety: of the pictures of the "subject" and of the "class" that were asked for no place.
+    """
 
     step: Step
     scores: Scores
     prompts: Mapping[str, Prompted] = field(default_factory=dict)
+    variety: Mapping[str, Variety] = field(default_factory=dict)
     seconds: float = 0.0
 
     @classmethod
-    def read(cls, line: str) -> Self:
-        """What `line` wrote."""
-        told = json.loads(line)
+    def read(cls, told: Mapping[str, Any]) -> Self:
+        """What `line` wrote, read back."""
         prompts = {
             template: Prompted(scores=_scores(values), elsewhere=values.get("elsewhere"))
             for template, values in told.get("prompts", {}).items()
         }
-        return cls(step=told["step"], scores=_scores(told), prompts=prompts, seconds=told["seconds"])
+        variety = {of: Variety(**its) for of, its in told.get("variety", {}).items()}
+        seconds = told.get("seconds", 0.0)
+        return cls(step=told["step"], scores=_scores(told), prompts=prompts, variety=variety, seconds=seconds)
+
+    def kept(self, untuned: "Probed") -> dict[str, float]:
+        """What is left of the untuned model's CLIP-T, "clip_t", and variety, "subject_scenes" and so on, of 1."""
+        of_words = {}
+        if self.scores.clip_t is not None and untuned.scores.clip_t:
+            of_words["clip_t"] = self.scores.clip_t / untuned.scores.clip_t
+        return of_words | {
+            f"{of}_{number}": share
+            for of, its in self.variety.items()
+            if of in untuned.variety
+            for number, share in kept(its, untuned.variety[of]).items()
+        }
 
     @property
     def line(self) -> str:
@@ -53,14 +70,15 @@ class Probed:
             template: _told(its.scores) | ({} if its.elsewhere is None else {"elsewhere": its.elsewhere})
             for template, its in self.prompts.items()
         }
-        told = {"step": self.step, **_told(self.scores), **({"prompts": prompts} if prompts else {})}
+        variety = {of: _told(its) for of, its in self.variety.items()}
+        told: dict[str, Any] = {"step": self.step, **_told(self.scores)}
+        told |= {name: value for name, value in (("prompts", prompts), ("variety", variety)) if value}
         return json.dumps({**told, "seconds": round(self.seconds, 3)}) + "\n"
 
 
 def read_probes(run: Run) -> list[Probed]:
     """The probes of a run so far, in the order they were written."""
-    lines = run.scores.read_text(encoding="utf-8").splitlines() if run.scores.exists() else []
-    return [Probed.read(line) for line in lines]
+    return [Probed.read(row) for row in run.lines(run.scores)]
 
 
 def mean(rows: Iterable[Scores]) -> Scores:
@@ -73,7 +91,7 @@ def mean(rows: Iterable[Scores]) -> Scores:
     return Scores(**means)
 
 
-def _told(scores: Scores) -> dict[str, float]:
+def _told(scores: Scores | Variety) -> dict[str, float]:
     return {name: value for name, value in asdict(scores).items() if value is not None}
 
 

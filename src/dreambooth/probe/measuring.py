@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from dreambooth.evaluation import Judges, Photos, Scores, score_each, scored_prompt
+from dreambooth.evaluation import Judges, Photos, SceneReader, Scores, score_each, scored_prompt, variety
 from dreambooth.evaluation.metrics import nearest_photo, pres, scene_blindness, usual_resemblance
 from dreambooth.probe.lines import Probed, Prompted, mean
 from dreambooth.prompts import CLASS_PROMPT
@@ -39,14 +39,24 @@ def _against_the_others(rows: Tensor, likeness: Callable[[Tensor, Tensor], Tenso
 
 
 def measure(
-    step: int, judges: Judges, photos: Photos, subject: Subject, samples: Sequence[Sample], of_class: Sequence[Sample]
+    step: int,
+    judges: Judges,
+    photos: Photos,
+    subject: Subject,
+    samples: Sequence[Sample],
+    of_class: Sequence[Sample],
+    reader: SceneReader | None = None,
 ) -> Probed:
-    """What the judges see in `samples` of the subject at `step`, and in pictures of its class."""
+    """What the judges see in `samples` of the subject at `step`, and in pictures of its class.
+
+    Every prompt weighs the same, however many pictures it has. reader: says in which scene a picture is.
+    """
     pictures = [opened(sample) for sample in samples]
     templates = list(dict.fromkeys(sample.template for sample in samples))
     texts = {template: scored_prompt(template, subject) for template in templates}
     rows = score_each(judges, photos, pictures, [texts[sample.template] for sample in samples])
-    drift = pres(judges.dino.images([opened(sample) for sample in of_class]), photos.seen.dino)
+    class_pictures = [opened(sample) for sample in of_class]
+    drift = pres(judges.dino.images(class_pictures), photos.seen.dino)
     places = [template for template in templates if template != CLASS_PROMPT.template]
     fit = judges.clip.images(pictures) @ judges.clip.texts([texts[place] for place in places]).T  # (N, places)
     prompts = {}
@@ -54,7 +64,14 @@ def measure(
         mine = [at for at, sample in enumerate(samples) if sample.template == template]
         elsewhere = _elsewhere(fit[mine], places.index(template)) if template in places else None
         prompts[template] = Prompted(scores=mean([rows[at] for at in mine]), elsewhere=elsewhere)
-    return Probed(step=step, scores=replace(mean(rows), pres=drift), prompts=prompts)
+    alone = [picture for picture, sample in zip(pictures, samples, strict=True) if sample.template not in places]
+    varied = {"subject": variety(judges, alone, reader), "class": variety(judges, class_pictures, reader)}
+    return Probed(
+        step=step,
+        scores=replace(mean(its.scores for its in prompts.values()), pres=drift),
+        prompts=prompts,
+        variety={of: its for of, its in varied.items() if its is not None},
+    )
 
 
 def _elsewhere(fit: Tensor, asked: int) -> float:

@@ -10,13 +10,13 @@ from dreambooth import checkpoint
 from dreambooth.adapters import Adapter
 from dreambooth.checkpoint import Checkpoint
 from dreambooth.errors import RunError
-from dreambooth.evaluation import Judges, measure_photos
+from dreambooth.evaluation import WAY, Judges, SceneReader, measure_photos, ways
 from dreambooth.files import require_space, write_json
 from dreambooth.models.base import DiffusionModel
-from dreambooth.probe.diagnosis import diagnose
+from dreambooth.probe.diagnosis import checks, diagnose
 from dreambooth.probe.lines import Probed, read_probes
 from dreambooth.probe.measuring import measure, real_row
-from dreambooth.probe.rule import RULE, Shares, ceiling, may_stop, reason, shares
+from dreambooth.probe.rule import RULE, Shares, best_step, may_stop, reason, shares
 from dreambooth.progress import log
 from dreambooth.prompts import CLASS_PROMPT, Prompt, probe_prompts
 from dreambooth.run import Run
@@ -38,6 +38,7 @@ class Probe:
         self.run, self.judges, self.draw = run, judges, draw
         self.config = run.config
         self.photos = measure_photos(judges, run.subject.photos)
+        self.reader = SceneReader.of(judges, self.config.base.model, run.subject.class_prompt)
         self.best = run.root / "best"
 
     def before(self, untuned: DiffusionModel) -> None:
@@ -55,6 +56,7 @@ class Probe:
 
     def watching(self, adapter: Adapter) -> Callable[[int, DiffusionModel], bool]:
         """The observer of a fine-tuning of `adapter`; raises DiskError where the best weights would find no room."""
+        self._mend()
         size = sum(tensor.nbytes for tensor in adapter.state().values())
         copies = 2 if checkpoint.newest_step(self.best) is None else 1  # a new one is written before the old one goes
         require_space(self.best, copies * size, "keeping the best step's weights")
@@ -80,21 +82,26 @@ class Probe:
         assert step is not None, "the last probe keeps its weights where no other has"
         if step != last:
             adapter.load(checkpoint.read(self.best / f"checkpoint-{step}").tensors["weights"])
-        most = ceiling(probes["real"].scores, probes[0].scores)
-        why = reason(step, found, self.run.subject.class_prompt, most)
+        why = reason(step, probes, self.run.subject)
         told = {
             "step": step,
             "rule": RULE,
             "scores": {k: v for k, v in asdict(probes[step].scores).items() if v is not None},
+            "ways": ways(probes[step].scores, probes[0].scores, probes["real"].scores),
+            "way": WAY,
+            "kept": probes[step].kept(probes[0]),
             "last": last,
             "stopped_early": last < self.config.training.max_train_steps,
             "reason": why,
             "judges": self.judges.names,
         }
         write_json(self.run.root / "recommendation.json", told)
-        findings = diagnose(probes, step)
-        write_json(self.run.root / "diagnosis.json", {"findings": [asdict(finding) for finding in findings]})
+        findings, checked = diagnose(probes, step), checks(probes[step], probes[0], probes["real"])
+        diagnosis = {"findings": findings, "checked": checked}
+        told = {name: [check.record for check in those] for name, those in diagnosis.items()}
+        write_json(self.run.root / "diagnosis.json", told)
         log.info("recommended: %s", why)
+        log.info("(%s)", WAY)
         for finding in findings:
             log.warning("%s: %s %s", finding.failure, finding.says, finding.change)
         return step
@@ -116,10 +123,14 @@ class Probe:
         began, settings, subject = time.monotonic(), self.config.probe, self.run.subject
         prompts = probe_prompts(self.config.base.model)
         asked = [Prompt("class", prompt.template) for prompt in prompts] if step == 0 else prompts
+        alone = [prompt for prompt in asked if prompt.template == CLASS_PROMPT.template]
         stage = f"step-{step:06d}"
-        samples = self.draw(model, stage, asked, settings.probe_images_per_prompt)
         of_class = self.draw(model, stage, [CLASS_PROMPT], settings.probe_class_images)
-        probed = measure(step, self.judges, self.photos, subject, samples, of_class)
+        samples = self.draw(model, stage, alone, settings.probe_class_images)
+        samples += self.draw(
+            model, stage, [prompt for prompt in asked if prompt not in alone], settings.probe_images_per_prompt
+        )
+        probed = measure(step, self.judges, self.photos, subject, samples, of_class, self.reader)
         return replace(probed, seconds=time.monotonic() - began)
 
     def _keep(self, step: int, found: Mapping[int, Shares], adapter: Adapter) -> None:
@@ -130,6 +141,26 @@ class Probe:
         if kept is None or found[step].merit > found[kept].merit:
             state = Checkpoint(step=step, settings="", tensors={"weights": adapter.state()})
             checkpoint.write(self.best, state, keep=1)
+
+    def _mend(self) -> None:
+        """Where best/ is damaged, or not the best of scores.jsonl, have the training go back to before that step."""
+        done, kept = checkpoint.newest_step(self.run.checkpoints) or 0, checkpoint.newest_step(self.best)
+        found = {step: its for step, its in shares(read_probes(self.run)).items() if step <= done}
+        if kept is not None and kept > done:  # of steps that will be trained again
+            return
+        if not found:
+            shutil.rmtree(self.best, ignore_errors=True)
+            return
+        step = best_step(found)
+        try:
+            if kept == step and checkpoint.read(self.best / f"checkpoint-{step}"):
+                return
+            why = f"{self.best} does not hold the weights of step {step}, the best one so far."
+        except RunError as error:
+            why = str(error)
+        log.warning("%s The training goes back to make them again.", why)
+        shutil.rmtree(self.best, ignore_errors=True)
+        checkpoint.forget_after(self.run.checkpoints, step)
 
     def _write(self, probed: Probed) -> None:
         with self.run.scores.open("a", encoding="utf-8") as file:

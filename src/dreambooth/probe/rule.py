@@ -1,36 +1,41 @@
-"""Which step to keep and when to stop: fidelity, prompt following and drift, against what is known before training."""
+"""Which step to keep and when to stop: fidelity, prompts, drift and variety, against what is known before training."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from dreambooth.evaluation import Scores
-from dreambooth.probe.lines import Probed
+from dreambooth.evaluation import Scores, way, ways
+from dreambooth.evaluation.ways import CLEAR, percent
+from dreambooth.probe.lines import Probed, Step
+from dreambooth.subject import Subject
 
 RULE = (
-    "the step with the largest product of three shares, none counted above 1: its DINO of the photos' among "
-    "themselves, or of 1 where these are hardly more alike than the untuned model's pictures are to them, or there is "
-    "one alone; its CLIP-T of the untuned model's; its 1 - PRES of the untuned model's. Of equal ones the first"
+    "the step with the largest product of four shares, none counted below 0 or above 1: the way its DINO has gone "
+    "from the untuned model's to the photos' among themselves, or to 1 where these are hardly more alike than the "
+    "untuned model's pictures are to them, or there is one alone; its CLIP-T of the untuned model's; 1 less the way "
+    "that its PRES has gone to the same; the mean of 1 and what is left of the untuned model's effective scenes (of "
+    "its DIV where no scenes are known) in pictures of subject and class in no place. Of equal ones the first"
 )
-"""The rule in words. Copying gains nothing by it: beyond what the photos have in common, fidelity counts no more."""
+"""The rule in words. Copying gains nothing by it: beyond what the photos have in common, fidelity counts no more.
 
-CLEAR = 0.1
-"""What DINO among the photos has above the untuned model's at least, to be what a subject can reach."""
+Variety counts half: a step that has lost it altogether is still better than one that has learned nothing.
+"""
 
 REACHED = 0.9
-"""Early stopping: the shares of DINO and of 1 - PRES from which on more steps can only cost prompt following."""
+"""Early stopping: the shares of DINO and of PRES from which on more steps can only cost prompt following."""
 
 
 class Shares(NamedTuple):
-    """The three shares of RULE, each in [0, 1]."""
+    """The shares of RULE, each in [0, 1]; variety: what is left of it, on the mean of subject and class."""
 
     fidelity: float
     prompt: float
     prior: float
+    variety: float = 1.0
 
     @property
     def merit(self) -> float:
-        """Their product."""
-        return self.fidelity * self.prompt * self.prior
+        """Their product, to which variety adds the half of it."""
+        return self.fidelity * self.prompt * self.prior * (1 + self.variety) / 2
 
 
 def shares(probes: Sequence[Probed]) -> dict[int, Shares]:
@@ -38,9 +43,9 @@ def shares(probes: Sequence[Probed]) -> dict[int, Shares]:
 
     A share whose reference is missing or not positive is 1.
     """
-    references = {probed.step: probed.scores for probed in probes if probed.step in ("real", 0)}
+    references = {probed.step: probed for probed in probes if probed.step in ("real", 0)}
     return {
-        probed.step: _shares(probed.scores, references["real"], references[0])
+        probed.step: _shares(probed, references["real"].scores, references[0])
         for probed in probes
         if isinstance(probed.step, int) and probed.step > 0
     }
@@ -62,7 +67,46 @@ def may_stop(found: Mapping[int, Shares], patience: int) -> bool:
     return reached or sum(step > best_step(found) for step in found) >= patience
 
 
-def ceiling(real: Scores, untuned: Scores) -> float:
+def reason(step: int, probes: Mapping[Step, Probed], subject: Subject) -> str:
+    """Why `step` is recommended, in plain words, with what the last one has instead.
+
+    probes: with the references, "real" and 0.
+    """
+    last = max(step for step in probes if isinstance(step, int))
+    sentence = f"step {step}: {_standing(step, probes, subject)}"
+    return sentence if step == last else f"{sentence}; the last step, {last}: {_standing(last, probes, subject)}"
+
+
+def _standing(step: int, probes: Mapping[Step, Probed], subject: Subject) -> str:
+    untuned, real = probes[0].scores, probes["real"].scores
+    gone, kept, told = ways(probes[step].scores, untuned, real), probes[step].kept(probes[0]), []
+    if (likeness := gone.get("dino", 0.0)) is None:
+        told.append(
+            "the base model already draws this (DINO of its pictures and the photos is "
+            f"{untuned.dino:.2f}, of the photos among themselves {real.dino or 1.0:.2f})"
+        )
+    else:
+        told.append(f"the subject has gone {percent(likeness)} of the way from the untuned model to its photos (DINO)")
+    if "clip_t" in kept:
+        told.append(f"CLIP-T is {percent(kept['clip_t'])} of the untuned model's")
+    if (drift := gone.get("pres")) is not None:
+        went = f"has gone {percent(drift)} of the way to the subject"
+        went = went if drift > 0 else f"has come no nearer to the subject, {percent(drift)} of the way"
+        told.append(f'"{subject.class_prompt}" {went} (PRES)')
+    if left := _variety(kept):
+        prompts = {"subject": subject.prompt, "class": subject.class_prompt}
+        each = " and ".join(f'"{prompts[of]}" keeps {percent(share)}' for of, share in left.items())
+        told.append(f"of the untuned model's {'scenes' if 'class_scenes' in kept else 'variety (DIV)'} {each}")
+    return ", ".join(told)
+
+
+def _variety(kept: Mapping[str, float]) -> dict[str, float]:
+    """What is left of the variety of the subject and of the class, by the scenes where these are known."""
+    left = {of: kept.get(f"{of}_scenes", kept.get(f"{of}_div")) for of in ("subject", "class")}
+    return {of: share for of, share in left.items() if share is not None}
+
+
+def _ceiling(real: Scores, untuned: Scores) -> float:
     """The DINO that a subject can reach: of its photos among themselves, if they clearly have something in common.
 
     A single photo is like no other, and photos of two sides of a thing may be less alike than any two of its class: 1.
@@ -72,37 +116,18 @@ def ceiling(real: Scores, untuned: Scores) -> float:
     return real.dino
 
 
-def reason(step: int, found: Mapping[int, Shares], class_prompt: str, most: float) -> str:
-    """Why `step` is recommended, in plain words, with what the last one has instead; most: the ceiling of DINO."""
-    at, last = found[step], max(found)
-    like = "its photos as they are like each other" if most < 1 else "its photos as each is like itself"
-    sentence = (
-        f"step {step}: the subject is {at.fidelity:.0%} as like {like} (DINO), prompts "
-        f'are followed {at.prompt:.0%} as well as by the untuned model (CLIP-T), and "{class_prompt}" keeps '
-        f"{at.prior:.0%} of its distance from the subject (PRES)"
-    )
-    if step == last:
-        return sentence
-    instead = found[last]
-    return (
-        f"{sentence}; at the last step, {last}, these are {instead.fidelity:.0%}, {instead.prompt:.0%} and "
-        f"{instead.prior:.0%}"
-    )
-
-
-def _shares(scores: Scores, real: Scores, untuned: Scores) -> Shares:
+def _shares(probed: Probed, real: Scores, untuned: Probed) -> Shares:
+    mine, before, kept = probed.scores, untuned.scores, probed.kept(untuned)
+    most = _ceiling(real, before)
+    drifted = way(mine.pres, before.pres, most)
+    left = [_bounded(share) for share in _variety(kept).values()]
     return Shares(
-        fidelity=_share(scores.dino, ceiling(real, untuned)),
-        prompt=_share(scores.clip_t, untuned.clip_t),
-        prior=_share(_kept(scores), _kept(untuned)),
+        fidelity=_bounded(way(mine.dino, before.dino, most)),
+        prompt=_bounded(kept.get("clip_t")),
+        prior=_bounded(None if drifted is None else 1 - drifted),
+        variety=sum(left) / len(left) if left else 1.0,
     )
 
 
-def _share(value: float | None, reference: float | None) -> float:
-    if value is None or reference is None or reference <= 0:
-        return 1.0
-    return min(1.0, max(0.0, value / reference))
-
-
-def _kept(scores: Scores) -> float | None:
-    return None if scores.pres is None else 1 - scores.pres
+def _bounded(share: float | None) -> float:
+    return 1.0 if share is None else min(1.0, max(0.0, share))

@@ -1,0 +1,70 @@
+"""Effective scenes in closed form; scenes read off true renders."""
+
+import random
+
+import pytest
+
+from dreambooth.config import Evaluation
+from dreambooth.evaluation import Judges, SceneReader, Variety, kept, load_judges, variety
+from dreambooth.evaluation.variety import effective
+from dreambooth.evaluation.weights import EMBEDDED
+from dreambooth.toybox.world import CLASSES, SCENES, Shot, Toy
+from rendered import drawn
+from small_judges import pictures
+
+
+def test_k_scenes_seen_equally_often_are_k_effective_ones() -> None:
+    for k in range(1, 9):
+        assert effective([3] * k + [0] * 4) == pytest.approx(k)
+
+
+def test_a_scene_that_is_hardly_seen_hardly_counts() -> None:
+    assert effective([8, 0]) == 1
+    assert effective([7, 1]) == pytest.approx(8 / 7 ** (7 / 8))  # exp(-7/8 ln 7/8 - 1/8 ln 1/8)
+    assert 1 < effective([7, 1]) < effective([6, 2]) < effective([4, 4]) == pytest.approx(2)
+
+
+def test_no_pictures_have_no_scenes() -> None:
+    with pytest.raises(ValueError, match="no pictures"):
+        effective([0, 0])
+
+
+def test_variety_is_none_of_fewer_than_two_and_nothing_among_equal_ones(judges: Judges) -> None:
+    assert variety(judges, pictures(1)) is None
+    assert variety(judges, pictures(1) * 3) == Variety(div=0.0, scenes=None, pictures=3)
+    found = variety(judges, pictures(4))
+    assert found and found.div == pytest.approx(judges.perceptual.among(pictures(4)).mean().item())
+
+
+def test_what_is_kept_is_a_share_of_the_untuned_models_number() -> None:
+    before = Variety(div=0.8, scenes=5.0, pictures=8)
+    assert kept(Variety(div=0.2, scenes=6.0, pictures=8), before) == {"div": 0.25, "scenes": 1.2}
+    assert kept(Variety(div=0.2, pictures=8), before) == {"div": 0.25}
+    assert kept(Variety(div=0.2, scenes=6.0, pictures=4), before) == {}
+    assert kept(Variety(div=0.2, pictures=8), Variety(div=0.0, pictures=8)) == {}
+
+
+def test_a_base_model_whose_scenes_nobody_wrote_down_has_no_reader(judges: Judges) -> None:
+    assert SceneReader.of(judges, "owner/name", "a dog") is None
+
+
+@pytest.mark.parametrize("class_noun", CLASSES)
+def test_the_embedded_judge_reads_the_scenes_of_true_renders(class_noun: str) -> None:
+    judges, rng = load_judges(Evaluation(), EMBEDDED), random.Random(f"scenes/{class_noun}")
+    reader = SceneReader.of(judges, EMBEDDED, f"a {class_noun}")
+    assert reader
+    right = 0
+    for at, scene in enumerate(SCENES):
+        toys = [Toy.sample(class_noun, rng) for _ in range(3)]
+        right += reader.counts(drawn(toys, [Shot.sample(class_noun, rng, plain=True) for _ in toys], scene))[at]
+    assert right >= 0.95 * 3 * len(SCENES)
+
+
+def test_one_toy_in_every_scene_has_them_all_and_on_one_floor_one() -> None:
+    judges, rng = load_judges(Evaluation(), EMBEDDED), random.Random("one toy")
+    toy, reader = Toy.from_seed("dog", 7), SceneReader.of(judges, EMBEDDED, "a dog")
+    shots = [Shot.sample("dog", rng, plain=True) for _ in SCENES]
+    everywhere = [picture for shot, scene in zip(shots, SCENES, strict=True) for picture in drawn([toy], [shot], scene)]
+    there, here = variety(judges, everywhere, reader), variety(judges, drawn([toy] * 8, shots[:8], SCENES[0]), reader)
+    assert there and there.scenes and there.scenes > 0.9 * len(SCENES)
+    assert here and here.scenes == 1 and here.div < there.div
