@@ -206,7 +206,8 @@ def test_records_of_a_wrong_kind_are_a_sentence(name: str, tmp_path: Path) -> No
 
 def test_lines_that_are_none_are_left_out(tmp_path: Path) -> None:
     run = Run(tmp_path)
-    good = ['{"step": "real", "dino": 0.5}', '{"step": 2, "prompts": {"a {}": {"dino": 0.5}}, "seconds": 1}']
+    tables = '"prompts": {"a {}": {"dino": 0.5}}, "variety": {"class": {"div": 0.5}}'
+    good = ['{"step": "real", "dino": 0.5}', f'{{"step": 2, {tables}, "seconds": 1}}']
     bad = [
         "",
         "{",
@@ -220,6 +221,7 @@ def test_lines_that_are_none_are_left_out(tmp_path: Path) -> None:
         '{"step": 2, "dino": {"a": 1}}',
         '{"step": 2, "prompts": 3}',
         '{"step": 2, "prompts": {"a {}": 3}}',
+        '{"step": 2, "variety": {"class": {"div": "x"}}}',
     ]
     bad += [
         '{"step": 3, "dino": 1e999}',
