@@ -48,7 +48,7 @@ def main() -> None:
         whole = drawn(model, Path(place))
         for _ in range(options.moments):
             for path in rng.sample(list(whole), rng.randrange(1, 8)):
-                path.unlink()
+                path.unlink(missing_ok=True)  # where it came out otherwise its name is another
             other += drawn(model, Path(place)) != whole
     print(f"{other} of {options.moments} moments left other files ({len(whole)} files)")
 
