@@ -257,20 +257,26 @@ def _is_empty(folder: Path) -> bool:
     )
 
 
+_TABLES = ("prompts", "variety")  # of a line of scores.jsonl: names, and the numbers of each
+
+
 def _row(line: str) -> dict[str, Any] | None:
-    """A line of numbers, of a step or of the photos ("real"), and perhaps of each prompt; None for any other."""
+    """A line of numbers, of a step or of the photos ("real"), perhaps also by prompt or variety; None for any other."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
         return None
     if not isinstance(row, dict):
         return None
-    step, prompts = row.get("step"), row.get("prompts", {})
+    step, tables = row.get("step"), [row.get(name, {}) for name in _TABLES]
     is_step = step == "real" or (isinstance(step, int) and not isinstance(step, bool) and step >= 0)
-    if not is_step or not isinstance(prompts, dict) or not all(isinstance(its, dict) for its in prompts.values()):
+    if not is_step or not all(isinstance(its, dict) for its in tables):
         return None
-    numbers = [value for key, value in row.items() if key not in ("step", "prompts")]
-    numbers += [value for its in prompts.values() for value in its.values()]
+    rows = [its for table in tables for its in table.values()]
+    if not all(isinstance(its, dict) for its in rows):
+        return None
+    numbers = [value for key, value in row.items() if key not in ("step", *_TABLES)]
+    numbers += [value for its in rows for value in its.values()]
     return row if all(map(_is_measured, numbers)) else None
 
 
