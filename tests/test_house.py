@@ -27,6 +27,7 @@ LAYERS = (
     "identifier data models run toybox flags",
     "adapters evaluation album measured",
     "prior finetuning probe generation report",
+    "scoring",
     "recipe",
     "experiments",
     "cli __init__",
