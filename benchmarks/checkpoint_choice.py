@@ -23,13 +23,13 @@ import torch
 
 from benchmarks.machine import machine
 from dreambooth import Config, Run, Subject, adapters, checkpoint, recipe
-from dreambooth.evaluation import Judges, load_judges, measure_photos
+from dreambooth.evaluation import Judges, load_judges
 from dreambooth.evaluation.bootstrap import interval
 from dreambooth.generation import generate
 from dreambooth.models.base import DiffusionModel
 from dreambooth.photos import photos_in
 from dreambooth.probe import Probed, read_probes, shares
-from dreambooth.probe.measuring import measure
+from dreambooth.probe.measuring import Reference, measure
 from dreambooth.probe.rule import Shares, best_step, may_stop
 from dreambooth.prompts import CLASS_PROMPT, Prompt, probe_prompts
 from dreambooth.toybox import world
@@ -60,7 +60,8 @@ def held_out(run: Run, model: DiffusionModel, judges: Judges, step: int) -> Prob
     asked = [Prompt("class", prompt.template) for prompt in PLACES] if step == 0 else PLACES
     samples = generate(model, subject, few(SEEDS), folder, asked)
     of_class = generate(model, subject, few(seen + CLASS_SEEDS), folder, [CLASS_PROMPT])
-    return measure(step, judges, measure_photos(judges, subject.photos), subject, samples, of_class[seen:])
+    reference = Reference.of(judges, subject, run.config.base.model)
+    return measure(step, reference, samples, of_class[seen:])
 
 
 def all_held_out(run: Run, model: DiffusionModel, judges: Judges, steps: Sequence[int]) -> dict[int, Shares]:

@@ -28,6 +28,7 @@ LAYERS = (
     "data models run toybox flags",
     "adapters evaluation album measured drawing",
     "prior finetuning probe generation report identifier",
+    "scoring",
     "recipe",
     "experiments",
     "cli __init__",

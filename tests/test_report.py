@@ -179,11 +179,11 @@ def test_the_recommended_checkpoint_is_marked_in_every_figure(tmp_path: Path) ->
 def test_the_way_gone_stands_between_its_ends(tmp_path: Path) -> None:
     source = Page(write_report(measured(tmp_path))).source
     rows = [re.findall("<td.*?>(.*?)</td>", row) for row in re.findall("<tr>(.*?)</tr>", source)]
-    assert ["DINO", "0.400", "0.700", "0.800", "75%"] in rows
-    assert ["CLIP-I", "0.500", "0.800", "0.900", "the base model draws this"] in rows
-    assert ["PRES", "0.410", "0.520", "0.800", "0%"] in rows
-    assert ["CLIP-T", "0.320", "0.310", "", "97% kept"] in rows
-    assert ["scenes, subject", "5.000", "1.500", "", "30% kept"] in rows
+    assert ["DINO", "0.800", "0.400", "0.700", "75%"] in rows
+    assert ["CLIP-I", "0.900", "0.500", "0.800", "the base model draws this"] in rows
+    assert ["PRES", "0.800", "0.410", "0.520", "0%"] in rows
+    assert ["CLIP-T", "", "0.320", "0.310", "97% kept"] in rows
+    assert ["scenes, subject", "", "5.000", "1.500", "30% kept"] in rows
     assert "0% is &lt;untuned&gt;." in source
 
 
@@ -198,8 +198,8 @@ def test_a_diagnosis_names_what_it_saw_or_the_numbers_it_looked_at(tmp_path: Pat
     assert "No failure found: all 2 numbers looked at" in good.text
     section = good.source[good.source.index("<h2>Diagnosis") :]
     rows = [re.findall("<td.*?>(.*?)</td>", row) for row in re.findall("<tr>(.*?)</tr>", section)]
-    assert ["context not synthesised", "CLIP-T", "0.81", "at least 0.90", "within"] in rows
-    assert ["overfitting to the photos", "PRES", "0.20", "at most 0.65", "within"] in rows
+    assert ["context not synthesised", "the probe", "CLIP-T", "0.81", "at least 0.90", "within"] in rows
+    assert ["overfitting to the photos", "the probe", "PRES", "0.20", "at most 0.65", "within"] in rows
 
 
 def test_no_failure_is_found_where_nothing_was_looked_at(tmp_path: Path) -> None:

@@ -80,6 +80,7 @@ def parser(version: str) -> Parser:
                 metavar="TEXT",
                 help='with {} for the subject, as in "a {} on the moon" [default: the prompts of the run]',
             )
+    _add_evaluate(commands)
     _add_experiment(commands)
     _add_toybox(commands)
     return top
@@ -100,6 +101,32 @@ def _add_run(commands: "argparse._SubParsersAction[Parser]") -> None:
     )
     command.add_argument("--config", type=_path, metavar="FILE", help="TOML file of settings; flags override it")
     add_settings(command)
+
+
+def _add_evaluate(commands: "argparse._SubParsersAction[Parser]") -> None:
+    command = _add(commands, "evaluate", "score pictures against photos: a run's samples, or a folder's", _evaluate)
+    command.usage = "dreambooth evaluate RUN_DIR|FOLDER [--photos DIR] [--class-noun NOUN] [--prompts TEXT ...]"
+    command.epilog = (
+        "A folder's judges are the embedded ones where its pictures say that the toybox drew them, else the paper's, "
+        "from the hub."
+    )
+    command.add_argument("pictures", metavar="RUN_DIR|FOLDER", type=Path, help="a run, or pictures that any tool made")
+    command.add_argument("--photos", type=Path, metavar="DIR", help="photos of the subject [default: those of the run]")
+    command.add_argument(
+        "--class-noun", default="", metavar="NOUN", help="of a folder: the kind of thing, where a prompt has {}"
+    )
+    command.add_argument(
+        "--prompts",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="TEXT",
+        help="of a folder: one for all pictures, or one each in the order of names [default: as they say themselves]",
+    )
+    command.add_argument(
+        "--out", type=Path, metavar="FILE", help="the numbers as JSON [default: evaluation.json among the pictures]"
+    )
+    add_settings(command, "evaluation")
 
 
 def _add_experiment(commands: "argparse._SubParsersAction[Parser]") -> None:
@@ -220,6 +247,21 @@ def _stage(parsed: argparse.Namespace) -> None:
                 print(run.samples / "after")
             case "report":
                 print(recipe.report(run))
+
+
+def _evaluate(parsed: argparse.Namespace) -> None:
+    from dreambooth.config import Config
+
+    given = given_settings(parsed)
+    Config.build(given)  # before torch is imported: a typing error is told at once
+    from dreambooth.files import write_json
+    from dreambooth.scoring import evaluate
+
+    folder: Path = parsed.pictures
+    scored = evaluate(folder, given, parsed.photos, parsed.class_noun.strip(), parsed.prompts)
+    target = parsed.out or folder / "evaluation.json"
+    write_json(target, scored.record)
+    print(f"{scored.table}\nwritten to {target}")
 
 
 def _experiment(parsed: argparse.Namespace) -> None:

@@ -47,10 +47,12 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message[0].upper()}{message[1:]}: see `{self.prog} --help`.")
 
 
-def add_settings(parser: argparse.ArgumentParser) -> None:
-    """One flag for each setting; a flag that is not given leaves no trace in the namespace."""
-    groups = {"": parser.add_argument_group("settings")}
+def add_settings(parser: argparse.ArgumentParser, only: str | None = None) -> None:
+    """One flag for each setting, or for each of one section; one that is not given leaves no trace in the namespace."""
+    groups = {} if only else {"": parser.add_argument_group("settings")}
     for section, name, field in settings_reference():
+        if only not in (None, section):
+            continue
         if section not in groups:
             summary = (Config.model_fields[section].annotation.__doc__ or "").strip()
             groups[section] = parser.add_argument_group(f"settings: {section}", summary)
@@ -58,10 +60,11 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 
 
 def given_settings(parsed: argparse.Namespace) -> dict[str, Any]:
-    """The settings that were given as flags, over those of --config."""
+    """The settings that were given as flags, over those of --config where the command takes one."""
     names = {name for _, name, _ in settings_reference()}
     flags = {name: _value(value) for name, value in vars(parsed).items() if name in names}
-    return {**read_settings(parsed.config), **flags} if parsed.config else flags
+    file: Path | None = getattr(parsed, "config", None)
+    return {**read_settings(file), **flags} if file else flags
 
 
 def read_settings(path: Path) -> dict[str, Any]:

@@ -60,12 +60,28 @@ class Diagnosis(Record):
     checked: tuple[Check, ...] = ()
 
 
+class SamplesRecord(Record):
+    """samples.json: what the judges say of the final samples; rows: "real", "untuned", "tuned", as lines of probes.
+
+    ways, kept: as those of the recommendation.  checked: as those of the diagnosis.
+    """
+
+    rows: dict[str, dict[str, Any]]
+    ways: dict[str, float | None] = {}
+    kept: dict[str, float] = {}
+    checked: tuple[Check, ...] = ()
+
+    def scores(self, row: str) -> dict[str, float]:
+        """The numbers of a row by metric; none where it is not there."""
+        return _scores(self.rows.get(row, {}))
+
+
 @dataclass(frozen=True)
 class Measured:
     """probes: step -> metric -> value, in the order of the steps; step 0 is the base model. real: the photos' own row.
     prompts: step -> prompt template -> metric -> value.
 
-    The recommendation and the diagnosis are None until the run has made them.
+    The recommendation, the diagnosis and the samples are None until the run has made them.
     """
 
     probes: Mapping[int, Mapping[str, float]]
@@ -73,6 +89,25 @@ class Measured:
     real: Mapping[str, float]
     recommendation: Recommendation | None
     diagnosis: Diagnosis | None
+    samples: SamplesRecord | None
+
+    @property
+    def checked(self) -> list[tuple[str, Check]]:
+        """What was looked at for failures, in the probe's pictures and in the samples; nothing before the diagnosis."""
+        of_probe = self.diagnosis.checked if self.diagnosis else ()
+        of_samples = self.samples.checked if self.diagnosis and self.samples else ()
+        return [*(("the probe", check) for check in of_probe), *(("the samples", check) for check in of_samples)]
+
+    @property
+    def findings(self) -> list[Check]:
+        """The failures that the diagnosis saw, then those that show in the samples alone."""
+        seen = list(self.diagnosis.findings) if self.diagnosis else []
+        named = {check.failure for check in seen}
+        return seen + [
+            check.model_copy(update={"says": f"In the samples, not in the probe's pictures: {check.says}"})
+            for pictures, check in self.checked
+            if pictures == "the samples" and not check.within and check.failure not in named
+        ]
 
     @property
     def chosen(self) -> int | None:
@@ -94,6 +129,7 @@ def read_measured(run: Run) -> Measured:
         real=_scores(rows.get("real", {})),
         recommendation=_record(run, "recommendation.json", Recommendation),
         diagnosis=_record(run, "diagnosis.json", Diagnosis),
+        samples=_record(run, "samples.json", SamplesRecord),
     )
 
 

@@ -27,6 +27,7 @@ from dreambooth.prompts import Prompt, own_prompts
 from dreambooth.report import write_report
 from dreambooth.run import Run
 from dreambooth.samples import Sample, read_samples
+from dreambooth.scoring import FOLDERS, score_run
 from dreambooth.subject import IDENTIFIER_SLOT, Subject, require_class_noun
 
 
@@ -45,8 +46,10 @@ def dreambooth(subject: Subject, config: Config, root: Path | str) -> Run:
         probe = begin_probe(run, model)  # section 4.2: what it is measured against
         draw_class_images(run, model)  # section 3.3: by the frozen model, before any weight moves
         draw_samples(run, model, "before")
+        draw_untuned(run, model)
         personalise(run, model, probe)  # Eq. 2
         draw_samples(run, personal_model(run), "after")  # section 4
+        score_samples(run)  # section 4.2 again, of what the user looks at
         report(run)
     return run
 
@@ -145,13 +148,12 @@ def begin_probe(run: Run, model: DiffusionModel) -> Probe | None:
 
     Raises ModelError for judges that cannot be found or opened, RunError for others than the run was begun with.
     """
-    config = run.config
-    if not config.probe.probe or not config.training.max_train_steps or _is_personalised(run):
+    if not _is_measured(run) or _is_personalised(run):
         return None
     run.require_same_photos()
     with timed(run, "probe"):
         try:
-            judges = load_judges(config.evaluation, config.base.model)
+            judges = load_judges(run.config.evaluation, run.config.base.model)
         except ModelError as error:
             raise ModelError(f"{error} To train without measuring, give --no-probe.") from error
         probe = Probe(run, judges, _few(run))
@@ -194,6 +196,28 @@ def draw_samples(run: Run, model: DiffusionModel, stage: str) -> list[Sample]:
     """Section 4: the run's prompts at the run's seeds, drawn by `model` to samples/<stage>."""
     with timed(run, f"samples {stage}"):
         return generate(model, run.subject, run.config, run.samples / stage, _prompts(run))
+
+
+def draw_untuned(run: Run, model: DiffusionModel) -> list[Sample]:
+    """What the samples are measured from: their prompts with the class noun alone; none where nothing is measured."""
+    if not _is_measured(run):
+        return []
+    asked = dict.fromkeys(Prompt("class", prompt.template) for prompt in _prompts(run))
+    with timed(run, "samples untuned"):
+        return generate(model, run.subject, run.config, run.samples / FOLDERS["untuned"], list(asked))
+
+
+def score_samples(run: Run) -> None:
+    """Section 4.2: the numbers of the samples, as the probe has those of its own, to samples.json, once."""
+    target = run.root / "samples.json"
+    if not _is_measured(run) or target.exists():
+        return
+    with timed(run, "score"):
+        scored = score_run(run, load_judges(run.config.evaluation, run.config.base.model))
+        write_json(target, scored.record)
+    for check in scored.checked:
+        if not check.within:
+            log.warning("in the samples, %s: %s %s", check.failure, check.says, check.change)
 
 
 def observer(run: Run, adapter: Adapter, probe: Probe | None) -> Observer:
@@ -274,6 +298,10 @@ def timed(run: Run, stage: str) -> Iterator[None]:
 
 def _prompts(run: Run) -> Sequence[Prompt]:
     return chosen_prompts(run.config.base.model, run.subject, run.config)
+
+
+def _is_measured(run: Run) -> bool:
+    return run.config.probe.probe and run.config.training.max_train_steps > 0
 
 
 def _is_personalised(run: Run) -> bool:

@@ -3,7 +3,7 @@
 import importlib.metadata
 import json
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -56,9 +56,11 @@ STAGES = {
     "identifier": "the identifier",
     "prior": "class images",
     "samples before": "pictures before",
+    "samples untuned": "pictures without the name",
     "finetune": "fine-tuning",
     "probe": "probes",
     "samples after": "pictures after",
+    "score": "scoring the pictures",
 }
 """The stages of timings.json in words."""
 
@@ -85,14 +87,21 @@ class Metric:
 
 
 @dataclass(frozen=True)
+class Change:
+    """One number of the untuned and of the recommended weights, and the way between in words."""
+
+    untuned: float | None = None
+    now: float | None = None
+    says: str = ""
+
+
+@dataclass(frozen=True)
 class Standing:
-    """One number of the untuned model, of the recommended checkpoint and of the photos, and what that means."""
+    """One number of the photos, and its change in the probe's pictures and in the final samples."""
 
     name: str
-    untuned: float | None
-    now: float | None
     photos: float | None
-    says: str
+    changes: tuple[Change, Change]
 
 
 @dataclass(frozen=True)
@@ -152,6 +161,7 @@ def _content(run: Run) -> dict[str, Any]:
         "measured": measured,
         "metrics": _metrics(measured),
         "standing": _standing(measured),
+        "has_samples": measured.samples is not None and bool(measured.samples.ways),
         "scatter": _scatter(measured),
         "choices": {about: choice for about, choice in CHOICES.items() if about != "interval"},
         "chart": loss_chart(*read_losses(run)),
@@ -194,17 +204,29 @@ def _metrics(measured: Measured) -> list[Metric]:
 
 
 def _standing(measured: Measured) -> list[Standing]:
-    """How far the recommended checkpoint has gone, and what it has kept."""
+    """How far the recommended checkpoint has gone, and what it has kept, by the probe and by the samples."""
     if not (verdict := measured.recommendation):
         return []
-    now, untuned = measured.probes.get(verdict.step, {}), measured.probes.get(0, {})
-    gone = {key: "the base model draws this" if way is None else percent(way) for key, way in verdict.ways.items()}
-    left = {key: f"{percent(share)} kept" for key, share in verdict.kept.items()}
+    untuned, now = (measured.probes.get(step, {}) for step in (0, verdict.step))
+    probe, samples = _changes(untuned, now, verdict.ways, verdict.kept), {}
+    if drawn := measured.samples:
+        samples = _changes(drawn.scores("untuned"), drawn.scores("tuned"), drawn.ways, drawn.kept)
     return [
-        Standing(METRICS[key][0], untuned.get(key), now.get(key), measured.real.get(REAL.get(key, key)), says)
-        for key, says in (gone | left).items()
-        if key in METRICS
+        Standing(name, measured.real.get(REAL.get(key, key)), (probe.get(key, Change()), samples.get(key, Change())))
+        for key, (name, _, _) in METRICS.items()
+        if key in probe or key in samples
     ]
+
+
+def _changes(
+    untuned: Mapping[str, float],
+    now: Mapping[str, float],
+    ways: Mapping[str, float | None],
+    kept: Mapping[str, float],
+) -> dict[str, Change]:
+    says = {key: "the base model draws this" if way is None else percent(way) for key, way in ways.items()}
+    says |= {key: f"{percent(share)} kept" for key, share in kept.items()}
+    return {key: Change(untuned.get(key), now.get(key), told) for key, told in says.items()}
 
 
 def _scatter(measured: Measured) -> Scatter | None:

@@ -17,6 +17,9 @@ from dreambooth.toybox.world import SCENES
 KINDS = ("div", "scenes")
 """The numbers of a Variety."""
 
+MOST = 32
+"""Pictures of a prompt that are looked at, the first ones: their pairs are many, and take memory."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Variety:
@@ -70,6 +73,7 @@ def effective(counts: Sequence[int]) -> float:
 
 def variety(judges: Judges, pictures: Pictures, reader: SceneReader | None = None) -> Variety | None:
     """How different the pictures of one prompt are; None for fewer than two."""
+    pictures = pictures[:MOST]
     if len(pictures) < 2:
         return None
     return Variety(

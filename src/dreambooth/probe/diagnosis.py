@@ -37,6 +37,8 @@ VARIETY = {"scenes": 0.6, "div": 0.4}
 
 DIV has the lower limit, as pictures of one subject are less different than those of all its class in the same scenes.
 """
+ENOUGH = 8
+"""Least pictures whose scenes are counted: of four, two in one place are an accident."""
 
 REMEDIES = {
     "subject": "Train fewer steps (--early-stopping), at a lower --learning-rate or with --use-ema, and give photos "
@@ -226,7 +228,7 @@ def _drift(probed: Scores, untuned: Scores, real: Scores) -> Iterator[Check]:
 def _variety(probed: Probed, untuned: Probed) -> Iterator[Check]:
     for name, share in probed.kept(untuned).items():
         of, _, number = name.partition("_")
-        if of in REMEDIES:
+        if of in REMEDIES and (number == "div" or probed.variety[of].pictures >= ENOUGH):
             now, before = (_counted(number, its.variety[of]) for its in (probed, untuned))
             yield Check(
                 failure="variety lost",

@@ -8,8 +8,11 @@ from typing import Any, Literal, Self
 from dreambooth.evaluation import Scores, Variety, kept
 from dreambooth.run import Run
 
-Step = int | Literal["real"]
-"""0 is the untuned model, asked for the class noun in place of the subject; "real" is the photos among themselves."""
+Step = int | Literal["real", "untuned", "tuned", "own", "pictures"]
+"""0 is the untuned model, asked for the class noun in place of the subject; "real" is the photos among themselves.
+
+"untuned" and "tuned" drew the final samples, and "own" what was asked for later; "pictures" are those of any folder.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,13 +34,15 @@ class Prompted:
 class Probed:
     """What one probe saw: means over its prompts, the same by template, and the seconds it took.
 
-    variety: of the pictures of the "subject" and of the "class" that were asked for no place.
+    variety: of the pictures of the "subject" and of the "class" that were asked for no place.  pictures: how many there
+    were, without those of the class.
     """
 
     step: Step
     scores: Scores
     prompts: Mapping[str, Prompted] = field(default_factory=dict)
     variety: Mapping[str, Variety] = field(default_factory=dict)
+    pictures: int = 0
     seconds: float = 0.0
 
     @classmethod
@@ -48,8 +53,14 @@ class Probed:
             for template, values in told.get("prompts", {}).items()
         }
         variety = {of: Variety(**its) for of, its in told.get("variety", {}).items()}
-        seconds = told.get("seconds", 0.0)
-        return cls(step=told["step"], scores=_scores(told), prompts=prompts, variety=variety, seconds=seconds)
+        return cls(
+            step=told["step"],
+            scores=_scores(told),
+            prompts=prompts,
+            variety=variety,
+            pictures=told.get("pictures", 0),
+            seconds=told.get("seconds", 0.0),
+        )
 
     def kept(self, untuned: "Probed") -> dict[str, float]:
         """What is left of the untuned model's CLIP-T, "clip_t", and variety, "subject_scenes" and so on, of 1."""
@@ -64,16 +75,21 @@ class Probed:
         }
 
     @property
-    def line(self) -> str:
-        """A line of scores.jsonl; what was not measured is left out."""
+    def record(self) -> dict[str, Any]:
+        """As JSON has it; what was not measured is left out."""
         prompts = {
             template: _told(its.scores) | ({} if its.elsewhere is None else {"elsewhere": its.elsewhere})
             for template, its in self.prompts.items()
         }
         variety = {of: _told(its) for of, its in self.variety.items()}
         told: dict[str, Any] = {"step": self.step, **_told(self.scores)}
-        told |= {name: value for name, value in (("prompts", prompts), ("variety", variety)) if value}
-        return json.dumps({**told, "seconds": round(self.seconds, 3)}) + "\n"
+        more = {"prompts": prompts, "variety": variety, "pictures": self.pictures}
+        return told | {name: value for name, value in more.items() if value}
+
+    @property
+    def line(self) -> str:
+        """A line of scores.jsonl."""
+        return json.dumps({**self.record, "seconds": round(self.seconds, 3)}) + "\n"
 
 
 def read_probes(run: Run) -> list[Probed]:

@@ -1,14 +1,26 @@
-"""Pictures of one step in, the line of scores.jsonl out."""
+"""Pictures in, what the judges see in them out: of one step, a line of scores.jsonl."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
 
-from dreambooth.evaluation import Judges, Photos, SceneReader, Scores, score_each, scored_prompt, variety
+from dreambooth.evaluation import (
+    Judges,
+    Photos,
+    SceneReader,
+    Scores,
+    Variety,
+    measure_photos,
+    score_each,
+    scored_prompt,
+    variety,
+)
+from dreambooth.evaluation.base import Pictures
 from dreambooth.evaluation.metrics import nearest_photo, pres, scene_blindness, usual_resemblance
-from dreambooth.probe.lines import Probed, Prompted, mean
+from dreambooth.probe.lines import Probed, Prompted, Step, mean
 from dreambooth.prompts import CLASS_PROMPT
 from dreambooth.samples import Sample, opened
 from dreambooth.subject import Subject
@@ -38,42 +50,67 @@ def _against_the_others(rows: Tensor, likeness: Callable[[Tensor, Tensor], Tenso
     return torch.cat(each).quantile(0.5).item()
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Reference:
+    """Who measures pictures, and against what. reader: says in which scene a picture is, None where nobody knows."""
+
+    judges: Judges
+    photos: Photos
+    subject: Subject
+    reader: SceneReader | None = None
+
+    @classmethod
+    def of(cls, judges: Judges, subject: Subject, base_model: str) -> Self:
+        """That of a subject's own photos; raises PhotoError for one that cannot be used."""
+        reader = SceneReader.of(judges, base_model, subject.class_prompt)
+        return cls(judges=judges, photos=measure_photos(judges, subject.photos), subject=subject, reader=reader)
+
+
 def measure(
-    step: int,
-    judges: Judges,
-    photos: Photos,
-    subject: Subject,
+    step: Step,
+    reference: Reference,
     samples: Sequence[Sample],
-    of_class: Sequence[Sample],
-    reader: SceneReader | None = None,
+    of_class: Sequence[Sample] = (),
+    places: Sequence[str] | None = None,
 ) -> Probed:
     """What the judges see in `samples` of the subject at `step`, and in pictures of its class.
 
-    Every prompt weighs the same, however many pictures it has. reader: says in which scene a picture is.
+    Every prompt weighs the same, however many pictures it has; an unknown one, with an empty template, has no CLIP-T.
+    places: the templates that ask for a place and for nothing else, by default all but that of the class prompt.
     """
-    pictures = [opened(sample) for sample in samples]
+    judges, photos, reader = reference.judges, reference.photos, reference.reader
+    pictures, class_pictures = ([opened(sample) for sample in those] for those in (samples, of_class))
     templates = list(dict.fromkeys(sample.template for sample in samples))
-    texts = {template: scored_prompt(template, subject) for template in templates}
+    alone = CLASS_PROMPT.template
+    places = [template for template in templates if template != alone] if places is None else places
+    texts = {template: scored_prompt(template, reference.subject) for template in (*templates, *places)}
     rows = score_each(judges, photos, pictures, [texts[sample.template] for sample in samples])
-    class_pictures = [opened(sample) for sample in of_class]
-    drift = pres(judges.dino.images(class_pictures), photos.seen.dino)
-    places = [template for template in templates if template != CLASS_PROMPT.template]
-    fit = judges.clip.images(pictures) @ judges.clip.texts([texts[place] for place in places]).T  # (N, places)
-    prompts = {}
+    elsewhere = _elsewhere(judges, pictures, {place: texts[place] for place in places})
+    prompts: dict[str, Prompted] = {}
+    varied: dict[str, Variety | None] = {"class": variety(judges, class_pictures, reader)}
     for template in templates:
         mine = [at for at, sample in enumerate(samples) if sample.template == template]
-        elsewhere = _elsewhere(fit[mine], places.index(template)) if template in places else None
-        prompts[template] = Prompted(scores=mean([rows[at] for at in mine]), elsewhere=elsewhere)
-    alone = [picture for picture, sample in zip(pictures, samples, strict=True) if sample.template not in places]
-    varied = {"subject": variety(judges, alone, reader), "class": variety(judges, class_pictures, reader)}
+        its = variety(judges, [pictures[at] for at in mine], reader if template == alone else None)
+        varied |= {"subject": its} if template == alone else {}
+        scores = replace(mean([rows[at] for at in mine]), div=its.div if its else None)
+        prompts[template] = Prompted(
+            scores=scores if template else replace(scores, clip_t=None, div=None),
+            elsewhere=elsewhere[template][mine].mean().item() if template in elsewhere else None,
+        )
+    drift = pres(judges.dino.images(class_pictures), photos.seen.dino) if class_pictures else None
     return Probed(
         step=step,
         scores=replace(mean(its.scores for its in prompts.values()), pres=drift),
         prompts=prompts,
         variety={of: its for of, its in varied.items() if its is not None},
+        pictures=len(samples),
     )
 
 
-def _elsewhere(fit: Tensor, asked: int) -> float:
-    """The mean of `fit` (N, places) without the place that was asked for."""
-    return (fit.sum(1) - fit[:, asked]).mean().item() / (fit.shape[1] - 1)
+def _elsewhere(judges: Judges, pictures: Pictures, places: Mapping[str, str]) -> dict[str, Tensor]:
+    """For each template, the CLIP-T of each picture with the other places' sentences (N,); none for a single place."""
+    if len(places) < 2:
+        return {}
+    fit = judges.clip.images(pictures) @ judges.clip.texts(list(places.values())).T  # (N, places)
+    others = (fit.sum(1, keepdim=True) - fit) / (len(places) - 1)
+    return dict(zip(places, others.T, strict=True))

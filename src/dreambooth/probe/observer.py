@@ -10,12 +10,12 @@ from dreambooth import checkpoint
 from dreambooth.adapters import Adapter
 from dreambooth.checkpoint import Checkpoint
 from dreambooth.errors import RunError
-from dreambooth.evaluation import WAY, Judges, SceneReader, measure_photos, ways
+from dreambooth.evaluation import WAY, Judges, ways
 from dreambooth.files import require_space, write_json
 from dreambooth.models.base import DiffusionModel
 from dreambooth.probe.diagnosis import checks, diagnose
 from dreambooth.probe.lines import Probed, read_probes
-from dreambooth.probe.measuring import measure, real_row
+from dreambooth.probe.measuring import Reference, measure, real_row
 from dreambooth.probe.rule import RULE, Shares, best_step, may_stop, reason, shares
 from dreambooth.progress import log
 from dreambooth.prompts import CLASS_PROMPT, Prompt, probe_prompts
@@ -37,8 +37,7 @@ class Probe:
     def __init__(self, run: Run, judges: Judges, draw: Draw) -> None:
         self.run, self.judges, self.draw = run, judges, draw
         self.config = run.config
-        self.photos = measure_photos(judges, run.subject.photos)
-        self.reader = SceneReader.of(judges, self.config.base.model, run.subject.class_prompt)
+        self.reference = Reference.of(judges, run.subject, self.config.base.model)
         self.best = run.root / "best"
 
     def before(self, untuned: DiffusionModel) -> None:
@@ -50,7 +49,7 @@ class Probe:
         self.run.forget_after(self.config.training.max_train_steps)  # drops a line that a crash cut short
         known = {probed.step for probed in read_probes(self.run)}
         if "real" not in known:
-            self._write(Probed(step="real", scores=real_row(self.photos)))
+            self._write(Probed(step="real", scores=real_row(self.reference.photos)))
         if 0 not in known:
             self._write(self._measure(0, untuned))
 
@@ -120,7 +119,7 @@ class Probe:
 
     def _measure(self, step: int, model: DiffusionModel) -> Probed:
         """Draw and score; step 0 asks the untuned model for the class noun, as a new name means nothing to it."""
-        began, settings, subject = time.monotonic(), self.config.probe, self.run.subject
+        began, settings = time.monotonic(), self.config.probe
         prompts = probe_prompts(self.config.base.model)
         asked = [Prompt("class", prompt.template) for prompt in prompts] if step == 0 else prompts
         alone = [prompt for prompt in asked if prompt.template == CLASS_PROMPT.template]
@@ -130,7 +129,7 @@ class Probe:
         samples += self.draw(
             model, stage, [prompt for prompt in asked if prompt not in alone], settings.probe_images_per_prompt
         )
-        probed = measure(step, self.judges, self.photos, subject, samples, of_class, self.reader)
+        probed = measure(step, self.reference, samples, of_class)
         return replace(probed, seconds=time.monotonic() - began)
 
     def _keep(self, step: int, found: Mapping[int, Shares], adapter: Adapter) -> None:
