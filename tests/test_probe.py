@@ -177,6 +177,8 @@ def test_a_run_whose_pictures_are_all_on_one_scene_has_lost_its_variety(
 def test_pictures_that_are_all_alike_have_lost_their_variety_where_no_scenes_are_known() -> None:
     found = diagnose({"real": REAL, 0: varied(0, None, None), 10: varied(10, None, None, 0.3)}, 10)
     assert [finding.metric for finding in found] == ["subject_div", "class_div"]
+    both = diagnose({"real": REAL, 0: varied(0, 5.0, 5.0), 10: varied(10, 1.0, 5.0, 0.3)}, 10)
+    assert [finding.metric for finding in both] == ["subject_scenes", "class_div"]  # one for each thing to change
     assert diagnose({"real": REAL, 0: varied(0, None, None), 10: varied(10, None, None, 0.6)}, 10) == []
 
 

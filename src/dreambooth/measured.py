@@ -103,11 +103,12 @@ class Measured:
         """The failures that the diagnosis saw, then those that show in the samples alone."""
         seen = list(self.diagnosis.findings) if self.diagnosis else []
         named = {check.failure for check in seen}
-        return seen + [
-            check.model_copy(update={"says": f"In the samples, not in the probe's pictures: {check.says}"})
-            for pictures, check in self.checked
-            if pictures == "the samples" and not check.within and check.failure not in named
-        ]
+        alone: dict[str, Check] = {}
+        for pictures, check in self.checked:
+            if pictures == "the samples" and not check.within and check.failure not in named:
+                says = f"In the samples, not in the probe's pictures: {check.says}"
+                alone.setdefault(check.change, check.model_copy(update={"says": says}))
+        return [*seen, *alone.values()]
 
     @property
     def chosen(self) -> int | None:

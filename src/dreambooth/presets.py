@@ -27,7 +27,7 @@ _TOYBOX: dict[str, Any] = {
     "checkpointing_steps": 100,
     "validation_steps": 100,
     "probe_class_images": 8,
-    "probe_num_inference_steps": 5,
+    "probe_num_inference_steps": 4,
     "sampler": "dpmsolver++",
     "num_inference_steps": 15,
     "guidance_scale": 3.0,

@@ -17,7 +17,7 @@ from dreambooth.files import broken_seal, seals, write_json
 from dreambooth.finetuning import Observer, check_machine, finetune
 from dreambooth.generation import chosen_prompts, contact_sheet, generate
 from dreambooth.identifier import candidates, weak_priors, with_identifier
-from dreambooth.measured import read_timings
+from dreambooth.measured import read_measured, read_timings
 from dreambooth.models.base import DiffusionModel, Sampling
 from dreambooth.photos import check_photos
 from dreambooth.prior import class_prior
@@ -213,11 +213,11 @@ def score_samples(run: Run) -> None:
     if not _is_measured(run) or target.exists():
         return
     with timed(run, "score"):
-        scored = score_run(run, load_judges(run.config.evaluation, run.config.base.model))
-        write_json(target, scored.record)
-    for check in scored.checked:
-        if not check.within:
-            log.warning("in the samples, %s: %s %s", check.failure, check.says, check.change)
+        judges = load_judges(run.config.evaluation, run.config.base.model)
+        write_json(target, score_run(run, judges).record)
+    told = read_measured(run)
+    for check in told.findings[len(told.diagnosis.findings) if told.diagnosis else 0 :]:
+        log.warning("%s: %s %s", check.failure, check.says, check.change)
 
 
 def observer(run: Run, adapter: Adapter, probe: Probe | None) -> Observer:

@@ -14,7 +14,7 @@ from dreambooth.evaluation.base import Judges, Pictures, TextImageEmbedder
 from dreambooth.evaluation.weights import EMBEDDED
 from dreambooth.toybox.world import SCENES
 
-KINDS = ("div", "scenes")
+KINDS = ("scenes", "div")
 """The numbers of a Variety."""
 
 MOST = 32

@@ -105,7 +105,9 @@ def checks(probed: Probed, untuned: Probed, real: Probed) -> list[Check]:
 
 
 def _failures(probes: Mapping[Step, Probed], step: int) -> list[Check]:
-    return [check for check in checks(probes[step], probes[0], probes["real"]) if not check.within]
+    """One for each thing to change: the first number that shows it."""
+    seen = [check for check in checks(probes[step], probes[0], probes["real"]) if not check.within]
+    return [check for at, check in enumerate(seen) if check.change not in {other.change for other in seen[:at]}]
 
 
 def _learning(probed: Scores, untuned: Scores, real: Scores) -> Iterator[Check]:

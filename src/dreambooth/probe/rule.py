@@ -97,7 +97,7 @@ def _standing(step: int, probes: Mapping[Step, Probed], subject: Subject) -> str
         prompts = {"subject": subject.prompt, "class": subject.class_prompt}
         each = " and ".join(f'"{prompts[of]}" keeps {percent(share)}' for of, share in left.items())
         told.append(f"of the untuned model's {'scenes' if 'class_scenes' in kept else 'variety (DIV)'} {each}")
-    return ", ".join(told)
+    return f"{', '.join(told[:-1])}, and {told[-1]}" if told[1:] else "".join(told)
 
 
 def _variety(kept: Mapping[str, float]) -> dict[str, float]:
