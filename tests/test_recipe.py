@@ -18,7 +18,8 @@ from dreambooth import __version__, cli
 from dreambooth.config import PRESETS, Config
 from dreambooth.errors import ConfigError, PhotoError, PromptError, RunError
 from dreambooth.photos import photos_in
-from dreambooth.recipe import check, draw, dreambooth, personalise
+from dreambooth.recipe import check, check_world, draw, dreambooth, personalise
+from dreambooth.report import write_report
 from dreambooth.run import Run
 from dreambooth.subject import Subject
 from tiny import tiny_pipeline
@@ -239,6 +240,18 @@ def test_a_finished_fine_tuning_is_not_repeated(run: Run) -> None:
     assert weights(run.model) == before
 
 
+def test_photos_that_are_no_toys_are_told_before_the_embedded_model_is_opened(
+    photos_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    subject = Subject(photos=photos_in(photos_dir), class_noun="dog")
+    run = Run.create(tmp_path / "run", subject, Config.build({}))
+    check_world(run)
+    (warning,) = caplog.messages
+    assert "do not look like toys" in warning and "--model" in warning
+    assert run.read_json("photos.json")["says"] == warning
+    assert warning in write_report(run).read_text(encoding="utf-8").replace("These photos", "these photos")
+
+
 @pytest.mark.skipif(
     not (files("dreambooth.toybox") / "weights" / "model_index.json").is_file(), reason="the weights are not made yet"
 )
@@ -248,4 +261,7 @@ def test_the_embedded_model_runs(tmp_path: Path) -> None:
     photos = ["toybox", "photos", "--class-noun", "dog", "--seed", "7", "--count", "2", "--out", str(tmp_path / "dog")]
     assert cli.main(photos, __version__) == 0
     assert cli.main(["run", str(tmp_path / "dog"), *words, *small, "--num-images-per-prompt", "1"], __version__) == 0
-    assert Run(tmp_path / "run").report.is_file()
+    run = Run(tmp_path / "run")
+    assert run.report.is_file() and run.read_json("photos.json")["foreign"] is False
+    untuned, tuned = (run.read_json("samples.json")["rows"][row] for row in ("untuned", "tuned"))
+    assert {"dino", "clip_t"} <= untuned.keys() & tuned.keys()

@@ -202,6 +202,20 @@ def test_a_diagnosis_names_what_it_saw_or_the_numbers_it_looked_at(tmp_path: Pat
     assert ["overfitting to the photos", "the probe", "PRES", "0.20", "at most 0.65", "within"] in rows
 
 
+def test_photos_that_the_base_model_cannot_draw_are_told_and_no_failure_is_no_praise(tmp_path: Path) -> None:
+    run = measured(tmp_path)
+    told = {"findings": [], "checked": [{**DRIFT, **WITHIN}]}
+    (run.root / "diagnosis.json").write_text(json.dumps(told), encoding="utf-8")
+    fit = {"foreign": True, "says": "these photos <are> no toys."}
+    (run.root / "photos.json").write_text(json.dumps(fit), encoding="utf-8")
+    page = Page(write_report(run))
+    assert "These photos <are> no toys." in page.text and "No failure found" not in page.text
+    assert "say little" in page.text
+    (run.root / "photos.json").write_text(json.dumps({**fit, "foreign": False}), encoding="utf-8")
+    page = Page(write_report(run))
+    assert "no toys" not in page.text and "No failure found" in page.text
+
+
 def test_no_failure_is_found_where_nothing_was_looked_at(tmp_path: Path) -> None:
     page = Page(write_report(measured(tmp_path)))
     assert "Nothing could be looked at." in page.text and "No failure found" not in page.text

@@ -11,8 +11,8 @@ from dreambooth import adapters, models
 from dreambooth.adapters import Adapter
 from dreambooth.config import Base, Config
 from dreambooth.data import encode_once, examples
-from dreambooth.errors import ModelError, RunError
-from dreambooth.evaluation import load_judges
+from dreambooth.errors import ModelError, PromptError, RunError
+from dreambooth.evaluation import fit_of, load_judges
 from dreambooth.files import broken_seal, seals, write_json
 from dreambooth.finetuning import Observer, check_machine, finetune
 from dreambooth.generation import chosen_prompts, contact_sheet, generate
@@ -40,6 +40,7 @@ def dreambooth(subject: Subject, config: Config, root: Path | str) -> Run:
     check(subject, config)
     run = Run.create(Path(root).expanduser(), subject, config)
     with run.only_writer():
+        check_world(run)
         model = base_model(run)  # section 3.1: a pre-trained text-to-image model
         adapters.check(model, config)
         name_subject(run, model)  # section 3.2: a rare token, unless the user chose one
@@ -68,6 +69,16 @@ def check(subject: Subject, config: Config) -> None:
                 '"a {} in the snow". It is drawn as it is.',
                 prompt.template,
             )
+
+
+def check_world(run: Run) -> None:
+    """Warn where the photos are of nothing that the base model can draw; photos.json keeps it for the report."""
+    fit = fit_of(run.subject.photos, run.config.base.model)
+    if fit is None:
+        return
+    write_json(run.root / "photos.json", fit.record)
+    if fit.foreign:
+        log.warning("%s", fit.says)
 
 
 def base_model(run: Run) -> DiffusionModel:

@@ -7,13 +7,14 @@ from typing import Any, Self
 
 from dreambooth.config import Config
 from dreambooth.errors import DreamBoothError, ModelError, PhotoError, PromptError
-from dreambooth.evaluation import WAY, Judges, load_judges, ways
+from dreambooth.evaluation import WAY, Judges, fit_of, load_judges, ways
 from dreambooth.evaluation.perceptual import Lpips
 from dreambooth.evaluation.ways import percent
 from dreambooth.photos import open_image, photos_in, size_of
 from dreambooth.probe import Check, Probed, checks
 from dreambooth.probe.lines import Step, mean
 from dreambooth.probe.measuring import Reference, measure, real_row
+from dreambooth.progress import log
 from dreambooth.prompts import CLASS_PROMPT
 from dreambooth.run import Run
 from dreambooth.samples import Sample, read_samples, text_of
@@ -124,14 +125,22 @@ def evaluate(
         if class_noun or prompts:
             raise DreamBoothError(f"{folder} is a run and knows its class noun and prompts: leave both out.")
         run = Run.open(folder)
+        _warn(files or run.subject.photos, run.config.base.model)
         config = Config.build({**run.config.flat(), **settings})
         return score_run(run, load_judges(config.evaluation, config.base.model), files)
     if not files:
         raise DreamBoothError(f"{folder} is no run folder: give the photos to compare its pictures with by --photos.")
     paths = _pictures_in(folder)
     drawn_by = {text_of(path).get("model", "") for path in paths}
-    judges = load_judges(Config.build(settings).evaluation, drawn_by.pop() if len(drawn_by) == 1 else "")
+    base_model = drawn_by.pop() if len(drawn_by) == 1 else ""
+    _warn(files, base_model)
+    judges = load_judges(Config.build(settings).evaluation, base_model)
     return score_pictures(paths, judges, Subject(photos=files, class_noun=class_noun), prompts)
+
+
+def _warn(photos: Sequence[Path], base_model: str) -> None:
+    if (fit := fit_of(photos, base_model)) and fit.foreign:
+        log.warning("%s", fit.says)
 
 
 def score_run(run: Run, judges: Judges, photos: Sequence[Path] = ()) -> Scored:

@@ -62,9 +62,14 @@ class Photos:
 
 def measure_photos(judges: Judges, photos: Sequence[Path]) -> Photos:
     """Look at a subject's photos, each cut to its square; raises PhotoError for one that cannot be used."""
-    squares = [_square(photo) for photo in photos]
+    squares = open_squares(photos)
     look = look_of(judges.dino.patches(squares))
     return Photos(seen=_see(judges, look, squares), look=look)
+
+
+def open_squares(photos: Sequence[Path]) -> list[Image.Image]:
+    """The square of most detail of each photo; raises PhotoError for one that cannot be used."""
+    return [_square(photo) for photo in photos]
 
 
 def score(
