@@ -11,7 +11,7 @@ from dreambooth import adapters, models
 from dreambooth.adapters import Adapter
 from dreambooth.config import Base, Config
 from dreambooth.data import encode_once, examples
-from dreambooth.errors import ModelError, PromptError, RunError
+from dreambooth.errors import ModelError, RunError
 from dreambooth.evaluation import fit_of, load_judges
 from dreambooth.files import broken_seal, seals, write_json
 from dreambooth.finetuning import Observer, check_machine, finetune
