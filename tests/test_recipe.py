@@ -248,7 +248,7 @@ def test_photos_that_are_no_toys_are_told_before_the_embedded_model_is_opened(
     check_world(run)
     (warning,) = caplog.messages
     assert "do not look like toys" in warning and "--model" in warning
-    assert run.read_json("photos.json")["says"] == warning
+    assert run.read_json("world_fit.json")["says"] == warning
     assert warning in write_report(run).read_text(encoding="utf-8").replace("These photos", "these photos")
 
 
@@ -262,6 +262,6 @@ def test_the_embedded_model_runs(tmp_path: Path) -> None:
     assert cli.main(photos, __version__) == 0
     assert cli.main(["run", str(tmp_path / "dog"), *words, *small, "--num-images-per-prompt", "1"], __version__) == 0
     run = Run(tmp_path / "run")
-    assert run.report.is_file() and run.read_json("photos.json")["foreign"] is False
+    assert run.report.is_file() and run.read_json("world_fit.json")["foreign"] is False
     untuned, tuned = (run.read_json("samples.json")["rows"][row] for row in ("untuned", "tuned"))
     assert {"dino", "clip_t"} <= untuned.keys() & tuned.keys()

@@ -207,11 +207,11 @@ def test_photos_that_the_base_model_cannot_draw_are_told_and_no_failure_is_no_pr
     told = {"findings": [], "checked": [{**DRIFT, **WITHIN}]}
     (run.root / "diagnosis.json").write_text(json.dumps(told), encoding="utf-8")
     fit = {"foreign": True, "says": "these photos <are> no toys."}
-    (run.root / "photos.json").write_text(json.dumps(fit), encoding="utf-8")
+    (run.root / "world_fit.json").write_text(json.dumps(fit), encoding="utf-8")
     page = Page(write_report(run))
     assert "These photos <are> no toys." in page.text and "No failure found" not in page.text
     assert "say little" in page.text
-    (run.root / "photos.json").write_text(json.dumps({**fit, "foreign": False}), encoding="utf-8")
+    (run.root / "world_fit.json").write_text(json.dumps({**fit, "foreign": False}), encoding="utf-8")
     page = Page(write_report(run))
     assert "no toys" not in page.text and "No failure found" in page.text
 

@@ -61,7 +61,7 @@ class Diagnosis(Record):
 
 
 class PhotosRecord(Record):
-    """photos.json: whether the photos are of nothing that the base model can draw, and what to say then."""
+    """world_fit.json: whether the photos are of nothing that the base model can draw, and what to say then."""
 
     foreign: bool
     says: str
@@ -145,7 +145,7 @@ def read_measured(run: Run) -> Measured:
         recommendation=_record(run, "recommendation.json", Recommendation),
         diagnosis=_record(run, "diagnosis.json", Diagnosis),
         samples=_record(run, "samples.json", SamplesRecord),
-        photos=_record(run, "photos.json", PhotosRecord),
+        photos=_record(run, "world_fit.json", PhotosRecord),
     )
 
 

@@ -72,11 +72,11 @@ def check(subject: Subject, config: Config) -> None:
 
 
 def check_world(run: Run) -> None:
-    """Warn where the photos are of nothing that the base model can draw; photos.json keeps it for the report."""
+    """Warn where the photos are of nothing that the base model can draw; world_fit.json keeps it for the report."""
     fit = fit_of(run.subject.photos, run.config.base.model)
     if fit is None:
         return
-    write_json(run.root / "photos.json", fit.record)
+    write_json(run.root / "world_fit.json", fit.record)
     if fit.foreign:
         log.warning("%s", fit.says)
 

@@ -42,7 +42,7 @@ class Fit:
 
     @property
     def record(self) -> dict[str, Any]:
-        """As photos.json has it."""
+        """As world_fit.json has it."""
         return {**asdict(self), "foreign": self.foreign, "says": self.says if self.foreign else ""}
 
 
