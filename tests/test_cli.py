@@ -154,6 +154,9 @@ def test_every_path_is_expanded_alike(tmp_path: Path, monkeypatch: pytest.Monkey
     assert top.parse([*RUN, "--config=~/mine.toml"]).config == tmp_path / "mine.toml"
     assert top.parse(["report", "~/run"]).run_dir == tmp_path / "run"
     assert top.parse(["experiment", "table1", "--out=~/x", "--subjects=~/s"]).out == tmp_path / "x"
+    evaluated = top.parse(["evaluate", "~/run", "--photos=~/photos", "--out=~/numbers.json"])
+    assert evaluated.pictures == tmp_path / "run" and evaluated.photos == tmp_path / "photos"
+    assert evaluated.out == tmp_path / "numbers.json"
     for name in ("model", "dino_model", "clip_model", "perceptual_model"):
         assert Config.build({name: "~/base"}).flat()[name] == str(tmp_path / "base")
     monkeypatch.setenv("DREAMBOOTH_CACHE", "~/cache")

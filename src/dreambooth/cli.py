@@ -110,8 +110,10 @@ def _add_evaluate(commands: "argparse._SubParsersAction[Parser]") -> None:
         "A folder's judges are the embedded ones where its pictures say that the toybox drew them, else the paper's, "
         "from the hub."
     )
-    command.add_argument("pictures", metavar="RUN_DIR|FOLDER", type=Path, help="a run, or pictures that any tool made")
-    command.add_argument("--photos", type=Path, metavar="DIR", help="photos of the subject [default: those of the run]")
+    command.add_argument("pictures", metavar="RUN_DIR|FOLDER", type=_path, help="a run, or pictures that any tool made")
+    command.add_argument(
+        "--photos", type=_path, metavar="DIR", help="photos of the subject [default: those of the run]"
+    )
     command.add_argument(
         "--class-noun", default="", metavar="NOUN", help="of a folder: the kind of thing, where a prompt has {}"
     )
@@ -124,7 +126,7 @@ def _add_evaluate(commands: "argparse._SubParsersAction[Parser]") -> None:
         help="of a folder: one for all pictures, or one each in the order of names [default: as they say themselves]",
     )
     command.add_argument(
-        "--out", type=Path, metavar="FILE", help="the numbers as JSON [default: evaluation.json among the pictures]"
+        "--out", type=_path, metavar="FILE", help="the numbers as JSON [default: evaluation.json among the pictures]"
     )
     add_settings(command, "evaluation")
 
