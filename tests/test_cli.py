@@ -13,6 +13,7 @@ from dreambooth.prior import default_library
 from dreambooth.subject import require_class_noun
 
 RUN = ["run", "photos", "--class-noun", "dog"]
+TOYBOX = ["toybox", "photos", "--class-noun", "dog"]
 
 
 def settings(*words: str) -> dict[str, object]:
@@ -113,17 +114,7 @@ def test_a_mistake_is_a_plain_sentence_and_exit_2(
 def test_a_number_that_cannot_be_is_told_with_its_bounds(
     flag: str, value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = [
-        "toybox",
-        "photos",
-        "--class-noun",
-        "dog",
-        "--seed",
-        "1",
-        "--out",
-        str(tmp_path / "out"),
-        f"{flag}={value}",
-    ]
+    words = [*TOYBOX, "--seed", "1", "--out", str(tmp_path / "out"), f"{flag}={value}"]
     assert cli.main(words, __version__) == 2
     assert f"{flag}: '{value}' is no whole number from" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -182,20 +173,7 @@ def test_a_flag_is_never_guessed() -> None:
 
 def test_toybox_photos_are_written_with_their_truth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "dog"
-    words = [
-        "toybox",
-        "photos",
-        "--class-noun",
-        "dog",
-        "--seed",
-        "7",
-        "--count",
-        "2",
-        "--size",
-        "32",
-        "--out",
-        str(out),
-    ]
+    words = [*TOYBOX, "--seed", "7", "--count", "2", "--size", "32", "--out", str(out)]
     assert cli.main(words, __version__) == 0
     assert sorted(path.suffix for path in out.iterdir()) == [".json", ".png", ".png"]
     assert str(out) in capsys.readouterr().out

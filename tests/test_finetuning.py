@@ -214,10 +214,15 @@ def test_other_photos_or_settings_do_not_go_on(tmp_path: Path) -> None:
         train(tmp_path / "run", max_train_steps=1, encoded=photos(count=2))
 
 
+def unseen_at_first(encoded: Encoded) -> int:
+    """The one of three photos that the first step does not see."""
+    (unseen,) = {0, 1, 2} - {row for number in range(2) for row in encoded.batch(0, number, 1, 0).rows}
+    return unseen
+
+
 def test_a_loss_that_is_not_finite_never_reaches_the_weights(tmp_path: Path) -> None:
     encoded = photos()
-    seen = {row for number in range(2) for row in encoded.batch(0, number, 1, 0).rows}
-    (bad,) = {0, 1, 2} - seen  # the photo that the first step does not see
+    bad = unseen_at_first(encoded)
     good, _ = train(tmp_path / "good", max_train_steps=1, lr_scheduler="constant")
     encoded.mean[bad, 0, 0, 0] = float("nan")
     with pytest.raises(TrainingError, match=rf"the loss is nan at step 2, on dog-{bad}.jpg"):
@@ -228,8 +233,7 @@ def test_a_loss_that_is_not_finite_never_reaches_the_weights(tmp_path: Path) -> 
 
 def test_the_last_good_step_is_saved_before_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
     encoded = photos()
-    seen = {row for number in range(2) for row in encoded.batch(0, number, 1, 0).rows}
-    (bad,) = {0, 1, 2} - seen  # the photo that the first step does not see
+    bad = unseen_at_first(encoded)
     good, _ = train(tmp_path / "good", max_train_steps=1, lr_scheduler="constant")
     encoded.mean[bad, 0, 0, 0] = float("nan")
     with pytest.raises(TrainingError, match=r"step 2.*the step before is saved"):

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dreambooth.errors import DiskError, RunError
-from dreambooth.files import require_space, write_json, written_aside
+from dreambooth.files import require_space, sha256, write_json, written_aside
 from dreambooth.progress import log
 
 
@@ -153,8 +153,7 @@ def _file(part: str) -> str:
 
 
 def _seal(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    return {"bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
 def _own_seal(state: Mapping[str, Any]) -> str:

@@ -64,14 +64,14 @@ def unsealed(text: str) -> str | None:
 
 def seals(folder: Path) -> dict[str, str]:
     """The SHA-256 of every file below `folder`, by its path in it."""
-    return {str(file.relative_to(folder)): _sha256(file) for file in sorted(folder.rglob("*")) if file.is_file()}
+    return {str(file.relative_to(folder)): _sha256_once(file) for file in sorted(folder.rglob("*")) if file.is_file()}
 
 
 def broken_seal(folder: Path, expected: Mapping[str, str]) -> str | None:
     """The first file of `expected` that is missing in `folder`, or is not as it was sealed; None where all are."""
     for name, digest in expected.items():
         file = folder / name
-        if not file.is_file() or _sha256(file) != digest:
+        if not file.is_file() or _sha256_once(file) != digest:
             return name
     return None
 
@@ -108,16 +108,21 @@ def require_space(folder: Path, need: int, purpose: str) -> None:
         )
 
 
-def _sha256(file: Path) -> str:
+def sha256(file: Path) -> str:
+    """The SHA-256 of a file's content."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _sha256_once(file: Path) -> str:
+    """The same, remembered while size and time stay: of gigabytes it takes seconds, and a run asks more than once."""
     stat = file.stat()
-    return _digest(file, stat.st_size, stat.st_mtime_ns)
+    return _remembered(file, stat.st_size, stat.st_mtime_ns)
 
 
 @lru_cache(maxsize=256)
-def _digest(file: Path, size: int, mtime_ns: int) -> str:
-    """Of gigabytes it takes seconds, and a run asks more than once."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def _remembered(file: Path, size: int, mtime_ns: int) -> str:
+    return sha256(file)
 
 
 def _flush(path: Path) -> None:

@@ -60,7 +60,7 @@ class Diagnosis(Record):
     checked: tuple[Check, ...] = ()
 
 
-class PhotosRecord(Record):
+class WorldFit(Record):
     """world_fit.json: whether the photos are of nothing that the base model can draw, and what to say then."""
 
     foreign: bool
@@ -88,8 +88,8 @@ class Measured:
     """probes: step -> metric -> value, in the order of the steps; step 0 is the base model. real: the photos' own row.
     prompts: step -> prompt template -> metric -> value.
 
-    The recommendation, the diagnosis and the samples are None until the run has made them, photos where the base model
-    is no embedded one.
+    The recommendation, the diagnosis and the samples are None until the run has made them, world_fit where the base
+    model is no embedded one.
     """
 
     probes: Mapping[int, Mapping[str, float]]
@@ -98,12 +98,12 @@ class Measured:
     recommendation: Recommendation | None
     diagnosis: Diagnosis | None
     samples: SamplesRecord | None
-    photos: PhotosRecord | None
+    world_fit: WorldFit | None
 
     @property
     def foreign(self) -> str:
         """What to say of photos that the base model cannot draw; empty where it can."""
-        return self.photos.says if self.photos and self.photos.foreign else ""
+        return self.world_fit.says if self.world_fit and self.world_fit.foreign else ""
 
     @property
     def checked(self) -> list[tuple[str, Check]]:
@@ -145,7 +145,7 @@ def read_measured(run: Run) -> Measured:
         recommendation=_record(run, "recommendation.json", Recommendation),
         diagnosis=_record(run, "diagnosis.json", Diagnosis),
         samples=_record(run, "samples.json", SamplesRecord),
-        photos=_record(run, "world_fit.json", PhotosRecord),
+        world_fit=_record(run, "world_fit.json", WorldFit),
     )
 
 

@@ -3,7 +3,6 @@
 The originals are only ever read.
 """
 
-import hashlib
 import io
 import warnings
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from dreambooth.errors import PhotoError
+from dreambooth.files import sha256
 from dreambooth.progress import log, track
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
@@ -99,7 +99,7 @@ def content_of(photos: Sequence[Path]) -> dict[str, str]:
 
 def _sha256(photo: Path) -> str:
     try:
-        return hashlib.sha256(photo.read_bytes()).hexdigest() if photo.is_file() else ""
+        return sha256(photo) if photo.is_file() else ""
     except OSError:
         return ""
 
@@ -113,7 +113,7 @@ def check_photos(photos: Sequence[Path]) -> None:
     for photo in track(photos, "checking photos") if len(photos) > 20 else photos:
         try:
             open_image(photo)
-            same.setdefault(hashlib.sha256(photo.read_bytes()).hexdigest(), []).append(photo)
+            same.setdefault(sha256(photo), []).append(photo)
         except PhotoError as error:
             problems += error.problems
     if problems:

@@ -21,7 +21,7 @@ from PIL.PngImagePlugin import PngInfo
 from dreambooth.config import Config
 from dreambooth.drawing import draw_in_place, is_blank
 from dreambooth.errors import DiskError, ModelError
-from dreambooth.files import require_space, write_json, written_aside
+from dreambooth.files import require_space, sha256, write_json, written_aside
 from dreambooth.models.base import DiffusionModel, Sampling
 from dreambooth.progress import log, track
 from dreambooth.run import Run
@@ -139,7 +139,7 @@ class _Shelf:
             name = _NAME.fullmatch(file.name)
             if name is None or int(name[1]) >= count:
                 continue
-            if _sha256(file)[:16] == name[2]:
+            if sha256(file)[:16] == name[2]:
                 found.setdefault(int(name[1]), file)
             else:
                 log.warning("%s is not as it was drawn: it is drawn again", file)
@@ -173,7 +173,7 @@ class _Shelf:
     def record(self, model_name: str, files: Sequence[Path]) -> dict[str, Any]:
         """What a run keeps about its class images."""
         listed = [
-            {"name": file.name, "seed": FIRST_SEED + index, "sha256": _sha256(file)} for index, file in enumerate(files)
+            {"name": file.name, "seed": FIRST_SEED + index, "sha256": sha256(file)} for index, file in enumerate(files)
         ]
         return {
             "key": self.key,
@@ -183,7 +183,3 @@ class _Shelf:
             "folder": str(self.folder.absolute()),
             "files": listed,
         }
-
-
-def _sha256(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()

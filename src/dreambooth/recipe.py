@@ -12,7 +12,7 @@ from dreambooth.adapters import Adapter
 from dreambooth.config import Base, Config
 from dreambooth.data import encode_once, examples
 from dreambooth.errors import ModelError, RunError
-from dreambooth.evaluation import fit_of, load_judges
+from dreambooth.evaluation import Judges, fit_of, load_judges
 from dreambooth.files import broken_seal, seals, write_json
 from dreambooth.finetuning import Observer, check_machine, finetune
 from dreambooth.generation import chosen_prompts, contact_sheet, generate
@@ -50,7 +50,7 @@ def dreambooth(subject: Subject, config: Config, root: Path | str) -> Run:
         draw_untuned(run, model)
         personalise(run, model, probe)  # Eq. 2
         draw_samples(run, personal_model(run), "after")  # section 4
-        score_samples(run)  # section 4.2 again, of what the user looks at
+        score_samples(run, probe.judges if probe else None)  # section 4.2 again, of what the user looks at
         report(run)
     return run
 
@@ -218,13 +218,13 @@ def draw_untuned(run: Run, model: DiffusionModel) -> list[Sample]:
         return generate(model, run.subject, run.config, run.samples / FOLDERS["untuned"], list(asked))
 
 
-def score_samples(run: Run) -> None:
+def score_samples(run: Run, judges: Judges | None = None) -> None:
     """Section 4.2: the numbers of the samples, as the probe has those of its own, to samples.json, once."""
     target = run.root / "samples.json"
     if not _is_measured(run) or target.exists():
         return
     with timed(run, "score"):
-        judges = load_judges(run.config.evaluation, run.config.base.model)
+        judges = judges or load_judges(run.config.evaluation, run.config.base.model)
         write_json(target, score_run(run, judges).record)
     told = read_measured(run)
     for check in told.findings[len(told.diagnosis.findings) if told.diagnosis else 0 :]:

@@ -24,8 +24,13 @@ FOLDERS: Mapping[Step, str] = {"untuned": "untuned", "tuned": "after", "own": "o
 """Where a run's samples are; the untuned model was asked for the class noun alone, as for the probe."""
 
 COLUMNS = {
-    **{"dino": "DINO", "clip_i": "CLIP-I", "masked_dino": "subject DINO", "clip_t": "CLIP-T", "pres": "PRES"},
-    **{"div": "DIV", "nearest_photo": "nearest photo"},
+    "dino": "DINO",
+    "clip_i": "CLIP-I",
+    "masked_dino": "subject DINO",
+    "clip_t": "CLIP-T",
+    "pres": "PRES",
+    "div": "DIV",
+    "nearest_photo": "nearest photo",
 }
 """The table's numbers and their headings."""
 
@@ -51,21 +56,26 @@ class Scored:
         return cls(judges=judges, photos=real.pictures, rows={"real": real, **rows}, places=places)
 
     @property
+    def compared(self) -> bool:
+        """Whether the tuned model's samples have the untuned model's beside them."""
+        return self.rows.keys() >= {"untuned", "tuned"}
+
+    @property
     def ways(self) -> dict[str, float | None]:
         """How far the tuned model's samples have gone; nothing where the untuned model's are not there."""
-        if not self.rows.keys() >= {"untuned", "tuned"}:
+        if not self.compared:
             return {}
         return ways(*(self.rows[step].scores for step in ("tuned", "untuned", "real")))
 
     @property
     def kept(self) -> dict[str, float]:
         """What is left of the untuned model's CLIP-T and variety, of 1."""
-        return self.rows["tuned"].kept(self.rows["untuned"]) if self.rows.keys() >= {"untuned", "tuned"} else {}
+        return self.rows["tuned"].kept(self.rows["untuned"]) if self.compared else {}
 
     @property
     def checked(self) -> list[Check]:
         """The numbers that the diagnosis looks at, of the subject alone and in places, as the probe sees it."""
-        if not self.rows.keys() >= {"untuned", "tuned"}:
+        if not self.compared:
             return []
         tuned, untuned = (self._of_places(step) for step in ("tuned", "untuned"))
         return checks(tuned, untuned, self.rows["real"])

@@ -15,6 +15,7 @@ from dreambooth.config import Config, Probe
 from dreambooth.errors import ConfigError
 from dreambooth.experiments.protocol import PAPER_CLASSES, TOYBOX_CLASSES, Protocol, scored_prompts
 from dreambooth.experiments.subjects import NamedSubject
+from dreambooth.files import sha256
 from dreambooth.presets import METHOD_ONLY, USED_BY, MethodName
 from dreambooth.prompts import Prompt
 from dreambooth.subject import Subject
@@ -80,7 +81,7 @@ class Cell:
             _FORMAT,
             weights,
             self.config.model_dump(mode="json", exclude={"evaluation", "probe"}),
-            [hashlib.sha256(photo.read_bytes()).hexdigest() for photo in self.subject.photos],
+            [sha256(photo) for photo in self.subject.photos],
             [self.photos, self.class_noun, self.subject.class_noun, self.class_pictures],
             [asdict(prompt) for prompt in self.prompts],
         ]

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from dreambooth.batch import Batch
 from dreambooth.diffusion import ForwardProcess
+from dreambooth.models.weights import Weights
 
 DENOISER = "denoiser"
 """The part that denoises; all other parts of a stage read text: "text_encoder", "text_encoder_2" and so on."""
@@ -136,6 +137,8 @@ class DiffusionModel(ABC):
     dtype: torch.dtype
     """Of the weights that do not train; those that do are float32."""
     lora_layout: LoraLayout
+    weights: Weights
+    """All of its weights, those of the image decoder too."""
 
     @property
     @final
@@ -143,13 +146,15 @@ class DiffusionModel(ABC):
         """Side of the images it draws, in pixels."""
         return self.stages[-1].resolution
 
-    @abstractmethod
+    @final
     def to(self, device: torch.device) -> None:
         """Move all weights."""
+        self.weights.to(device)
 
-    @abstractmethod
+    @final
     def offload(self, parts: Collection[str]) -> None:
         """Keep these parts in the CPU's memory until `to`; `generate` borrows them back for as long as it draws."""
+        self.weights.offload(parts)
 
     @abstractmethod
     def generate(self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling) -> NDArray[np.uint8]:

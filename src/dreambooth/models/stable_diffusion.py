@@ -1,6 +1,6 @@
 """Stable Diffusion 1.x and 2.x: a latent U-Net with one CLIP text encoder (Rombach et al. 2022, arXiv:2112.10752)."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, final
@@ -115,7 +115,7 @@ class StableDiffusion(DiffusionModel):
         self.tokenizers = {"text_encoder": pipeline.tokenizer}
         self.dtype = pipeline.unet.dtype
         self.lora_layout = _lora_layout(pipeline)
-        self._weights = Weights({**self.stages[0].parts, "vae": pipeline.vae}, files)
+        self.weights = Weights({**self.stages[0].parts, "vae": pipeline.vae}, files)
 
     @classmethod
     def open(cls, folder: Path, name: str, variant: str | None, dtype: torch.dtype) -> Self:
@@ -131,17 +131,11 @@ class StableDiffusion(DiffusionModel):
         """The pipeline in one .safetensors file of the original layout; raises ModelError as `open` does."""
         return cls(single_file.from_file(KIND, published, file, name, dtype), name, [file])
 
-    def to(self, device: torch.device) -> None:
-        self._weights.to(device)
-
-    def offload(self, parts: Collection[str]) -> None:
-        self._weights.offload(parts)
-
     @torch.no_grad()
     def generate(self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling) -> NDArray[np.uint8]:
         parts = {**self.pipeline.components, "scheduler": schedules.sampler(self.pipeline.scheduler, sampling)}
         drawing = KIND.pipeline(**parts, **KIND.options)
-        with self._weights.together():
+        with self.weights.together():
             return pipelines.draw(drawing, self.resolution, prompts, seeds, sampling)
 
     def add_tokens(self, tokens: Sequence[str]) -> Mapping[str, tuple[nn.Embedding, list[int]]]:
@@ -157,11 +151,11 @@ class StableDiffusion(DiffusionModel):
         pipelines.save_embeddings(folder, {token: rows["text_encoder"]})
 
     def fingerprint(self) -> str:
-        return self._weights.fingerprint(pipelines.description(self.pipeline, ("tokenizer",)))
+        return self.weights.fingerprint(pipelines.description(self.pipeline, ("tokenizer",)))
 
     def save(self, folder: Path) -> None:
         pipelines.save(self.pipeline, ("tokenizer",), folder)
-        self._weights.are(opening.files_of(KIND, folder, None))
+        self.weights.are(opening.files_of(KIND, folder, None))
 
 
 def _require_family(pipeline: Any, name: str) -> None:

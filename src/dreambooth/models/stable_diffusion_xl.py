@@ -1,6 +1,6 @@
 """SDXL: a latent U-Net told by two text encoders and by a photo's framing (Podell et al. 2023, arXiv:2307.01952)."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -148,7 +148,7 @@ class StableDiffusionXL(DiffusionModel):
         self.tokenizers = {part: getattr(pipeline, reader) for part, reader in READERS.items()}
         self.dtype = pipeline.unet.dtype
         self.lora_layout = _lora_layout(pipeline)
-        self._weights = Weights({**self.stages[0].parts, "vae": pipeline.vae}, files)
+        self.weights = Weights({**self.stages[0].parts, "vae": pipeline.vae}, files)
 
     @classmethod
     def open(cls, folder: Path, name: str, variant: str | None, dtype: torch.dtype) -> Self:
@@ -164,18 +164,12 @@ class StableDiffusionXL(DiffusionModel):
         """The pipeline in one .safetensors file of the original layout; raises ModelError as `open` does."""
         return cls(single_file.from_file(KIND, published, file, name, dtype), name, [file])
 
-    def to(self, device: torch.device) -> None:
-        self._weights.to(device)
-
-    def offload(self, parts: Collection[str]) -> None:
-        self._weights.offload(parts)
-
     @torch.no_grad()
     def generate(self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling) -> NDArray[np.uint8]:
         parts = {**self.pipeline.components, "scheduler": schedules.sampler(self.pipeline.scheduler, sampling)}
         zeros = self.pipeline.config.force_zeros_for_empty_prompt  # what guidance leads away from
         drawing = KIND.pipeline(**parts, **KIND.options, force_zeros_for_empty_prompt=zeros)
-        with self._weights.together():
+        with self.weights.together():
             return pipelines.draw(drawing, self.resolution, prompts, seeds, sampling)
 
     def add_tokens(self, tokens: Sequence[str]) -> Mapping[str, tuple[nn.Embedding, list[int]]]:
@@ -193,11 +187,11 @@ class StableDiffusionXL(DiffusionModel):
 
     def fingerprint(self) -> str:
         zeros = self.pipeline.config.force_zeros_for_empty_prompt
-        return self._weights.fingerprint([zeros, pipelines.description(self.pipeline, tuple(READERS.values()))])
+        return self.weights.fingerprint([zeros, pipelines.description(self.pipeline, tuple(READERS.values()))])
 
     def save(self, folder: Path) -> None:
         pipelines.save(self.pipeline, tuple(READERS.values()), folder)
-        self._weights.are(opening.files_of(KIND, folder, None))
+        self.weights.are(opening.files_of(KIND, folder, None))
 
 
 def _require_family(pipeline: Any, name: str) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from dreambooth.files import sha256
+
 
 class Weights:
     """The modules of a model by their part, frozen until an adapter asks for some.
@@ -53,7 +55,7 @@ class Weights:
 
     def are(self, files: Iterable[Path]) -> None:
         """The weights are now those of `files`."""
-        self._files, self._read = [_sha256(file) for file in files], {}
+        self._files, self._read = [sha256(file) for file in files], {}
         self._mark(self._tensors().values())
 
     def fingerprint(self, also: object) -> str:
@@ -88,8 +90,3 @@ class Weights:
     def _is_as_read(self, tensor: Tensor) -> bool:
         known = self._read.get(id(tensor))
         return known is not None and known[0]() is tensor and known[1:] == (tensor.data_ptr(), tensor._version)
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
