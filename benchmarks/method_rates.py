@@ -20,10 +20,10 @@ from torch import Tensor
 from benchmarks.unseen_subjects import CLASS, SCENES, pictures, tensor
 from dreambooth import Config, Run, Subject, recipe
 from dreambooth.config import Generation
+from dreambooth.data.photos import photos_in
 from dreambooth.evaluation import load_judges, measure_photos, score
-from dreambooth.generation import generate
-from dreambooth.photos import photos_in
-from dreambooth.prompts import Prompt
+from dreambooth.generation.generate import generate
+from dreambooth.generation.prompts import Prompt
 from dreambooth.toybox import captions, world
 from dreambooth.toybox.photos import photos
 from pretraining import classifier

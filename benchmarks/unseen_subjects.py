@@ -30,11 +30,11 @@ from dreambooth import Config, Run, Subject, recipe
 from dreambooth.config import Evaluation
 from dreambooth.evaluation import load_judges
 from dreambooth.evaluation.base import PatchEmbedder
-from dreambooth.generation import generate
+from dreambooth.generation.generate import generate
+from dreambooth.generation.prompts import Prompt
+from dreambooth.generation.samples import Sample, opened
+from dreambooth.generation.sheet import Row, lay_out
 from dreambooth.models.base import DiffusionModel, Sampling
-from dreambooth.prompts import Prompt
-from dreambooth.samples import Sample, opened
-from dreambooth.sheet import Row, lay_out
 from dreambooth.toybox import captions, world
 from dreambooth.toybox.photos import photos
 from dreambooth.toybox.render import render, render_mask

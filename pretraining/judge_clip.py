@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer, CLIPVisionConfig
 
-from dreambooth.files import written_aside
+from dreambooth.support.files import written_aside
 from dreambooth.toybox import world
 from pretraining import judge_renders, renders, text_encoder
 from pretraining.sizes import Size
