@@ -24,11 +24,14 @@ from dreambooth.generation.drawing import draw_in_place, is_blank
 from dreambooth.models.base import DiffusionModel, Sampling
 from dreambooth.run import Run
 from dreambooth.subject import Subject
-from dreambooth.support.files import atomic_write, require_space, sha256, write_json
+from dreambooth.support.files import atomic_write, require_space, sha256, sweep, write_json
 from dreambooth.support.progress import log, track
 
 FIRST_SEED = 1_000_000
 """Image i is drawn with seed FIRST_SEED + i in every library; the seeds of samples are small numbers."""
+
+ABANDONED = 3600.0
+"""Seconds after which a half-written image is a killed process's; another may be writing a younger one just now."""
 
 _NAME = re.compile(r"(\d{6})-([0-9a-f]{16})\.png")
 
@@ -160,6 +163,7 @@ class ClassImageLibrary:
             raise DiskError(f"{self.folder} cannot be made ({error.strerror}): {advice}.") from error
         if not os.access(self.folder, os.W_OK):
             raise DiskError(f"{self.folder} is not yours to write to: {advice}.")
+        sweep(self.folder, ABANDONED)
         write_json(self.folder / "manifest.json", self.drawn_with)
 
     def add(self, index: int, image: Image.Image) -> Path:
