@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from dreambooth.config.worlds import record
 from dreambooth.errors import ModelError
 from dreambooth.models.base import DENOISER, Sampling
 from dreambooth.models.schedules import schedule
@@ -112,10 +113,14 @@ def _at_rest(modules: Sequence[nn.Module]) -> Iterator[None]:
             module.training = True
 
 
-def save(pipeline: Any, tokenizers: Sequence[str], folder: Path) -> None:
-    """Write the pipeline's folder, whole or not at all; tokenizers: the names of its parts that are ones of CLIP's."""
+def save(pipeline: Any, tokenizers: Sequence[str], folder: Path, world: str) -> None:
+    """Write the pipeline's folder, whole or not at all, with the name of its world.
+
+    tokenizers: the names of its parts that are ones of CLIP's.
+    """
     with written_aside(folder) as aside:
         pipeline.save_pretrained(aside, safe_serialization=True)
+        record(aside, world)
         for name in tokenizers:
             # vocab.json and merges.txt: readers older than transformers 5 look for them
             getattr(pipeline, name).backend_tokenizer.model.save(str(aside / name))
