@@ -235,18 +235,18 @@ def _stage(parsed: argparse.Namespace) -> None:
     from dreambooth import recipe
 
     if parsed.stage == "generate" and parsed.prompts:
-        print(*(sample.path for sample in recipe.draw(run, parsed.prompts)), sep="\n")
+        print(*(sample.path for sample in recipe.generate(run, parsed.prompts)), sep="\n")
         return
-    with run.only_writer():
+    with run.lock():
         match parsed.stage:
             case "identifier":
                 print(recipe.name_subject(run, compare=True).name)
             case "prior":
-                print(f"{len(recipe.draw_class_images(run))} class images, listed in {run.root / 'prior.json'}")
+                print(f"{len(recipe.generate_class_images(run))} class images, listed in {run.root / 'prior.json'}")
             case "finetune":
                 print(recipe.personalise(run))
             case "generate":
-                recipe.draw_samples(run, recipe.personal_model(run), "after")
+                recipe.generate_samples(run, recipe.personal_model(run), "after")
                 print(run.samples / "after")
             case "report":
                 print(recipe.report(run))

@@ -15,7 +15,8 @@ from dreambooth.data.photos import check_photos
 from dreambooth.errors import ModelError, RunError
 from dreambooth.evaluation import Judges, fit_of, load_judges
 from dreambooth.finetuning import Observer, check_machine, finetune
-from dreambooth.generation.generate import chosen_prompts, contact_sheet, generate
+from dreambooth.generation.generate import chosen_prompts, contact_sheet
+from dreambooth.generation.generate import generate as generate_into
 from dreambooth.generation.prompts import Prompt, own_prompts
 from dreambooth.generation.samples import Sample, read_samples
 from dreambooth.identifier import candidates, weak_priors, with_identifier
@@ -39,17 +40,17 @@ def dreambooth(subject: Subject, config: Config, root: Path | str) -> Run:
     """
     check(subject, config)
     run = Run.create(Path(root).expanduser(), subject, config)
-    with run.only_writer():
+    with run.lock():
         check_world(run)
         model = base_model(run)  # section 3.1: a pre-trained text-to-image model
         adapters.check(model, config)
         name_subject(run, model)  # section 3.2: a rare token, unless the user chose one
         probe = begin_probe(run, model)  # section 4.2: what it is measured against
-        draw_class_images(run, model)  # section 3.3: by the frozen model, before any weight moves
-        draw_samples(run, model, "before")
-        draw_untuned(run, model)
+        generate_class_images(run, model)  # section 3.3: by the frozen model, before any weight moves
+        generate_samples(run, model, "before")
+        generate_untuned(run, model)
         personalise(run, model, probe)  # Eq. 2
-        draw_samples(run, personal_model(run), "after")  # section 4
+        generate_samples(run, personal_model(run), "after")  # section 4
         score_samples(run, probe.judges if probe else None)  # section 4.2 again, of what the user looks at
         report(run)
     return run
@@ -147,7 +148,7 @@ def compared(run: Run, model: DiffusionModel, subject: Subject) -> Iterator[str]
         yield f"{prior.identifier:<16}{prior.words:7.3f}  {pictures}{mark}"
 
 
-def draw_class_images(run: Run, model: DiffusionModel | None = None) -> tuple[Path, ...]:
+def generate_class_images(run: Run, model: DiffusionModel | None = None) -> tuple[Path, ...]:
     """Section 3.3: images of the class, drawn by the frozen model; those that are there already are kept."""
     model = model or base_model(run)
     with timed(run, "prior"):
@@ -185,15 +186,15 @@ def personalise(run: Run, model: DiffusionModel | None = None, probe: Probe | No
     config = run.config
     subject = run.subject if run.subject.identifier else name_subject(run, model)
     probe = probe or begin_probe(run, model)
-    class_images = draw_class_images(run, model)
+    class_images = generate_class_images(run, model)
     with timed(run, "finetune"):
         for stage in model.stages:
             rows = examples(subject, class_images, config.data, stage.resolution, config.seed)
-            encoded = encode_once(rows, stage.posterior)
+            dataset = encode_once(rows, stage.posterior)
             adapter = adapters.attach(model, stage, subject, config)  # from here on some weights train
             its = run.stage(stage.name)
             if adapter.parameter_groups():
-                finetune(model, stage, adapter, encoded, config, its, [observer(run, adapter, probe)])
+                finetune(model, stage, adapter, dataset, config, its, [observer(run, adapter, probe)])
             if probe:
                 probe.conclude(adapter)
             adapter.export(its.adapter)
@@ -203,19 +204,19 @@ def personalise(run: Run, model: DiffusionModel | None = None, probe: Probe | No
     return run.model
 
 
-def draw_samples(run: Run, model: DiffusionModel, stage: str) -> list[Sample]:
+def generate_samples(run: Run, model: DiffusionModel, stage: str) -> list[Sample]:
     """Section 4: the run's prompts at the run's seeds, drawn by `model` to samples/<stage>."""
     with timed(run, f"samples {stage}"):
-        return generate(model, run.subject, run.config, run.samples / stage, _prompts(run))
+        return generate_into(model, run.subject, run.config, run.samples / stage, _prompts(run))
 
 
-def draw_untuned(run: Run, model: DiffusionModel) -> list[Sample]:
+def generate_untuned(run: Run, model: DiffusionModel) -> list[Sample]:
     """What the samples are measured from: their prompts with the class noun alone; none where nothing is measured."""
     if not _is_measured(run):
         return []
     asked = dict.fromkeys(Prompt("class", prompt.template) for prompt in _prompts(run))
     with timed(run, "samples untuned"):
-        return generate(model, run.subject, run.config, run.samples / FOLDERS["untuned"], list(asked))
+        return generate_into(model, run.subject, run.config, run.samples / FOLDERS["untuned"], list(asked))
 
 
 def score_samples(run: Run, judges: Judges | None = None) -> None:
@@ -226,8 +227,8 @@ def score_samples(run: Run, judges: Judges | None = None) -> None:
     with timed(run, "score"):
         judges = judges or load_judges(run.config.evaluation, run.config.world)
         write_json(target, score_run(run, judges).record)
-    told = read_measured(run)
-    for check in told.findings[len(told.diagnosis.findings) if told.diagnosis else 0 :]:
+    measured = read_measured(run)
+    for check in measured.findings[len(measured.diagnosis.findings) if measured.diagnosis else 0 :]:
         log.warning("%s: %s %s", check.failure, check.says, check.change)
 
 
@@ -249,7 +250,7 @@ def _live_samples(run: Run, step: int, model: DiffusionModel) -> None:
     if step < config.training.max_train_steps:  # the last step is drawn in full, as "after"
         first, *_, class_prompt = _prompts(run)
         few = _with_generation(config, num_images_per_prompt=min(2, config.generation.num_images_per_prompt))
-        generate(model, run.subject, few, run.samples / f"step-{step:06d}", [first, class_prompt])
+        generate_into(model, run.subject, few, run.samples / f"step-{step:06d}", [first, class_prompt])
 
 
 def _few(run: Run) -> Draw:
@@ -262,7 +263,7 @@ def _few(run: Run) -> Draw:
             num_inference_steps=config.probe.probe_num_inference_steps,
             num_images_per_prompt=seeds,
         )
-        return generate(model, run.subject, few, run.samples / stage, prompts)
+        return generate_into(model, run.subject, few, run.samples / stage, prompts)
 
     return draw
 
@@ -271,16 +272,16 @@ def _with_generation(config: Config, **settings: object) -> Config:
     return config.model_copy(update={"generation": config.generation.model_copy(update=settings)})
 
 
-def draw(run: Run, prompts: Sequence[str]) -> list[Sample]:
-    """Draw more pictures with the personalised model, to samples/own; prompts hold {} where the subject's name goes.
+def generate(run: Run, prompts: Sequence[str]) -> list[Sample]:
+    """Generate more samples with the personalised model, to samples/own; prompts hold {} where the subject's name goes.
 
     Older pictures stay, and the same words give the same pictures whatever else is asked for.
     Raises RunError where the run has no model yet, PromptError for an unusable prompt.
     """
     wanted = own_prompts(prompts)[: len(prompts)]
-    with run.only_writer():
+    with run.lock():
         model, subject, config, folder = personal_model(run), run.subject, run.config, run.samples / "own"
-        each = [generate(model, subject, config, folder, [prompt], keep_others=True) for prompt in wanted]
+        each = [generate_into(model, subject, config, folder, [prompt], keep_others=True) for prompt in wanted]
         return [sample for samples in each for sample in samples]
 
 

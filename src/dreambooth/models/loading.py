@@ -76,11 +76,8 @@ def _world(base: Base, recorded: str | None) -> str:
     """The name of the model's world; raises ConfigError where nobody knew it before the model was downloaded."""
     settled = named(base.model).name
     if base.world is None and recorded not in (None, settled) and not Path(base.model).exists():
-        raise ConfigError(
-            [
-                f"world: {base.model} is of the world {recorded}, and its settings suit {settled}: give --world {recorded}"
-            ]
-        )
+        problem = f"world: {base.model} is of the world {recorded}, and its settings suit {settled}"
+        raise ConfigError([f"{problem}: give --world {recorded}"])
     return named(base.world or recorded or base.model).name
 
 

@@ -203,7 +203,7 @@ class Run:
                 write_text(file, "".join(f"{line}\n" for line in kept))
 
     @contextmanager
-    def only_writer(self, patience: float = 0.0) -> Iterator[None]:
+    def lock(self, patience: float = 0.0) -> Iterator[None]:
         """Hold the folder; raises RunError, with the process id, where another process does.
 
         patience: seconds to wait for one that is about to end. What a killed writer left half written is removed.
