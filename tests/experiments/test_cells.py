@@ -69,9 +69,10 @@ def test_an_address_depends_on_all_that_pictures_depend_on(subjects: tuple[Named
     shutil.copytree(subject.photos[0].parent, tmp_path / "moved")
     moved = replace(subject, photos=tuple(tmp_path / "moved" / photo.name for photo in subject.photos))
     other_judge = Cells(settings={"dino_model": "x"}, protocol=SMALL, world=TOYBOX)
+    said_again = Cells(settings={"world": TOYBOX.name}, protocol=SMALL, world=TOYBOX)
     probing = cell.config.probe.model_copy(update={"probe_class_images": 99})  # as another preset might say
     probed = replace(cell, config=cell.config.model_copy(update={"probe": probing}))
-    same = [SMALL_CELLS.cell(moved, 0), other_judge.cell(subject, 0), probed]
+    same = [SMALL_CELLS.cell(moved, 0), other_judge.cell(subject, 0), said_again.cell(subject, 0), probed]
     assert {each.address("w") for each in same} == {cell.address("w")}
     (tmp_path / "moved" / subject.photos[0].name).write_bytes(subject.photos[1].read_bytes())
     longer = Cells(settings={"max_train_steps": 3}, protocol=SMALL, world=TOYBOX)

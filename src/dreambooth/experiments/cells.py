@@ -80,7 +80,7 @@ class Cell:
         payload = [
             _FORMAT,
             weights,
-            self.config.model_dump(mode="json", exclude={"evaluation", "probe"}),
+            self.config.model_dump(mode="json", exclude={"evaluation": True, "probe": True, "base": {"world"}}),
             [sha256(photo) for photo in self.subject.photos],
             [self.photos, self.class_noun, self.subject.class_noun, self.class_pictures],
             [asdict(prompt) for prompt in self.prompts],
