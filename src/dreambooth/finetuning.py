@@ -28,6 +28,7 @@ from dreambooth.loss import prior_preservation_loss
 from dreambooth.models.base import DENOISER, Conditioning, DiffusionModel, Stage
 from dreambooth.run import Run, checkpoint
 from dreambooth.run.checkpoint import Checkpoint
+from dreambooth.run.records import LOSSES, Loss
 from dreambooth.support.files import require_space
 from dreambooth.support.progress import log, track
 from dreambooth.support.rng import generator, normal
@@ -182,9 +183,8 @@ class _Loop:
         self.optimizer.step()
         for name, tensor in self.adapter.state().items() if self.ema else ():
             self.ema[name].lerp_(tensor, 1 - self.config.training.ema_decay)
-        record = {"step": step + 1, **losses, "lr": self.optimizer.param_groups[0]["lr"], "grad_norm": norm.item()}
-        with self.run.losses.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({**record, "seconds": round(time.monotonic() - began, 4)}) + "\n")
+        lr, seconds = self.optimizer.param_groups[0]["lr"], round(time.monotonic() - began, 4)
+        LOSSES.append(self.run.root, Loss(step=step + 1, **losses, lr=lr, grad_norm=norm.item(), seconds=seconds))
 
     def _accumulate(self, step: int) -> tuple[dict[str, float], list[int]]:
         """Gradients of the mean over the micro-batches; the mean losses, and the rows that were seen."""

@@ -13,22 +13,24 @@ from dreambooth.config import Base, Config
 from dreambooth.data.dataset import encode_once, examples
 from dreambooth.data.photos import check_photos
 from dreambooth.errors import ModelError, RunError
-from dreambooth.evaluation import Judges, fit_of, load_judges
+from dreambooth.evaluation import fit_of, load_judges
 from dreambooth.finetuning import Observer, check_machine, finetune
 from dreambooth.generation.generate import chosen_prompts, contact_sheet
 from dreambooth.generation.generate import generate as generate_into
-from dreambooth.generation.prompts import Prompt, own_prompts
+from dreambooth.generation.prompts import CLASS_PROMPT, Prompt, own_prompts
 from dreambooth.generation.samples import Sample, read_samples
 from dreambooth.identifier import candidates, weak_priors, with_identifier
 from dreambooth.models.base import DiffusionModel, Sampling
 from dreambooth.prior import class_prior
 from dreambooth.probe import Draw, Probe
+from dreambooth.probe.measuring import Reference
 from dreambooth.probe.scoring import FOLDERS, score_run
 from dreambooth.report.page import write_report
 from dreambooth.run import Run
-from dreambooth.run.records import read_measured, read_timings
+from dreambooth.run.measured import read_measured, read_timings
+from dreambooth.run.records import BASE, MODEL, SAMPLES, TIMINGS, WORLD_FIT, WorldFit
 from dreambooth.subject import IDENTIFIER_SLOT, Subject, require_class_noun
-from dreambooth.support.files import broken_seal, seals, write_json
+from dreambooth.support.files import broken_seal, seals
 from dreambooth.support.progress import log
 
 
@@ -46,12 +48,12 @@ def dreambooth(subject: Subject, config: Config, root: Path | str) -> Run:
         adapters.check(model, config)
         name_subject(run, model)  # section 3.2: a rare token, unless the user chose one
         probe = begin_probe(run, model)  # section 4.2: what it is measured against
-        generate_class_images(run, model)  # section 3.3: by the frozen model, before any weight moves
+        class_images = generate_class_images(run, model)  # section 3.3: by the frozen model, before any weight moves
         generate_samples(run, model, "before")
         generate_untuned(run, model)
-        personalise(run, model, probe)  # Eq. 2
+        personalise(run, model, class_images, probe)  # Eq. 2
         generate_samples(run, personal_model(run), "after")  # section 4
-        score_samples(run, probe.judges if probe else None)  # section 4.2 again, of what the user looks at
+        score_samples(run, probe.reference if probe else None)  # section 4.2 again, of what the user looks at
         report(run)
     return run
 
@@ -77,7 +79,7 @@ def check_world(run: Run) -> None:
     fit = fit_of(run.subject.photos, run.config.base.model)
     if fit is None:
         return
-    write_json(run.root / "world_fit.json", fit.record)
+    WORLD_FIT.write(run.root, WorldFit(**fit.record))
     if fit.foreign:
         log.warning("%s", fit.says)
 
@@ -91,7 +93,7 @@ def base_model(run: Run) -> DiffusionModel:
         model = _placed(models.load(run.config.base))
         models.check(model, run.config)
         mine = {"model": model.name, "fingerprint": model.fingerprint()}
-        if (began := run.began_with("base.json", mine)) != mine:
+        if (began := run.began_with(BASE, mine)) != mine:
             raise RunError(
                 f"{run.root} was begun with {began['model']}, and {mine['model']} has other weights: give the "
                 "--revision it had, or choose another --output-dir."
@@ -165,17 +167,23 @@ def begin_probe(run: Run, model: DiffusionModel) -> Probe | None:
     run.require_same_photos()
     with timed(run, "probe"):
         try:
-            judges = load_judges(run.config.evaluation, run.config.base.model)
+            reference = _reference(run)
         except ModelError as error:
             raise ModelError(f"{error} To train without measuring, give --no-probe.") from error
-        probe = Probe(run, judges, _few(run))
+        probe = Probe(run, reference, _few(run))
         probe.before(model)
     return probe
 
 
-def personalise(run: Run, model: DiffusionModel | None = None, probe: Probe | None = None) -> Path:
+def personalise(
+    run: Run,
+    model: DiffusionModel | None = None,
+    class_images: Sequence[Path] | None = None,
+    probe: Probe | None = None,
+) -> Path:
     """Eq. 2: fine-tune on photos and class images, and write the folder that diffusers opens; returns it.
 
+    What the stages before have left may be handed on: the base model, the class images, the probe; else they run here.
     Its weights are those of the step that the probe recommends, or of the last one where nothing is measured.
     """
     if _is_personalised(run):
@@ -186,7 +194,7 @@ def personalise(run: Run, model: DiffusionModel | None = None, probe: Probe | No
     config = run.config
     subject = run.subject if run.subject.identifier else name_subject(run, model)
     probe = probe or begin_probe(run, model)
-    class_images = generate_class_images(run, model)
+    class_images = generate_class_images(run, model) if class_images is None else class_images
     with timed(run, "finetune"):
         for stage in model.stages:
             rows = examples(subject, class_images, config.data, stage.resolution, config.seed)
@@ -200,7 +208,7 @@ def personalise(run: Run, model: DiffusionModel | None = None, probe: Probe | No
             adapter.export(its.adapter)
             adapter.merge()
         model.save(run.model)
-        write_json(run.root / "model.json", seals(run.model))
+        MODEL.write(run.root, seals(run.model))
     return run.model
 
 
@@ -211,24 +219,25 @@ def generate_samples(run: Run, model: DiffusionModel, stage: str) -> list[Sample
 
 
 def generate_untuned(run: Run, model: DiffusionModel) -> list[Sample]:
-    """What the samples are measured from: their prompts with the class noun alone; none where nothing is measured."""
+    """What the samples are measured from: their prompts with the class noun alone; none where nothing is measured.
+
+    Not the class prompt itself: `generate_samples` draws it, before the fine-tuning too.
+    """
     if not _is_measured(run):
         return []
     asked = dict.fromkeys(Prompt("class", prompt.template) for prompt in _prompts(run))
+    asked.pop(CLASS_PROMPT)
     with timed(run, "samples untuned"):
         return generate_into(model, run.subject, run.config, run.samples / FOLDERS["untuned"], list(asked))
 
 
-def score_samples(run: Run, judges: Judges | None = None) -> None:
+def score_samples(run: Run, reference: Reference | None = None) -> None:
     """Section 4.2: the numbers of the samples, as the probe has those of its own, to samples.json, once."""
-    target = run.root / "samples.json"
-    if not _is_measured(run) or target.exists():
+    if not _is_measured(run) or (run.root / SAMPLES.name).exists():
         return
     with timed(run, "score"):
-        judges = judges or load_judges(run.config.evaluation, run.config.base.model)
-        write_json(target, score_run(run, judges).record)
-    measured = read_measured(run)
-    for check in measured.findings[len(measured.diagnosis.findings) if measured.diagnosis else 0 :]:
+        SAMPLES.write(run.root, score_run(run, reference or _reference(run)))
+    for check in read_measured(run).in_samples_alone:
         log.warning("%s: %s %s", check.failure, check.says, check.change)
 
 
@@ -251,6 +260,11 @@ def _live_samples(run: Run, step: int, model: DiffusionModel) -> None:
         first, *_, class_prompt = _prompts(run)
         few = _with_generation(config, num_images_per_prompt=min(2, config.generation.num_images_per_prompt))
         generate_into(model, run.subject, few, run.samples / f"step-{step:06d}", [first, class_prompt])
+
+
+def _reference(run: Run) -> Reference:
+    judges = load_judges(run.config.evaluation, run.config.base.model)
+    return Reference.of(judges, run.subject, run.config.base.model)
 
 
 def _few(run: Run) -> Draw:
@@ -305,7 +319,7 @@ def timed(run: Run, stage: str) -> Iterator[None]:
     finally:
         timings = read_timings(run)
         seconds = time.monotonic() - began - (sum(timings.values()) - before)
-        write_json(run.root / "timings.json", {**timings, stage: round(timings.get(stage, 0.0) + seconds, 3)})
+        TIMINGS.write(run.root, {**timings, stage: round(timings.get(stage, 0.0) + seconds, 3)})
 
 
 def _prompts(run: Run) -> Sequence[Prompt]:
@@ -321,7 +335,7 @@ def _is_personalised(run: Run) -> bool:
     if not run.model.is_dir():
         return False
     try:
-        broken = broken_seal(run.model, run.read_record("model.json", dict[str, str]))
+        broken = broken_seal(run.model, MODEL.read(run.root))
     except RunError:
         return False  # it was stopped before it was sealed
     if broken is not None:

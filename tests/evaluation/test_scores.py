@@ -11,8 +11,9 @@ from torch import Tensor
 
 from dreambooth.data.photos import photos_in
 from dreambooth.errors import PhotoError
-from dreambooth.evaluation import Judges, Photos, Scores, measure_photos, score, score_each, scored_prompt
+from dreambooth.evaluation import Judges, Photos, measure_photos, score, score_each, scored_prompt
 from dreambooth.evaluation.masks import Look
+from dreambooth.run.records import Scores
 from dreambooth.subject import Subject
 from small_judges import pictures
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from dreambooth.errors import ConfigError, PhotoError
-from dreambooth.evaluation import Scores
 from dreambooth.experiments.cells import Cell, Cells
 from dreambooth.experiments.planning import TOYBOX_SECONDS
 from dreambooth.experiments.protocol import FULL, PAPER_CLASSES, SMALL, TABLES, Share, scored_prompts
@@ -16,6 +15,7 @@ from dreambooth.experiments.subjects import NamedSubject, in_folder, toys
 from dreambooth.experiments.tables import Table, differences, lines, table
 from dreambooth.experiments.trial import Result
 from dreambooth.generation.prompts import PAPER_LIVE, PAPER_OBJECT
+from dreambooth.run.records import Scores
 from dreambooth.toybox.world import CLASSES
 
 SMALL_CELLS = Cells(settings={}, protocol=SMALL, toybox=True)

@@ -4,7 +4,7 @@ Likeness does not begin at 0: pictures of any dog are already half as like the p
 other. A share of the photos' own number hides that; the way gone does not.
 """
 
-from dreambooth.evaluation.scores import Scores
+from dreambooth.run.records import Scores
 
 WAY = (
     "0% of a way is what the untuned model draws from the same prompts with the class noun alone, 100% is how like "

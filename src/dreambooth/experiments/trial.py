@@ -10,12 +10,14 @@ from typing import Any
 
 from dreambooth import recipe
 from dreambooth.config import Evaluation
-from dreambooth.evaluation import Judges, Scores, measure_photos, score, score_each, scored_prompt
+from dreambooth.evaluation import Judges, measure_photos, score, score_each, scored_prompt
 from dreambooth.experiments.cells import Cell
 from dreambooth.generation.generate import generate
 from dreambooth.generation.prompts import CLASS_PROMPT
 from dreambooth.generation.samples import Sample, opened, read_samples
 from dreambooth.run import Run
+from dreambooth.run.measured import read_timings
+from dreambooth.run.records import Scores
 from dreambooth.support.files import write_json
 
 PICTURES, CLASS_PICTURES = "after", "class"
@@ -70,7 +72,7 @@ def carry_out(cell: Cell, folder: Path, judges: Judges) -> None:
             _draw(cell, run)
         with recipe.timed(run, "measure"):
             record = _measured(cell, run, judges)
-        seconds = round(sum(run.read_json("timings.json").values()), 3)
+        seconds = round(sum(read_timings(run).values()), 3)
         write_json(folder / "cell.json", {"cell": cell.label, **record, "seconds": seconds})
         for heavy in (run.checkpoints, run.model, run.adapter):
             shutil.rmtree(heavy, ignore_errors=True)

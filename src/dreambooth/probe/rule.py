@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from dreambooth.evaluation import Scores, way, ways
+from dreambooth.evaluation import way, ways
 from dreambooth.evaluation.ways import CLEAR, percent
-from dreambooth.probe.lines import Probed, Step
+from dreambooth.run.records import Probed, Scores, Step
 from dreambooth.subject import Subject
 
 RULE = (
@@ -45,7 +45,7 @@ def shares(probes: Sequence[Probed]) -> dict[int, Shares]:
     """
     references = {probed.step: probed for probed in probes if probed.step in ("real", 0)}
     return {
-        probed.step: _shares(probed, references["real"].scores, references[0])
+        probed.step: _shares(probed, references["real"], references[0])
         for probed in probes
         if isinstance(probed.step, int) and probed.step > 0
     }
@@ -78,8 +78,8 @@ def reason(step: int, probes: Mapping[Step, Probed], subject: Subject) -> str:
 
 
 def _standing(step: int, probes: Mapping[Step, Probed], subject: Subject) -> str:
-    untuned, real = probes[0].scores, probes["real"].scores
-    gone, kept, clauses = ways(probes[step].scores, untuned, real), probes[step].kept(probes[0]), []
+    untuned, real = probes[0], probes["real"]
+    gone, kept, clauses = ways(probes[step], untuned, real), probes[step].kept(untuned), []
     if (likeness := gone.get("dino", 0.0)) is None:
         clauses.append(
             "the base model already draws this (DINO of its pictures and the photos is "
@@ -119,12 +119,11 @@ def _ceiling(real: Scores, untuned: Scores) -> float:
 
 
 def _shares(probed: Probed, real: Scores, untuned: Probed) -> Shares:
-    mine, before, kept = probed.scores, untuned.scores, probed.kept(untuned)
-    most = _ceiling(real, before)
-    drifted = way(mine.pres, before.pres, most)
+    kept, most = probed.kept(untuned), _ceiling(real, untuned)
+    drifted = way(probed.pres, untuned.pres, most)
     left = [_bounded(share) for share in _variety(kept).values()]
     return Shares(
-        fidelity=_bounded(way(mine.dino, before.dino, most)),
+        fidelity=_bounded(way(probed.dino, untuned.dino, most)),
         prompt=_bounded(kept.get("clip_t")),
         prior=_bounded(None if drifted is None else 1 - drifted),
         variety=sum(left) / len(left) if left else 1.0,

@@ -3,7 +3,7 @@
 import importlib.metadata
 import json
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -16,10 +16,11 @@ from dreambooth.config.presets import preset_of
 from dreambooth.evaluation import CHOICES
 from dreambooth.evaluation.ways import percent
 from dreambooth.report import pictures as album
-from dreambooth.report.charts import MetricChart, Scatter, loss_chart, metric_chart, scatter
+from dreambooth.report.charts import LossChart, MetricChart, Scatter, loss_chart, metric_chart, scatter
 from dreambooth.report.pictures import Comparison
 from dreambooth.run import Run
-from dreambooth.run.records import Measured, read_losses, read_measured, read_timings
+from dreambooth.run.measured import Measured, read_measured, read_timings
+from dreambooth.run.records import LOSSES, Loss, Probed, Prompted
 from dreambooth.subject import Subject
 from dreambooth.support.files import write_text
 from dreambooth.support.progress import duration
@@ -164,7 +165,7 @@ def _content(run: Run) -> dict[str, Any]:
         "has_samples": measured.samples is not None and bool(measured.samples.ways),
         "scatter": _scatter(measured),
         "choices": {about: choice for about, choice in CHOICES.items() if about != "interval"},
-        "chart": loss_chart(*read_losses(run)),
+        "chart": _loss_chart(LOSSES.read(run.root)),
         "class_images": album.class_images(run),
         "adapter_files": sorted(file.name for file in run.adapter.glob("*")),
         "settings": _settings(config),
@@ -181,9 +182,10 @@ def _strips(run: Run, measured: Measured) -> list[Comparison]:
     def numbers(strip: Comparison, step: int | None) -> dict[str, float]:
         if step is None:
             return {}
-        row = measured.prompts.get(step, {}).get(strip.template, {})
-        keys, row = (("pres",), measured.probes.get(step, {})) if strip.kind == "class" else (("dino", "clip_t"), row)
-        return {METRICS[key][0]: row[key] for key in keys if key in row}
+        probed = measured.probes.get(step, Probed(step=step))
+        of_class, row = strip.kind == "class", probed.prompts.get(strip.template, Prompted())
+        keys, found = (("pres",), probed.numbers) if of_class else (("dino", "clip_t"), row.numbers)
+        return {METRICS[key][0]: found[key] for key in keys if key in found}
 
     return [
         replace(strip, stages=tuple(replace(stage, numbers=numbers(strip, stage.step)) for stage in strip.stages))
@@ -195,7 +197,7 @@ def _metrics(measured: Measured) -> list[Metric]:
     metrics = []
     for key, (name, says, better) in METRICS.items():
         values = measured.over_training(key)
-        levels = {"the photos": measured.real.get(key), "the base model": values.get(0)}
+        levels = {"the photos": measured.real.numbers.get(key), "the base model": values.get(0)}
         known = {level: value for level, value in levels.items() if value is not None}
         if chart := metric_chart(values, known, measured.chosen):
             value = values[max(values)] if measured.chosen not in values else values[measured.chosen]
@@ -207,32 +209,43 @@ def _standing(measured: Measured) -> list[Standing]:
     """How far the recommended checkpoint has gone, and what it has kept, by the probe and by the samples."""
     if not (verdict := measured.recommendation):
         return []
-    untuned, now = (measured.probes.get(step, {}) for step in (0, verdict.step))
+    untuned, now = (measured.probes.get(step) for step in (0, verdict.step))
     probe, samples = _changes(untuned, now, verdict.ways, verdict.kept), {}
     if drawn := measured.samples:
-        samples = _changes(drawn.scores("untuned"), drawn.scores("tuned"), drawn.ways, drawn.kept)
+        samples = _changes(drawn.rows.get("untuned"), drawn.rows.get("tuned"), drawn.ways, drawn.kept)
+    photos = measured.real.numbers
     return [
-        Standing(name, measured.real.get(REAL.get(key, key)), (probe.get(key, Change()), samples.get(key, Change())))
+        Standing(name, photos.get(REAL.get(key, key)), (probe.get(key, Change()), samples.get(key, Change())))
         for key, (name, _, _) in METRICS.items()
         if key in probe or key in samples
     ]
 
 
 def _changes(
-    untuned: Mapping[str, float],
-    now: Mapping[str, float],
+    untuned: Probed | None,
+    now: Probed | None,
     ways: Mapping[str, float | None],
     kept: Mapping[str, float],
 ) -> dict[str, Change]:
     says = {key: "the base model draws this" if way is None else percent(way) for key, way in ways.items()}
     says |= {key: f"{percent(share)} kept" for key, share in kept.items()}
-    return {key: Change(untuned.get(key), now.get(key), words) for key, words in says.items()}
+    before, after = (row.numbers if row else {} for row in (untuned, now))
+    return {key: Change(before.get(key), after.get(key), words) for key, words in says.items()}
 
 
 def _scatter(measured: Measured) -> Scatter | None:
     fidelity, following = measured.over_training("dino"), measured.over_training("clip_t")
     both = {step: (following[step], fidelity[step]) for step in fidelity if step in following}
-    return scatter(both, measured.real.get("dino"), measured.chosen)
+    return scatter(both, measured.real.dino, measured.chosen)
+
+
+def _loss_chart(losses: Sequence[Loss]) -> LossChart | None:
+    """The terms of Eq. 2 at each step; of a step that is there twice, the later line."""
+    by_step = {loss.step: loss for loss in losses}
+    steps = sorted(by_step)
+    terms = {"subject": [by_step[step].subject for step in steps]}
+    priors = [prior for step in steps if (prior := by_step[step].prior) is not None]
+    return loss_chart(steps, {**terms, "class prior": priors} if len(priors) == len(steps) else terms)
 
 
 def _snippet(subject: Subject, config: Config) -> str:
