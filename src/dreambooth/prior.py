@@ -25,7 +25,7 @@ from dreambooth.run import Run
 from dreambooth.run.files import JsonFile
 from dreambooth.run.records import CLASS_IMAGES, ClassImage, ClassImages, DrawnWith
 from dreambooth.subject import Subject
-from dreambooth.support.files import atomic_write, require_space, sha256
+from dreambooth.support.files import atomic_write, require_space, sha256, sweep
 from dreambooth.support.progress import log, track
 
 FIRST_SEED = 1_000_000
@@ -33,6 +33,9 @@ FIRST_SEED = 1_000_000
 
 MANIFEST = JsonFile("manifest.json", DrawnWith)
 """What a folder of the library says of itself."""
+
+ABANDONED = 3600.0
+"""Seconds after which a half-written image is a killed process's; another may be writing a younger one just now."""
 
 _NAME = re.compile(r"(\d{6})-([0-9a-f]{16})\.png")
 
@@ -154,6 +157,7 @@ class ClassImageLibrary:
             raise DiskError(f"{self.folder} cannot be made ({error.strerror}): {advice}.") from error
         if not os.access(self.folder, os.W_OK):
             raise DiskError(f"{self.folder} is not yours to write to: {advice}.")
+        sweep(self.folder, ABANDONED)
         MANIFEST.write(self.folder, self.drawn_with)
 
     def add(self, index: int, image: Image.Image) -> ClassImage:

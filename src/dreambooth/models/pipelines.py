@@ -114,11 +114,15 @@ def _at_rest(modules: Sequence[nn.Module]) -> Iterator[None]:
 
 def save(pipeline: Any, tokenizers: Sequence[str], folder: Path) -> None:
     """Write the pipeline's folder, whole or not at all; tokenizers: the names of its parts that are ones of CLIP's."""
+    backends = {name: getattr(pipeline, name).backend_tokenizer for name in tokenizers}
+    for backend in backends.values():  # they remember how the last prompt was padded, and would write it
+        backend.no_truncation()
+        backend.no_padding()
     with atomic_write(folder) as aside:
         pipeline.save_pretrained(aside, safe_serialization=True)
-        for name in tokenizers:
+        for name, backend in backends.items():
             # vocab.json and merges.txt: readers older than transformers 5 look for them
-            getattr(pipeline, name).backend_tokenizer.model.save(str(aside / name))
+            backend.model.save(str(aside / name))
 
 
 def save_lora(
