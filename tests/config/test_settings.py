@@ -1,12 +1,15 @@
 """config.py: one tree of settings, presets over defaults, every problem at once."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from pydantic import ValidationError
 
 from dreambooth.config import PRESETS, Config, settings_reference
+from dreambooth.config.keywords import Settings
+from dreambooth.config.samplers import SAMPLERS, Sampler
 from dreambooth.errors import ConfigError
 
 
@@ -26,6 +29,23 @@ def test_the_preset_lies_between_the_defaults_and_what_is_given() -> None:
     assert Config.build({}).training.max_train_steps == preset["max_train_steps"] != 1000
     assert Config.build({"max_train_steps": 7}).training.max_train_steps == 7
     assert Config.build({"max_train_steps": 7}).training.learning_rate == preset["learning_rate"]
+
+
+def test_settings_are_given_by_name_or_as_a_mapping() -> None:
+    assert Config.build(max_train_steps=7) == Config.build({"max_train_steps": 7})
+    assert Config.build({"max_train_steps": 7, "seed": 1}, max_train_steps=8).flat()["max_train_steps"] == 8
+    with pytest.raises(ConfigError, match="max_steps: there is no such setting"):
+        Config.build(max_steps=7)  # type: ignore[call-arg]
+
+
+def test_the_keywords_are_all_settings_with_their_types() -> None:
+    lists: dict[Any, Any] = {tuple[str, ...]: Sequence[str]}
+    settings = {name: lists.get(field.annotation, field.annotation) for _, name, field in settings_reference()}
+    assert get_type_hints(Settings) == settings and list(get_type_hints(Settings)) == list(settings)
+
+
+def test_a_sampler_has_its_name_and_its_scheduler() -> None:
+    assert get_args(Sampler) == tuple(SAMPLERS)
 
 
 def test_presets_name_real_settings() -> None:

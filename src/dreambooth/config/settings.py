@@ -7,18 +7,17 @@ another base model or method needs differently is a row of PRESETS.
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, Unpack
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
+from dreambooth.config.keywords import Settings
 from dreambooth.config.presets import METHOD_ONLY, USED_BY, MethodName, preset_of
 from dreambooth.config.presets import PRESETS as PRESETS
+from dreambooth.config.samplers import Sampler
 from dreambooth.errors import ConfigError
-
-Sampler = Literal["ddpm", "ddim", "euler", "dpmsolver++"]
-
 
 PLACES = ("model", "dino_model", "clip_model", "perceptual_model")
 """The settings that may be a folder or a file."""
@@ -210,12 +209,14 @@ class Config(Section):
     evaluation: Evaluation = Evaluation()
 
     @classmethod
-    def build(cls, settings: Mapping[str, Any]) -> Self:
-        """A config from flat settings ({"max_train_steps": 400}) over the preset of their base model and method.
+    def build(cls, settings: Mapping[str, Any] | None = None, /, **named: Unpack[Settings]) -> Self:
+        """A config of settings by name, `build(max_train_steps=400)`, over the preset of their base model and method.
 
-        Raises ConfigError with every problem at once.
+        settings: the same as a mapping, which the command line and files have; those by name go before it. Raises
+        ConfigError with every problem at once.
         """
-        settings = {name: located(value) if name in PLACES else value for name, value in settings.items()}
+        given = {**(settings or {}), **named}
+        settings = {name: located(value) if name in PLACES else value for name, value in given.items()}
         preset = preset_of(settings.get("model", Base().model), settings.get("method", Method().method))
         sections: dict[str, Any] = {}
         homes = {name: section for section, name, _ in settings_reference()}
