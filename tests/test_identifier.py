@@ -178,7 +178,7 @@ def test_a_method_that_learns_a_word_gets_one_that_the_tokenizer_lacks() -> None
     assert with_identifier(inverted, [tokenizer], Naming(), 0, Method(method="textual_inversion")) == inverted
 
 
-def test_a_word_that_the_tokenizer_has_cannot_be_learned_anew() -> None:
+def test_a_word_that_the_tokenizer_has_cannot_be_learned_again() -> None:
     subject = Subject(photos=(Path("a.png"),), class_noun="dog")
     with pytest.raises(PromptError, match="--identifier <sks>"):
         with_identifier(subject, [tiny_tokenizer()], Naming(identifier="sks"), 0, Method(method="pivotal"))

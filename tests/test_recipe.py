@@ -222,7 +222,9 @@ def test_what_cannot_work_is_said_before_anything_slow(subject: Subject, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
-def test_a_prompt_that_does_not_name_the_subject_is_told(subject: Subject, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_prompt_that_names_no_subject_is_reported(
+    subject: Subject, caplog: pytest.LogCaptureFixture
+) -> None:
     settings = {"prompts": ("a {} on sand", "a sks dog on sand", "a dog on sand"), "identifier": "sks"}
     check(subject, Config.build(settings))
     (warning,) = caplog.messages
@@ -241,7 +243,7 @@ def test_a_finished_fine_tuning_is_not_repeated(run: Run) -> None:
     assert weights(run.model) == before
 
 
-def test_photos_that_are_no_toys_are_told_before_the_embedded_model_is_opened(
+def test_photos_that_are_no_toys_are_reported_before_the_embedded_model_is_opened(
     photos_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     subject = Subject(photos=photos_in(photos_dir), class_noun="dog")

@@ -89,7 +89,8 @@ def _new_word(tokenizers: Sequence[Any], given: str | None, subject: Subject) ->
     _require_one_word(word)
     if any(len(_tokens_of(tokenizer, word)) == 1 for tokenizer in tokenizers):
         raise PromptError(
-            f"the word to be learned, {word!r}, is one that the model has: give a new one with --identifier <{word}>."
+            f"the model already knows the word {word!r}, which was to be learned: give a new one, "
+            f"--identifier <{word}>."
         )
     return word
 

@@ -47,7 +47,7 @@ def class_prior(
 
     model: as it was pre-trained; call this before any weight moves. root: the folder of all class images,
     [default: $DREAMBOOTH_CACHE, $XDG_CACHE_HOME/dreambooth or ~/.cache/dreambooth, and in it class-images]. A call
-    that was stopped goes on with the first image that is lacking. Writes prior.json of the run. Raises DiskError, and
+    that was stopped resumes with the first missing image. Writes prior.json of the run. Raises DiskError, and
     ModelError where the model draws nothing.
     """
     if not config.prior.with_prior_preservation:

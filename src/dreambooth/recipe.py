@@ -37,8 +37,8 @@ from dreambooth.support.progress import log
 def dreambooth(subject: Subject, config: Config, root: Path | str) -> Run:
     """Sections 3 and 4 of Ruiz et al. (2023), in order: a few photos in, a personalised model and a report out.
 
-    root: the run folder; the same call on the same folder goes on where it was stopped. Raises DreamBoothError for
-    anything its caller can mend, before the first slow step wherever it can be known then.
+    root: the run folder; the same call on the same folder resumes where it was stopped. Raises DreamBoothError for
+    anything its caller can fix, before the first slow step wherever it can be known then.
     """
     check(subject, config)
     run = Run.create(Path(root).expanduser(), subject, config)
@@ -69,7 +69,7 @@ def check(subject: Subject, config: Config) -> None:
         if not any(name in prompt.template for name in names):
             log.warning(
                 "the prompt %r does not name your subject: write {} where its name belongs, as in "
-                '"a {} in the snow". It is drawn as it is.',
+                '"a {} in the snow". It is used as it is.',
                 prompt.template,
             )
 

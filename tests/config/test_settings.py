@@ -55,7 +55,7 @@ def test_presets_name_real_settings() -> None:
         assert (config.base.model, config.method.method) == (model, method)
 
 
-def test_every_problem_is_told_at_once() -> None:
+def test_every_problem_is_reported_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         Config.build({"max_train_step": 3, "learning_rate": -1, "crop": "left", "seed": "x"})
     assert len(caught.value.problems) == 4
@@ -134,7 +134,7 @@ def test_each_method_has_the_prior_where_it_fits() -> None:
         ({"max_train_steps": 0}, ["max_train_steps"]),
     ],
 )
-def test_settings_that_a_method_can_do_nothing_with_are_told(settings: dict[str, Any], named: list[str]) -> None:
+def test_settings_that_a_method_can_do_nothing_with_are_refused(settings: dict[str, Any], named: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:
         Config.build(settings)
     assert sorted(problem.partition(":")[0] for problem in caught.value.problems) == sorted(named)

@@ -139,7 +139,7 @@ def test_subjects_in_folders_take_their_class_from_the_file_or_the_name(photos_d
     )
 
 
-def test_every_problem_of_a_folder_of_subjects_is_told_at_once(photos_dir: Path, tmp_path: Path) -> None:
+def test_every_problem_of_a_folder_of_subjects_is_reported_at_once(photos_dir: Path, tmp_path: Path) -> None:
     shutil.copytree(photos_dir, tmp_path / "007")
     (tmp_path / "dog").mkdir()
     with pytest.raises(PhotoError) as caught:

@@ -38,7 +38,7 @@ def test_conditioning_equals_the_pipelines() -> None:
     assert torch.equal(found, expected)
 
 
-def test_a_cut_prompt_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_cut_prompt_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
     model = tiny_model()
     fits, long = " ".join(["dog"] * (CONTEXT - 2)), " ".join(["dog"] * (CONTEXT - 1))
     with caplog.at_level(logging.WARNING):

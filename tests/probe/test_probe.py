@@ -1,4 +1,4 @@
-"""Measuring while it trains: the rule, the weights it keeps, the early stop, and a run that goes on from anywhere."""
+"""Measuring while it trains: the rule, the weights it keeps, the early stop, and a run that resumes from anywhere."""
 
 import shutil
 from collections.abc import Callable
@@ -107,7 +107,7 @@ def test_a_single_photo_has_no_row_of_its_own() -> None:
     assert drifted.metric == "pres" and drifted.value == pytest.approx(0.7 / 0.8)
 
 
-def test_photos_no_more_alike_than_any_of_their_class_are_no_ceiling() -> None:
+def test_photos_no_more_similar_than_any_of_their_class_are_no_ceiling() -> None:
     two_sides = Probed(step="real", dino=0.25)
     assert merit([two_sides, UNTUNED, probed(10, dino=0.6, pres=0.2)]) == {10: pytest.approx(0.5)}
     assert diagnose({"real": two_sides, 0: UNTUNED, 10: probed(10, dino=0.3, pres=0.25)}, 10) == []
@@ -175,8 +175,8 @@ def test_each_failure_has_its_number(broken: Probed, failure: str, metric: str) 
 @pytest.mark.parametrize(
     ("scenes", "metric", "said"),
     [
-        ((1.0, 5.0), "subject_scenes", "Asked for the subject in no place, the model draws 20% of the variety"),
-        ((5.0, 2.0), "class_scenes", "Asked for the class in no place, the model draws 40% of the variety"),
+        ((1.0, 5.0), "subject_scenes", "Asked for the subject without a place, the model shows 20% of the variety"),
+        ((5.0, 2.0), "class_scenes", "Asked for the class without a place, the model shows 40% of the variety"),
     ],
 )
 def test_a_run_whose_pictures_are_all_on_one_scene_has_lost_its_variety(
@@ -185,10 +185,10 @@ def test_a_run_whose_pictures_are_all_on_one_scene_has_lost_its_variety(
     probes: dict[Step, Probed] = {"real": REAL, 0: varied(0, 5.0, 5.0), 10: varied(10, *scenes)}
     (finding,) = diagnose(probes, 10)
     assert (finding.failure, finding.metric) == ("variety lost", metric)
-    assert finding.says.startswith(said) and "in 8 pictures, untuned 5.0 effective scenes" in finding.says
+    assert finding.says.startswith(said) and "in 8 samples, untuned 5.0 effective scenes" in finding.says
 
 
-def test_pictures_that_are_all_alike_have_lost_their_variety_where_no_scenes_are_known() -> None:
+def test_similar_samples_have_lost_their_variety_where_no_scenes_are_known() -> None:
     found = diagnose({"real": REAL, 0: varied(0, None, None), 10: varied(10, None, None, 0.3)}, 10)
     assert [finding.metric for finding in found] == ["subject_div", "class_div"]
     both = diagnose({"real": REAL, 0: varied(0, 5.0, 5.0), 10: varied(10, 1.0, 5.0, 0.3)}, 10)
@@ -196,7 +196,7 @@ def test_pictures_that_are_all_alike_have_lost_their_variety_where_no_scenes_are
     assert diagnose({"real": REAL, 0: varied(0, None, None), 10: varied(10, None, None, 0.6)}, 10) == []
 
 
-def test_what_is_not_learned_is_told() -> None:
+def test_what_is_not_learned_is_flagged() -> None:
     (finding,) = diagnose({"real": REAL, 0: UNTUNED, 10: probed(10, dino=0.44, pres=0.2)}, 10)
     assert finding.failure == "subject not learned" and "gone 40% of the way" in finding.says
 
@@ -263,10 +263,10 @@ def test_photos_among_themselves_are_those_of_the_median_photo() -> None:
     assert (alone.median_dino, alone.nearest_photo, alone.background_invariance) == (None, None, 1)
 
 
-def test_a_failure_of_the_last_step_alone_is_told_as_such() -> None:
+def test_a_failure_of_the_last_step_alone_says_so() -> None:
     probes: dict[Step, Probed] = {"real": REAL, 0: UNTUNED, 10: probed(10, dino=0.7, pres=0.25)}
     (finding,) = diagnose(probes | {20: probed(20, dino=0.8, pres=0.75)}, 10)
-    assert finding.metric == "pres" and finding.says.startswith("The last step, 20, has it")
+    assert finding.metric == "pres" and finding.says.startswith("Only the last step, 20, shows this")
 
 
 def test_a_line_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -305,7 +305,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def personalised(root: Path, photos: Path, settings: dict[str, Any], **more: object) -> Run:
-    """A run in `root`, begun or gone on with."""
+    """A run in `root`, new or resumed."""
     subject = Subject(photos=photos_in(photos), class_noun="dog")
     run = Run.create(root, subject, Config.build({**settings, **more}))
     recipe.personalise(run)
@@ -364,7 +364,7 @@ HARM: dict[str, Callable[[Run], object]] = {
 
 @pytest.mark.parametrize("harm", HARM)
 @pytest.mark.parametrize("total_limit", [2, 20])
-def test_what_can_be_computed_again_is_no_dead_end_and_ends_alike(
+def test_what_can_be_computed_again_is_no_dead_end_and_ends_the_same(
     settings: dict[str, Any], photos_dir: Path, tmp_path: Path, harm: str, total_limit: int
 ) -> None:
     whole = personalised(tmp_path / "run", photos_dir, settings, checkpoints_total_limit=total_limit)
@@ -425,7 +425,7 @@ def test_no_probe_keeps_the_last_step(settings: dict[str, Any], photos_dir: Path
 
 
 @pytest.mark.parametrize("step", [2, 6])
-def test_a_run_is_never_measured_by_two_judges_and_can_be_measured_anew(
+def test_a_run_is_never_measured_by_two_judges_and_can_be_measured_again(
     settings: dict[str, Any], photos_dir: Path, tmp_path: Path, step: int
 ) -> None:
     judge = shutil.copytree(settings["dino_model"], tmp_path / "judge")
@@ -436,7 +436,7 @@ def test_a_run_is_never_measured_by_two_judges_and_can_be_measured_anew(
     weights = judge / "model.safetensors"
     save_file({name: tensor + 0.01 for name, tensor in load_file(weights).items()}, weights, {"format": "pt"})
     before = run.scores.read_bytes()
-    with pytest.raises(RunError, match="other judges so far") as refused:
+    with pytest.raises(RunError, match="measured by other judges") as refused:
         personalised(run.root, photos_dir, own)
     assert "  - dino: judge#" in str(refused.value) and "  - clip" not in str(refused.value)
     assert run.scores.read_bytes() == before and not run.model.exists()
@@ -448,7 +448,7 @@ def test_a_run_is_never_measured_by_two_judges_and_can_be_measured_anew(
     assert RECOMMENDATION.read(run.root).judges == JUDGES.read(run.root)
 
 
-def test_judges_that_are_missing_are_told_before_anything_is_trained(
+def test_missing_judges_are_reported_before_anything_is_trained(
     settings: dict[str, Any], photos_dir: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ModelError, match="--no-probe"):

@@ -98,7 +98,7 @@ def test_the_untuned_samples_are_of_the_class_noun_alone_from_the_same_seeds(run
     assert asked - drawn == {("a {}", one.seed) for one in after}  # that one is among the samples before
 
 
-def test_places_are_told_from_other_prompts(run: Run, folders: Path) -> None:
+def test_places_are_told_apart_from_other_prompts(run: Run, folders: Path) -> None:
     judges = load_judges(run.config.evaluation, str(folders / "base"))
     scored = score_run(run, Reference.of(judges, run.subject, "some-model"))
     kinds = {sample.template: sample.kind for sample in read_samples(run.samples / "after")}
@@ -124,7 +124,7 @@ def test_what_shows_in_the_samples_alone_is_a_finding(run: Run, tmp_path: Path) 
     DIAGNOSIS.write(copy.root, Diagnosis(findings=(), checked=()))
     findings = read_measured(copy).findings
     assert findings and {finding.failure for finding in findings} == {"variety lost"}
-    assert all(finding.says.startswith("In the samples, not in the probe's pictures:") for finding in findings)
+    assert all(finding.says.startswith("In the final samples, not in the probe's:") for finding in findings)
 
 
 def test_the_samples_are_scored_once(run: Run, photos_dir: Path, tmp_path: Path) -> None:
@@ -140,8 +140,8 @@ def test_evaluate_takes_a_run(run: Run, tmp_path: Path, capsys: pytest.CaptureFi
     assert evaluate(str(run.root), "--out", str(out)) == 0
     printed = capsys.readouterr().out
     assert out.read_text() == (run.root / SAMPLES.name).read_text()
-    assert [line.split()[0] for line in printed.splitlines()[1:5]] == ["photos", "untuned", "tuned", "way"]
-    assert "judges: dino is dino#" in printed and "0% of a way is" in printed
+    assert [line.split()[0] for line in printed.splitlines()[1:5]] == ["photos", "untuned", "tuned", "progress,"]
+    assert "judges: dino is dino#" in printed and "0% is the untuned model's samples" in printed
 
 
 def test_evaluate_takes_other_photos_for_a_run(run: Run, drawn: Path, tmp_path: Path) -> None:

@@ -253,14 +253,14 @@ def test_a_diagnosis_names_what_it_saw_or_the_numbers_it_looked_at(tmp_path: Pat
     assert ["overfitting to the photos", "the probe", "PRES", "0.20", "at most 0.65", "within"] in rows
 
 
-def test_photos_that_the_base_model_cannot_draw_are_told_and_no_failure_is_no_praise(tmp_path: Path) -> None:
+def test_photos_that_the_base_model_cannot_draw_are_flagged_and_no_failure_is_no_praise(tmp_path: Path) -> None:
     run = measured(tmp_path)
     DIAGNOSIS.write(run.root, Diagnosis(findings=(), checked=(DRIFT,)))
     fit = WorldFit(likeness=0.5, limit=0.6, judge="a CLIP", foreign=True, says="these photos <are> no toys.")
     WORLD_FIT.write(run.root, fit)
     page = Page(write_report(run))
     assert "These photos <are> no toys." in page.text and "No failure found" not in page.text
-    assert "say little" in page.text
+    assert "mean little" in page.text
     WORLD_FIT.write(run.root, replace(fit, foreign=False))
     page = Page(write_report(run))
     assert "no toys" not in page.text and "No failure found" in page.text
@@ -286,7 +286,7 @@ def test_what_a_kill_left_of_the_scores_is_shown(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ['{"step": 20', '{"step": "twenty"}', "[]"])
-def test_a_damaged_verdict_is_told_by_name(content: str, tmp_path: Path) -> None:
+def test_a_damaged_verdict_is_named(content: str, tmp_path: Path) -> None:
     run = measured(tmp_path)
     (run.root / "recommendation.json").write_text(content, encoding="utf-8")
     with pytest.raises(RunError, match=r"recommendation\.json is damaged \(.*delete it and run that stage again"):

@@ -25,7 +25,7 @@ def test_a_new_run_holds_its_settings_and_its_subject(tmp_path: Path) -> None:
     assert run.subject.identifier is None
 
 
-def test_the_same_command_goes_on_and_keeps_the_identifier(tmp_path: Path) -> None:
+def test_the_same_command_resumes_and_keeps_the_identifier(tmp_path: Path) -> None:
     run = Run.create(tmp_path / "dog", SUBJECT, Config())
     run.save_subject(run.subject.named("sks"))
     again = Run.create(tmp_path / "dog", SUBJECT, Config())
@@ -138,7 +138,7 @@ with locked(Path({str(tmp_path / ".lock")!r})):
         pass
 
 
-def test_other_photos_under_the_same_names_are_told(tmp_path: Path) -> None:
+def test_other_photos_under_the_same_names_are_refused(tmp_path: Path) -> None:
     subject = Subject(photos=(tmp_path / "a.png", tmp_path / "b.png"), class_noun="dog")
     for photo in subject.photos:
         photo.write_bytes(photo.name.encode())

@@ -296,7 +296,7 @@ class Config(Section):
 
 
 def located(value: Any) -> Any:
-    """A folder or file that is there, as it is called from everywhere: a run goes on from another folder too.
+    """A folder or file that is there, as it is called from everywhere: a run is resumed from another folder too.
 
     Anything else as it is: "toybox" or a hub id.
     """
@@ -305,7 +305,7 @@ def located(value: Any) -> Any:
     try:
         path = Path(value).expanduser()
         return str(path.absolute()) if path.exists() else value
-    except (OSError, RuntimeError, ValueError):  # too long a name, no such user, a zero byte: told by who opens it
+    except (OSError, RuntimeError, ValueError):  # too long a name, no such user, a zero byte: reported by who opens it
         return value
 
 

@@ -37,7 +37,7 @@ REMEDIES = {
     "class": "Keep the class prior (--with-prior-preservation) with more class images (--num-class-images) or a larger "
     "--prior-loss-weight, or train fewer steps.",
 }
-"""What to change where the pictures of the subject, or of its class, are all alike."""
+"""What to change where the samples of the subject, or of its class, are all similar."""
 
 
 def diagnose(probes: Mapping[Step, Probed], step: int) -> list[Check]:
@@ -49,7 +49,7 @@ def diagnose(probes: Mapping[Step, Probed], step: int) -> list[Check]:
     last = max(step for step in probes if isinstance(step, int))
     own = _failures(probes, step)
     avoided = [
-        replace(check, says=f"The last step, {last}, has it, the recommended one does not. {check.says}")
+        replace(check, says=f"Only the last step, {last}, shows this, not the recommended one. {check.says}")
         for check in _failures(probes, last)
         if check.failure not in {mine.failure for mine in own}
     ]
@@ -102,7 +102,7 @@ def _context(probed: Probed, untuned: Probed) -> Iterator[Check]:
         metric="clip_t",
         value=share,
         threshold=CONTEXT,
-        says=f"Pictures show the place they were asked for {percent(share)} as clearly as the untuned model's (lead of "
+        says=f"Samples show the place they were asked for {percent(share)} as clearly as the untuned model's (lead of "
         f'its CLIP-T over that of other places); worst is "{worst}".',
         change="Train fewer steps (--early-stopping) or at a lower --learning-rate, keep the class prior, and give "
         "photos from several places.",
@@ -168,7 +168,7 @@ def _copying(probed: Probed, real: Probed) -> Iterator[Check]:
         value=mine / real.nearest_photo,
         threshold=COPYING,
         at_most=True,
-        says=f"Pictures in new places are nearer to one of the photos (DINO {mine:.2f}) than the photos are to each "
+        says=f"Samples in new places are nearer to one of the photos (DINO {mine:.2f}) than the photos are to each "
         f"other ({real.nearest_photo:.2f}): photos are being copied.",
         change="Train fewer steps (--early-stopping) or at a lower --learning-rate, and give more and more varied "
         "photos.",
@@ -201,16 +201,16 @@ def _variety(probed: Probed, untuned: Probed) -> Iterator[Check]:
                 metric=name,
                 value=share,
                 threshold=VARIETY[number],
-                says=f"Asked for the {of} in no place, the model draws {percent(share)} of the variety it had before: "
-                f"{now}, untuned {before}.",
+                says=f"Asked for the {of} without a place, the model shows {percent(share)} of the variety it had "
+                f"before: {now}, untuned {before}.",
                 change=REMEDIES[of],
             )
 
 
 def _counted(number: str, its: Variety) -> str:
     if number == "scenes":
-        return f"{its.scenes:.1f} effective scenes in {its.pictures} pictures"
-    return f"DIV {its.div:.2f} among {its.pictures} pictures"
+        return f"{its.scenes:.1f} effective scenes in {its.pictures} samples"
+    return f"DIV {its.div:.2f} among {its.pictures} samples"
 
 
 def _places(probed: Probed) -> dict[str, Prompted]:

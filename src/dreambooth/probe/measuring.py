@@ -25,7 +25,7 @@ from dreambooth.subject import Subject
 
 
 def real_row(photos: Photos) -> Probed:
-    """The photos among themselves, and how little the judge heeds what is behind their subject.
+    """The photos among themselves, and how little the judge depends on their background.
 
     median_dino, masked_dino, nearest_photo: the median photo's against the others, as one may be odd. Two photos cannot
     tell how near the nearest of several is.

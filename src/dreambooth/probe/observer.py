@@ -107,9 +107,9 @@ class Probe:
         if changes:
             listed = "\n".join(changes)
             raise RunError(
-                f"{self.run.root} was measured by other judges so far, and their numbers do not compare:\n{listed}\n"
-                "To go on with it, put back the weights they had; to measure anew from where it stands, delete "
-                "judges.json, scores.jsonl and best/ in it; to start anew, choose another --output-dir."
+                f"{self.run.root} was measured by other judges, and numbers of different judges do not compare:\n"
+                f"{listed}\nTo resume it, put back the weights they had; to measure again from this step on, delete "
+                "judges.json, scores.jsonl and best/ in it; to start over, choose another --output-dir."
             )
 
     def _measure(self, step: int, model: DiffusionModel) -> Probed:

@@ -9,11 +9,12 @@ from dreambooth.run.records import Probed, Scores, Step
 from dreambooth.subject import Subject
 
 RULE = (
-    "the step with the largest product of four shares, none counted below 0 or above 1: the way its DINO has gone "
-    "from the untuned model's to the photos' among themselves, or to 1 where these are hardly more alike than the "
-    "untuned model's pictures are to them, or there is one alone; its CLIP-T of the untuned model's; 1 less the way "
-    "that its PRES has gone to the same; the mean of 1 and what is left of the untuned model's effective scenes (of "
-    "its DIV where no scenes are known) in pictures of subject and class in no place. Of equal ones the first"
+    "the step with the largest product of four shares, each kept within 0 and 1: how far its DINO has gone from the "
+    "untuned model's to that of the photos among themselves, or to 1 where there is a single photo or they are hardly "
+    "more similar to each other than the untuned model's samples are to them; its CLIP-T as a share of the untuned "
+    "model's; 1 less how far its PRES has gone to the same; the mean of 1 and what is left of the untuned model's "
+    "effective scenes (of its DIV where no scenes are known) in samples of the subject and of the class that name no "
+    "place. The first of equal ones"
 )
 """The rule in words. Copying gains nothing by it: beyond what the photos have in common, fidelity counts no more.
 
@@ -111,7 +112,7 @@ def _variety(kept: Mapping[str, float]) -> dict[str, float]:
 def _ceiling(real: Scores, untuned: Scores) -> float:
     """The DINO that a subject can reach: of its photos among themselves, if they clearly have something in common.
 
-    A single photo is like no other, and photos of two sides of a thing may be less alike than any two of its class: 1.
+    A single photo is like no other, and photos of two sides of a thing may be less similar than two of its class: 1.
     """
     if real.dino is None or real.dino < (untuned.dino or 0.0) + CLEAR:
         return 1.0

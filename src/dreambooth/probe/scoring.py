@@ -71,7 +71,7 @@ def table(scored: Scored) -> str:
     shares = {name: "none" if gone is None else percent(gone) for name, gone in scored.ways.items()}
     shares |= {name: percent(share) for name, share in scored.kept.items()}
     if shares:
-        lines.append(["way gone, or kept", "", *(shares.get(name, "") for name in shown)])
+        lines.append(["progress, or kept", "", *(shares.get(name, "") for name in shown)])
     widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
     drawn = ["  ".join(f"{cell:>{width}}" for cell, width in zip(line, widths, strict=True)) for line in lines]
     return "\n".join([*(line.rstrip() for line in drawn), "", *_notes(scored)])
@@ -93,7 +93,7 @@ def evaluate(
     """What `dreambooth evaluate` says of a run's folder, or of any other.
 
     settings: flat, which judges where they are not the usual ones.  photos: the folder of the subject's photos; of a
-    run by default its own. Raises DreamBoothError for whatever its caller can mend.
+    run by default its own. Raises DreamBoothError for whatever its caller can fix.
     """
     if not folder.is_dir():
         raise DreamBoothError(f"{folder} is no folder: give a run folder, or a folder that holds pictures.")

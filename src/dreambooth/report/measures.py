@@ -10,17 +10,17 @@ from dreambooth.run.measured import Measured
 from dreambooth.run.records import Loss, Probed, Prompted, Scores
 
 METRICS = {
-    "dino": ("DINO", "Do the pictures look like the photos? The paper's measure of the subject.", "higher"),
+    "dino": ("DINO", "Do the samples look like the photos? The paper's measure of the subject.", "higher"),
     "median_dino": ("median DINO", "DINO against the median photo: one may be odd.", "higher"),
     "clip_i": ("CLIP-I", "The same question, put to CLIP.", "higher"),
-    "clip_t": ("CLIP-T", "Do the pictures show what the prompt asks for?", "higher"),
-    "pres": ("PRES", "Do pictures of the bare class look like the photos? Then the class has drifted.", "lower"),
+    "clip_t": ("CLIP-T", "Do the samples show what the prompt asks for?", "higher"),
+    "pres": ("PRES", "Do samples of the bare class look like the photos? Then the class has drifted.", "lower"),
     "masked_dino": ("subject DINO", "DINO without what is behind the subject.", "higher"),
-    "nearest_photo": ("nearest photo", "How like the one photo nearest to it is a picture? Near 1 it is a copy.", ""),
+    "nearest_photo": ("nearest photo", "How similar is a sample to the photo nearest to it? Near 1 it is a copy.", ""),
     "subject_scenes": ("scenes, subject", "In how many scenes is it where the prompt names none? Effective.", "higher"),
-    "subject_div": ("DIV, subject", "How different are these pictures from each other?", "higher"),
+    "subject_div": ("DIV, subject", "How different are these samples from each other?", "higher"),
     "class_scenes": ("scenes, class", "In how many scenes is the bare class? Effective number.", "higher"),
-    "class_div": ("DIV, class", "How different are pictures of the bare class from each other?", "higher"),
+    "class_div": ("DIV, class", "How different are samples of the bare class from each other?", "higher"),
 }
 """What each number of a probe is called, what it says, and which way is better."""
 

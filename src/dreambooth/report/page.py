@@ -30,12 +30,12 @@ STAGES = {
     "load": "opening the model",
     "identifier": "the identifier",
     "prior": "class images",
-    "samples before": "pictures before",
-    "samples untuned": "pictures without the name",
+    "samples before": "samples before",
+    "samples untuned": "samples without the name",
     "finetune": "fine-tuning",
     "probe": "probes",
-    "samples after": "pictures after",
-    "score": "scoring the pictures",
+    "samples after": "samples after",
+    "score": "scoring the samples",
 }
 """The stages of timings.json in words."""
 

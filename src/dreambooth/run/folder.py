@@ -76,7 +76,7 @@ class Run:
 
     @classmethod
     def create(cls, root: Path, subject: Subject, config: Config) -> Self:
-        """Make the folder, or go on with the one that the same command made before.
+        """Make the folder, or open the one that the same command made before.
 
         Raises RunError where the folder holds something else, or a run with other photos or settings.
         """
@@ -115,7 +115,7 @@ class Run:
         if text is None:
             raise RunError(
                 f"{file} is damaged or was changed by hand, and a run has the settings that it began with: put the "
-                "file back as it was, or start anew in another --output-dir."
+                "file back as it was, or start over in another --output-dir."
             )
         return Config.from_toml_text(text, file)
 
@@ -189,7 +189,7 @@ class Run:
             listed = "\n".join(f"  - {change}" for change in changes)
             raise RunError(
                 f"{self.root} holds a run with other settings:\n{listed}\n"
-                "To go on with it, give the settings it was made with; to start anew, choose another --output-dir."
+                "To resume it, give the settings it was made with; to start over, choose another --output-dir."
             )
 
     def _photos_began(self, subject: Subject) -> Mapping[str, str]:

@@ -44,7 +44,7 @@ class Measured:
         alone: dict[str, Check] = {}
         for whose, check in self.checked:
             if whose == "the samples" and not check.within and check.failure not in named:
-                says = f"In the samples, not in the probe's pictures: {check.says}"
+                says = f"In the final samples, not in the probe's: {check.says}"
                 alone.setdefault(check.change, replace(check, says=says))
         return list(alone.values())
 
