@@ -1,8 +1,6 @@
 """The whole method on one page, in the paper's order; each stage can also be called alone on the run folder it left."""
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -19,18 +17,19 @@ from dreambooth.generation.generate import chosen_prompts, contact_sheet
 from dreambooth.generation.generate import generate as generate_into
 from dreambooth.generation.prompts import CLASS_PROMPT, Prompt, own_prompts
 from dreambooth.generation.samples import Sample, read_samples
-from dreambooth.identifier import candidates, weak_priors, with_identifier
-from dreambooth.models.base import DiffusionModel, Sampling
+from dreambooth.identifier import comparison, with_identifier
+from dreambooth.models.base import DiffusionModel
 from dreambooth.prior import class_prior
 from dreambooth.probe import Draw, Probe
 from dreambooth.probe.measuring import Reference
 from dreambooth.probe.scoring import FOLDERS, score_run
 from dreambooth.report.page import write_report
 from dreambooth.run import Run
-from dreambooth.run.measured import read_measured, read_timings
-from dreambooth.run.records import BASE, MODEL, SAMPLES, TIMINGS, WORLD_FIT, WorldFit
+from dreambooth.run.measured import read_measured
+from dreambooth.run.records import BASE, MODEL, SAMPLES, WORLD_FIT, WorldFit
+from dreambooth.run.timing import timed
 from dreambooth.subject import IDENTIFIER_SLOT, Subject, require_class_noun
-from dreambooth.support.files import broken_seal, seals
+from dreambooth.support.files import seals
 from dreambooth.support.progress import log
 
 
@@ -103,7 +102,7 @@ def base_model(run: Run) -> DiffusionModel:
 
 def personal_model(run: Run) -> DiffusionModel:
     """The model that the run made; raises RunError where it has not been made yet."""
-    if not _is_personalised(run):
+    if not run.is_personalised:
         there = "is not whole" if run.model.exists() else "has not been made yet"
         raise RunError(f"{run.model} {there}: make it with `dreambooth finetune {run.root}`.")
     return _placed(models.load(Base(model=str(run.model), dtype=run.config.base.dtype)))
@@ -120,34 +119,20 @@ def name_subject(run: Run, model: DiffusionModel | None = None, compare: bool = 
         subject = with_identifier(run.subject, tokenizers, config.naming, config.seed, config.method)
         run.save_subject(subject)
         if compare and config.method.method in ("dreambooth", "lora"):
-            for line in compared(run, model, subject):
-                log.info("%s", line)
+            _compare_identifiers(run, model, subject)
     log.info('the subject is called "%s"', subject.name)
     return subject
 
 
-def compared(run: Run, model: DiffusionModel, subject: Subject) -> Iterator[str]:
-    """A table of the subject's identifier and seven others, the weakest prior first; with pictures where judges are."""
-    config, tokenizers = run.config, list(model.tokenizers.values())
-    others = candidates(tokenizers, config.naming.identifier_tokens, config.seed, 8)
-    identifiers = list(dict.fromkeys([str(subject.identifier), *others]))[:8]
-    judge, sampling = None, None
-    if config.probe.probe:
+def _compare_identifiers(run: Run, model: DiffusionModel, subject: Subject) -> None:
+    judge = None
+    if run.config.probe.probe:
         try:
-            judge = load_judges(config.evaluation, config.base.model).dino
-            sampling = Sampling(
-                sampler=model.samplers[-1],
-                num_inference_steps=config.probe.probe_num_inference_steps,
-                guidance_scale=config.generation.guidance_scale,
-            )
+            judge = load_judges(run.config.evaluation, run.config.base.model).dino
         except ModelError as error:
             log.warning("%s The identifiers are compared by their words alone.", error)
-    yield f'what each says beside "a {subject.class_noun}" to the untuned model; 0 is nothing, the weakest is first:'
-    yield "identifier        words  pictures"
-    for prior in weak_priors(model, subject.class_noun, identifiers, judge, sampling):
-        pictures = "       -" if prior.pictures is None else f"{prior.pictures:8.3f}"
-        mark = "  chosen" if prior.identifier == subject.identifier else ""
-        yield f"{prior.identifier:<16}{prior.words:7.3f}  {pictures}{mark}"
+    for line in comparison(model, subject, run.config, judge):
+        log.info("%s", line)
 
 
 def generate_class_images(run: Run, model: DiffusionModel | None = None) -> tuple[Path, ...]:
@@ -162,7 +147,7 @@ def begin_probe(run: Run, model: DiffusionModel) -> Probe | None:
 
     Raises ModelError for judges that cannot be found or opened, RunError for others than the run was begun with.
     """
-    if not _is_measured(run) or _is_personalised(run):
+    if not _is_measured(run) or run.is_personalised:
         return None
     run.require_same_photos()
     with timed(run, "probe"):
@@ -186,7 +171,7 @@ def personalise(
     What the stages before have left may be handed on: the base model, the class images, the probe; else they run here.
     Its weights are those of the step that the probe recommends, or of the last one where nothing is measured.
     """
-    if _is_personalised(run):
+    if run.is_personalised:
         log.info("%s is complete", run.model)
         return run.model
     run.require_same_photos()
@@ -307,40 +292,12 @@ def report(run: Run) -> Path:
     return write_report(run)
 
 
-@contextmanager
-def timed(run: Run, stage: str) -> Iterator[None]:
-    """Add the seconds inside to the stage's entry in timings.json: a run that was resumed adds up.
-
-    Seconds of a stage inside another count for the inner one alone.
-    """
-    began, before = time.monotonic(), sum(read_timings(run).values())
-    try:
-        yield
-    finally:
-        timings = read_timings(run)
-        seconds = time.monotonic() - began - (sum(timings.values()) - before)
-        TIMINGS.write(run.root, {**timings, stage: round(timings.get(stage, 0.0) + seconds, 3)})
-
-
 def _prompts(run: Run) -> Sequence[Prompt]:
     return chosen_prompts(run.config.base.model, run.subject, run.config)
 
 
 def _is_measured(run: Run) -> bool:
     return run.config.probe.probe and run.config.training.max_train_steps > 0
-
-
-def _is_personalised(run: Run) -> bool:
-    """Whether model/ is there and as it was written; from the last checkpoint it is made again within seconds."""
-    if not run.model.is_dir():
-        return False
-    try:
-        broken = broken_seal(run.model, MODEL.read(run.root))
-    except RunError:
-        return False  # it was stopped before it was sealed
-    if broken is not None:
-        log.warning("%s is not as this run wrote it: the model is not used", run.model / broken)
-    return broken is None
 
 
 def _placed(model: DiffusionModel) -> DiffusionModel:

@@ -18,8 +18,9 @@ from dreambooth.evaluation import CHOICES
 from dreambooth.report import measures
 from dreambooth.report import pictures as album
 from dreambooth.run import Run
-from dreambooth.run.measured import read_measured, read_timings
+from dreambooth.run.measured import read_measured
 from dreambooth.run.records import LOSSES
+from dreambooth.run.timing import read_timings
 from dreambooth.subject import Subject
 from dreambooth.support.files import write_text
 from dreambooth.support.progress import duration

@@ -23,9 +23,9 @@ from dreambooth.data.photos import content_of
 from dreambooth.errors import DiskError, RunError, in_words
 from dreambooth.run.files import JsonFile
 from dreambooth.run.lock import locked
-from dreambooth.run.records import LOSSES, PHOTOS, SCORES, SUBJECT
+from dreambooth.run.records import LOSSES, MODEL, PHOTOS, SCORES, SUBJECT
 from dreambooth.subject import Subject
-from dreambooth.support.files import sealed, sweep, unsealed, write_text
+from dreambooth.support.files import broken_seal, sealed, sweep, unsealed, write_text
 from dreambooth.support.progress import log
 
 
@@ -118,6 +118,19 @@ class Run:
                 "file back as it was, or start over in another --output-dir."
             )
         return Config.from_toml_text(text, file)
+
+    @property
+    def is_personalised(self) -> bool:
+        """Whether model/ is there and as it was written; from the last checkpoint it is made again within seconds."""
+        if not self.model.is_dir():
+            return False
+        try:
+            broken = broken_seal(self.model, MODEL.read(self.root))
+        except RunError:
+            return False  # it was stopped before it was sealed
+        if broken is not None:
+            log.warning("%s is not as this run wrote it: the model is not used", self.model / broken)
+        return broken is None
 
     def save_config(self, config: Config) -> None:
         """Write config.toml, sealed."""

@@ -3,11 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from dreambooth.errors import RunError
 from dreambooth.run import records
 from dreambooth.run.folder import Run
 from dreambooth.run.records import Check, Diagnosis, Probed, Recommendation, Scored, WorldFit
-from dreambooth.support.progress import log
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,12 +73,3 @@ def read_measured(run: Run) -> Measured:
         samples=records.SAMPLES.find(run.root),
         world_fit=records.WORLD_FIT.find(run.root),
     )
-
-
-def read_timings(run: Run) -> dict[str, float]:
-    """Seconds by stage; empty where nothing was timed, or where the file is damaged."""
-    try:
-        return records.TIMINGS.find(run.root) or {}
-    except RunError as error:  # no result depends on it
-        log.warning("%s The times before now are forgotten.", error)
-        return {}
