@@ -75,7 +75,7 @@ def check(subject: Subject, config: Config) -> None:
 
 def check_world(run: Run) -> None:
     """Warn where the photos are of nothing that the base model can draw; world_fit.json keeps it for the report."""
-    fit = fit_of(run.subject.photos, run.config.base.model)
+    fit = fit_of(run.subject.photos, run.config.world)
     if fit is None:
         return
     WORLD_FIT.write(run.root, WorldFit(**fit.record))
@@ -128,7 +128,7 @@ def _compare_identifiers(run: Run, model: DiffusionModel, subject: Subject) -> N
     judge = None
     if run.config.probe.probe:
         try:
-            judge = load_judges(run.config.evaluation, run.config.base.model).dino
+            judge = load_judges(run.config.evaluation, run.config.world).dino
         except ModelError as error:
             log.warning("%s The identifiers are compared by their words alone.", error)
     for line in comparison(model, subject, run.config, judge):
@@ -248,8 +248,8 @@ def _live_samples(run: Run, step: int, model: DiffusionModel) -> None:
 
 
 def _reference(run: Run) -> Reference:
-    judges = load_judges(run.config.evaluation, run.config.base.model)
-    return Reference.of(judges, run.subject, run.config.base.model)
+    judges = load_judges(run.config.evaluation, run.config.world)
+    return Reference.of(judges, run.subject, run.config.world)
 
 
 def _few(run: Run) -> Draw:
@@ -293,7 +293,7 @@ def report(run: Run) -> Path:
 
 
 def _prompts(run: Run) -> Sequence[Prompt]:
-    return chosen_prompts(run.config.base.model, run.subject, run.config)
+    return chosen_prompts(run.subject, run.config)
 
 
 def _is_measured(run: Run) -> bool:

@@ -59,7 +59,7 @@ def run(folders: Path, photos_dir: Path, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="module")
 def judges(run: Run) -> Judges:
-    return load_judges(run.config.evaluation, "some-model")
+    return load_judges(run.config.evaluation, run.config.world)
 
 
 @pytest.fixture
@@ -98,9 +98,9 @@ def test_the_untuned_samples_are_of_the_class_noun_alone_from_the_same_seeds(run
     assert asked - drawn == {("a {}", one.seed) for one in after}  # that one is among the samples before
 
 
-def test_places_are_told_apart_from_other_prompts(run: Run, folders: Path) -> None:
-    judges = load_judges(run.config.evaluation, str(folders / "base"))
-    scored = score_run(run, Reference.of(judges, run.subject, "some-model"))
+def test_places_are_told_apart_from_other_prompts(run: Run) -> None:
+    judges = load_judges(run.config.evaluation, run.config.world)
+    scored = score_run(run, Reference.of(judges, run.subject, run.config.world))
     kinds = {sample.template: sample.kind for sample in read_samples(run.samples / "after")}
     assert set(scored.places) == {template for template, kind in kinds.items() if kind == "recontextualization"}
     prompts = scored.rows["tuned"].prompts

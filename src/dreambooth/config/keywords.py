@@ -8,6 +8,7 @@ from typing import Literal, TypedDict
 
 from dreambooth.config.presets import MethodName
 from dreambooth.config.samplers import Sampler
+from dreambooth.config.worlds import WorldName
 
 
 class Settings(TypedDict, total=False):
@@ -19,6 +20,7 @@ class Settings(TypedDict, total=False):
     revision: str | None
     variant: str | None
     dtype: Literal["float32", "bfloat16"]
+    world: WorldName | None
     # method
     method: MethodName
     rank: int

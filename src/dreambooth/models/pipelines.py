@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from dreambooth.config.worlds import record
 from dreambooth.errors import ModelError
 from dreambooth.models.base import DENOISER, Sampling
 from dreambooth.models.schedules import schedule
@@ -112,14 +113,18 @@ def _at_rest(modules: Sequence[nn.Module]) -> Iterator[None]:
             module.training = True
 
 
-def save(pipeline: Any, tokenizers: Sequence[str], folder: Path) -> None:
-    """Write the pipeline's folder, whole or not at all; tokenizers: the names of its parts that are ones of CLIP's."""
+def save(pipeline: Any, tokenizers: Sequence[str], folder: Path, world: str) -> None:
+    """Write the pipeline's folder, whole or not at all, with the name of its world.
+
+    tokenizers: the names of its parts that are ones of CLIP's.
+    """
     backends = {name: getattr(pipeline, name).backend_tokenizer for name in tokenizers}
     for backend in backends.values():  # they remember how the last prompt was padded, and would write it
         backend.no_truncation()
         backend.no_padding()
     with atomic_write(folder) as aside:
         pipeline.save_pretrained(aside, safe_serialization=True)
+        record(aside, world)
         for name, backend in backends.items():
             # vocab.json and merges.txt: readers older than transformers 5 look for them
             backend.model.save(str(aside / name))
