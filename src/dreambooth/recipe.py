@@ -11,7 +11,7 @@ from dreambooth.config import Base, Config
 from dreambooth.data.dataset import encode_once, examples
 from dreambooth.data.photos import check_photos
 from dreambooth.errors import ModelError, RunError
-from dreambooth.evaluation import fit_of, load_judges
+from dreambooth.evaluation import Judges, fit_of, load_judges
 from dreambooth.finetuning import Observer, check_machine, finetune
 from dreambooth.generation.generate import chosen_prompts, contact_sheet
 from dreambooth.generation.generate import generate as generate_into
@@ -26,7 +26,7 @@ from dreambooth.probe.scoring import FOLDERS, score_run
 from dreambooth.report.page import write_report
 from dreambooth.run import Run
 from dreambooth.run.measured import read_measured
-from dreambooth.run.records import BASE, MODEL, SAMPLES, WORLD_FIT, WorldFit
+from dreambooth.run.records import BASE, MODEL, SAMPLES, WORLD_FIT
 from dreambooth.run.timing import timed
 from dreambooth.subject import IDENTIFIER_SLOT, Subject, require_class_noun
 from dreambooth.support.files import seals
@@ -42,17 +42,19 @@ def dreambooth(subject: Subject, config: Config, root: Path | str) -> Run:
     check(subject, config)
     run = Run.create(Path(root).expanduser(), subject, config)
     with run.lock():
-        check_world(run)
+        judges = open_judges(run)  # section 4.2: who measures
+        check_world(run, judges)
         model = base_model(run)  # section 3.1: a pre-trained text-to-image model
         adapters.check(model, config)
         name_subject(run, model)  # section 3.2: a rare token, unless the user chose one
-        probe = begin_probe(run, model)  # section 4.2: what it is measured against
+        reference = look_at_photos(run, judges)  # section 4.2: what it is measured against
+        probe = begin_probe(run, model, reference)
         class_images = generate_class_images(run, model)  # section 3.3: by the frozen model, before any weight moves
         generate_samples(run, model, "before")
         generate_untuned(run, model)
         personalise(run, model, class_images, probe)  # Eq. 2
         generate_samples(run, personal_model(run), "after")  # section 4
-        score_samples(run, probe.reference if probe else None)  # section 4.2 again, of what the user looks at
+        score_samples(run, reference)  # section 4.2 again, of what the user looks at
         report(run)
     return run
 
@@ -73,12 +75,26 @@ def check(subject: Subject, config: Config) -> None:
             )
 
 
-def check_world(run: Run) -> None:
+def open_judges(run: Run) -> Judges | None:
+    """The judges of the settings; None where nothing is left to measure.
+
+    Raises ModelError for judges that cannot be found or opened.
+    """
+    if not _is_measured(run) or (run.is_personalised and (run.root / SAMPLES.name).exists()):
+        return None
+    with timed(run, "probe"):
+        try:
+            return load_judges(run.config.evaluation, run.config.world)
+        except ModelError as error:
+            raise ModelError(f"{error} To train without measuring, give --no-probe.") from error
+
+
+def check_world(run: Run, judges: Judges | None = None) -> None:
     """Warn where the photos are of nothing that the base model can draw; world_fit.json keeps it for the report."""
-    fit = fit_of(run.subject.photos, run.config.world)
+    fit = fit_of(run.subject.photos, run.config.world, judges)
     if fit is None:
         return
-    WORLD_FIT.write(run.root, WorldFit(**fit.record))
+    WORLD_FIT.write(run.root, fit)
     if fit.foreign:
         log.warning("%s", fit.says)
 
@@ -142,20 +158,24 @@ def generate_class_images(run: Run, model: DiffusionModel | None = None) -> tupl
         return class_prior(model, run.subject, run.config, run)
 
 
-def begin_probe(run: Run, model: DiffusionModel) -> Probe | None:
-    """Open the judges, and measure the photos and the untuned `model`; None where nothing will be measured.
-
-    Raises ModelError for judges that cannot be found or opened, RunError for others than the run was begun with.
-    """
-    if not _is_measured(run) or run.is_personalised:
+def look_at_photos(run: Run, judges: Judges | None = None) -> Reference | None:
+    """The photos as the judges see them; None where nothing is left to measure."""
+    if (judges := judges or open_judges(run)) is None:
         return None
     run.require_same_photos()
     with timed(run, "probe"):
-        try:
-            reference = _reference(run)
-        except ModelError as error:
-            raise ModelError(f"{error} To train without measuring, give --no-probe.") from error
-        probe = Probe(run, reference, _few(run))
+        return Reference.of(judges, run.subject, run.config.world)
+
+
+def begin_probe(run: Run, model: DiffusionModel, reference: Reference | None = None) -> Probe | None:
+    """Measure the untuned `model` against the photos; None where the fine-tuning is not, or no longer, measured.
+
+    Raises RunError for other judges than the run was begun with.
+    """
+    if run.is_personalised or (reference := reference or look_at_photos(run)) is None:
+        return None
+    probe = Probe(run, reference, _few(run))
+    with timed(run, "probe"):
         probe.before(model)
     return probe
 
@@ -218,10 +238,10 @@ def generate_untuned(run: Run, model: DiffusionModel) -> list[Sample]:
 
 def score_samples(run: Run, reference: Reference | None = None) -> None:
     """Section 4.2: the numbers of the samples, as the probe has those of its own, to samples.json, once."""
-    if not _is_measured(run) or (run.root / SAMPLES.name).exists():
+    if (run.root / SAMPLES.name).exists() or (reference := reference or look_at_photos(run)) is None:
         return
     with timed(run, "score"):
-        SAMPLES.write(run.root, score_run(run, reference or _reference(run)))
+        SAMPLES.write(run.root, score_run(run, reference))
     for check in read_measured(run).in_samples_alone:
         log.warning("%s: %s %s", check.failure, check.says, check.change)
 
@@ -245,11 +265,6 @@ def _live_samples(run: Run, step: int, model: DiffusionModel) -> None:
         first, *_, class_prompt = _prompts(run)
         few = _with_generation(config, num_images_per_prompt=min(2, config.generation.num_images_per_prompt))
         generate_into(model, run.subject, few, run.samples / f"step-{step:06d}", [first, class_prompt])
-
-
-def _reference(run: Run) -> Reference:
-    judges = load_judges(run.config.evaluation, run.config.world)
-    return Reference.of(judges, run.subject, run.config.world)
 
 
 def _few(run: Run) -> Draw:

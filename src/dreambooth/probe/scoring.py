@@ -103,9 +103,9 @@ def evaluate(
         if class_noun or prompts:
             raise DreamBoothError(f"{folder} is a run and knows its class noun and prompts: leave both out.")
         run = Run.open(folder)
-        _warn(files or run.subject.photos, run.config.world)
         config = Config.build({**run.config.flat(), **settings})
         judges = load_judges(config.evaluation, config.world)
+        _warn(files or run.subject.photos, config.world, judges)
         subject = replace(run.subject, photos=files) if files else run.subject
         return score_run(run, Reference.of(judges, subject, config.world))
     if not files:
@@ -114,13 +114,13 @@ def evaluate(
     texts = [text_of(path) for path in paths]
     worlds = {named(text.get("world") or text.get("model", "")) for text in texts}
     world = worlds.pop() if len(worlds) == 1 else named(USUAL)
-    _warn(files, world)
     judges = load_judges(Config.build(settings).evaluation, world)
+    _warn(files, world, judges)
     return score_pictures(paths, judges, Subject(photos=files, class_noun=class_noun), prompts)
 
 
-def _warn(photos: Sequence[Path], world: World) -> None:
-    if (fit := fit_of(photos, world)) and fit.foreign:
+def _warn(photos: Sequence[Path], world: World, judges: Judges) -> None:
+    if (fit := fit_of(photos, world, judges)) and fit.foreign:
         log.warning("%s", fit.says)
 
 

@@ -212,9 +212,11 @@ class Scored:
 
 @dataclass(frozen=True, kw_only=True)
 class WorldFit:
-    """How well the photos fit the base model's world. foreign: it can draw nothing like them; says: in words, then.
+    """How well the photos fit the base model's world.
 
-    likeness, limit: cosines, by the judge that is named.
+    likeness: the cosine with the nearest of its sentences, by the judge that is named.  limit: the least that the
+    world's own photos have.  foreign: whether it is below, so that the model can draw nothing like them; says: that in
+    words, then.
     """
 
     likeness: Finite
