@@ -7,6 +7,7 @@ import pytest
 
 from dreambooth import __version__, cli
 from dreambooth.config import Config, settings_reference
+from dreambooth.config.commands import parser
 from dreambooth.config.flags import given_settings, read_settings
 from dreambooth.errors import ConfigError, PromptError
 from dreambooth.prior import default_library
@@ -18,12 +19,12 @@ TOYBOX = ["toybox", "photos", "--class-noun", "dog"]
 
 def settings(*words: str) -> dict[str, object]:
     """What `dreambooth run photos --class-noun dog WORDS` sets."""
-    return given_settings(cli.parser(__version__).parse([*RUN, *words]))
+    return given_settings(parser(__version__).parse([*RUN, *words]))
 
 
 def test_every_setting_is_a_flag_and_nothing_is_set_unasked() -> None:
     assert settings() == {}
-    command = cli.parser(__version__).parse(RUN).parser
+    command = parser(__version__).named(RUN)
     flags = {option for action in command._actions for option in action.option_strings}
     assert {"--" + name.replace("_", "-") for _, name, _ in settings_reference()} <= flags
 
@@ -48,7 +49,7 @@ def test_spellings(words: list[str], expected: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("words", [["--instance_data_dir", "my_photos"], ["--instance-data-dir=my_photos"]])
 def test_diffusers_name_of_the_photos(words: list[str]) -> None:
-    parsed = cli.parser(__version__).parse(["run", *words, "--class-noun", "dog"])
+    parsed = parser(__version__).parse(["run", *words, "--class-noun", "dog"])
     assert parsed.photos_dir == Path("my_photos")
 
 
@@ -137,7 +138,7 @@ def test_a_class_noun_with_an_article_is_refused_with_the_noun_alone(
 def test_every_path_is_expanded_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "base").mkdir()
-    top = cli.parser(__version__)
+    top = parser(__version__)
     for words in (["--output-dir=~/x"], ["--output-dir", "~/x"]):
         assert top.parse([*RUN, *words]).output_dir == tmp_path / "x"
     assert top.parse(["run", "~/photos", "--class-noun", "dog"]).photos_dir == tmp_path / "photos"

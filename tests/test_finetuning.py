@@ -338,10 +338,10 @@ def test_the_text_encoder_may_have_its_own_rate(tmp_path: Path) -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU can do it")
 def test_mixed_precision_without_a_gpu_is_refused_early() -> None:
     with pytest.raises(ConfigError, match="mixed_precision: 'fp16' needs a GPU"):
-        check_machine(Config.build({"mixed_precision": "fp16"}).training)
+        check_machine(Config.build({"mixed_precision": "fp16"}))
 
 
 def test_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match="WORLD_SIZE is 2"):
-        check_machine(Config.build({}).training)
+        check_machine(Config.build({}))

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import dreambooth
-from dreambooth import cli
+from dreambooth.config.commands import parser
 from dreambooth.models.families import FAMILIES
 
 ROOT = Path(__file__).parents[1]
@@ -152,16 +152,15 @@ atexit.register(lambda: print([name for name in {absent} if name in sys.modules]
 
 
 def helps() -> dict[str, str]:
-    """The help of every command, by the name of its file in docs/help."""
+    """The help of every command, by the name of its file in docs/help; of those that have two both."""
     texts = {}
-    top = cli.parser(dreambooth.__version__)
-    todo = [("dreambooth", top)]
+    todo = [("dreambooth", parser(dreambooth.__version__))]
     while todo:
-        name, parser = todo.pop()
-        texts[f"{name}.txt"] = parser.format_help()
-        for action in parser._actions:
-            if isinstance(action.choices, dict):
-                todo += [(f"{name}-{word}", command) for word, command in action.choices.items()]
+        name, command = todo.pop()
+        texts[f"{name}.txt"] = command.format_help()
+        if command.rare:
+            texts[f"{name}-all.txt"] = command.format_help(everything=True)
+        todo += [(f"{name}-{word}", inner) for word, inner in command.commands().items()]
     return texts
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, cast, final
 
 import torch
-from accelerate import Accelerator, PartialState  # type: ignore[import-untyped]
+from accelerate import Accelerator  # type: ignore[import-untyped]
 from accelerate.state import AcceleratorState  # type: ignore[import-untyped]
 from torch import Tensor
 
@@ -28,6 +28,7 @@ from dreambooth.loss import prior_preservation_loss
 from dreambooth.models.base import DENOISER, Conditioning, DiffusionModel, Stage
 from dreambooth.run import Run, checkpoint
 from dreambooth.run.checkpoint import Checkpoint
+from dreambooth.support.device import device
 from dreambooth.support.files import require_space
 from dreambooth.support.progress import log, track
 from dreambooth.support.rng import generator, normal
@@ -76,7 +77,7 @@ def finetune(
     machine that cannot do what is asked, TrainingError before a loss that is not finite reaches the weights, DiskError
     where a checkpoint finds no room, and Interrupted on Ctrl-C or SIGTERM, after saving.
     """
-    check_machine(config.training)
+    check_machine(config)
     training = config.training
     loop = _Loop(model, stage, adapter, encoded, config, run)
     done = loop.resume()
@@ -107,18 +108,18 @@ def finetune(
     loop.finish()
 
 
-def check_machine(training: Training) -> None:
-    """Raise ConfigError where this machine cannot do what `training` asks; it costs nothing, so ask early."""
-    problems = []
+def check_machine(config: Config) -> None:
+    """Raise ConfigError where this machine cannot do what is asked of it; it costs nothing, so ask early."""
+    problems, precision = [], config.training.mixed_precision
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         problems.append(
             f"WORLD_SIZE is {os.environ['WORLD_SIZE']}: this package trains in one process. "
             "Start it without torchrun or accelerate launch, one subject per GPU."
         )
-    elif training.mixed_precision != "no" and PartialState().device.type == "cpu":
-        problems.append(
-            f"mixed_precision: {training.mixed_precision!r} needs a GPU and none was found; on a CPU it must be 'no'."
-        )
+    if precision != "no" and (kind := device().type) != "cuda":
+        problems.append(f"mixed_precision: {precision!r} needs a GPU with CUDA; on {kind} it must be 'no'.")
+    if config.base.dtype != "float32" and device().type == "mps":
+        problems.append(f"dtype: {config.base.dtype!r} is not for Apple's mps; there it must be 'float32'.")
     if problems:
         raise ConfigError(problems)
 
@@ -144,8 +145,8 @@ class _Loop:
         self.config, self.run = config, run
         self.settings = _settings(model, encoded, config)
         training = config.training
-        AcceleratorState._reset_state()  # else a second run in this process could not choose another precision
-        self.accelerator = Accelerator(mixed_precision=training.mixed_precision)
+        AcceleratorState._reset_state(reset_partial_state=True)  # a second run in this process may choose otherwise
+        self.accelerator = Accelerator(mixed_precision=training.mixed_precision, cpu=device().type == "cpu")
         model.to(self.accelerator.device)
         self.process = stage.process.with_snr_gamma(training.snr_gamma)
         groups = adapter.parameter_groups()
@@ -296,9 +297,9 @@ def _due(step: int, every: int, training: Training) -> bool:
 
 
 def _settings(model: DiffusionModel, encoded: Encoded, config: Config) -> str:
-    """A hash of what must be equal to go on; how often a run saves and shows changes nothing that it computes."""
+    """A hash of what must be equal to go on, beside config.toml; not how often a run saves and shows, nor how long."""
     mine = config.model_dump(mode="json", include={"seed", "method", "data", "prior", "training"})
-    for name in ("checkpointing_steps", "checkpoints_total_limit", "validation_steps"):
+    for name in ("max_train_steps", "checkpointing_steps", "checkpoints_total_limit", "validation_steps"):
         del mine["training"][name]
     told = [mine, model.fingerprint(), [Path(name).name for name in encoded.names], list(encoded.prompts)]
     return hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=16).hexdigest()

@@ -3,9 +3,9 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-
-import torch
+from typing import Any
 
 from dreambooth import adapters, models
 from dreambooth.adapters import Adapter
@@ -15,8 +15,9 @@ from dreambooth.data.photos import check_photos
 from dreambooth.errors import ModelError, RunError
 from dreambooth.evaluation import Judges, fit_of, load_judges
 from dreambooth.finetuning import Observer, check_machine, finetune
-from dreambooth.generation.generate import chosen_prompts, contact_sheet, generate
-from dreambooth.generation.prompts import Prompt, own_prompts
+from dreambooth.generation.generate import contact_sheet, generate, generate_in
+from dreambooth.generation.prompts import Prompt, chosen_prompts, own_prompts
+from dreambooth.generation.requests import requests, sampling_of, seeds
 from dreambooth.generation.samples import Sample, read_samples
 from dreambooth.identifier import candidates, weak_priors, with_identifier
 from dreambooth.models.base import DiffusionModel, Sampling
@@ -25,8 +26,10 @@ from dreambooth.probe import Draw, Probe
 from dreambooth.probe.scoring import FOLDERS, score_run
 from dreambooth.report.page import write_report
 from dreambooth.run import Run
+from dreambooth.run.extend import extend
 from dreambooth.run.records import read_measured, read_timings
 from dreambooth.subject import IDENTIFIER_SLOT, Subject, require_class_noun
+from dreambooth.support.device import device
 from dreambooth.support.files import broken_seal, seals, write_json
 from dreambooth.support.progress import log
 
@@ -55,14 +58,30 @@ def dreambooth(subject: Subject, config: Config, root: Path | str) -> Run:
     return run
 
 
+def resume(run: Run, max_train_steps: int | None = None, early_stopping: bool | None = None) -> Run:
+    """Resume a run that was stopped, or train a finished one for more steps; returns it.
+
+    max_train_steps, early_stopping: in place of what it was begun with; see `run.extend` for what then comes out and
+    what is refused.
+    """
+    with run.only_writer():
+        extend(run, max_train_steps, early_stopping)
+    return dreambooth(run.subject, run.config, run.root)
+
+
 def check(subject: Subject, config: Config) -> None:
     """Whether it can work, as far as can be known without a model; raises PhotoError, PromptError or ConfigError."""
-    check_machine(config.training)
+    check_machine(config)
     check_photos(subject.photos)
     require_class_noun(subject.class_noun)
     own = config.generation.prompts
-    for prompt in own_prompts(own) if own else ():
-        names = [name for name in (IDENTIFIER_SLOT, config.naming.identifier, subject.identifier) if name]
+    warn_of_nameless(own_prompts(own) if own else (), subject, config.naming.identifier)
+
+
+def warn_of_nameless(prompts: Sequence[Prompt], subject: Subject, identifier: str | None = None) -> None:
+    """Log the prompts that do not name the subject, by its identifier or by {}."""
+    names = [name for name in (IDENTIFIER_SLOT, identifier, subject.identifier) if name]
+    for prompt in prompts:
         if not any(name in prompt.template for name in names):
             log.warning(
                 "the prompt %r does not name your subject: write {} where its name belongs, as in "
@@ -103,7 +122,9 @@ def personal_model(run: Run) -> DiffusionModel:
     if not _is_personalised(run):
         there = "is not whole" if run.model.exists() else "has not been made yet"
         raise RunError(f"{run.model} {there}: make it with `dreambooth finetune {run.root}`.")
-    return _placed(models.load(Base(model=str(run.model), dtype=run.config.base.dtype)))
+    model = _placed(models.load(Base(model=str(run.model), dtype=run.config.base.dtype)))
+    model.name = run.read_record("base.json", dict[str, str])["model"]  # its samples say what it was tuned from
+    return model
 
 
 def name_subject(run: Run, model: DiffusionModel | None = None, compare: bool = False) -> Subject:
@@ -206,7 +227,7 @@ def personalise(run: Run, model: DiffusionModel | None = None, probe: Probe | No
 def draw_samples(run: Run, model: DiffusionModel, stage: str) -> list[Sample]:
     """Section 4: the run's prompts at the run's seeds, drawn by `model` to samples/<stage>."""
     with timed(run, f"samples {stage}"):
-        return generate(model, run.subject, run.config, run.samples / stage, _prompts(run))
+        return generate_in(run, model, stage, _prompts(run))
 
 
 def draw_untuned(run: Run, model: DiffusionModel) -> list[Sample]:
@@ -215,7 +236,7 @@ def draw_untuned(run: Run, model: DiffusionModel) -> list[Sample]:
         return []
     asked = dict.fromkeys(Prompt("class", prompt.template) for prompt in _prompts(run))
     with timed(run, "samples untuned"):
-        return generate(model, run.subject, run.config, run.samples / FOLDERS["untuned"], list(asked))
+        return generate_in(run, model, FOLDERS["untuned"], list(asked))
 
 
 def score_samples(run: Run, judges: Judges | None = None) -> None:
@@ -245,43 +266,42 @@ def observer(run: Run, adapter: Adapter, probe: Probe | None) -> Observer:
 
 
 def _live_samples(run: Run, step: int, model: DiffusionModel) -> None:
-    config = run.config
-    if step < config.training.max_train_steps:  # the last step is drawn in full, as "after"
+    if step < run.config.training.max_train_steps:  # the last step is drawn in full, as "after"
         first, *_, class_prompt = _prompts(run)
-        few = _with_generation(config, num_images_per_prompt=min(2, config.generation.num_images_per_prompt))
-        generate(model, run.subject, few, run.samples / f"step-{step:06d}", [first, class_prompt])
+        few = min(2, run.config.generation.num_images_per_prompt)
+        generate_in(run, model, f"step-{step:06d}", [first, class_prompt], few)
 
 
 def _few(run: Run) -> Draw:
-    config = run.config
-
-    def draw(model: DiffusionModel, stage: str, prompts: Sequence[Prompt], seeds: int) -> list[Sample]:
-        few = _with_generation(
-            config,
-            sampler=model.samplers[-1],
-            num_inference_steps=config.probe.probe_num_inference_steps,
-            num_images_per_prompt=seeds,
-        )
-        return generate(model, run.subject, few, run.samples / stage, prompts)
+    def draw(model: DiffusionModel, stage: str, prompts: Sequence[Prompt], count: int) -> list[Sample]:
+        steps = run.config.probe.probe_num_inference_steps
+        quick = replace(sampling_of(run.config.generation), sampler=model.samplers[-1], num_inference_steps=steps)
+        return generate_in(run, model, stage, prompts, count, quick)
 
     return draw
 
 
-def _with_generation(config: Config, **settings: object) -> Config:
-    return config.model_copy(update={"generation": config.generation.model_copy(update=settings)})
+def draw(
+    run: Run, prompts: Sequence[str] = (), *, count: int | None = None, seed: int | None = None, **settings: Any
+) -> list[Sample]:
+    """Draw more samples with the personalised model, to samples/own; prompts hold {} where the subject's name goes.
 
-
-def draw(run: Run, prompts: Sequence[str]) -> list[Sample]:
-    """Draw more pictures with the personalised model, to samples/own; prompts hold {} where the subject's name goes.
-
-    Older pictures stay, and the same words give the same pictures whatever else is asked for.
-    Raises RunError where the run has no model yet, PromptError for an unusable prompt.
+    prompts: [default: the run's].  count: of each [default: as the run has it].  seed: of the first sample, the next
+    ones count on from it [default: the run's seeds].  settings: sampler, num_inference_steps, guidance_scale where they
+    are not the run's. Older samples stay. Each is drawn alone: it depends on its words, seed, settings and weights, and
+    on nothing else. Raises RunError where the run has no model yet, PromptError or ConfigError for what cannot be done.
     """
-    wanted = own_prompts(prompts)[: len(prompts)]
+    own = own_prompts(prompts)[: len(prompts)]
+    warn_of_nameless(own, run.subject)
+    config = Config.build({**run.config.flat(), **settings})
+    count = count or config.generation.num_images_per_prompt
+    numbers = seeds(config.seed, count) if seed is None else range(seed, seed + count)
     with run.only_writer():
-        model, subject, config, folder = personal_model(run), run.subject, run.config, run.samples / "own"
-        each = [generate(model, subject, config, folder, [prompt], keep_others=True) for prompt in wanted]
-        return [sample for samples in each for sample in samples]
+        model = personal_model(run)
+        models.check(model, config)
+        wanted = requests(own or _prompts(run), run.subject, numbers)
+        sampling = sampling_of(config.generation)
+        return generate(model, wanted, sampling, run.samples / "own", batch_size=1, keep_others=True)
 
 
 def report(run: Run) -> Path:
@@ -308,7 +328,7 @@ def timed(run: Run, stage: str) -> Iterator[None]:
 
 
 def _prompts(run: Run) -> Sequence[Prompt]:
-    return chosen_prompts(run.config.base.model, run.subject, run.config)
+    return chosen_prompts(run.config.base.model, run.subject.class_noun, run.config.generation.prompts)
 
 
 def _is_measured(run: Run) -> bool:
@@ -329,5 +349,5 @@ def _is_personalised(run: Run) -> bool:
 
 
 def _placed(model: DiffusionModel) -> DiffusionModel:
-    model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    model.to(device())
     return model

@@ -11,6 +11,7 @@ from torch import Tensor
 from dreambooth.errors import ModelError
 from dreambooth.evaluation.base import Pictures
 from dreambooth.evaluation.weights import Found
+from dreambooth.support.device import device
 
 TRANSFORMERS: Any = transformers  # only half typed
 
@@ -55,7 +56,7 @@ def opened(found: Found, architectures: Mapping[str, Callable[..., Any]], task: 
         )
     for parameter in model.parameters():  # a mapped file's alignment changes the last bits of what SIMD computes
         parameter.data = parameter.data.clone()
-    return model.requires_grad_(False).eval().to("cuda" if torch.cuda.is_available() else "cpu"), processor
+    return model.requires_grad_(False).eval().to(device()), processor
 
 
 def pixel_values(processor: Any, pictures: Pictures, device: torch.device, *, uncut: bool = False) -> Iterator[Tensor]:

@@ -185,6 +185,14 @@ def probe_prompts(model_name: str) -> tuple[Prompt, ...]:
     return TOYBOX_PROBE if model_name == "toybox" else PROBE
 
 
+def chosen_prompts(model_name: str, class_noun: str, own: Sequence[str] = ()) -> tuple[Prompt, ...]:
+    """The user's own prompts, or those that fit the model and the class; either way the class prompt is the last.
+
+    Raises PromptError for a prompt that cannot be used.
+    """
+    return own_prompts(own) if own else prompts_for(model_name, class_noun)
+
+
 def own_prompts(templates: Sequence[str]) -> tuple[Prompt, ...]:
     """The user's own prompts, then the class prompt; raises PromptError for an empty one or a stray brace."""
     for template in templates:

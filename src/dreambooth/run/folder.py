@@ -12,7 +12,7 @@ adapter/         the LoRA or learned word alone, where the method made one
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +97,7 @@ class Run:
             raise DiskError(f"the run folder cannot be made: {in_words(error)}") from error
         run.save_subject(subject)
         run.save_photos(subject)
-        write_text(root / "config.toml", sealed(config.to_toml()))
+        run.save_config(config)
         return run
 
     @classmethod
@@ -123,6 +123,10 @@ class Run:
                 "file back as it was, or start anew in another --output-dir."
             )
         return Config.from_toml_text(text, file)
+
+    def save_config(self, config: Config) -> None:
+        """Write config.toml."""
+        write_text(self.root / "config.toml", sealed(config.to_toml()))
 
     @property
     def subject(self) -> Subject:
@@ -196,11 +200,11 @@ class Run:
     def forget_after(self, step: int) -> None:
         """Drop the lines of losses.jsonl and scores.jsonl that tell of later steps, or that a crash cut short."""
         for file in (self.losses, self.scores):
-            if file.exists():
-                lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-                steps = {line: row["step"] for line in lines if (row := _row(line))}
-                kept = [line for line in lines if line in steps and steps[line] in ("real", *range(step + 1))]
-                write_text(file, "".join(f"{line}\n" for line in kept))
+            _keep_steps(file, lambda its: its <= step)
+
+    def forget_probe(self, step: int) -> None:
+        """Drop the line of scores.jsonl that tells of this step."""
+        _keep_steps(self.scores, lambda its: its != step)
 
     @contextmanager
     def only_writer(self, patience: float = 0.0) -> Iterator[None]:
@@ -227,9 +231,12 @@ class Run:
             changes.append(f"identifier: {subject.identifier!r}, was {mine.identifier!r}")
         if changes:
             listed = "\n".join(f"  - {change}" for change in changes)
+            steps = config.training.max_train_steps
+            longer = f"\nFor other steps: `dreambooth continue {self.root} --max-train-steps {steps}`."
             raise RunError(
                 f"{self.root} holds a run with other settings:\n{listed}\n"
-                "To go on with it, give the settings it was made with; to start anew, choose another --output-dir."
+                "To resume it, give the settings it was made with; to start anew, choose another --output-dir."
+                + (longer if changes[0].startswith("max_train_steps") and len(changes) == 1 else "")
             )
 
     def _photos_began(self, subject: Subject) -> Mapping[str, str]:
@@ -257,6 +264,13 @@ def _is_empty(folder: Path) -> bool:
         file.name in ("subject.json", "photos.json", ".lock") or (file.name.startswith(".") and file.suffix == ".part")
         for file in folder.iterdir()
     )
+
+
+def _keep_steps(file: Path, kept: Callable[[int], bool]) -> None:
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []
+    steps = {line: row["step"] for line in lines if (row := _row(line))}
+    if file.exists():
+        write_text(file, "".join(f"{line}\n" for line in steps if steps[line] == "real" or kept(steps[line])))
 
 
 _TABLES = ("prompts", "variety")  # of a line of scores.jsonl: names, and the numbers of each
