@@ -154,8 +154,8 @@ def main() -> None:
     probing = {"probe / (probe + fine-tuning)": fmean(row["probe / (probe + fine-tuning)"] for row in rows)}
     print(json.dumps({**answers, **probing}, indent=2))
     if options.results:
-        told = {"machine": machine(), "subjects": len(rows), **answers, **probing, "runs": rows}
-        options.results.write_text(json.dumps(told, indent=2) + "\n")
+        payload = {"machine": machine(), "subjects": len(rows), **answers, **probing, "runs": rows}
+        options.results.write_text(json.dumps(payload, indent=2) + "\n")
 
 
 if __name__ == "__main__":

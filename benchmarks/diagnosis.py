@@ -30,7 +30,7 @@ from dreambooth import Config, Run, Subject, recipe
 from dreambooth.data.photos import open_image
 from dreambooth.generation.samples import opened, read_samples
 from dreambooth.probe import diagnose, read_probes
-from dreambooth.support.files import written_aside
+from dreambooth.support.files import atomic_write
 from dreambooth.toybox import world
 from dreambooth.toybox.photos import photos
 from dreambooth.toybox.render import render
@@ -70,7 +70,7 @@ def take(kind: str, class_noun: str, seed: int, folder: Path) -> None:
         other = next((other for other in others if _apart(other, toy) > FAR), max(others, key=partial(_apart, toy)))
         toys, scenes = [toy] * 3 + [replace(other, proportions=toy.proportions)], [*PLAIN, "at night"]
     pictures = render(toys, [replace(shot, scene=scene) for shot, scene in zip(shots, scenes, strict=True)], 256)
-    with written_aside(folder) as aside:
+    with atomic_write(folder) as aside:
         aside.mkdir()
         for number, picture in enumerate(as_pictures(pictures)):
             picture.save(aside / f"{number:02d}.png")
@@ -133,14 +133,14 @@ def main() -> None:
     right: dict[str, list[bool]] = {kind: [] for kind in SUBJECTS}
     for (kind, *_), findings in zip(wanted, found, strict=True):
         right[kind].append(_right(kind, findings))
-    told = {kind: f"{sum(those)} of {len(those)} right" for kind, those in right.items()}
-    print(json.dumps(told, indent=2))
+    payload = {kind: f"{sum(those)} of {len(those)} right" for kind, those in right.items()}
+    print(json.dumps(payload, indent=2))
     if options.results:
         runs = {
             f"{kind}, {noun} {seed}": {"read off": read_off(kind, noun, seed, options.out), "findings": findings}
             for (kind, noun, seed), findings in zip(wanted, found, strict=True)
         }
-        options.results.write_text(json.dumps({"machine": machine(), **told, "runs": runs}, indent=2) + "\n")
+        options.results.write_text(json.dumps({"machine": machine(), **payload, "runs": runs}, indent=2) + "\n")
 
 
 def _right(kind: str, findings: list[dict[str, Any]]) -> bool:

@@ -46,7 +46,7 @@ def of_toys(clip: TextImageEmbedder, seeds: Sequence[int], count: int) -> dict[s
     return found
 
 
-def told(sets: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+def summary(sets: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     """The distribution over sets, its worst ones, and how many sets and photos are below the limit."""
     means = {name: fmean(values) for name, values in sets.items()}
     ordered = sorted(means, key=lambda name: means[name])
@@ -74,9 +74,9 @@ def main() -> None:
     torch.set_num_threads(1)
     clip = Clip.open(find(EMBEDDED, None, "clip"))
     folders = sorted(folder for folder in options.real.iterdir() if folder.is_dir())
-    real = told({folder.name: likenesses(clip, photos_in(folder)) for folder in folders})
+    real = summary({folder.name: likenesses(clip, photos_in(folder)) for folder in folders})
     first, last = options.seeds
-    toys = told(of_toys(clip, range(first, last + 1), options.count))
+    toys = summary(of_toys(clip, range(first, last + 1), options.count))
     result = {
         "judge": clip.name,
         "limit": LIMIT,

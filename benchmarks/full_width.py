@@ -55,11 +55,11 @@ def main() -> None:
     options = parser.parse_args()
     began = time.monotonic()
 
-    def told(what: str) -> None:
+    def progress(what: str) -> None:
         print(f"{what} after {time.monotonic() - began:.0f} s", flush=True)
 
     build(options.out / "model")
-    told("built")
+    progress("built")
     photos("dog", 7, 2, options.out / "photos", 256)
     settings = {
         "model": str(options.out / "model"),
@@ -72,10 +72,10 @@ def main() -> None:
     subject = Subject(photos=photos_in(options.out / "photos"), class_noun="dog", identifier="sks")
     run = Run.create(options.out / "run", subject, Config.build(settings))
     recipe.personalise(run)
-    told("trained a step and saved")
+    progress("trained a step and saved")
     pipeline = DiffusionPipeline.from_pretrained(run.model)
     parameters = sum(p.numel() for part in (pipeline.unet, pipeline.text_encoder) for p in part.parameters())
-    told(f"opened in diffusers: {type(pipeline).__name__}, {parameters / 1e6:.0f} M trained parameters")
+    progress(f"opened in diffusers: {type(pipeline).__name__}, {parameters / 1e6:.0f} M trained parameters")
     print(run.losses.read_text())
 
 

@@ -164,9 +164,9 @@ def main() -> None:
         print(f"  {name}: {value:.3f}")
     if options.results:
         counts = {"toys of each class": options.toys, "pairs of shots": options.shots, "captions": options.captions}
-        told = {"machine": machine(), "n": counts, "DINO": subjects, "CLIP-T": captions, "correlation": alike}
+        payload = {"machine": machine(), "n": counts, "DINO": subjects, "CLIP-T": captions, "correlation": alike}
         options.results.parent.mkdir(parents=True, exist_ok=True)
-        options.results.write_text(json.dumps(told, indent=2) + "\n")
+        options.results.write_text(json.dumps(payload, indent=2) + "\n")
 
 
 if __name__ == "__main__":

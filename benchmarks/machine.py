@@ -24,10 +24,10 @@ def machine() -> dict[str, str]:
 
 def _commit() -> str:
     """What is checked out here, with "-dirty" where it was changed since; "unknown" outside of a repository."""
-    told = subprocess.run(
+    result = subprocess.run(
         ["git", "-C", Path(__file__).parent, "describe", "--always", "--dirty"],
         capture_output=True,
         text=True,
         check=False,
     )
-    return told.stdout.strip() or "unknown"
+    return result.stdout.strip() or "unknown"

@@ -23,7 +23,7 @@ from benchmarks.machine import machine
 from benchmarks.unseen_subjects import as_pictures
 from dreambooth.evaluation.dino import Dino
 from dreambooth.evaluation.masks import alone, look_of
-from dreambooth.evaluation.metrics import resemblance, usual_resemblance
+from dreambooth.evaluation.metrics import median_resemblance, resemblance
 from dreambooth.evaluation.weights import EMBEDDED, find
 from dreambooth.support.files import write_json
 from dreambooth.toybox.render import render, render_mask
@@ -72,7 +72,7 @@ def measure(judge: Dino, class_noun: str) -> dict[str, float]:
     figures = {f"IoU {name}": torch.cat(values).mean().item() for name, values in overlaps.items()}
     for kind in ("plain", "masked"):
         photos, new = ([one[kind][part] for one in seen] for part in (slice(PHOTOS), slice(PHOTOS, None)))
-        alike = usual_resemblance if kind == "masked" else resemblance
+        alike = median_resemblance if kind == "masked" else resemblance
         aucs = [
             auc(alike(mine, real), torch.cat([alike(others, real) for others in new if others is not mine]))
             for mine, real in zip(new, photos, strict=True)

@@ -236,8 +236,13 @@ def main() -> None:
         above = (tuned - true) / (described - true)
         print(f"{part}: tuned / described = {tuned / described:.2f}, above what true renders have: {above:.2f}")
     if options.results:
-        told = {"machine": machine(), "pictures of each subject": 4 * len(SCENES), "mean": means, "subjects": results}
-        options.results.write_text(json.dumps(told, indent=2) + "\n")
+        payload = {
+            "machine": machine(),
+            "pictures of each subject": 4 * len(SCENES),
+            "mean": means,
+            "subjects": results,
+        }
+        options.results.write_text(json.dumps(payload, indent=2) + "\n")
 
 
 if __name__ == "__main__":

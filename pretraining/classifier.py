@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dreambooth.support.files import written_aside
+from dreambooth.support.files import atomic_write
 from dreambooth.toybox import world
 from pretraining import renders
 from pretraining.state import Trained, arguments, log, prepare
@@ -140,7 +140,7 @@ def main() -> None:
     right["RMS of the colours, of 2"] = float(error.mean().sqrt())
     listed = ", ".join(f"{name} {value:.3f}" for name, value in right.items())
     log(options.state, f"classifier: held-out accuracy on {len(held_out)} renders: {listed}")
-    with written_aside(WEIGHTS) as aside:
+    with atomic_write(WEIGHTS) as aside:
         save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, aside)
 
 

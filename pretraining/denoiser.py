@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from dreambooth.diffusion import DiscreteDiffusion, row_errors
-from dreambooth.support.files import written_aside
+from dreambooth.support.files import atomic_write
 from pretraining import autoencoder, renders, text_encoder
 from pretraining.sizes import Size
 from pretraining.state import Trained, arguments, log, prepare
@@ -70,7 +70,7 @@ def cached_latents(options: argparse.Namespace, size: Size) -> tuple[Tensor, flo
         if not path.exists():
             images = renders.load(options.state, shard)[0]
             images[::2] = images[::2].flip(-1)
-            with written_aside(path) as aside:
+            with atomic_write(path) as aside:
                 save_file({"latents": encode(model, images).half().contiguous()}, aside)
         parts.append(load_file(path)["latents"])
     factor_path = options.state / "scaling_factor.json"

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer, CLIPVisionConfig
 
-from dreambooth.support.files import written_aside
+from dreambooth.support.files import atomic_write
 from dreambooth.toybox import world
 from pretraining import judge_renders, renders, text_encoder
 from pretraining.sizes import Size
@@ -116,7 +116,7 @@ def start(options: argparse.Namespace, size: Size, tokenizer: CLIPTokenizer) -> 
 def pack(model: CLIPModel, tokenizer: CLIPTokenizer, folder: Path) -> None:
     """Write the folder that the package ships: fp16 weights, tokenizer, preprocessing."""
     side = model.config.vision_config.image_size
-    with written_aside(folder) as aside:
+    with atomic_write(folder) as aside:
         model.half().save_pretrained(aside)
         tokenizer.save_pretrained(aside)
         CLIPImageProcessorPil(

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import ViTConfig, ViTImageProcessorPil, ViTModel
 
-from dreambooth.support.files import written_aside
+from dreambooth.support.files import atomic_write
 from pretraining import judge_renders
 from pretraining.sizes import Size
 from pretraining.state import Trained, arguments, log, prepare
@@ -87,7 +87,7 @@ def main() -> None:
             trained.save(path)
     trained.save(path)
     trained.use_average()
-    with written_aside(options.out) as aside:
+    with atomic_write(options.out) as aside:
         model.half().save_pretrained(aside)
         side = {"height": size.resolution, "width": size.resolution}
         ViTImageProcessorPil(

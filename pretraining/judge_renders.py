@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from dreambooth.support.files import written_aside
+from dreambooth.support.files import atomic_write
 from dreambooth.toybox import world
 from pretraining import renders
 from pretraining.state import arguments, log, prepare
@@ -94,7 +94,7 @@ def main() -> None:
         if path.exists():
             continue
         images = renders.draw(truths_of(shard), size.resolution, options.device)
-        with written_aside(path) as aside:
+        with atomic_write(path) as aside:
             save_file({"images": images.unflatten(0, (TOYS, SHOTS)).contiguous()}, aside)
         log(options.state, f"judge_renders: shard {shard}")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from diffusers import StableDiffusionPipeline
 
-from dreambooth.support.files import written_aside
+from dreambooth.support.files import atomic_write
 from pretraining import autoencoder, denoiser
 from pretraining.state import Trained, arguments, log, prepare
 
@@ -36,7 +36,7 @@ def main() -> None:
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    with written_aside(options.out) as aside:
+    with atomic_write(options.out) as aside:
         pipeline.save_pretrained(aside, safe_serialization=True)
         # Tools on transformers 4 want the two files that transformers 5 no longer writes.
         spec = json.loads((aside / "tokenizer" / "tokenizer.json").read_text())["model"]

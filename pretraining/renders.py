@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dreambooth.support.files import write_text, written_aside
+from dreambooth.support.files import atomic_write, write_text
 from dreambooth.toybox import render, world
 from pretraining.state import arguments, log, prepare
 
@@ -71,7 +71,7 @@ def main() -> None:
         truths = truths_of(shard)
         rows = [{"toy": toy.as_dict(), "shot": shot.as_dict()} for toy, shot in truths]
         write_text(path.with_suffix(".json"), json.dumps(rows))
-        with written_aside(path) as aside:
+        with atomic_write(path) as aside:
             save_file({"images": draw(truths, size.resolution, options.device)}, aside)
         log(options.state, f"renders: shard {shard}")
 

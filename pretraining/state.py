@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from dreambooth.support.files import written_aside
+from dreambooth.support.files import atomic_write
 from pretraining.sizes import SIZES, Size
 
 
@@ -86,7 +86,7 @@ class Trained:
         for name, parameter in self.parameters.items():
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"optimizer/{key}/{name}"] = value
-        with written_aside(path) as aside:
+        with atomic_write(path) as aside:
             save_file(
                 {k: v.cpu().contiguous().clone() for k, v in tensors.items()}, aside, {"step": json.dumps(self.step)}
             )

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from dreambooth.support.files import written_aside
+from dreambooth.support.files import atomic_write
 from dreambooth.toybox import captions, world
 from pretraining import renders
 from pretraining.sizes import Size
@@ -127,7 +127,7 @@ class Reader(nn.Module):
 
 def save_tokenizer(tokenizer: CLIPTokenizer, folder: Path) -> None:
     """Write the tokenizer's folder."""
-    with written_aside(folder) as aside:
+    with atomic_write(folder) as aside:
         tokenizer.save_pretrained(aside)
 
 

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from dreambooth.data.dataset import Encoded
+from dreambooth.data.dataset import LatentDataset
 from dreambooth.models.base import DiffusionModel
 from dreambooth.models.stable_diffusion import StableDiffusion
 from dreambooth.models.stable_diffusion_xl import StableDiffusionXL
@@ -70,10 +70,10 @@ def noisy(count: int, name: str = "x_t") -> Tensor:
     return normal((count, 4, 8, 8), name)
 
 
-def encoded(photos: int = 2, class_images: int = 3) -> Encoded:
+def encoded(photos: int = 2, class_images: int = 3) -> LatentDataset:
     """Random latents of photos and class images."""
     rows = photos + class_images
-    return Encoded(
+    return LatentDataset(
         mean=noisy(rows, "rows"),
         std=torch.full((rows, 4, 8, 8), 0.1),
         prompts=(*[SUBJECT.prompt] * photos, *[SUBJECT.class_prompt] * class_images),

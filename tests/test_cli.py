@@ -102,10 +102,10 @@ def test_a_mistake_is_a_plain_sentence_and_exit_2(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert cli.main(words, __version__) == 2
-    told = capsys.readouterr()
-    assert told.out == "" and "Traceback" not in told.err
+    printed = capsys.readouterr()
+    assert printed.out == "" and "Traceback" not in printed.err
     for sentence in sentences:
-        assert sentence in told.err
+        assert sentence in printed.err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -128,7 +128,7 @@ def test_a_class_noun_with_an_article_is_refused_with_the_noun_alone(
     words = ["run", str(photos_dir), "--class-noun", noun, "--output-dir", str(tmp_path / "run"), "--max-train-steps=1"]
     if noun != "dog\n":  # the command line strips it
         assert cli.main(words, __version__) == 2
-        assert "class noun" in (told := capsys.readouterr().err) and "dog" in told
+        assert "class noun" in (printed := capsys.readouterr().err) and "dog" in printed
     else:
         with pytest.raises(PromptError, match="class noun"):
             require_class_noun(noun)

@@ -33,8 +33,8 @@ def test_memory_that_a_cpu_does_not_have_is_that_error() -> None:
 
 @pytest.mark.parametrize("number", [*DISK_REASONS, errno.EBUSY])
 def test_every_refusal_of_a_disk_names_the_file(number: int) -> None:
-    told = in_words(OSError(number, os.strerror(number), "/some/file"))
-    assert told is not None and told.startswith("/some/file: ") and told.endswith(".")
+    sentence = in_words(OSError(number, os.strerror(number), "/some/file"))
+    assert sentence is not None and sentence.startswith("/some/file: ") and sentence.endswith(".")
 
 
 def test_a_fault_of_the_package_keeps_its_traceback() -> None:
@@ -67,12 +67,12 @@ def place(tmp_path: Path, photos_dir: Path) -> Path:
     ],
 )
 def test_a_run_folder_that_cannot_be_is_a_sentence(output: str, said: bytes, place: Path) -> None:
-    told = dreambooth([*RUN, output], place)
-    assert told.returncode == 2 and b"Traceback" not in told.stderr
-    assert said in told.stderr
+    result = dreambooth([*RUN, output], place)
+    assert result.returncode == 2 and b"Traceback" not in result.stderr
+    assert said in result.stderr
 
 
 def test_a_terminal_that_lacks_a_letter_of_a_path_shows_its_number(place: Path) -> None:
     words = ["toybox", "photos", "--class-noun", "dog", "--seed", "1", "--size", "32", "--out", "снег"]
-    told = dreambooth(words, place, PYTHONIOENCODING="ascii", PYTHONUTF8="1")
-    assert told.returncode == 0 and b"\\u0441\\u043d\\u0435\\u0433" in told.stdout
+    result = dreambooth(words, place, PYTHONIOENCODING="ascii", PYTHONUTF8="1")
+    assert result.returncode == 0 and b"\\u0441\\u043d\\u0435\\u0433" in result.stdout

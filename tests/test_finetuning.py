@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from dreambooth.config import Config
-from dreambooth.data.dataset import Encoded
+from dreambooth.data.dataset import LatentDataset
 from dreambooth.errors import ConfigError, DiskError, Interrupted, RunError, TrainingError
 from dreambooth.finetuning import Observer, check_machine, finetune, lr_factor, training_step
 from dreambooth.models.base import DiffusionModel
@@ -40,11 +40,11 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def photos(count: int = 3, class_images: int = 4) -> Encoded:
+def photos(count: int = 3, class_images: int = 4) -> LatentDataset:
     """Random latents of three photos and four class images."""
     rows = count + class_images
     names = (*(f"dog-{n}.jpg" for n in range(count)), *(f"class-{n}.png" for n in range(class_images)))
-    return Encoded(
+    return LatentDataset(
         mean=normal((rows, 4, 8, 8), "photos"),
         std=torch.full((rows, 4, 8, 8), 0.1),
         prompts=(*["a sks dog"] * count, *["a dog"] * class_images),
@@ -54,13 +54,13 @@ def photos(count: int = 3, class_images: int = 4) -> Encoded:
 
 
 def train(
-    root: Path, *observers: Observer, encoded: Encoded | None = None, **settings: object
+    root: Path, *observers: Observer, dataset: LatentDataset | None = None, **settings: object
 ) -> tuple[DiffusionModel, list[dict[str, float]]]:
     """A run in `root` on a fresh tiny model; the model, and the lines of losses.jsonl without the time they took."""
     root.mkdir(exist_ok=True)
     config, model = Config.build({**SETTINGS, **settings}), tiny_model(size=16)
     adapter = attached(model, SUBJECT, config)
-    finetune(model, model.stages[0], adapter, photos() if encoded is None else encoded, config, Run(root), observers)
+    finetune(model, model.stages[0], adapter, photos() if dataset is None else dataset, config, Run(root), observers)
     return model, losses(root)
 
 
@@ -107,8 +107,8 @@ def test_a_step_equals_one_written_with_diffusers_parts(prediction_type: str) ->
 
 def test_every_row_has_its_own_time_and_noise() -> None:
     (stage,) = tiny_model(size=16).stages
-    encoded = photos()
-    few = encoded.batch(seed=0, number=0, subject_rows=1, prior_rows=0)
+    dataset = photos()
+    few = dataset.batch(seed=0, number=0, subject_rows=1, prior_rows=0)
     alone, error = training_step(stage, stage.process, few, stage.condition(few.prompts), 1.0, 0, 0, 0)
     assert alone == error[0]
     twice = copy.copy(few)
@@ -210,33 +210,33 @@ def test_a_damaged_newest_checkpoint_costs_steps_but_changes_nothing(tmp_path: P
 def test_other_photos_or_settings_do_not_go_on(tmp_path: Path) -> None:
     train(tmp_path / "run", max_train_steps=1)
     with pytest.raises(RunError, match="other settings, other photos"):
-        train(tmp_path / "run", max_train_steps=1, encoded=photos(count=2))
+        train(tmp_path / "run", max_train_steps=1, dataset=photos(count=2))
 
 
-def unseen_at_first(encoded: Encoded) -> int:
+def unseen_at_first(dataset: LatentDataset) -> int:
     """The one of three photos that the first step does not see."""
-    (unseen,) = {0, 1, 2} - {row for number in range(2) for row in encoded.batch(0, number, 1, 0).rows}
+    (unseen,) = {0, 1, 2} - {row for number in range(2) for row in dataset.batch(0, number, 1, 0).rows}
     return unseen
 
 
 def test_a_loss_that_is_not_finite_never_reaches_the_weights(tmp_path: Path) -> None:
-    encoded = photos()
-    bad = unseen_at_first(encoded)
+    dataset = photos()
+    bad = unseen_at_first(dataset)
     good, _ = train(tmp_path / "good", max_train_steps=1, lr_scheduler="constant")
-    encoded.mean[bad, 0, 0, 0] = float("nan")
+    dataset.mean[bad, 0, 0, 0] = float("nan")
     with pytest.raises(TrainingError, match=rf"the loss is nan at step 2, on dog-{bad}.jpg"):
-        train(tmp_path / "run", encoded=encoded, lr_scheduler="constant")
+        train(tmp_path / "run", dataset=dataset, lr_scheduler="constant")
     kept = checkpoint.read(Run(tmp_path / "run").checkpoints / "checkpoint-1")
     assert bits(kept.tensors["weights"]).items() <= weights(good).items()
 
 
 def test_the_last_good_step_is_saved_before_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
-    encoded = photos()
-    bad = unseen_at_first(encoded)
+    dataset = photos()
+    bad = unseen_at_first(dataset)
     good, _ = train(tmp_path / "good", max_train_steps=1, lr_scheduler="constant")
-    encoded.mean[bad, 0, 0, 0] = float("nan")
+    dataset.mean[bad, 0, 0, 0] = float("nan")
     with pytest.raises(TrainingError, match=r"step 2.*the step before is saved"):
-        train(tmp_path / "run", encoded=encoded, lr_scheduler="constant", checkpointing_steps=100)
+        train(tmp_path / "run", dataset=dataset, lr_scheduler="constant", checkpointing_steps=100)
     kept = checkpoint.read(Run(tmp_path / "run").checkpoints / "checkpoint-1")
     assert bits(kept.tensors["weights"]).items() <= weights(good).items()
 
@@ -286,10 +286,10 @@ def test_observers_see_the_average_and_training_goes_on_from_the_weights(tmp_pat
 
 def test_the_mean_over_micro_batches_is_what_is_logged(tmp_path: Path) -> None:
     _, lines = train(tmp_path / "run", max_train_steps=1, snr_gamma=None)
-    (stage,), encoded = tiny_model(size=16).stages, photos()
+    (stage,), dataset = tiny_model(size=16).stages, photos()
     expected = []
     for number in range(2):
-        batch = encoded.batch(0, number, 1, 1)
+        batch = dataset.batch(0, number, 1, 1)
         expected.append(training_step(stage, stage.process, batch, stage.condition(batch.prompts), 1.0, 0, number)[0])
     assert lines[0]["loss"] == pytest.approx(sum(expected).item() / 2, rel=1e-5)  # type: ignore[union-attr]
     assert lines[0]["subject"] + lines[0]["prior"] == pytest.approx(lines[0]["loss"], rel=1e-5)

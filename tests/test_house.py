@@ -144,8 +144,8 @@ atexit.register(lambda: print([name for name in {absent} if name in sys.modules]
 """
     taken = []
     for _ in range(3):
-        told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-        loaded, _, seconds = told.splitlines()[-1].rpartition(" ")
+        printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+        loaded, _, seconds = printed.splitlines()[-1].rpartition(" ")
         assert loaded == "[]", f"{loaded} imported"
         taken.append(float(seconds))
     assert min(taken) <= 2 * limit, f"{min(taken):.2f} s; the promise is {limit} s on a quiet machine"

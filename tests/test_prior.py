@@ -1,6 +1,7 @@
 """Section 3.3: class images are drawn once by the frozen model, kept, and never taken for what they are not."""
 
 import logging
+import os
 import shutil
 import threading
 from collections.abc import Sequence
@@ -145,6 +146,19 @@ def test_stray_and_damaged_files_are_not_taken_for_images(
     assert sum("is not as it was drawn" in message for message in caplog.messages) == 2
     assert again[:3] == first and [path.read_bytes() for path in again[:3]] == content
     assert again[3].name not in ("000003.png", "holiday.png")
+
+
+def test_what_a_killed_process_left_half_written_is_removed_and_what_another_writes_just_now_is_not(
+    model: StableDiffusion, run: Run, tmp_path: Path
+) -> None:
+    (first, *_) = class_prior(model, DOG, settings(), run, tmp_path / "library")
+    left, written_now = first.with_name(".000001-x.png.01234567.part"), first.with_name(".000002-x.png.89abcdef.part")
+    for part in (left, written_now):
+        part.write_bytes(b"half")
+    os.utime(left, (0, 0))
+    first.unlink()
+    class_prior(model, DOG, settings(), run, tmp_path / "library")
+    assert not left.exists() and written_now.exists()
 
 
 def test_two_at_once_fill_one_library(tmp_path: Path) -> None:

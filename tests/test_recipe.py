@@ -18,7 +18,7 @@ from dreambooth import __version__, cli
 from dreambooth.config import PRESETS, Config
 from dreambooth.data.photos import photos_in
 from dreambooth.errors import ConfigError, PhotoError, PromptError, RunError
-from dreambooth.recipe import check, check_world, draw, dreambooth, personalise
+from dreambooth.recipe import check, check_world, dreambooth, generate, personalise
 from dreambooth.report.page import write_report
 from dreambooth.run import Run
 from dreambooth.subject import Subject
@@ -138,26 +138,26 @@ def test_a_model_that_is_not_as_it_was_written_is_not_drawn_from_and_is_made_aga
     if damage == "missing":
         file.unlink()
     assert cli.main(["generate", str(harmed.root)], __version__) == 2
-    told = capsys.readouterr().err
-    assert f"{file} is not as this run wrote it" in told and f"dreambooth finetune {harmed.root}" in told
+    printed = capsys.readouterr().err
+    assert f"{file} is not as this run wrote it" in printed and f"dreambooth finetune {harmed.root}" in printed
     assert cli.main(["finetune", str(harmed.root)], __version__) == 0
     assert file.read_bytes() == content and weights(harmed.model) == weights(run.model)
     assert harmed.losses.read_text() == run.losses.read_text()  # nothing was trained again
 
 
 def test_the_same_words_are_the_same_pictures_whatever_else_is_asked_for(run: Run) -> None:
-    alone = draw(run, ["a {} at night"])
+    alone = generate(run, ["a {} at night"])
     content = [sample.path.read_bytes() for sample in alone]
-    together = draw(run, ["a {} on a beach", "a {} at night"])
+    together = generate(run, ["a {} on a beach", "a {} at night"])
     assert [sample.path for sample in together if sample.template == "a {} at night"] == [s.path for s in alone]
     for sample in alone:
         sample.path.unlink()
-    draw(run, ["a {} in a mug", "a {} at night"])
+    generate(run, ["a {} in a mug", "a {} at night"])
     assert [sample.path.read_bytes() for sample in alone] == content
 
 
 def test_more_pictures_can_be_drawn(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    (sample,) = draw(run, ["a {} on the moon"])
+    (sample,) = generate(run, ["a {} on the moon"])
     assert sample.prompt == f"a {run.subject.name} on the moon"
     assert sample.path.parent == run.samples / "own"
     assert cli.main(["generate", str(run.root), "--prompts", "a {} on the moon"], __version__) == 0
@@ -197,9 +197,9 @@ def test_a_stopped_run_goes_on_to_the_same_weights(base: Path, photos_dir: Path,
     while process.poll() is None and not stopped.losses.exists():
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
-    told = process.communicate()[1]
-    assert process.returncode == 130, told
-    assert "same command again" in told and "Traceback" not in told
+    printed = process.communicate()[1]
+    assert process.returncode == 130, printed
+    assert "same command again" in printed and "Traceback" not in printed
     assert not (stopped.root / ".lock").exists() and not stopped.model.exists()
     assert 0 < len(stopped.losses.read_text().splitlines()) < 20
     for folder in ("stopped", "whole"):
@@ -231,7 +231,7 @@ def test_a_prompt_that_does_not_name_the_subject_is_told(subject: Subject, caplo
 def test_a_run_without_a_model_says_how_to_make_one(subject: Subject, tmp_path: Path) -> None:
     run = Run.create(tmp_path / "run", subject, Config())
     with pytest.raises(RunError, match="dreambooth finetune"):
-        draw(run, ["a {}"])
+        generate(run, ["a {}"])
 
 
 def test_a_finished_fine_tuning_is_not_repeated(run: Run) -> None:

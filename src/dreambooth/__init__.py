@@ -1,10 +1,10 @@
 """DreamBooth (Ruiz et al. 2023, https://arxiv.org/abs/2208.12242): a few photos of one thing in, new scenes out.
 
-    from dreambooth import Config, Subject, draw, dreambooth, photos_in
+    from dreambooth import Config, Subject, dreambooth, generate, photos_in
 
     subject = Subject(photos=photos_in("photos"), class_noun="dog")
     run = dreambooth(subject, Config.build({"max_train_steps": 400}), "runs/dog")
-    draw(run, ["a {} on the moon"])
+    generate(run, ["a {} on the moon"])
     print(run.report, run.model)
 
 Names are imported when they are first used, so that `import dreambooth` costs nothing.
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         PromptError,
         RunError,
     )
-    from dreambooth.recipe import draw, dreambooth, resume
+    from dreambooth.recipe import dreambooth, generate, resume
     from dreambooth.run import Run
     from dreambooth.subject import Subject
 
@@ -43,8 +43,8 @@ __all__ = [
     "RunError",
     "Subject",
     "__version__",
-    "draw",
     "dreambooth",
+    "generate",
     "photos_in",
     "resume",
 ]
@@ -60,8 +60,8 @@ _HOMES = {
     "Run": "run",
     "RunError": "errors",
     "Subject": "subject",
-    "draw": "recipe",
     "dreambooth": "recipe",
+    "generate": "recipe",
     "photos_in": "data.photos",
     "resume": "recipe",
 }

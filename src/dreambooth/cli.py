@@ -81,12 +81,12 @@ def _stage(parsed: Namespace) -> None:
     run = Run.open(parsed.run_dir)
     from dreambooth import recipe
 
-    with run.only_writer():
+    with run.lock():
         match parsed.command:
             case "identifier":
                 print(recipe.name_subject(run, compare=True).name)
             case "prior":
-                print(f"{len(recipe.draw_class_images(run))} class images, listed in {run.root / 'prior.json'}")
+                print(f"{len(recipe.generate_class_images(run))} class images, listed in {run.root / 'prior.json'}")
             case "finetune":
                 print(recipe.personalise(run))
             case "report":
@@ -100,11 +100,11 @@ def _generate(parsed: Namespace) -> None:
     from dreambooth import recipe
 
     if parsed.prompts or settings or parsed.count is not None or parsed.first_seed is not None:
-        samples = recipe.draw(run, parsed.prompts, count=parsed.count, seed=parsed.first_seed, **settings)
+        samples = recipe.generate(run, parsed.prompts, count=parsed.count, seed=parsed.first_seed, **settings)
         print(*(sample.path for sample in samples), sep="\n")
     else:
-        with run.only_writer():
-            recipe.draw_samples(run, recipe.personal_model(run), "after")
+        with run.lock():
+            recipe.generate_samples(run, recipe.personal_model(run), "after")
         print(run.samples / "after")
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from dreambooth.adapters import Adapter
 from dreambooth.config import Config, Training
 from dreambooth.data.batch import Batch
-from dreambooth.data.dataset import Encoded
+from dreambooth.data.dataset import LatentDataset
 from dreambooth.diffusion import ForwardProcess, row_errors
 from dreambooth.errors import ConfigError, Interrupted, TrainingError
 from dreambooth.loss import prior_preservation_loss
@@ -65,7 +65,7 @@ def finetune(
     model: DiffusionModel,
     stage: Stage,
     adapter: Adapter,
-    encoded: Encoded,
+    dataset: LatentDataset,
     config: Config,
     run: Run,
     observers: Sequence[Observer] = (),
@@ -79,7 +79,7 @@ def finetune(
     """
     check_machine(config)
     training = config.training
-    loop = _Loop(model, stage, adapter, encoded, config, run)
+    loop = _Loop(model, stage, adapter, dataset, config, run)
     done = loop.resume()
     # the observers may have been cut short by what ended the run before
     enough = done > 0 and _due(done, training.validation_steps, training) and loop.show(done, observers)
@@ -139,11 +139,11 @@ class _Loop:
     """What changes from step to step: weights, optimizer and average."""
 
     def __init__(
-        self, model: DiffusionModel, stage: Stage, adapter: Adapter, encoded: Encoded, config: Config, run: Run
+        self, model: DiffusionModel, stage: Stage, adapter: Adapter, dataset: LatentDataset, config: Config, run: Run
     ) -> None:
-        self.model, self.stage, self.adapter, self.encoded = model, stage, adapter, encoded
+        self.model, self.stage, self.adapter, self.dataset = model, stage, adapter, dataset
         self.config, self.run = config, run
-        self.settings = _settings(model, encoded, config)
+        self.settings = _settings(model, dataset, config)
         training = config.training
         AcceleratorState._reset_state(reset_partial_state=True)  # a second run in this process may choose otherwise
         self.accelerator = Accelerator(mixed_precision=training.mixed_precision, cpu=device().type == "cpu")
@@ -196,7 +196,7 @@ class _Loop:
         self.optimizer.zero_grad()
         for micro in range(training.gradient_accumulation_steps):
             place = self.config.seed, step * training.gradient_accumulation_steps + micro
-            batch = self.encoded.batch(*place, training.train_batch_size, prior_rows)
+            batch = self.dataset.batch(*place, training.train_batch_size, prior_rows)
             with self.accelerator.autocast():
                 words = self._condition(batch.prompts)
                 loss, error = training_step(self.stage, self.process, batch, words, prior.prior_loss_weight, *place)
@@ -215,12 +215,12 @@ class _Loop:
     @torch.no_grad()
     def _conditions_once(self) -> dict[str, Conditioning]:
         """Every prompt as it will always be read; the encoders are not needed again and make room."""
-        conditions = {prompt: self.stage.condition([prompt]) for prompt in dict.fromkeys(self.encoded.prompts)}
+        conditions = {prompt: self.stage.condition([prompt]) for prompt in dict.fromkeys(self.dataset.prompts)}
         self.model.offload(self.stage.text_parts)
         return conditions
 
     def _not_finite(self, what: str, step: int, rows: Sequence[int]) -> TrainingError:
-        photos = ", ".join(dict.fromkeys(self.encoded.names[row] for row in rows))
+        photos = ", ".join(dict.fromkeys(self.dataset.names[row] for row in rows))
         return TrainingError(
             f"{what} at step {step + 1}, on {photos}. The weights were not changed by it, and the step before is "
             f"saved. Look at these photos, or start anew with a lower learning rate (it was {self.rates[0]:g})"
@@ -296,10 +296,10 @@ def _due(step: int, every: int, training: Training) -> bool:
     return step % every == 0 or step == training.max_train_steps
 
 
-def _settings(model: DiffusionModel, encoded: Encoded, config: Config) -> str:
+def _settings(model: DiffusionModel, dataset: LatentDataset, config: Config) -> str:
     """A hash of what must be equal to go on, beside config.toml; not how often a run saves and shows, nor how long."""
     mine = config.model_dump(mode="json", include={"seed", "method", "data", "prior", "training"})
     for name in ("max_train_steps", "checkpointing_steps", "checkpoints_total_limit", "validation_steps"):
         del mine["training"][name]
-    told = [mine, model.fingerprint(), [Path(name).name for name in encoded.names], list(encoded.prompts)]
-    return hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=16).hexdigest()
+    payload = [mine, model.fingerprint(), [Path(name).name for name in dataset.names], list(dataset.prompts)]
+    return hashlib.blake2b(json.dumps(payload, sort_keys=True).encode(), digest_size=16).hexdigest()

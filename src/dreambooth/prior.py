@@ -24,39 +24,44 @@ from dreambooth.generation.drawing import draw_in_place, is_blank
 from dreambooth.models.base import DiffusionModel, Sampling
 from dreambooth.run import Run
 from dreambooth.subject import Subject
-from dreambooth.support.files import require_space, sha256, write_json, written_aside
+from dreambooth.support.files import atomic_write, require_space, sha256, sweep, write_json
 from dreambooth.support.progress import log, track
 
 FIRST_SEED = 1_000_000
 """Image i is drawn with seed FIRST_SEED + i in every library; the seeds of samples are small numbers."""
 
+ABANDONED = 3600.0
+"""Seconds after which a half-written image is a killed process's; another may be writing a younger one just now."""
+
 _NAME = re.compile(r"(\d{6})-([0-9a-f]{16})\.png")
 
 
 def class_prior(
-    model: DiffusionModel, subject: Subject, config: Config, run: Run, library: Path | None = None
+    model: DiffusionModel, subject: Subject, config: Config, run: Run, root: Path | None = None
 ) -> tuple[Path, ...]:
     """The files of `num_class_images` class images, drawing those the library lacks; none without prior preservation.
 
-    model: as it was pre-trained; call this before any weight moves. library: the folder of all class images,
+    model: as it was pre-trained; call this before any weight moves. root: the folder of all class images,
     [default: $DREAMBOOTH_CACHE, $XDG_CACHE_HOME/dreambooth or ~/.cache/dreambooth, and in it class-images]. A call
     that was stopped goes on with the first image that is lacking. Writes prior.json of the run. Raises DiskError, and
     ModelError where the model draws nothing.
     """
     if not config.prior.with_prior_preservation:
         return ()
-    shelf = _Shelf.of(model, subject, config, library or default_library())
+    library = ClassImageLibrary.of(model, subject, config, root or default_library())
     count = config.prior.num_class_images
-    whole = -(-count // shelf.batch_size) * shelf.batch_size  # the last batch is drawn whole and kept, for a next run
-    kept = shelf.intact(whole)
+    whole = (
+        -(-count // library.batch_size) * library.batch_size
+    )  # the last batch is drawn whole and kept, for a next run
+    kept = library.intact(whole)
     if any(index not in kept for index in range(count)):
         missing = [index for index in range(whole) if index not in kept]
-        shelf.prepare(len(missing))
-        images = _drawn(model, shelf, whole, missing)
-        for index in track(missing, f'class images "{shelf.prompt}"', done=len(kept)):
-            kept[index] = shelf.add(index, next(images))
+        library.prepare(len(missing))
+        images = _drawn(model, library, whole, missing)
+        for index in track(missing, f'class images "{library.prompt}"', done=len(kept)):
+            kept[index] = library.add(index, next(images))
     files = tuple(kept[index] for index in range(count))
-    write_json(run.root / "prior.json", shelf.record(model.name, files))
+    write_json(run.root / "prior.json", library.record(model.name, files))
     return files
 
 
@@ -72,13 +77,15 @@ def default_library() -> Path:
         ) from error
 
 
-def _drawn(model: DiffusionModel, shelf: "_Shelf", whole: int, missing: Sequence[int]) -> Iterator[Image.Image]:
+def _drawn(
+    model: DiffusionModel, library: "ClassImageLibrary", whole: int, missing: Sequence[int]
+) -> Iterator[Image.Image]:
     """The missing images of `whole`, in order; raises ModelError at the first that shows nothing."""
-    prompts, seeds = [shelf.prompt] * whole, [FIRST_SEED + index for index in range(whole)]
-    for _, image in draw_in_place(model, prompts, seeds, shelf.sampling, shelf.batch_size, set(missing)):
+    prompts, seeds = [library.prompt] * whole, [FIRST_SEED + index for index in range(whole)]
+    for _, image in draw_in_place(model, prompts, seeds, library.sampling, library.batch_size, set(missing)):
         if is_blank(image):
             raise ModelError(
-                f'{model.name} draws "{shelf.prompt}" as one colour throughout, so it has no class to keep, and '
+                f'{model.name} draws "{library.prompt}" as one colour throughout, so it has no class to keep, and '
                 "nothing of it was saved. Check the prediction_type of its scheduler and its dtype, "
                 "or choose another base model."
             )
@@ -86,10 +93,10 @@ def _drawn(model: DiffusionModel, shelf: "_Shelf", whole: int, missing: Sequence
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Shelf:
-    """The library's folder for one model, class prompt, sampler and size of batch."""
+class ClassImageLibrary:
+    """The folder of the images of one model, class prompt, sampler and size of batch."""
 
-    library: Path
+    root: Path
     fingerprint: str
     prompt: str
     sampling: Sampling
@@ -97,14 +104,14 @@ class _Shelf:
     size: int
 
     @classmethod
-    def of(cls, model: DiffusionModel, subject: Subject, config: Config, library: Path) -> "_Shelf":
+    def of(cls, model: DiffusionModel, subject: Subject, config: Config, root: Path) -> "ClassImageLibrary":
         sampling = Sampling(
             sampler=config.prior.class_sampler,
             num_inference_steps=config.prior.class_num_inference_steps,
             guidance_scale=config.prior.class_guidance_scale,
         )
         return cls(
-            library=library,
+            root=root,
             fingerprint=model.fingerprint(),
             prompt=subject.class_prompt,
             sampling=sampling,
@@ -130,7 +137,7 @@ class _Shelf:
 
     @property
     def folder(self) -> Path:
-        return self.library / self.key
+        return self.root / self.key
 
     def intact(self, count: int) -> dict[int, Path]:
         """The whole and unaltered images below `count`, by index; altered ones are removed, to be drawn again."""
@@ -156,6 +163,7 @@ class _Shelf:
             raise DiskError(f"{self.folder} cannot be made ({error.strerror}): {advice}.") from error
         if not os.access(self.folder, os.W_OK):
             raise DiskError(f"{self.folder} is not yours to write to: {advice}.")
+        sweep(self.folder, ABANDONED)
         write_json(self.folder / "manifest.json", self.drawn_with)
 
     def add(self, index: int, image: Image.Image) -> Path:
@@ -166,7 +174,7 @@ class _Shelf:
         png = io.BytesIO()
         image.save(png, format="PNG", pnginfo=text)
         file = self.folder / f"{index:06d}-{hashlib.sha256(png.getvalue()).hexdigest()[:16]}.png"
-        with written_aside(file) as aside:
+        with atomic_write(file) as aside:
             aside.write_bytes(png.getvalue())
         return file
 

@@ -15,7 +15,8 @@ from dreambooth.data.photos import check_photos
 from dreambooth.errors import ModelError, RunError
 from dreambooth.evaluation import Judges, fit_of, load_judges
 from dreambooth.finetuning import Observer, check_machine, finetune
-from dreambooth.generation.generate import contact_sheet, generate, generate_in
+from dreambooth.generation.generate import contact_sheet, generate_in
+from dreambooth.generation.generate import generate as generate_into
 from dreambooth.generation.prompts import Prompt, chosen_prompts, own_prompts
 from dreambooth.generation.requests import requests, sampling_of, seeds
 from dreambooth.generation.samples import Sample, read_samples
@@ -42,17 +43,17 @@ def dreambooth(subject: Subject, config: Config, root: Path | str) -> Run:
     """
     check(subject, config)
     run = Run.create(Path(root).expanduser(), subject, config)
-    with run.only_writer():
+    with run.lock():
         check_world(run)
         model = base_model(run)  # section 3.1: a pre-trained text-to-image model
         adapters.check(model, config)
         name_subject(run, model)  # section 3.2: a rare token, unless the user chose one
         probe = begin_probe(run, model)  # section 4.2: what it is measured against
-        draw_class_images(run, model)  # section 3.3: by the frozen model, before any weight moves
-        draw_samples(run, model, "before")
-        draw_untuned(run, model)
+        generate_class_images(run, model)  # section 3.3: by the frozen model, before any weight moves
+        generate_samples(run, model, "before")
+        generate_untuned(run, model)
         personalise(run, model, probe)  # Eq. 2
-        draw_samples(run, personal_model(run), "after")  # section 4
+        generate_samples(run, personal_model(run), "after")  # section 4
         score_samples(run, probe.judges if probe else None)  # section 4.2 again, of what the user looks at
         report(run)
     return run
@@ -64,7 +65,7 @@ def resume(run: Run, max_train_steps: int | None = None, early_stopping: bool | 
     max_train_steps, early_stopping: in place of what it was begun with; see `run.extend` for what then comes out and
     what is refused.
     """
-    with run.only_writer():
+    with run.lock():
         extend(run, max_train_steps, early_stopping)
     return dreambooth(run.subject, run.config, run.root)
 
@@ -168,7 +169,7 @@ def compared(run: Run, model: DiffusionModel, subject: Subject) -> Iterator[str]
         yield f"{prior.identifier:<16}{prior.words:7.3f}  {pictures}{mark}"
 
 
-def draw_class_images(run: Run, model: DiffusionModel | None = None) -> tuple[Path, ...]:
+def generate_class_images(run: Run, model: DiffusionModel | None = None) -> tuple[Path, ...]:
     """Section 3.3: images of the class, drawn by the frozen model; those that are there already are kept."""
     model = model or base_model(run)
     with timed(run, "prior"):
@@ -206,15 +207,15 @@ def personalise(run: Run, model: DiffusionModel | None = None, probe: Probe | No
     config = run.config
     subject = run.subject if run.subject.identifier else name_subject(run, model)
     probe = probe or begin_probe(run, model)
-    class_images = draw_class_images(run, model)
+    class_images = generate_class_images(run, model)
     with timed(run, "finetune"):
         for stage in model.stages:
             rows = examples(subject, class_images, config.data, stage.resolution, config.seed)
-            encoded = encode_once(rows, stage.posterior)
+            dataset = encode_once(rows, stage.posterior)
             adapter = adapters.attach(model, stage, subject, config)  # from here on some weights train
             its = run.stage(stage.name)
             if adapter.parameter_groups():
-                finetune(model, stage, adapter, encoded, config, its, [observer(run, adapter, probe)])
+                finetune(model, stage, adapter, dataset, config, its, [observer(run, adapter, probe)])
             if probe:
                 probe.conclude(adapter)
             adapter.export(its.adapter)
@@ -224,13 +225,13 @@ def personalise(run: Run, model: DiffusionModel | None = None, probe: Probe | No
     return run.model
 
 
-def draw_samples(run: Run, model: DiffusionModel, stage: str) -> list[Sample]:
+def generate_samples(run: Run, model: DiffusionModel, stage: str) -> list[Sample]:
     """Section 4: the run's prompts at the run's seeds, drawn by `model` to samples/<stage>."""
     with timed(run, f"samples {stage}"):
         return generate_in(run, model, stage, _prompts(run))
 
 
-def draw_untuned(run: Run, model: DiffusionModel) -> list[Sample]:
+def generate_untuned(run: Run, model: DiffusionModel) -> list[Sample]:
     """What the samples are measured from: their prompts with the class noun alone; none where nothing is measured."""
     if not _is_measured(run):
         return []
@@ -247,8 +248,8 @@ def score_samples(run: Run, judges: Judges | None = None) -> None:
     with timed(run, "score"):
         judges = judges or load_judges(run.config.evaluation, run.config.base.model)
         write_json(target, score_run(run, judges).record)
-    told = read_measured(run)
-    for check in told.findings[len(told.diagnosis.findings) if told.diagnosis else 0 :]:
+    measured = read_measured(run)
+    for check in measured.findings[len(measured.diagnosis.findings) if measured.diagnosis else 0 :]:
         log.warning("%s: %s %s", check.failure, check.says, check.change)
 
 
@@ -281,10 +282,10 @@ def _few(run: Run) -> Draw:
     return draw
 
 
-def draw(
+def generate(
     run: Run, prompts: Sequence[str] = (), *, count: int | None = None, seed: int | None = None, **settings: Any
 ) -> list[Sample]:
-    """Draw more samples with the personalised model, to samples/own; prompts hold {} where the subject's name goes.
+    """Generate more samples with the personalised model, to samples/own; prompts hold {} where the subject's name goes.
 
     prompts: [default: the run's].  count: of each [default: as the run has it].  seed: of the first sample, the next
     ones count on from it [default: the run's seeds].  settings: sampler, num_inference_steps, guidance_scale where they
@@ -296,12 +297,12 @@ def draw(
     config = Config.build({**run.config.flat(), **settings})
     count = count or config.generation.num_images_per_prompt
     numbers = seeds(config.seed, count) if seed is None else range(seed, seed + count)
-    with run.only_writer():
+    with run.lock():
         model = personal_model(run)
         models.check(model, config)
         wanted = requests(own or _prompts(run), run.subject, numbers)
         sampling = sampling_of(config.generation)
-        return generate(model, wanted, sampling, run.samples / "own", batch_size=1, keep_others=True)
+        return generate_into(model, wanted, sampling, run.samples / "own", batch_size=1, keep_others=True)
 
 
 def report(run: Run) -> Path:

@@ -15,7 +15,7 @@ from torch import Tensor
 from dreambooth import models
 from dreambooth.adapters import Adapter
 from dreambooth.config import Base, Config
-from dreambooth.data.dataset import Encoded
+from dreambooth.data.dataset import LatentDataset
 from dreambooth.finetuning import finetune
 from dreambooth.models.base import DiffusionModel, Sampling
 from dreambooth.run import Run
@@ -80,7 +80,7 @@ def train(model: DiffusionModel, config: Config, root: Path) -> Adapter:
     subject = subject_of(config)
     adapter = attached(model, subject, config)
     classes = 2 if config.prior.with_prior_preservation else 0
-    encoded = Encoded(
+    dataset = LatentDataset(
         mean=normal((3 + classes, 4, 8, 8), "photos"),
         std=torch.full((3 + classes, 4, 8, 8), 0.1),
         prompts=(*[subject.prompt] * 3, *[subject.class_prompt] * classes),
@@ -89,7 +89,7 @@ def train(model: DiffusionModel, config: Config, root: Path) -> Adapter:
     )
     root.mkdir(exist_ok=True)
     if adapter.parameter_groups():
-        finetune(model, model.stages[0], adapter, encoded, config, Run(root))
+        finetune(model, model.stages[0], adapter, dataset, config, Run(root))
     return adapter
 
 

@@ -120,11 +120,11 @@ def test_diffusers_loads_the_true_change(exported: tuple[Path, dict[str, Tensor]
 def test_the_kohya_file_says_what_it_is(tmp_path: Path) -> None:
     lora(tiny_model()).export(tmp_path)
     with safe_open(tmp_path / "sks-dog-kohya.safetensors", "pt") as file:
-        told = file.metadata()
-    assert told["ss_network_module"] == "networks.lora"
-    assert (told["ss_network_dim"], told["ss_network_alpha"]) == ("3", "6.0")
-    assert told["modelspec.architecture"] == "stable-diffusion-v1/lora"
-    assert told["modelspec.trigger_phrase"] == "sks dog"
+        metadata = file.metadata()
+    assert metadata["ss_network_module"] == "networks.lora"
+    assert (metadata["ss_network_dim"], metadata["ss_network_alpha"]) == ("3", "6.0")
+    assert metadata["modelspec.architecture"] == "stable-diffusion-v1/lora"
+    assert metadata["modelspec.trigger_phrase"] == "sks dog"
 
 
 def test_rank_and_alpha_travel_in_diffusers_file(tmp_path: Path) -> None:

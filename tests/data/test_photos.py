@@ -286,8 +286,8 @@ def test_captions_beside_photos_are_told_to_be_unused(tmp_path: Path, caplog: py
     for name in ("a.txt", "b.caption", "readme.txt"):
         (tmp_path / name).write_text("a photo of my dog")
     photos_in(tmp_path)
-    (told,) = caplog.messages
-    assert "captions are not used" in told and "a.txt, b.caption" in told and "readme" not in told
+    (message,) = caplog.messages
+    assert "captions are not used" in message and "a.txt, b.caption" in message and "readme" not in message
 
 
 def test_photos_one_level_down_are_told(tmp_path: Path) -> None:

@@ -60,12 +60,12 @@ def test_dino(vit_s16: tuple[Any, Any]) -> None:
 def test_clip(vit_b32: tuple[Any, Any, Any]) -> None:
     model, processor, tokenizer = vit_b32
     judge = Clip(*vit_b32, "ViT-B/32")
-    told = tokenizer(TEXTS, padding=True, return_tensors="pt")
+    tokens = tokenizer(TEXTS, padding=True, return_tensors="pt")
     of = [
         pixels(images, Image.Resampling.BICUBIC, processor.image_mean, processor.image_std)
         for images in (GENERATED, REAL)
     ]
-    seen, real = (model(**told, pixel_values=values) for values in of)
+    seen, real = (model(**tokens, pixel_values=values) for values in of)
     ours = metrics.clip_i(judge.images(GENERATED), judge.images(REAL))
     assert ours == pytest.approx(mean_cosine(seen.image_embeds, real.image_embeds), abs=1e-5)
     ours = metrics.clip_t(judge.images(GENERATED), judge.texts(TEXTS))

@@ -165,7 +165,7 @@ def test_a_judge_of_another_kind(judge_folders: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "told"),
+    ("harm", "message"),
     [
         (lambda folder: (folder / "config.json").unlink(), r"no readable config\.json"),
         (lambda folder: (folder / "config.json").write_text("{"), r"no readable config\.json"),
@@ -182,9 +182,9 @@ def test_a_judge_of_another_kind(judge_folders: Path) -> None:
     ],
     ids=["no config", "broken config", "no preprocessor", "pickle inside", "too few weights", "other size"],
 )
-def test_a_folder_that_is_damaged(saved: Path, harm: Callable[[Path], None], told: str) -> None:
+def test_a_folder_that_is_damaged(saved: Path, harm: Callable[[Path], None], message: str) -> None:
     harm(saved)
-    with pytest.raises(ModelError, match=told):
+    with pytest.raises(ModelError, match=message):
         open_dino(saved)
 
 

@@ -39,13 +39,13 @@ def test_the_nearest_photo_is_the_best_of_them() -> None:
 
 def test_the_usual_resemblance_leaves_an_odd_photo_out() -> None:
     photos = torch.stack([ONE, ONE, OTHER])
-    assert metrics.usual_resemblance(torch.stack([ONE, OTHER]), photos).tolist() == [1, 0]
+    assert metrics.median_resemblance(torch.stack([ONE, OTHER]), photos).tolist() == [1, 0]
 
 
 def test_a_judge_is_blind_to_scenes_where_the_subject_alone_is_all_it_sees() -> None:
     whole = torch.stack([ONE, ONE, ONE])
-    assert metrics.scene_blindness(whole, torch.stack([ONE, ONE, OTHER])) == 1
-    assert metrics.scene_blindness(whole, torch.stack([OTHER, BETWEEN, OTHER])) == 0
+    assert metrics.background_invariance(whole, torch.stack([ONE, ONE, OTHER])) == 1
+    assert metrics.background_invariance(whole, torch.stack([OTHER, BETWEEN, OTHER])) == 0
 
 
 def test_diversity_is_the_mean_distance() -> None:

@@ -17,7 +17,7 @@ from dreambooth.subject import Subject
 from small_judges import pictures
 
 PROMPTS = ["a dog in the snow", "a dog in the snow", "a red dog", "a dog"]
-PER_PICTURE = ("dino", "usual_dino", "clip_i", "clip_t", "masked_dino", "nearest_photo")
+PER_PICTURE = ("dino", "median_dino", "clip_i", "clip_t", "masked_dino", "nearest_photo")
 
 
 class Blind(Look):

@@ -142,9 +142,9 @@ def test_subjects_in_folders_take_their_class_from_the_file_or_the_name(photos_d
 def test_every_problem_of_a_folder_of_subjects_is_told_at_once(photos_dir: Path, tmp_path: Path) -> None:
     shutil.copytree(photos_dir, tmp_path / "007")
     (tmp_path / "dog").mkdir()
-    with pytest.raises(PhotoError) as told:
+    with pytest.raises(PhotoError) as caught:
         in_folder(tmp_path)
-    assert len(told.value.problems) == 2 and "007,NOUN" in str(told.value) and "dog: no photos" in str(told.value)
+    assert len(caught.value.problems) == 2 and "007,NOUN" in str(caught.value) and "dog: no photos" in str(caught.value)
 
 
 def result(dino: float, real: float = 0.9) -> Result:

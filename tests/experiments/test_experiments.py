@@ -76,9 +76,9 @@ def test_table1_holds_the_means_of_what_its_cells_measured(table1: Path) -> None
     ends = [f"{metric}{end}" for metric in metrics for end in ("", "_low", "_high")]
     assert list(rows["dreambooth"]) == ["method", *ends, "n", "runs", "pictures"]
     assert rows["real_images"]["clip_t"] == "" and rows["real_images"]["pictures"] == "10"
-    told = [json.loads(file.read_text()) for file in table1.glob("cells/*/cell.json")]
-    trained = [cell for cell in told if cell["cell"].startswith("dreambooth ")]
-    assert len(told) == 8 and len(trained) == 2
+    cells = [json.loads(file.read_text()) for file in table1.glob("cells/*/cell.json")]
+    trained = [cell for cell in cells if cell["cell"].startswith("dreambooth ")]
+    assert len(cells) == 8 and len(trained) == 2
     for metric in metrics:
         by_hand = fmean(fmean(picture[metric] for picture in cell["pictures"]) for cell in trained)
         assert float(rows["dreambooth"][metric]) == pytest.approx(by_hand, abs=1e-3), metric
@@ -89,13 +89,13 @@ def test_table1_holds_the_means_of_what_its_cells_measured(table1: Path) -> None
 
 def test_what_a_cell_keeps_is_small_and_says_what_was_asked(table1: Path) -> None:
     assert not list(table1.glob("cells/*/*/*.safetensors")) and not list(table1.glob("cells/*/checkpoints"))
-    told = [json.loads(file.read_text()) for file in table1.glob("cells/*/cell.json")]
-    (described,) = (cell for cell in told if cell["cell"].startswith("prompt_only dog-12"))
+    cells = [json.loads(file.read_text()) for file in table1.glob("cells/*/cell.json")]
+    (described,) = (cell for cell in cells if cell["cell"].startswith("prompt_only dog-12"))
     picture = next(p for p in described["pictures"] if p["template"] == "a {} in the snow")
     assert picture["scored_prompt"] == "a dog in the snow"
     assert "dog-in-the-snow" in picture["file"] and "a-dog-in-the-snow" not in picture["file"]  # it was described
-    assert all(cell["scores"]["pres"] is not None and cell["scores"]["div"] is not None for cell in told)
-    assert {len(cell["class_pictures"]) for cell in told} == {8}
+    assert all(cell["scores"]["pres"] is not None and cell["scores"]["div"] is not None for cell in cells)
+    assert {len(cell["class_pictures"]) for cell in cells} == {8}
 
 
 def test_the_text_and_the_page_say_how_it_was_measured(table1: Path) -> None:
@@ -176,8 +176,8 @@ def test_ctrl_c_says_how_to_go_on(
     threading.Thread(target=interrupt, daemon=True).start()
     command = words(place, tmp_path, "table3", "--subject-seeds", "12", "--seeds", "0,1")
     assert cli.main(command, __version__) == cli.STOPPED
-    told = capsys.readouterr().err
-    assert re.search(r"stopped with [1-4] of 5 cells finished\. Run the same command again", told), told
+    printed = capsys.readouterr().err
+    assert re.search(r"stopped with [1-4] of 5 cells finished\. Run the same command again", printed), printed
     assert not (tmp_path / "table3.csv").exists()
 
 
@@ -186,9 +186,11 @@ def test_a_cell_that_fails_does_not_keep_the_others(
 ) -> None:
     command = words(place, tmp_path, "table1", "--subject-seeds", "13", "--seeds", "0", "--learning-rate", "1e30")
     assert cli.main(command, __version__) == 2
-    told = capsys.readouterr().err
-    assert "of 4 cells could not be computed" in told and "dreambooth cat-13, seed 0" in told and "step 2" in told
-    assert len(finished_cells(tmp_path)) >= 2 and "Traceback" not in told
+    printed = capsys.readouterr().err
+    assert (
+        "of 4 cells could not be computed" in printed and "dreambooth cat-13, seed 0" in printed and "step 2" in printed
+    )
+    assert len(finished_cells(tmp_path)) >= 2 and "Traceback" not in printed
 
 
 def test_subjects_with_the_same_photos_share_their_cells(place: Path, tmp_path: Path) -> None:
@@ -203,10 +205,10 @@ def test_list_prints_the_cells_and_computes_none(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(words(place, tmp_path, "all", "--subject-seeds", "12,13", "--list"), __version__) == 0
-    told = capsys.readouterr().out
-    assert "38 distinct cells" in told and "38 to do" in told and told.count("\n") == 39
-    assert "dreambooth dog-12, seed 0, 1 photo: time unknown" in told
-    assert "class noun none" in told and "without prior" in told
+    printed = capsys.readouterr().out
+    assert "38 distinct cells" in printed and "38 to do" in printed and printed.count("\n") == 39
+    assert "dreambooth dog-12, seed 0, 1 photo: time unknown" in printed
+    assert "class noun none" in printed and "without prior" in printed
     assert not (tmp_path / "cells").exists()
 
 
@@ -241,7 +243,7 @@ def test_a_mistake_is_a_plain_sentence(
     (tmp_path / "empty").mkdir()
     (tmp_path / "hollow" / "dog").mkdir(parents=True)
     assert cli.main(["experiment", *command], __version__) == 2
-    told = capsys.readouterr()
-    assert told.out == "" and "Traceback" not in told.err
+    printed = capsys.readouterr()
+    assert printed.out == "" and "Traceback" not in printed.err
     for sentence in sentences:
-        assert sentence in told.err, told.err
+        assert sentence in printed.err, printed.err

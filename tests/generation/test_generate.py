@@ -137,8 +137,8 @@ def test_a_prompt_that_is_too_long_is_told_with_the_words_that_are_cut_off(
     )
     for own in (fits, too_long):
         drawn(model, SUBJECT, config(prompts=(own,), num_images_per_prompt=1), tmp_path / own[-3:])
-    told = [message for message in caplog.messages if "cut off" in message]
-    assert len(told) == 1 and "a sks dog in the snow" in told[0] and "'toy' is cut off" in told[0]
+    warnings = [message for message in caplog.messages if "cut off" in message]
+    assert len(warnings) == 1 and "a sks dog in the snow" in warnings[0] and "'toy' is cut off" in warnings[0]
 
 
 def test_a_new_word_of_several_vectors_takes_their_room_in_a_prompt(caplog: pytest.LogCaptureFixture) -> None:

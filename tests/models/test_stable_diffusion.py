@@ -182,6 +182,18 @@ def test_the_tokenizer_has_its_older_files_too(tmp_path: Path) -> None:
     assert old("a photo of sks dog").input_ids == model.pipeline.tokenizer("a photo of sks dog").input_ids
 
 
+def test_a_saved_model_does_not_depend_on_the_prompts_that_were_read_before(tmp_path: Path) -> None:
+    model = tiny_model()
+    model.save(tmp_path / "before")
+    model.stages[0].condition(["a sks dog"])
+    model.save(tmp_path / "after")
+    for file in (tmp_path / "before").rglob("*"):
+        assert (
+            file.is_dir()
+            or file.read_bytes() == (tmp_path / "after" / file.relative_to(tmp_path / "before")).read_bytes()
+        )
+
+
 @pytest.mark.parametrize(
     ("harm", "said"),
     [

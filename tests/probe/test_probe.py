@@ -116,11 +116,13 @@ def test_the_reason_says_what_the_last_step_has_instead() -> None:
         10: probed(10, dino=0.74, pres=0.2),
         20: probed(20, clip_t=0.15, dino=0.95, pres=0.17),
     }
-    told = reason(10, probes, DOG)
-    assert told.startswith("step 10: the subject has gone 90% of the way from the untuned model to its photos (DINO)")
-    assert "CLIP-T is 100% of the untuned model's" in told
-    assert '"a dog" has come no nearer to the subject, 0% of the way' in told
-    last = told.partition("; the last step, 20: ")[2]
+    sentence = reason(10, probes, DOG)
+    assert sentence.startswith(
+        "step 10: the subject has gone 90% of the way from the untuned model to its photos (DINO)"
+    )
+    assert "CLIP-T is 100% of the untuned model's" in sentence
+    assert '"a dog" has come no nearer to the subject, 0% of the way' in sentence
+    last = sentence.partition("; the last step, 20: ")[2]
     assert "gone 125% of the way" in last and "CLIP-T is 50%" in last
     assert '"a dog" has come no nearer to the subject, -5% of the way' in last
     assert "the last step" not in reason(20, probes, DOG)
@@ -137,9 +139,9 @@ def test_the_reason_says_what_is_left_of_the_variety() -> None:
 
 def test_the_reason_says_where_the_base_model_already_draws_the_subject() -> None:
     known = probed(0, masked=0.2, nearest=0.3, dino=0.72, pres=0.72)
-    told = reason(10, {"real": REAL, 0: known, 10: probed(10, dino=0.78, pres=0.75)}, DOG)
-    assert "the base model already draws this (DINO of its pictures and the photos is 0.72" in told
-    assert "of the way" not in told
+    sentence = reason(10, {"real": REAL, 0: known, 10: probed(10, dino=0.78, pres=0.75)}, DOG)
+    assert "the base model already draws this (DINO of its pictures and the photos is 0.72" in sentence
+    assert "of the way" not in sentence
 
 
 @pytest.mark.parametrize(
@@ -199,38 +201,38 @@ def test_every_number_that_was_looked_at_is_listed_with_its_limit() -> None:
 
 def entangled(real: Scores, usual: float = 0.8, **snow: float | None) -> list[Check]:
     """What is found where every prompt has `usual` DINO, masked and not, and the snow has other numbers."""
-    each = Scores(clip_t=0.3, usual_dino=usual, masked_dino=usual, nearest_photo=0.7)
+    each = Scores(clip_t=0.3, median_dino=usual, masked_dino=usual, nearest_photo=0.7)
     prompts = {prompt: replace(its, scores=each) for prompt, its in probed(10).prompts.items()}
     prompts["a {} in the snow"] = replace(prompts["a {} in the snow"], scores=replace(each, **snow))
     step = replace(probed(10, dino=0.7, pres=0.25), prompts=prompts)
-    untuned = replace(UNTUNED, scores=replace(UNTUNED.scores, usual_dino=0.2))
+    untuned = replace(UNTUNED, scores=replace(UNTUNED.scores, median_dino=0.2))
     return diagnose({"real": Probed(step="real", scores=real), 0: untuned, 10: step}, 10)
 
 
 def test_entanglement_names_the_place_where_the_subject_changes() -> None:
-    seeing = Scores(dino=0.8, nearest_photo=0.85, usual_dino=0.8, scene_blindness=0.6)
+    seeing = Scores(dino=0.8, nearest_photo=0.85, median_dino=0.8, background_invariance=0.6)
     assert entangled(seeing) == []
     assert entangled(seeing, masked_dino=0.3) == []  # the mask took in the place: the whole is as like as ever
-    assert entangled(seeing, usual_dino=0.5) == []  # a place that no photo shows: the subject alone is as like as ever
-    (finding,) = entangled(seeing, masked_dino=0.4, usual_dino=0.3)
+    assert entangled(seeing, median_dino=0.5) == []  # a place that no photo shows: the subject alone is as like as ever
+    (finding,) = entangled(seeing, masked_dino=0.4, median_dino=0.3)
     assert finding.failure == "context-appearance entanglement"
     assert "in the snow" in finding.says and finding.value == pytest.approx(0.5)
 
 
 def test_a_judge_blind_to_scenes_needs_no_mask() -> None:
-    blind = Scores(dino=0.8, nearest_photo=0.85, usual_dino=0.8, scene_blindness=0.96)
-    (finding,) = entangled(blind, usual_dino=0.5)
+    blind = Scores(dino=0.8, nearest_photo=0.85, median_dino=0.8, background_invariance=0.96)
+    (finding,) = entangled(blind, median_dino=0.5)
     assert finding.value == pytest.approx(0.5 / 0.8 / 0.96)
-    (finding,) = entangled(blind, usual_dino=-0.1, masked_dino=None)
+    (finding,) = entangled(blind, median_dino=-0.1, masked_dino=None)
     assert finding.value == 0
-    unmasked = replace(blind, scene_blindness=None)
-    assert entangled(unmasked, usual_dino=0.1, masked_dino=None) == []  # the place or the subject: nobody can tell
+    unmasked = replace(blind, background_invariance=None)
+    assert entangled(unmasked, median_dino=0.1, masked_dino=None) == []  # the place or the subject: nobody can tell
 
 
 def test_what_is_not_learned_is_not_entangled() -> None:
-    blind = Scores(dino=0.8, nearest_photo=0.85, usual_dino=0.8, scene_blindness=0.96)
-    assert entangled(blind, usual=0.1, usual_dino=0.02, masked_dino=0.02) == []
-    assert entangled(blind, usual=0.45, usual_dino=0.1, masked_dino=0.1) == []  # of .6 to go it has gone .25
+    blind = Scores(dino=0.8, nearest_photo=0.85, median_dino=0.8, background_invariance=0.96)
+    assert entangled(blind, usual=0.1, median_dino=0.02, masked_dino=0.02) == []
+    assert entangled(blind, usual=0.45, median_dino=0.1, masked_dino=0.1) == []  # of .6 to go it has gone .25
 
 
 def test_photos_among_themselves_are_those_of_the_median_photo() -> None:
@@ -244,11 +246,11 @@ def test_photos_among_themselves_are_those_of_the_median_photo() -> None:
         )
 
     several = row(usual, usual, usual, odd)
-    assert several.nearest_photo == several.usual_dino == several.masked_dino == several.scene_blindness == 1
+    assert several.nearest_photo == several.median_dino == several.masked_dino == several.background_invariance == 1
     assert several.dino == 0.5
     assert row(usual, odd).nearest_photo is None
     alone = row(usual)
-    assert (alone.usual_dino, alone.nearest_photo, alone.scene_blindness) == (None, None, 1)
+    assert (alone.median_dino, alone.nearest_photo, alone.background_invariance) == (None, None, 1)
 
 
 def test_a_failure_of_the_last_step_alone_is_told_as_such() -> None:
@@ -367,21 +369,21 @@ def test_the_model_has_the_recommended_weights_and_the_run_says_why(
 ) -> None:
     with caplog.at_level("INFO", "dreambooth"):
         run = personalised(tmp_path / "run", photos_dir, settings)
-    told, probes = run.read_json("recommendation.json"), read_probes(run)
+    payload, probes = run.read_json("recommendation.json"), read_probes(run)
     assert [probed.step for probed in probes] == ["real", 0, 2, 4, 6]
     assert all(probed.scores.dino is not None for probed in probes)
     assert all(probed.variety.keys() == {"subject", "class"} for probed in probes[1:])
     drawn = {(sample.template, sample.kind) for sample in read_samples(run.samples / "step-000002")}
     assert len(drawn) == 7 and len(read_samples(run.samples / "step-000002")) == 2 + 2 + 5
-    assert told["kept"] == probes[-1 if told["step"] == 6 else told["step"] // 2 + 1].kept(probes[1])
-    assert told["step"] == max(merit(probes), key=lambda step: merit(probes)[step])
-    assert told["last"] == 6 and told["stopped_early"] is False
-    assert f"recommended: {told['reason']}" in caplog.messages
-    kept = checkpoint.read(run.checkpoints / f"checkpoint-{told['step']}").tensors["weights"]
+    assert payload["kept"] == probes[-1 if payload["step"] == 6 else payload["step"] // 2 + 1].kept(probes[1])
+    assert payload["step"] == max(merit(probes), key=lambda step: merit(probes)[step])
+    assert payload["last"] == 6 and payload["stopped_early"] is False
+    assert f"recommended: {payload['reason']}" in caplog.messages
+    kept = checkpoint.read(run.checkpoints / f"checkpoint-{payload['step']}").tensors["weights"]
     (unet,) = (run.model / "unet").glob("*.safetensors")
     saved = {f"denoiser.{name}": tensor for name, tensor in load_file(unet).items()}
     assert saved.items() and all(torch.equal(kept[name], tensor) for name, tensor in saved.items())
-    assert [path.name for path in (run.root / "best").iterdir()] == [f"checkpoint-{told['step']}"]
+    assert [path.name for path in (run.root / "best").iterdir()] == [f"checkpoint-{payload['step']}"]
     timings = run.read_json("timings.json")
     assert timings["probe"] >= sum(probed.seconds for probed in probes) > 0
     assert timings["finetune"] > 0
@@ -390,9 +392,9 @@ def test_the_model_has_the_recommended_weights_and_the_run_says_why(
 def test_early_stopping_leaves_a_finished_run(settings: dict[str, Any], photos_dir: Path, tmp_path: Path) -> None:
     more = {"early_stopping": True, "early_stopping_patience": 1, "max_train_steps": 40, "checkpointing_steps": 100}
     run = personalised(tmp_path / "run", photos_dir, settings, **more)
-    told = run.read_json("recommendation.json")
-    assert told["stopped_early"] and told["step"] <= told["last"] < 40
-    assert [path.name for path in run.checkpoints.iterdir()] == [f"checkpoint-{told['last']}"]
+    payload = run.read_json("recommendation.json")
+    assert payload["stopped_early"] and payload["step"] <= payload["last"] < 40
+    assert [path.name for path in run.checkpoints.iterdir()] == [f"checkpoint-{payload['last']}"]
     expected, written = outcome(run), [file.read_bytes() for file in (run.scores, run.losses)]
     shutil.rmtree(run.model)
     assert outcome(personalised(run.root, photos_dir, settings, **more)) == expected

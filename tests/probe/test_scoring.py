@@ -133,10 +133,10 @@ def test_the_samples_are_scored_once(run: Run, photos_dir: Path, tmp_path: Path)
 def test_evaluate_takes_a_run(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "numbers.json"
     assert evaluate(str(run.root), "--out", str(out)) == 0
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     assert json.loads(out.read_text()) == run.read_json("samples.json")
-    assert [line.split()[0] for line in told.splitlines()[1:5]] == ["photos", "untuned", "tuned", "way"]
-    assert "judges: dino is dino#" in told and "0% of a way is" in told
+    assert [line.split()[0] for line in printed.splitlines()[1:5]] == ["photos", "untuned", "tuned", "way"]
+    assert "judges: dino is dino#" in printed and "0% of a way is" in printed
 
 
 def test_evaluate_takes_other_photos_for_a_run(run: Run, drawn: Path, tmp_path: Path) -> None:
@@ -154,8 +154,8 @@ def test_evaluate_takes_a_folder_of_any_tool(
     row = json.loads((drawn / "evaluation.json").read_text())["rows"]["pictures"]
     assert row["pictures"] == 3 and {"dino", "clip_i", "nearest_photo"} <= row.keys()
     assert "clip_t" not in row and "div" not in row  # nobody said what was asked for
-    told = capsys.readouterr().out
-    assert "CLIP-T" not in told and str(drawn / "evaluation.json") in told
+    printed = capsys.readouterr().out
+    assert "CLIP-T" not in printed and str(drawn / "evaluation.json") in printed
 
 
 def test_one_prompt_is_that_of_all_pictures_and_gives_clip_t_and_div(
@@ -215,8 +215,8 @@ def test_a_mistake_is_a_plain_sentence(
     places |= {"run": run.root, "drawn": drawn, "photos": photos_dir}
     filled = [word.format(**places) if word[0] == "{" else word for word in words]
     assert evaluate(*filled, *(() if "--dino-model" in words or "--learning-rate" in words else judge_flags)) == 2
-    told = capsys.readouterr()
-    assert told.out == "" and "Traceback" not in told.err
+    printed = capsys.readouterr()
+    assert printed.out == "" and "Traceback" not in printed.err
     for sentence in sentences:
-        assert sentence in told.err
+        assert sentence in printed.err
     assert not (drawn / "evaluation.json").exists()

@@ -192,8 +192,8 @@ def test_a_diagnosis_names_what_it_saw_or_the_numbers_it_looked_at(tmp_path: Pat
     bad = Page(write_report(run)).text
     assert "One sign of the failures" in bad and "<b>worse</b>" in bad and "Train fewer steps." in bad
     assert "Seen in CLIP-T: 0.81, where the limit is at least 0.90." in bad
-    told = {"findings": [], "checked": [{**FINDING, **WITHIN, "at_most": False}, {**DRIFT, **WITHIN}]}
-    (run.root / "diagnosis.json").write_text(json.dumps(told), encoding="utf-8")
+    payload = {"findings": [], "checked": [{**FINDING, **WITHIN, "at_most": False}, {**DRIFT, **WITHIN}]}
+    (run.root / "diagnosis.json").write_text(json.dumps(payload), encoding="utf-8")
     good = Page(write_report(run))
     assert "No failure found: all 2 numbers looked at" in good.text
     section = good.source[good.source.index("<h2>Diagnosis") :]
@@ -204,8 +204,8 @@ def test_a_diagnosis_names_what_it_saw_or_the_numbers_it_looked_at(tmp_path: Pat
 
 def test_photos_that_the_base_model_cannot_draw_are_told_and_no_failure_is_no_praise(tmp_path: Path) -> None:
     run = measured(tmp_path)
-    told = {"findings": [], "checked": [{**DRIFT, **WITHIN}]}
-    (run.root / "diagnosis.json").write_text(json.dumps(told), encoding="utf-8")
+    payload = {"findings": [], "checked": [{**DRIFT, **WITHIN}]}
+    (run.root / "diagnosis.json").write_text(json.dumps(payload), encoding="utf-8")
     fit = {"foreign": True, "says": "these photos <are> no toys."}
     (run.root / "world_fit.json").write_text(json.dumps(fit), encoding="utf-8")
     page = Page(write_report(run))
@@ -323,8 +323,8 @@ def test_small_pictures_are_enlarged_and_keep_their_colour(tmp_path: Path) -> No
     "word", ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{ 7 * 7 }}", "O'x&y"]
 )
 def test_words_are_shown_as_they_are(word: str, tmp_path: Path) -> None:
-    told = dict.fromkeys(("failure", "metric", "says", "change"), word)
-    run = measured(tmp_path, ({**FINDING, **told},), class_noun=word, identifier=word, prompts=(word,))
+    payload = dict.fromkeys(("failure", "metric", "says", "change"), word)
+    run = measured(tmp_path, ({**FINDING, **payload},), class_noun=word, identifier=word, prompts=(word,))
     page = Page(write_report(run))
     assert "script" not in {tag for tag, _ in page.tags}
     assert all("onerror" not in attrs for _, attrs in page.tags)

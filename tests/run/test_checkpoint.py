@@ -131,10 +131,10 @@ def test_a_checkpoint_sealed_again_around_something_else_is_damaged(tmp_path: Pa
     folder = checkpoint.write(tmp_path, state(1), keep=2)
     newest = checkpoint.write(tmp_path, state(2), keep=2)
     (newest / "weights.safetensors").write_bytes(pickle.dumps({"weights": 1}))
-    told = json.loads((newest / "state.json").read_text())
-    told["files"]["weights.safetensors"] = checkpoint._seal(newest / "weights.safetensors")
-    del told["sha256"]
-    (newest / "state.json").write_text(json.dumps({**told, "sha256": checkpoint._own_seal(told)}))
+    payload = json.loads((newest / "state.json").read_text())
+    payload["files"]["weights.safetensors"] = checkpoint._seal(newest / "weights.safetensors")
+    del payload["sha256"]
+    (newest / "state.json").write_text(json.dumps({**payload, "sha256": checkpoint._own_seal(payload)}))
     with pytest.raises(RunError, match="checkpoint-2 is damaged"):
         checkpoint.read(newest)
     found = checkpoint.latest(tmp_path, "mine")

@@ -74,9 +74,9 @@ def test_a_missing_or_damaged_file_names_the_stage(tmp_path: Path) -> None:
 
 def test_one_writer_at_a_time(tmp_path: Path) -> None:
     run = Run.create(tmp_path / "dog", SUBJECT, Config())
-    with run.only_writer(), pytest.raises(RunError, match=f"in use by process {os.getpid()}"), run.only_writer():
+    with run.lock(), pytest.raises(RunError, match=f"in use by process {os.getpid()}"), run.lock():
         pass
-    with run.only_writer():
+    with run.lock():
         pass
     assert not (run.root / ".lock").exists()
 
@@ -86,7 +86,7 @@ def test_the_lock_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     (run.root / ".lock").write_text(str(ended.pid))
-    with run.only_writer():
+    with run.lock():
         assert str(os.getpid()) in (run.root / ".lock").read_text()
 
 
@@ -95,7 +95,7 @@ def test_a_lock_that_nobody_holds_is_taken_whoever_has_its_number_now(left: str,
     """A restarted container is process 1 again, and a number is given to another process in time."""
     run = Run.create(tmp_path / "dog", SUBJECT, Config())
     (run.root / ".lock").write_text(left.replace("{own}", str(os.getpid())))  # the same test's name in every process
-    with run.only_writer():
+    with run.lock():
         pass
 
 
@@ -245,7 +245,7 @@ def test_what_a_killed_writer_left_half_written_is_removed(tmp_path: Path) -> No
     (run.root / ".model.01234567.old").mkdir()  # moved aside, and killed before the new one had its place
     (run.root / ".model.01234567.old" / "weights").write_text("whole")
     (run.root / ".mine.part").write_text("a user's own")
-    with run.only_writer():
+    with run.lock():
         pass
     left = {str(path.relative_to(run.root)) for path in run.root.rglob("*") if path.is_file()}
     assert left == {"config.toml", "subject.json", "photos.json", "model/weights", ".mine.part"}

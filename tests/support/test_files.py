@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dreambooth.errors import DiskError
-from dreambooth.support.files import require_space, write_json, write_text, written_aside
+from dreambooth.support.files import atomic_write, require_space, write_json, write_text
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def files_no_larger_than(limit: int) -> Iterator[None]:
 def test_an_error_while_writing_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     target = tmp_path / "note.txt"
     write_text(target, "old")
-    with pytest.raises(KeyError), written_aside(target) as aside:
+    with pytest.raises(KeyError), atomic_write(target) as aside:
         aside.write_text("half")
         raise KeyError
     assert target.read_text() == "old"
@@ -47,14 +47,14 @@ def test_a_disk_that_refuses_is_a_disk_error_and_leaves_no_partial_file(tmp_path
     ("number", "said"), [(errno.ENOSPC, "disk is full"), (errno.EACCES, "may not write"), (errno.EROFS, "read-only")]
 )
 def test_every_refusal_says_what_to_do(tmp_path: Path, number: int, said: str) -> None:
-    with pytest.raises(DiskError, match=said), written_aside(tmp_path / "note.txt"):
+    with pytest.raises(DiskError, match=said), atomic_write(tmp_path / "note.txt"):
         raise OSError(number, os.strerror(number))
 
 
 def test_a_folder_takes_the_place_of_an_older_folder(tmp_path: Path) -> None:
     target = tmp_path / "model"
     for name in ("first", "second"):
-        with written_aside(target) as aside:
+        with atomic_write(target) as aside:
             aside.mkdir()
             (aside / name).write_text(name)
     assert [file.name for file in target.iterdir()] == ["second"]

@@ -11,9 +11,9 @@ from dreambooth.support import progress
 
 def test_what_is_tracked_comes_through_in_order(capsys: pytest.CaptureFixture[str]) -> None:
     assert list(progress.track(range(3, 6), "steps", done=3)) == [3, 4, 5]
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err == "steps: 6/6, took 0 s\n"
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == "steps: 6/6, took 0 s\n"
 
 
 def test_nothing_to_do_is_nothing_to_say(capsys: pytest.CaptureFixture[str]) -> None:
@@ -37,8 +37,8 @@ def test_a_line_every_few_seconds_tells_the_time_left(
 def test_a_terminal_gets_a_bar(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     assert list(progress.track([1, 2], "steps")) == [1, 2]
-    told = capsys.readouterr().err
-    assert "steps" in told and "2/2" in told
+    printed = capsys.readouterr().err
+    assert "steps" in printed and "2/2" in printed
 
 
 @pytest.mark.parametrize(

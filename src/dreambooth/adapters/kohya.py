@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from dreambooth.support.files import written_aside
+from dreambooth.support.files import atomic_write
 
 _HALVES = {"lora_A.weight": "lora_down.weight", "lora_B.weight": "lora_up.weight"}
 
@@ -53,5 +53,5 @@ def write_kohya(
         "modelspec.title": title,
         "modelspec.trigger_phrase": title,
     }
-    with written_aside(file) as aside:
+    with atomic_write(file) as aside:
         save_file(dict(layers), aside, metadata=metadata)

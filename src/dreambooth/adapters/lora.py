@@ -18,7 +18,7 @@ from dreambooth.adapters.kohya import kohya_layers, write_kohya
 from dreambooth.config import Config, Method
 from dreambooth.models.base import DiffusionModel, Stage
 from dreambooth.subject import Subject
-from dreambooth.support.files import written_aside
+from dreambooth.support.files import atomic_write
 from dreambooth.support.rng import generator
 
 
@@ -79,7 +79,7 @@ class LoRA(Adapter):
         configs = {part: tuner.peft_config["default"] for part, tuner in self._tuned.items()}
         if self._method.lora_type == "oft":
             for part, state in weights.items():
-                with written_aside(folder / part) as aside:
+                with atomic_write(folder / part) as aside:
                     configs[part].save_pretrained(str(aside))
                     names = {f"base_model.model.{name}": tensor.cpu() for name, tensor in state.items()}
                     save_file(names, aside / "adapter_model.safetensors")

@@ -104,7 +104,7 @@ def _crop_offsets(
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Encoded:
+class LatentDataset:
     """Every row's latent distribution, on the CPU.
 
     mean, std: (M, C, h, w) float32.  prompts: M captions.  is_prior: (M,) bool.  names: M file names; rows with the
@@ -159,7 +159,7 @@ class Encoded:
 
 
 @torch.no_grad()
-def encode_once(examples: Examples, posterior: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Encoded:
+def encode_once(examples: Examples, posterior: Callable[[Tensor], tuple[Tensor, Tensor]]) -> LatentDataset:
     """Encode every row with the model's `posterior`: (B, 3, H, W) in [-1, 1] to mean and std (B, C, h, w)."""
     means, stds = [], []
     starts = range(0, len(examples.rows), ENCODED_TOGETHER)
@@ -168,7 +168,7 @@ def encode_once(examples: Examples, posterior: Callable[[Tensor], tuple[Tensor, 
         mean, std = posterior(torch.stack([examples.image(row) for row in rows]))
         means.append(mean.float().cpu())
         stds.append(std.float().cpu())
-    return Encoded(
+    return LatentDataset(
         mean=torch.cat(means),
         std=torch.cat(stds),
         prompts=tuple(row.prompt for row in examples.rows),

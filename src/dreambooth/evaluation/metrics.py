@@ -68,7 +68,7 @@ def resemblance(generated: Tensor, real: Tensor) -> Tensor:
     return (generated @ real.T).mean(1)
 
 
-def usual_resemblance(generated: Tensor, real: Tensor) -> Tensor:
+def median_resemblance(generated: Tensor, real: Tensor) -> Tensor:
     """The median cosine of each generated image with the photos, (N,): of three and more, one odd one does nothing."""
     return (generated @ real.T).quantile(0.5, dim=1)
 
@@ -83,6 +83,6 @@ def nearest_photo(generated: Tensor, real: Tensor) -> Tensor:
     return (generated @ real.T).amax(1)
 
 
-def scene_blindness(whole: Tensor, alone: Tensor) -> float:
+def background_invariance(whole: Tensor, alone: Tensor) -> float:
     """How little a judge heeds what is behind a subject: the median cosine of pictures with their subjects on grey."""
     return agreement(whole, alone).quantile(0.5).item()

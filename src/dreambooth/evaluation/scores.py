@@ -20,14 +20,14 @@ class Scores:
     """What the metrics say, each defined in metrics.py; None where there was nothing to measure it on."""
 
     dino: float | None = None
-    usual_dino: float | None = None
+    median_dino: float | None = None
     clip_i: float | None = None
     clip_t: float | None = None
     pres: float | None = None
     div: float | None = None
     masked_dino: float | None = None
     nearest_photo: float | None = None
-    scene_blindness: float | None = None
+    background_invariance: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -90,7 +90,7 @@ def score(
     apart = torch.cat([judges.perceptual.among(those) for those in _by_prompt(pictures, scored_prompts)])
     return Scores(
         dino=metrics.dino(seen.dino, real.dino),
-        usual_dino=metrics.usual_resemblance(seen.dino, real.dino).mean().item(),
+        median_dino=metrics.median_resemblance(seen.dino, real.dino).mean().item(),
         clip_i=metrics.clip_i(seen.clip, real.clip),
         clip_t=metrics.clip_t(seen.clip, judges.clip.texts(scored_prompts)),
         pres=metrics.pres(judges.dino.images(class_pictures), real.dino) if class_pictures else None,
@@ -109,7 +109,7 @@ def score_each(judges: Judges, photos: Photos, pictures: Pictures, scored_prompt
     real, seen = photos.seen, _see(judges, photos.look, pictures)
     columns = {
         "dino": metrics.resemblance(seen.dino, real.dino),
-        "usual_dino": metrics.usual_resemblance(seen.dino, real.dino),
+        "median_dino": metrics.median_resemblance(seen.dino, real.dino),
         "clip_i": metrics.resemblance(seen.clip, real.clip),
         "clip_t": metrics.agreement(seen.clip, judges.clip.texts(scored_prompts)),
         "masked_dino": _masked(seen, real),
@@ -138,10 +138,10 @@ def _see(judges: Judges, look: Look, pictures: Pictures) -> Seen:
 
 
 def _masked(seen: Seen, real: Seen) -> Tensor:
-    """The usual resemblance (N,) of the subjects alone; NaN for a picture, or for photos, in which there is none."""
+    """The median resemblance (N,) of the subjects alone; NaN for a picture, or for photos, in which there is none."""
     if not real.found.any():
         return torch.full((len(seen.found),), torch.nan)
-    return torch.where(seen.found, metrics.usual_resemblance(seen.masked, real.masked[real.found]), torch.nan)
+    return torch.where(seen.found, metrics.median_resemblance(seen.masked, real.masked[real.found]), torch.nan)
 
 
 def _number(value: Tensor) -> float | None:

@@ -34,7 +34,7 @@ def opened(found: Found, architectures: Mapping[str, Callable[..., Any]], task: 
             f"the judge {found.name} is a {given}: {task} takes a {' or '.join(architectures)}. Choose another."
         )
     try:
-        model, told = architectures[given](
+        model, loading = architectures[given](
             found.folder,
             dtype=torch.float32,
             use_safetensors=True,
@@ -49,7 +49,7 @@ def opened(found: Found, architectures: Mapping[str, Callable[..., Any]], task: 
     except Exception as error:  # three libraries raise a dozen kinds for a missing or damaged file
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ModelError(f"the judge {found.name} could not be opened: {reason} Copy or download it again.") from error
-    if lacking := sorted(told["missing_keys"]) or ["some shapes"] * bool(told["mismatched_keys"]):
+    if lacking := sorted(loading["missing_keys"]) or ["some shapes"] * bool(loading["mismatched_keys"]):
         raise ModelError(
             f"the weights of the judge {found.name} are not those that its config.json describes ({lacking[0]}): "
             "copy or download it again."

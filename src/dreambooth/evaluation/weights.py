@@ -87,10 +87,10 @@ def _weights(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.safetensors"))
 
 
-def _require_weights(folder: Path, told: str) -> None:
+def _require_weights(folder: Path, called: str) -> None:
     if not _weights(folder):
         raise ModelError(
-            f"the judge {told} has no .safetensors weights, and other formats are never opened, as a pickle can run "
+            f"the judge {called} has no .safetensors weights, and other formats are never opened, as a pickle can run "
             "anything. Give a revision or a folder that has them: save_pretrained of transformers writes them."
         )
 

@@ -77,7 +77,7 @@ class Cell:
 
         Raises OSError where a photo cannot be read.
         """
-        told = [
+        payload = [
             _FORMAT,
             weights,
             self.config.model_dump(mode="json", exclude={"evaluation", "probe"}),
@@ -85,7 +85,7 @@ class Cell:
             [self.photos, self.class_noun, self.subject.class_noun, self.class_pictures],
             [asdict(prompt) for prompt in self.prompts],
         ]
-        return hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=10).hexdigest()
+        return hashlib.blake2b(json.dumps(payload, sort_keys=True).encode(), digest_size=10).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)

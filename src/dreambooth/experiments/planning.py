@@ -77,9 +77,9 @@ class Plan:
     def listing(self, jobs: int) -> str:
         """Every cell, a line each, and about how long the unfinished ones take."""
         seconds, todo = self.seconds(), self.todo()
-        told = {None: "time unknown"} | {value: f"about {duration(value)}" for value in seconds.values() if value}
+        times = {None: "time unknown"} | {value: f"about {duration(value)}" for value in seconds.values() if value}
         lines = [
-            f"{folder.name}  {cell.label}: {told[seconds[cell]] if folder in todo else 'finished'}"
+            f"{folder.name}  {cell.label}: {times[seconds[cell]] if folder in todo else 'finished'}"
             for folder, cell in self.distinct().items()
         ]
         known = [value for value in seconds.values() if value is not None]

@@ -42,14 +42,14 @@ class Result:
     def read(cls, folder: Path) -> "Result | None":
         """The result in a cell's folder; None where it is unfinished, or its record is damaged."""
         try:
-            told = json.loads((folder / "cell.json").read_text(encoding="utf-8"))
+            payload = json.loads((folder / "cell.json").read_text(encoding="utf-8"))
             return cls(
                 folder=folder,
-                scores=Scores(**told["scores"]),
-                real=Scores(**told["real"]),
-                pictures=len(told["pictures"]),
-                judges=told["judges"],
-                seconds=told["seconds"],
+                scores=Scores(**payload["scores"]),
+                real=Scores(**payload["real"]),
+                pictures=len(payload["pictures"]),
+                judges=payload["judges"],
+                seconds=payload["seconds"],
             )
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -66,7 +66,7 @@ def carry_out(cell: Cell, folder: Path, judges: Judges) -> None:
         _follow_photos(cell, run)
         run = Run.create(folder, cell.learned, base)
     # a process of an experiment that was killed may be about to end
-    with run.only_writer(patience=20), (folder / "log.txt").open("a", encoding="utf-8") as told, redirect_stderr(told):
+    with run.lock(patience=20), (folder / "log.txt").open("a", encoding="utf-8") as log_file, redirect_stderr(log_file):
         if not _is_drawn(cell, run):
             _draw(cell, run)
         with recipe.timed(run, "measure"):

@@ -20,7 +20,7 @@ from dreambooth.generation.samples import read_samples as read_samples
 from dreambooth.generation.sheet import Row, lay_out
 from dreambooth.models.base import DiffusionModel, Sampling
 from dreambooth.run import Run
-from dreambooth.support.files import require_space, written_aside
+from dreambooth.support.files import atomic_write, require_space
 from dreambooth.support.progress import log, track
 
 
@@ -102,7 +102,7 @@ def contact_sheet(target: Path, photos: Sequence[Path], before: Sequence[Sample]
     if found:
         rows.insert(0, Row("the photos", (("", found),)))
     if rows:
-        with written_aside(target) as aside:
+        with atomic_write(target) as aside:
             lay_out(rows, _tile(max(sides, default=192))).save(aside, format="PNG")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from dreambooth.support.files import written_aside
+from dreambooth.support.files import atomic_write
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ def save_sample(image: Image.Image, path: Path, text: dict[str, str]) -> None:
     info = PngInfo()
     for key, value in text.items():
         info.add_text(key, value)
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         image.save(aside, format="PNG", pnginfo=info)
 
 

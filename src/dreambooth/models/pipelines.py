@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from dreambooth.errors import ModelError
 from dreambooth.models.base import DENOISER, Sampling
 from dreambooth.models.schedules import schedule
-from dreambooth.support.files import written_aside
+from dreambooth.support.files import atomic_write
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 """Ends of the names of the U-Net's layers that a LoRA is usually added to."""
@@ -114,11 +114,15 @@ def _at_rest(modules: Sequence[nn.Module]) -> Iterator[None]:
 
 def save(pipeline: Any, tokenizers: Sequence[str], folder: Path) -> None:
     """Write the pipeline's folder, whole or not at all; tokenizers: the names of its parts that are ones of CLIP's."""
-    with written_aside(folder) as aside:
+    backends = {name: getattr(pipeline, name).backend_tokenizer for name in tokenizers}
+    for backend in backends.values():  # they remember how the last prompt was padded, and would write it
+        backend.no_truncation()
+        backend.no_padding()
+    with atomic_write(folder) as aside:
         pipeline.save_pretrained(aside, safe_serialization=True)
-        for name in tokenizers:
+        for name, backend in backends.items():
             # vocab.json and merges.txt: readers older than transformers 5 look for them
-            getattr(pipeline, name).backend_tokenizer.model.save(str(aside / name))
+            backend.model.save(str(aside / name))
 
 
 def save_lora(
@@ -139,13 +143,13 @@ def save_lora(
         arguments[f"{name}_lora_layers"] = {
             prefixes.get(part, "") + _lora_key(key, half): tensor for key, tensor in tensors.items()
         }
-    with written_aside(folder / "pytorch_lora_weights.safetensors") as aside:
+    with atomic_write(folder / "pytorch_lora_weights.safetensors") as aside:
         pipeline.save_lora_weights(aside.parent, weight_name=aside.name, **arguments)
 
 
 def save_embeddings(folder: Path, rows: Mapping[str, Tensor]) -> None:
     """Write learned_embeds.safetensors with `rows` (K, D) under their names."""
-    with written_aside(folder / "learned_embeds.safetensors") as aside:
+    with atomic_write(folder / "learned_embeds.safetensors") as aside:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in rows.items()}, aside)
 
 

@@ -152,7 +152,7 @@ def _entanglement(probed: Probed, untuned: Scores, real: Scores) -> Iterator[Che
     worst = min(shares, key=lambda place: shares[place])
     yield Check(
         failure="context-appearance entanglement",
-        metric="usual_dino",
+        metric="median_dino",
         value=shares[worst],
         threshold=ENTANGLEMENT,
         says=f'The subject itself changes with its surroundings, most in "{worst}": there DINO against the median '
@@ -167,21 +167,21 @@ def _constancy(probed: Probed, untuned: Scores, real: Scores) -> dict[str, float
 
     Whole DINO falls in a place that no photo shows, unless the judge is blind to scenes; that of the masked subject
     where a mask takes in the place, which has the subject's own colours. So a share is the better of both, and no more
-    than what a judge so blind sees in the whole. The median, as the prompt without a place puts the subject in one of
+    than what so blind a judge sees in the whole. The median, as the prompt without a place puts the subject in one of
     them, perhaps the odd one. Empty where the subject is not learned, noise having no constancy, or was known before.
     """
     seen = {template: its.scores for template, its in probed.prompts.items()}
-    usual = {template: value for template, scores in seen.items() if (value := scores.usual_dino) is not None}
-    reached = 1.0 if real.usual_dino is None else real.usual_dino
-    learned = way(median(usual.values()), untuned.usual_dino, reached) if usual else None
+    likeness = {template: value for template, scores in seen.items() if (value := scores.median_dino) is not None}
+    reached = 1.0 if real.median_dino is None else real.median_dino
+    learned = way(median(likeness.values()), untuned.median_dino, reached) if likeness else None
     if learned is None or learned < LEARNED:
         return {}
-    whole = _of_median(usual)
+    whole = _of_median(likeness)
     masked = _of_median({template: value for template, its in seen.items() if (value := its.masked_dino) is not None})
-    blindness, found = real.scene_blindness or 0.0, {}
+    invariance, found = real.background_invariance or 0.0, {}
     for place in (place for place in _places(probed) if place in whole):
         bounds = [max(whole[place], masked[place])] if place in masked else []
-        bounds += [whole[place] / blindness] if blindness > 0 else []
+        bounds += [whole[place] / invariance] if invariance > 0 else []
         if bounds:
             found[place] = min(bounds)
     return found

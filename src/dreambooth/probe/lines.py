@@ -46,20 +46,20 @@ class Probed:
     seconds: float = 0.0
 
     @classmethod
-    def read(cls, told: Mapping[str, Any]) -> Self:
+    def read(cls, payload: Mapping[str, Any]) -> Self:
         """What `line` wrote, read back."""
         prompts = {
             template: Prompted(scores=_scores(values), elsewhere=values.get("elsewhere"))
-            for template, values in told.get("prompts", {}).items()
+            for template, values in payload.get("prompts", {}).items()
         }
-        variety = {of: Variety(**its) for of, its in told.get("variety", {}).items()}
+        variety = {of: Variety(**its) for of, its in payload.get("variety", {}).items()}
         return cls(
-            step=told["step"],
-            scores=_scores(told),
+            step=payload["step"],
+            scores=_scores(payload),
             prompts=prompts,
             variety=variety,
-            pictures=told.get("pictures", 0),
-            seconds=told.get("seconds", 0.0),
+            pictures=payload.get("pictures", 0),
+            seconds=payload.get("seconds", 0.0),
         )
 
     def kept(self, untuned: "Probed") -> dict[str, float]:
@@ -82,9 +82,9 @@ class Probed:
             for template, its in self.prompts.items()
         }
         variety = {of: _told(its) for of, its in self.variety.items()}
-        told: dict[str, Any] = {"step": self.step, **_told(self.scores)}
+        payload: dict[str, Any] = {"step": self.step, **_told(self.scores)}
         more = {"prompts": prompts, "variety": variety, "pictures": self.pictures}
-        return told | {name: value for name, value in more.items() if value}
+        return payload | {name: value for name, value in more.items() if value}
 
     @property
     def line(self) -> str:
@@ -111,5 +111,5 @@ def _told(scores: Scores | Variety) -> dict[str, float]:
     return {name: value for name, value in asdict(scores).items() if value is not None}
 
 
-def _scores(told: Mapping[str, Any]) -> Scores:
-    return Scores(**{metric.name: told.get(metric.name) for metric in fields(Scores)})
+def _scores(payload: Mapping[str, Any]) -> Scores:
+    return Scores(**{metric.name: payload.get(metric.name) for metric in fields(Scores)})

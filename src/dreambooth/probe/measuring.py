@@ -19,7 +19,7 @@ from dreambooth.evaluation import (
     variety,
 )
 from dreambooth.evaluation.base import Pictures
-from dreambooth.evaluation.metrics import nearest_photo, pres, scene_blindness, usual_resemblance
+from dreambooth.evaluation.metrics import background_invariance, median_resemblance, nearest_photo, pres
 from dreambooth.generation.prompts import CLASS_PROMPT
 from dreambooth.generation.samples import Sample, opened
 from dreambooth.probe.lines import Probed, Prompted, Step, mean
@@ -29,17 +29,17 @@ from dreambooth.subject import Subject
 def real_row(photos: Photos) -> Scores:
     """The photos among themselves, and how little the judge heeds what is behind their subject.
 
-    usual_dino, masked_dino, nearest_photo: the median photo's against the others, as one may be odd. Two photos cannot
+    median_dino, masked_dino, nearest_photo: the median photo's against the others, as one may be odd. Two photos cannot
     tell how near the nearest of several is.
     """
     seen = photos.seen
     whole, alone = seen.dino[seen.found], seen.masked[seen.found]
     return replace(
         photos.real_row,
-        usual_dino=_against_the_others(seen.dino, usual_resemblance),
-        masked_dino=_against_the_others(alone, usual_resemblance),
+        median_dino=_against_the_others(seen.dino, median_resemblance),
+        masked_dino=_against_the_others(alone, median_resemblance),
         nearest_photo=_against_the_others(seen.dino, nearest_photo) if len(seen.dino) > 2 else None,
-        scene_blindness=scene_blindness(whole, alone) if len(whole) else None,
+        background_invariance=background_invariance(whole, alone) if len(whole) else None,
     )
 
 

@@ -81,7 +81,7 @@ class Probe:
         if step != last:
             adapter.load(checkpoint.read(self.best / f"checkpoint-{step}").tensors["weights"])
         why = reason(step, probes, self.run.subject)
-        told = {
+        payload = {
             "step": step,
             "rule": RULE,
             "scores": {k: v for k, v in asdict(probes[step].scores).items() if v is not None},
@@ -93,11 +93,11 @@ class Probe:
             "reason": why,
             "judges": self.judges.names,
         }
-        write_json(self.run.root / "recommendation.json", told)
+        write_json(self.run.root / "recommendation.json", payload)
         findings, checked = diagnose(probes, step), checks(probes[step], probes[0], probes["real"])
         diagnosis = {"findings": findings, "checked": checked}
-        told = {name: [check.record for check in those] for name, those in diagnosis.items()}
-        write_json(self.run.root / "diagnosis.json", told)
+        payload = {name: [check.record for check in those] for name, those in diagnosis.items()}
+        write_json(self.run.root / "diagnosis.json", payload)
         log.info("recommended: %s", why)
         log.info("(%s)", WAY)
         for finding in findings:

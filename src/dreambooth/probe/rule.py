@@ -79,25 +79,27 @@ def reason(step: int, probes: Mapping[Step, Probed], subject: Subject) -> str:
 
 def _standing(step: int, probes: Mapping[Step, Probed], subject: Subject) -> str:
     untuned, real = probes[0].scores, probes["real"].scores
-    gone, kept, told = ways(probes[step].scores, untuned, real), probes[step].kept(probes[0]), []
+    gone, kept, clauses = ways(probes[step].scores, untuned, real), probes[step].kept(probes[0]), []
     if (likeness := gone.get("dino", 0.0)) is None:
-        told.append(
+        clauses.append(
             "the base model already draws this (DINO of its pictures and the photos is "
             f"{untuned.dino:.2f}, of the photos among themselves {real.dino or 1.0:.2f})"
         )
     else:
-        told.append(f"the subject has gone {percent(likeness)} of the way from the untuned model to its photos (DINO)")
+        clauses.append(
+            f"the subject has gone {percent(likeness)} of the way from the untuned model to its photos (DINO)"
+        )
     if "clip_t" in kept:
-        told.append(f"CLIP-T is {percent(kept['clip_t'])} of the untuned model's")
+        clauses.append(f"CLIP-T is {percent(kept['clip_t'])} of the untuned model's")
     if (drift := gone.get("pres")) is not None:
         went = f"has gone {percent(drift)} of the way to the subject"
         went = went if drift > 0 else f"has come no nearer to the subject, {percent(drift)} of the way"
-        told.append(f'"{subject.class_prompt}" {went} (PRES)')
+        clauses.append(f'"{subject.class_prompt}" {went} (PRES)')
     if left := _variety(kept):
         prompts = {"subject": subject.prompt, "class": subject.class_prompt}
         each = " and ".join(f'"{prompts[of]}" keeps {percent(share)}' for of, share in left.items())
-        told.append(f"of the untuned model's {'scenes' if 'class_scenes' in kept else 'variety (DIV)'} {each}")
-    return f"{', '.join(told[:-1])}, and {told[-1]}" if told[1:] else "".join(told)
+        clauses.append(f"of the untuned model's {'scenes' if 'class_scenes' in kept else 'variety (DIV)'} {each}")
+    return f"{', '.join(clauses[:-1])}, and {clauses[-1]}" if clauses[1:] else "".join(clauses)
 
 
 def _variety(kept: Mapping[str, float]) -> dict[str, float]:

@@ -83,12 +83,12 @@ class Scored:
     @property
     def record(self) -> dict[str, Any]:
         """As JSON has it."""
-        told: dict[str, Any] = {"judges": dict(self.judges), "photos": self.photos}
-        told["rows"] = {row.step: row.record for row in self.rows.values()}
+        payload: dict[str, Any] = {"judges": dict(self.judges), "photos": self.photos}
+        payload["rows"] = {row.step: row.record for row in self.rows.values()}
         if self.ways:
-            told |= {"way": WAY, "ways": self.ways, "kept": self.kept}
-            told["checked"] = [check.record for check in self.checked]
-        return told
+            payload |= {"way": WAY, "ways": self.ways, "kept": self.kept}
+            payload["checked"] = [check.record for check in self.checked]
+        return payload
 
     @property
     def table(self) -> str:
@@ -99,10 +99,10 @@ class Scored:
             numbers = [_number(row, name) for name in shown]
             label = {"real": "photos"}.get(str(step), str(step))
             lines.append([label, str(row.pictures), *("" if value is None else f"{value:.3f}" for value in numbers)])
-        told = {name: "none" if gone is None else percent(gone) for name, gone in self.ways.items()}
-        told |= {name: percent(share) for name, share in self.kept.items()}
-        if told:
-            lines.append(["way gone, or kept", "", *(told.get(name, "") for name in shown)])
+        shares = {name: "none" if gone is None else percent(gone) for name, gone in self.ways.items()}
+        shares |= {name: percent(share) for name, share in self.kept.items()}
+        if shares:
+            lines.append(["way gone, or kept", "", *(shares.get(name, "") for name in shown)])
         widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
         drawn = ["  ".join(f"{cell:>{width}}" for cell, width in zip(line, widths, strict=True)) for line in lines]
         notes = [f"judges: {', '.join(f'{judge} is {name}' for judge, name in self.judges.items())}"]

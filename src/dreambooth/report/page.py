@@ -35,7 +35,7 @@ LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "pillow")
 
 METRICS = {
     "dino": ("DINO", "Do the pictures look like the photos? The paper's measure of the subject.", "higher"),
-    "usual_dino": ("usual DINO", "DINO against the median photo: one may be odd.", "higher"),
+    "median_dino": ("median DINO", "DINO against the median photo: one may be odd.", "higher"),
     "clip_i": ("CLIP-I", "The same question, put to CLIP.", "higher"),
     "clip_t": ("CLIP-T", "Do the pictures show what the prompt asks for?", "higher"),
     "pres": ("PRES", "Do pictures of the bare class look like the photos? Then the class has drifted.", "lower"),
@@ -226,7 +226,7 @@ def _changes(
 ) -> dict[str, Change]:
     says = {key: "the base model draws this" if way is None else percent(way) for key, way in ways.items()}
     says |= {key: f"{percent(share)} kept" for key, share in kept.items()}
-    return {key: Change(untuned.get(key), now.get(key), told) for key, told in says.items()}
+    return {key: Change(untuned.get(key), now.get(key), words) for key, words in says.items()}
 
 
 def _scatter(measured: Measured) -> Scatter | None:

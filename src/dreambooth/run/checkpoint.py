@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dreambooth.errors import DiskError, RunError
-from dreambooth.support.files import require_space, sha256, write_json, written_aside
+from dreambooth.support.files import atomic_write, require_space, sha256, write_json
 from dreambooth.support.progress import log
 
 
@@ -60,7 +60,7 @@ def write(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
     """Write `folder`/checkpoint-<step>, then delete all but the newest `keep`; raises DiskError if it finds no room."""
     require_space(folder, checkpoint.size, "a checkpoint")
     target = folder / f"checkpoint-{checkpoint.step}"
-    with written_aside(target) as aside:
+    with atomic_write(target) as aside:
         aside.mkdir()
         for part, tensors in checkpoint.tensors.items():
             try:

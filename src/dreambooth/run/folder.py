@@ -207,7 +207,7 @@ class Run:
         _keep_steps(self.scores, lambda its: its != step)
 
     @contextmanager
-    def only_writer(self, patience: float = 0.0) -> Iterator[None]:
+    def lock(self, patience: float = 0.0) -> Iterator[None]:
         """Hold the folder; raises RunError, with the process id, where another process does.
 
         patience: seconds to wait for one that is about to end. What a killed writer left half written is removed.

@@ -11,7 +11,7 @@ from dreambooth.errors import RunError
 from dreambooth.run.folder import Run
 from dreambooth.support.progress import log
 
-METRICS = ("dino", "usual_dino", "clip_i", "clip_t", "pres", "masked_dino", "nearest_photo")
+METRICS = ("dino", "median_dino", "clip_i", "clip_t", "pres", "masked_dino", "nearest_photo")
 VARIETY = ("subject_scenes", "subject_div", "class_scenes", "class_div")
 """Of the pictures in no place; a line of scores.jsonl has them as {"variety": {"subject": {"scenes": ...}}}."""
 

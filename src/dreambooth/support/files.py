@@ -20,7 +20,7 @@ _ASIDE = re.compile(r"\.(.+)\.[0-9a-f]{8}\.(part|old)")
 
 
 @contextmanager
-def written_aside(target: Path) -> Iterator[Path]:
+def atomic_write(target: Path) -> Iterator[Path]:
     """Yield a path beside `target` to write a file or a folder to; it takes `target`'s place only when complete.
 
     A file replaces an older file; a folder replaces an older folder. Nothing is left behind on an error.
@@ -42,13 +42,13 @@ def written_aside(target: Path) -> Iterator[Path]:
 
 def write_json(target: Path, value: Any) -> None:
     """Write `value` as readable JSON, whole or not at all."""
-    with written_aside(target) as aside:
+    with atomic_write(target) as aside:
         aside.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def write_text(target: Path, text: str) -> None:
     """Write `text` as UTF-8, whole or not at all."""
-    with written_aside(target) as aside:
+    with atomic_write(target) as aside:
         aside.write_text(text, encoding="utf-8")
 
 
@@ -80,7 +80,7 @@ def broken_seal(folder: Path, expected: Mapping[str, str]) -> str | None:
 
 
 def sweep(folder: Path, older_than: float = 0.0) -> None:
-    """Remove what `written_aside` left below `folder` where it was killed, unless it is younger than so many seconds.
+    """Remove what `atomic_write` left below `folder` where it was killed, unless it is younger than so many seconds.
 
     An older folder that was moved aside and not yet replaced is put back.
     """
