@@ -44,6 +44,8 @@ HEAVY = {
 }
 """The parts that may import each of these."""
 
+COMMAND = "from dreambooth.__main__ import main; sys.argv = ['dreambooth',"
+
 PATHS = sorted(SOURCE.rglob("*.py"))
 
 
@@ -127,13 +129,25 @@ def test_no_pickle_and_no_remote_code() -> None:
         assert not re.search(r"trust_remote_code(?!(=|\": )False)", text), path.name
 
 
+def test_nothing_is_imported_that_a_system_lacks() -> None:
+    """Windows has no fcntl, and there a signal 0 is Ctrl-C."""
+    for path in PATHS:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        names = {name.name for node in tree.body if isinstance(node, ast.Import) for name in node.names}
+        assert not names & {"fcntl", "msvcrt", "pwd", "grp", "resource", "termios", "winreg"}, path
+        assert "os.kill(" not in path.read_text(encoding="utf-8"), path
+
+
 @pytest.mark.parametrize(
     ("code", "limit", "absent"),
     [
         ("import dreambooth", 0.3, ("torch", "pydantic", "PIL")),
-        ("from dreambooth.__main__ import main; sys.argv = ['dreambooth', '--help']; main()", 0.5, ("torch", "PIL")),
+        (f"{COMMAND} '--help']; main()", 0.5, ("torch", "PIL")),
+        (f"{COMMAND} 'run', '--help-all']; main()", 0.5, ("torch", "PIL")),
+        (f"{COMMAND} 'completion', 'bash']; main()", 0.5, ("torch", "PIL")),
+        (f"{COMMAND} 'run', 'photos', '--report-to', 'x']; main()", 0.5, ("torch", "PIL")),
     ],
-    ids=["import", "help"],
+    ids=["import", "help", "help-all", "completion", "mistake"],
 )
 def test_what_should_be_quick_is(code: str, limit: float, absent: tuple[str, ...]) -> None:
     program = f"""

@@ -1,5 +1,6 @@
 """The whole method, end to end, on a small random pipeline: real parts, few steps."""
 
+import re
 import shutil
 import signal
 import subprocess
@@ -16,8 +17,9 @@ from PIL import Image
 
 from dreambooth import __version__, cli
 from dreambooth.config import PRESETS, Config
-from dreambooth.data.photos import photos_in
+from dreambooth.data.photos import open_image, photos_in
 from dreambooth.errors import ConfigError, PhotoError, PromptError, RunError
+from dreambooth.generation.samples import text_of
 from dreambooth.recipe import check, check_world, dreambooth, generate, personalise
 from dreambooth.report.page import write_report
 from dreambooth.run import Run
@@ -162,6 +164,78 @@ def test_more_pictures_can_be_drawn(run: Run, capsys: pytest.CaptureFixture[str]
     assert sample.path.parent == run.samples / "own"
     assert cli.main(["generate", str(run.root), "--prompts", "a {} on the moon"], __version__) == 0
     assert capsys.readouterr().out == f"{sample.path}\n"
+    shutil.rmtree(run.samples / "own")
+
+
+def test_every_wish_has_files_of_its_own_that_say_what_they_were_drawn_from(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wishes = {
+        (): (["a {} on the moon"], {}),
+        ("--count", "3"): (["a {} on the moon"], {}),
+        ("--seed", "7", "--count", "2"): (["a {} on the moon"], {"seed": ("7", "8")}),
+        ("--guidance_scale", "3"): (["a {} on the moon"], {"guidance_scale": ("3.0",)}),
+        ("--num-inference-steps=3",): (["a {} on the moon"], {"num_inference_steps": ("3",)}),
+        ("--sampler", "ddpm", "--seed", "7"): (["a {} on the moon"], {"sampler": ("ddpm",), "seed": ("7",)}),
+        ("--num_images_per_prompt", "2", "--seed", "1"): ([], {"seed": ("1", "2") * 3}),
+    }
+    content: dict[Path, bytes] = {}
+    for flags, (prompts, said) in wishes.items():
+        asked = ["--prompts", *prompts] if prompts else []
+        assert cli.main(["generate", str(run.root), *asked, *flags], __version__) == 0
+        told = capsys.readouterr()
+        paths = [Path(line) for line in told.out.splitlines()]
+        assert ("there already" in told.err) == (flags == ("--count", "3"))  # one of three is there
+        assert all(path.parent == run.samples / "own" for path in paths)
+        texts = [text_of(path) for path in paths]
+        for name, values in said.items():
+            assert tuple(text[name] for text in texts) == values
+        assert {text["model"] for text in texts} == {Path(run.config.base.model).name}
+        content |= {path: path.read_bytes() for path in paths if path not in content}
+    assert {path: path.read_bytes() for path in content} == content
+    assert len(content) == 3 + 2 + 1 + 1 + 1 + 6
+    assert len({open_image(path).tobytes() for path in content}) == len(content)
+    shutil.rmtree(run.samples / "own")
+
+
+def test_a_sample_depends_on_its_wish_and_on_no_other(run: Run) -> None:
+    many = {s.seed: s.path.read_bytes() for s in generate(run, ["a {} at night"], seed=7, count=4)}
+    for seed in (9, 7):
+        shutil.rmtree(run.samples / "own")
+        (alone,) = generate(run, ["a red {}", "a {} at night"], seed=seed, count=1)[1:]
+        assert alone.path.read_bytes() == many[seed]
+    shutil.rmtree(run.samples / "own")
+
+
+def test_a_wish_that_cannot_be_is_told(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    for flags, said in (
+        (["--guidance-scale", "0"], "guidance_scale"),
+        (["--num-inference-steps", "many"], "num_inference_steps"),
+        (["--sampler", "euler"], "'euler' is none of"),
+        (["--seed", "-1"], "is no whole number from 0"),
+        (["--count", "0"], "is no whole number from 1"),
+        (["--steps", "3"], "those of the sampler --num-inference-steps"),
+        (["--prompts", "a {name}"], "stray brace"),
+    ):
+        assert cli.main(["generate", str(run.root), *flags], __version__) == 2
+        assert said in capsys.readouterr().err
+    assert not (run.samples / "own").exists()
+
+
+def test_more_samples_without_the_subjects_name_are_told(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    generate(run, ["a dog at night", f"a {run.subject.name} at night"])
+    assert [message for message in caplog.messages if "does not name your subject" in message] == [
+        "the prompt 'a dog at night' does not name your subject: write {} where its name belongs, as in "
+        '"a {} in the snow". It is drawn as it is.'
+    ]
+    shutil.rmtree(run.samples / "own")
+
+
+def test_no_file_has_a_name_that_windows_refuses(run: Run) -> None:
+    generate(run, ['a {} asking: "why?" <or> a|b \\ * . '])
+    for path in run.root.rglob("*"):
+        assert not re.search(r'[<>:"|?*\\\x00-\x1f]|[. ]$', path.name), path
+        assert path.stem.upper() not in {"CON", "PRN", "AUX", "NUL", "COM1", "LPT1"}, path
     shutil.rmtree(run.samples / "own")
 
 

@@ -109,16 +109,19 @@ def finetune(
 
 
 def check_machine(config: Config) -> None:
-    """Raise ConfigError where this machine cannot do what is asked of it; it costs nothing, so ask early."""
-    problems, precision = [], config.training.mixed_precision
+    """Raise ConfigError where this machine cannot do what is asked of it; it costs nothing, so ask early.
+
+    Raises DreamBoothError for a device that is not there.
+    """
+    problems, precision, kind = [], config.training.mixed_precision, device().type
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         problems.append(
             f"WORLD_SIZE is {os.environ['WORLD_SIZE']}: this package trains in one process. "
             "Start it without torchrun or accelerate launch, one subject per GPU."
         )
-    if precision != "no" and (kind := device().type) != "cuda":
+    if precision != "no" and kind != "cuda":
         problems.append(f"mixed_precision: {precision!r} needs a GPU with CUDA; on {kind} it must be 'no'.")
-    if config.base.dtype != "float32" and device().type == "mps":
+    if config.base.dtype != "float32" and kind == "mps":
         problems.append(f"dtype: {config.base.dtype!r} is not for Apple's mps; there it must be 'float32'.")
     if problems:
         raise ConfigError(problems)

@@ -15,7 +15,7 @@ _SAME = {
     "--output-dir": "--output --out",
     "--learning-rate": "--lr --unet-lr",
     "--text-encoder-lr": "--text-encoder-learning-rate --learning-rate-te",
-    "--max-train-steps": "--steps --max-steps --train-steps",
+    "--max-train-steps": "--max-steps --train-steps",
     "--train-batch-size": "--batch-size",
     "--rank": "--network-dim --lora-rank",
     "--lora-alpha": "--network-alpha",
@@ -153,6 +153,14 @@ _ANSWERS = (
         "--output-name --save-model-as --output-kohya-format --save-as-full-pipeline",
         "The run folder has model/ for diffusers and, of --method lora, adapter/ for diffusers, ComfyUI and A1111. "
         "Leave it out.",
+    ),
+    (
+        "--steps --num-steps",
+        "Steps of the training are --max-train-steps, those of the sampler --num-inference-steps.",
+    ),
+    (
+        "--sample-prompts --prompt-file --prompts-file",
+        'Give the prompts themselves, each in quotes: --prompts "a {} on the beach" "a {} at night".',
     ),
     (
         "--negative-prompt",
