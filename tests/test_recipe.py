@@ -170,7 +170,7 @@ def test_more_pictures_can_be_drawn(run: Run, capsys: pytest.CaptureFixture[str]
 def test_every_wish_has_files_of_its_own_that_say_what_they_were_drawn_from(
     run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wishes = {
+    wishes: dict[tuple[str, ...], tuple[list[str], dict[str, tuple[str, ...]]]] = {
         (): (["a {} on the moon"], {}),
         ("--count", "3"): (["a {} on the moon"], {}),
         ("--seed", "7", "--count", "2"): (["a {} on the moon"], {"seed": ("7", "8")}),

@@ -17,7 +17,7 @@ from dreambooth.evaluation import Judges, fit_of, load_judges
 from dreambooth.finetuning import Observer, check_machine, finetune
 from dreambooth.generation.generate import contact_sheet, generate_in
 from dreambooth.generation.generate import generate as generate_into
-from dreambooth.generation.prompts import Prompt, chosen_prompts, own_prompts
+from dreambooth.generation.prompts import Prompt, chosen_prompts, own_prompts, warn_of_nameless
 from dreambooth.generation.requests import requests, sampling_of, seeds
 from dreambooth.generation.samples import Sample, read_samples
 from dreambooth.identifier import candidates, weak_priors, with_identifier
@@ -29,7 +29,7 @@ from dreambooth.report.page import write_report
 from dreambooth.run import Run
 from dreambooth.run.extend import extend
 from dreambooth.run.records import read_measured, read_timings
-from dreambooth.subject import IDENTIFIER_SLOT, Subject, require_class_noun
+from dreambooth.subject import Subject, require_class_noun
 from dreambooth.support.device import device
 from dreambooth.support.files import broken_seal, seals, write_json
 from dreambooth.support.progress import log
@@ -77,18 +77,6 @@ def check(subject: Subject, config: Config) -> None:
     require_class_noun(subject.class_noun)
     own = config.generation.prompts
     warn_of_nameless(own_prompts(own) if own else (), subject, config.naming.identifier)
-
-
-def warn_of_nameless(prompts: Sequence[Prompt], subject: Subject, identifier: str | None = None) -> None:
-    """Log the prompts that do not name the subject, by its identifier or by {}."""
-    names = [name for name in (IDENTIFIER_SLOT, identifier, subject.identifier) if name]
-    for prompt in prompts:
-        if not any(name in prompt.template for name in names):
-            log.warning(
-                "the prompt %r does not name your subject: write {} where its name belongs, as in "
-                '"a {} in the snow". It is drawn as it is.',
-                prompt.template,
-            )
 
 
 def check_world(run: Run) -> None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dreambooth.errors import PromptError
+from dreambooth.subject import IDENTIFIER_SLOT, Subject
+from dreambooth.support.progress import log
 
 Kind = Literal[
     "subject",
@@ -204,3 +206,15 @@ def own_prompts(templates: Sequence[str]) -> tuple[Prompt, ...]:
                 'write {} where the subject goes, as in "a {} in the snow".'
             )
     return (*_of("own", *templates), CLASS_PROMPT)
+
+
+def warn_of_nameless(prompts: Sequence[Prompt], subject: Subject, identifier: str | None = None) -> None:
+    """Log the prompts that do not name the subject, by its identifier or by {}."""
+    names = [name for name in (IDENTIFIER_SLOT, identifier, subject.identifier) if name]
+    for prompt in prompts:
+        if not any(name in prompt.template for name in names):
+            log.warning(
+                "the prompt %r does not name your subject: write {} where its name belongs, as in "
+                '"a {} in the snow". It is drawn as it is.',
+                prompt.template,
+            )
