@@ -27,20 +27,22 @@ from dreambooth.data.photos import photos_in
 from dreambooth.evaluation import Judges, load_judges
 from dreambooth.evaluation.bootstrap import interval
 from dreambooth.generation.generate import generate_in
-from dreambooth.generation.prompts import CLASS_PROMPT, Prompt, probe_prompts
+from dreambooth.generation.prompts import CLASS_PROMPT, Prompt
 from dreambooth.models.base import DiffusionModel
-from dreambooth.probe import Probed, read_probes, shares
+from dreambooth.probe import shares
 from dreambooth.probe.measuring import Reference, measure
 from dreambooth.probe.rule import Shares, best_step, may_stop
 from dreambooth.run import checkpoint
+from dreambooth.run.records import SCORES, TIMINGS, Probed
 from dreambooth.toybox import world
+from dreambooth.toybox.home import TOYBOX
 from dreambooth.toybox.photos import photos
 
 SEEDS_OF_TOYS = (41, 42, 43, 44, 45, 46, 47, 48)
 PLACES = tuple(
     Prompt("recontextualization", f"a {{}} {scene}")
     for scene in world.SCENES
-    if f"a {{}} {scene}" not in {prompt.template for prompt in probe_prompts("toybox")}
+    if f"a {{}} {scene}" not in {prompt.template for prompt in TOYBOX.probe_prompts}
 )
 SEEDS, CLASS_SEEDS = 4, 16
 LENGTHS = (400, 800)
@@ -56,13 +58,13 @@ def held_out(run: Run, model: DiffusionModel, judges: Judges, step: int) -> Prob
     asked = [Prompt("class", prompt.template) for prompt in PLACES] if step == 0 else PLACES
     samples = generate_in(run, model, stage, asked, SEEDS)
     of_class = generate_in(run, model, stage, [CLASS_PROMPT], seen + CLASS_SEEDS)
-    reference = Reference.of(judges, run.subject, run.config.base.model)
+    reference = Reference.of(judges, run.subject, run.config.world)
     return measure(step, reference, samples, of_class[seen:])
 
 
 def all_held_out(run: Run, model: DiffusionModel, judges: Judges, steps: Sequence[int]) -> dict[int, Shares]:
     """The shares on held-out places of the untuned `model` tuned to each of `steps`."""
-    real = next(probed for probed in read_probes(run) if probed.step == "real")
+    real = next(probed for probed in SCORES.read(run.root) if probed.step == "real")
     rows = [real, held_out(run, model, judges, 0)]
     adapter = adapters.attach(model, model.stages[0], run.subject, run.config)
     for step in steps:
@@ -83,9 +85,9 @@ def one(seed: int, out: Path, every: int | None) -> dict[str, Any]:
     config = Config.build({"max_train_steps": max(LENGTHS), **kept, **probing})
     run = Run.create(folder / "run", subject, config)
     recipe.personalise(run)
-    probed = shares(read_probes(run))
-    held = all_held_out(run, recipe.base_model(run), load_judges(config.evaluation, "toybox"), sorted(probed))
-    timings = run.read_json("timings.json")
+    probed = shares(SCORES.read(run.root))
+    held = all_held_out(run, recipe.base_model(run), load_judges(config.evaluation, config.world), sorted(probed))
+    timings = TIMINGS.read(run.root)
     found = {
         "subject": f"{class_noun} {seed}",
         **{f"of {steps}": decided(probed, held, steps, config.probe.early_stopping_patience) for steps in LENGTHS},

@@ -35,7 +35,7 @@ def drawn(model: DiffusionModel, root: Path) -> dict[Path, bytes]:
     """The content of all class images and samples, drawing those that are lacking."""
     files = class_prior(model, SUBJECT, CONFIG, Run(root), root / "library")
     own = CONFIG.generation
-    prompts = chosen_prompts(model.name, SUBJECT.class_noun, own.prompts)
+    prompts = chosen_prompts(CONFIG.world, SUBJECT.class_noun, own.prompts)
     wanted = requests(prompts, SUBJECT, seeds(CONFIG.seed, own.num_images_per_prompt))
     samples = generate(model, wanted, sampling_of(own), root / "samples", CONFIG.prior.sample_batch_size)
     return {path: path.read_bytes() for path in (*files, *(sample.path for sample in samples))}

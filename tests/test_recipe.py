@@ -16,13 +16,14 @@ from diffusers import DiffusionPipeline
 from PIL import Image
 
 from dreambooth import __version__, cli
-from dreambooth.config import PRESETS, Config
+from dreambooth.config import Config
 from dreambooth.data.photos import open_image, photos_in
 from dreambooth.errors import ConfigError, PhotoError, PromptError, RunError
 from dreambooth.generation.samples import text_of
 from dreambooth.recipe import check, check_world, dreambooth, generate, personalise
 from dreambooth.report.page import write_report
 from dreambooth.run import Run
+from dreambooth.run.records import SAMPLES, TIMINGS, WORLD_FIT
 from dreambooth.subject import Subject
 from tiny import tiny_pipeline
 
@@ -80,7 +81,7 @@ def test_photos_in_everything_out(run: Run) -> None:
     assert len(run.losses.read_text().splitlines()) == 4
     assert run.subject.identifier is not None
     assert run.subject.name in run.report.read_text(encoding="utf-8")
-    timings = run.read_json("timings.json")
+    timings = TIMINGS.read(run.root)
     assert set(timings) == {"load", "identifier", "prior", "samples before", "finetune", "samples after"}
     assert all(seconds > 0 for seconds in timings.values())
     with Image.open(run.root / "contact-sheet.png") as sheet:
@@ -226,7 +227,7 @@ def test_more_samples_without_the_subjects_name_are_told(run: Run, caplog: pytes
     generate(run, ["a dog at night", f"a {run.subject.name} at night"])
     assert [message for message in caplog.messages if "does not name your subject" in message] == [
         "the prompt 'a dog at night' does not name your subject: write {} where its name belongs, as in "
-        '"a {} in the snow". It is drawn as it is.'
+        '"a {} in the snow". It is used as it is.'
     ]
     shutil.rmtree(run.samples / "own")
 
@@ -253,7 +254,8 @@ def test_the_five_lines_of_the_readme(
     example = (ROOT / "examples" / "five_lines.py").read_text(encoding="utf-8")
     lines = example[example.index("from dreambooth") :]
     assert lines in (ROOT / "README.md").read_text(encoding="utf-8")
-    monkeypatch.setitem(PRESETS, ("toybox", "dreambooth"), {**SMALL, "model": str(base)})  # the same lines, small
+    small = {**SMALL, "model": str(base)}
+    monkeypatch.setattr("dreambooth.config.settings.preset_of", lambda *_: small)  # the same lines, small
     monkeypatch.chdir(tmp_path)
     shutil.copytree(photos_dir, tmp_path / "photos")
     exec(compile(lines.replace("400", "2"), "five_lines.py", "exec"), {})
@@ -295,7 +297,7 @@ def test_what_cannot_work_is_said_before_anything_slow(subject: Subject, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
-def test_a_prompt_that_does_not_name_the_subject_is_told(subject: Subject, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_prompt_that_names_no_subject_is_reported(subject: Subject, caplog: pytest.LogCaptureFixture) -> None:
     settings = {"prompts": ("a {} on sand", "a sks dog on sand", "a dog on sand"), "identifier": "sks"}
     check(subject, Config.build(settings))
     (warning,) = caplog.messages
@@ -314,7 +316,7 @@ def test_a_finished_fine_tuning_is_not_repeated(run: Run) -> None:
     assert weights(run.model) == before
 
 
-def test_photos_that_are_no_toys_are_told_before_the_embedded_model_is_opened(
+def test_photos_that_are_no_toys_are_reported_before_the_embedded_model_is_opened(
     photos_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     subject = Subject(photos=photos_in(photos_dir), class_noun="dog")
@@ -322,7 +324,7 @@ def test_photos_that_are_no_toys_are_told_before_the_embedded_model_is_opened(
     check_world(run)
     (warning,) = caplog.messages
     assert "do not look like toys" in warning and "--model" in warning
-    assert run.read_json("world_fit.json")["says"] == warning
+    assert WORLD_FIT.read(run.root).says == warning
     assert warning in write_report(run).read_text(encoding="utf-8").replace("These photos", "these photos")
 
 
@@ -336,6 +338,6 @@ def test_the_embedded_model_runs(tmp_path: Path) -> None:
     assert cli.main(photos, __version__) == 0
     assert cli.main(["run", str(tmp_path / "dog"), *words, *small, "--num-images-per-prompt", "1"], __version__) == 0
     run = Run(tmp_path / "run")
-    assert run.report.is_file() and run.read_json("world_fit.json")["foreign"] is False
-    untuned, tuned = (run.read_json("samples.json")["rows"][row] for row in ("untuned", "tuned"))
-    assert {"dino", "clip_t"} <= untuned.keys() & tuned.keys()
+    assert run.report.is_file() and not WORLD_FIT.read(run.root).foreign
+    rows = SAMPLES.read(run.root).rows
+    assert {"dino", "clip_t"} <= rows["untuned"].numbers.keys() & rows["tuned"].numbers.keys()

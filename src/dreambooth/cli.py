@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from dreambooth.config.commands import TABLES, parser
 from dreambooth.config.completion import script
 from dreambooth.config.flags import given_settings
+from dreambooth.config.worlds import EMBEDDED
 from dreambooth.errors import DreamBoothError, Interrupted, in_words
 from dreambooth.support.device import computing_on
 from dreambooth.support.progress import quiet_libraries, show_log
@@ -113,14 +114,15 @@ def _evaluate(parsed: Namespace) -> None:
 
     given = given_settings(parsed)
     Config.build(given)  # before torch is imported: a typing error is told at once
-    from dreambooth.probe.scoring import evaluate
-    from dreambooth.support.files import write_json
+    from dreambooth.probe.scoring import evaluate, table
+    from dreambooth.run.files import JsonFile
+    from dreambooth.run.records import Scored
 
     folder: Path = parsed.pictures
     scored = evaluate(folder, given, parsed.photos, parsed.class_noun.strip(), parsed.prompts)
     target = parsed.out or folder / "evaluation.json"
-    write_json(target, scored.record)
-    print(f"{scored.table}\nwritten to {target}")
+    JsonFile(target.name, Scored).write(target.parent, scored)
+    print(f"{table(scored)}\nwritten to {target}")
 
 
 def _experiment(parsed: Namespace) -> None:
@@ -165,7 +167,7 @@ COMMANDS: dict[str, Callable[[Namespace], None]] = {
     **dict.fromkeys(("identifier", "prior", "finetune", "report"), _stage),
     "evaluate": _evaluate,
     "experiment": _experiment,
-    "toybox photos": _toybox_photos,
+    f"{EMBEDDED} photos": _toybox_photos,
     "completion": _completion,
 }
 """What each command of commands.py does; what is heavy is imported by the one that needs it."""

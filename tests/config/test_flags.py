@@ -2,13 +2,15 @@
 
 import re
 import shlex
+from typing import get_args
 
 import pytest
 
 from dreambooth import __version__
-from dreambooth.config import PRESETS, Config, preset_of, settings_reference
+from dreambooth.config import Config, MethodName, preset_of, settings_reference
 from dreambooth.config.commands import parser
-from dreambooth.config.flags import USUAL
+from dreambooth.config.flags import COMMON
+from dreambooth.config.worlds import WORLDS, named
 
 TOP = parser(__version__)
 COMMANDS = {" ".join(words): TOP.named(words) for words in (["run"], ["experiment"])}
@@ -32,7 +34,7 @@ def defaults_of(name: str) -> str:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_short_help_has_the_dozen_that_people_use_and_the_whole_one_all(command: str) -> None:
     every = {"--" + name.replace("_", "-") for _, name, _ in settings_reference()}
-    usual = {"--" + name.replace("_", "-") for name in USUAL}
+    usual = {"--" + name.replace("_", "-") for name in COMMON}
     short, whole = (flags_in(COMMANDS[command].format_help(everything=which)) for which in (False, True))
     assert len(usual) == 12 and short & every == usual
     assert whole >= every | short
@@ -55,11 +57,10 @@ def test_each_value_of_a_default_is_told_once_and_the_right_one(name: str) -> No
     plain: dict[str, str] = {}
     by_base: dict[str, str] = {}
     pairs: dict[tuple[str, str], str] = {}
-    bases = {base for base, _ in PRESETS}
-    methods = [method for base, method in PRESETS if base == "toybox"]
+    methods = get_args(MethodName)
     for told in others:
         key, _, value = told.rpartition(": ")
-        base, _, rest = key.partition(" ") if key.partition(" ")[0] in bases else ("", "", key)
+        base, _, rest = key.partition(" ") if key.partition(" ")[0] in WORLDS else ("", "", key)
         if base and not rest:
             by_base[base] = value
         elif base:
@@ -68,13 +69,13 @@ def test_each_value_of_a_default_is_told_once_and_the_right_one(name: str) -> No
             plain |= dict.fromkeys(rest.split(", "), value)
     assert len(others) == len(set(others))
     default = Config().flat()[name]
-    for base in bases:
+    for world in WORLDS:
         for method in methods:
-            meant = preset_of(base, method).get(name, default)
-            said = pairs.get((base, method), by_base.get(base, plain.get(method, usual)))
+            meant = preset_of(named(world), method).get(name, default)
+            said = pairs.get((world, method), by_base.get(world, plain.get(method, usual)))
             shown = {True: "on", False: "off", None: "none", (): "none"}
             word = shown[meant] if isinstance(meant, bool | tuple) or meant is None else str(meant)
-            assert said == word, (base, method)
+            assert said == word, (world, method)
 
 
 def test_a_number_that_all_methods_share_is_told_once() -> None:

@@ -1,12 +1,17 @@
 """config.py: one tree of settings, presets over defaults, every problem at once."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from pydantic import ValidationError
 
-from dreambooth.config import PRESETS, Config, settings_reference
+from dreambooth.config import Config, preset_of, settings_reference
+from dreambooth.config.keywords import Settings
+from dreambooth.config.presets import METHODS
+from dreambooth.config.samplers import SAMPLERS, Sampler
+from dreambooth.config.worlds import WORLDS, named
 from dreambooth.errors import ConfigError
 
 
@@ -22,20 +27,58 @@ def test_defaults_for_a_real_checkpoint_are_the_papers() -> None:
 
 
 def test_the_preset_lies_between_the_defaults_and_what_is_given() -> None:
-    preset = PRESETS["toybox", "dreambooth"]
+    preset = preset_of(named("toybox"), "dreambooth")
     assert Config.build({}).training.max_train_steps == preset["max_train_steps"] != 1000
     assert Config.build({"max_train_steps": 7}).training.max_train_steps == 7
     assert Config.build({"max_train_steps": 7}).training.learning_rate == preset["learning_rate"]
 
 
-def test_presets_name_real_settings() -> None:
-    for model, method in PRESETS:
-        described = {"description": "red dog"} if method == "prompt_only" else {}
-        config = Config.build({"model": model, "method": method, **described})
-        assert (config.base.model, config.method.method) == (model, method)
+def test_settings_are_given_by_name_or_as_a_mapping() -> None:
+    assert Config.build(max_train_steps=7) == Config.build({"max_train_steps": 7})
+    assert Config.build({"max_train_steps": 7, "seed": 1}, max_train_steps=8).flat()["max_train_steps"] == 8
+    with pytest.raises(ConfigError, match="max_steps: there is no such setting"):
+        Config.build(max_steps=7)  # type: ignore[call-arg]
 
 
-def test_every_problem_is_told_at_once() -> None:
+def test_the_keywords_are_all_settings_with_their_types() -> None:
+    lists: dict[Any, Any] = {tuple[str, ...]: Sequence[str]}
+    settings = {name: lists.get(field.annotation, field.annotation) for _, name, field in settings_reference()}
+    assert get_type_hints(Settings) == settings and list(get_type_hints(Settings)) == list(settings)
+
+
+def test_a_sampler_has_its_name_and_its_scheduler() -> None:
+    assert get_args(Sampler) == tuple(SAMPLERS)
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("method", ["dreambooth", *METHODS])
+def test_presets_are_real_settings_and_the_later_layer_is_the_stronger(world: str, method: str) -> None:
+    described = {"description": "red dog"} if method == "prompt_only" else {}
+    found = Config.build({"model": "owner/name", "world": world, "method": method, **described}).flat()
+    layers = [named(world).preset, METHODS.get(method, {}), named(world).method_presets.get(method, {})]
+    for name in set().union(*layers):
+        assert found[name] == [layer[name] for layer in layers if name in layer][-1], name
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"model": "owner/name"}, (1000, 5e-6, "ddim", False)),
+        ({"model": "owner/name", "method": "lora"}, (500, 1e-4, "ddim", False)),
+        ({}, (400, 1e-4, "dpmsolver++", True)),
+        ({"method": "lora"}, (400, 2e-3, "dpmsolver++", False)),
+        ({"method": "prompt_only", "description": "red dog"}, (0, 5e-6, "dpmsolver++", False)),
+    ],
+)
+def test_four_layers_make_a_preset(settings: dict[str, Any], expected: tuple[Any, ...]) -> None:
+    """The paper's defaults, the world's, the method's, and those of the pair."""
+    config = Config.build(settings)
+    training = config.training
+    found = (training.max_train_steps, training.learning_rate, config.generation.sampler, training.use_ema)
+    assert found == expected
+
+
+def test_every_problem_is_reported_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         Config.build({"max_train_step": 3, "learning_rate": -1, "crop": "left", "seed": "x"})
     assert len(caught.value.problems) == 4
@@ -114,7 +157,7 @@ def test_each_method_has_the_prior_where_it_fits() -> None:
         ({"max_train_steps": 0}, ["max_train_steps"]),
     ],
 )
-def test_settings_that_a_method_can_do_nothing_with_are_told(settings: dict[str, Any], named: list[str]) -> None:
+def test_settings_that_a_method_can_do_nothing_with_are_refused(settings: dict[str, Any], named: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:
         Config.build(settings)
     assert sorted(problem.partition(":")[0] for problem in caught.value.problems) == sorted(named)

@@ -37,7 +37,7 @@ def test_a_folder_is_read_in_the_order_of_names(tmp_path: Path, caplog: pytest.L
     with caplog.at_level(logging.WARNING, "dreambooth"):
         found = photos_in(tmp_path)
     assert [photo.name for photo in found] == ["a.png", "b.JPG", "c.webp", "no-suffix"]
-    assert [message.split("passed over: ")[1] for message in caplog.messages] == ["movie.mov"]
+    assert [message.split("not pictures: ")[1] for message in caplog.messages] == ["movie.mov"]
     assert photos_in(tmp_path / "a.png") == (tmp_path / "a.png",)
 
 
@@ -280,7 +280,7 @@ def test_a_named_pipe_among_the_photos_is_passed_by(tmp_path: Path) -> None:
     assert [photo.name for photo in photos_in(tmp_path)] == ["a.png"]
 
 
-def test_captions_beside_photos_are_told_to_be_unused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_captions_beside_photos_are_reported_as_unused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for name in ("a.png", "b.png"):
         picture().save(tmp_path / name)
     for name in ("a.txt", "b.caption", "readme.txt"):
@@ -290,7 +290,7 @@ def test_captions_beside_photos_are_told_to_be_unused(tmp_path: Path, caplog: py
     assert "captions are not used" in message and "a.txt, b.caption" in message and "readme" not in message
 
 
-def test_photos_one_level_down_are_told(tmp_path: Path) -> None:
+def test_photos_one_level_down_are_reported(tmp_path: Path) -> None:
     (tmp_path / "10_zwx dog").mkdir()
     picture().save(tmp_path / "10_zwx dog" / "a.png")
     with pytest.raises(PhotoError, match="only the folder 10_zwx dog"):

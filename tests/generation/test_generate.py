@@ -46,7 +46,7 @@ def drawn(
 ) -> list[Sample]:
     """The samples of a run with these settings, of its own prompts or others."""
     own = config.generation
-    asked = chosen_prompts("tiny/tiny", subject.class_noun, own.prompts) if prompts is None else prompts
+    asked = chosen_prompts(config.world, subject.class_noun, own.prompts) if prompts is None else prompts
     wanted = requests(asked, subject, seeds(config.seed, own.num_images_per_prompt))
     return generate(model, wanted, sampling_of(own), folder, config.prior.sample_batch_size, keep_others=keep_others)
 
@@ -128,7 +128,7 @@ def test_more_pictures_never_take_the_place_of_older_ones(model: DiffusionModel,
     assert {sample.path for sample in again} <= own.keys()
 
 
-def test_a_prompt_that_is_too_long_is_told_with_the_words_that_are_cut_off(
+def test_a_prompt_that_is_too_long_is_reported_with_the_words_that_are_cut_off(
     model: DiffusionModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     fits, too_long = (

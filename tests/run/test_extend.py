@@ -14,6 +14,7 @@ from dreambooth.errors import ConfigError, RunError
 from dreambooth.recipe import dreambooth, resume
 from dreambooth.run import Run, checkpoint
 from dreambooth.run.extend import extend
+from dreambooth.run.records import RECOMMENDATION
 from dreambooth.subject import Subject
 from small_judges import clip_parts, dino_parts, save
 from tiny import tiny_pipeline
@@ -128,7 +129,7 @@ def test_a_run_that_was_stopped_is_resumed_without_a_flag(
 def test_what_ended_early_goes_on_where_it_may(settings: dict[str, Any], subject: Subject, tmp_path: Path) -> None:
     early = {"early_stopping": True, "early_stopping_patience": 1}
     run = made(tmp_path / "run", subject, settings, 60, **early)
-    last = run.read_json("recommendation.json")["last"]
+    last = RECOMMENDATION.read(run.root).last
     assert last < 60, "these settings should stop early"
     with pytest.raises(RunError, match=f"stopped after step {last} by --early-stopping.*--no-early-stopping"):
         resume(run, last + 8)

@@ -7,6 +7,7 @@ from dreambooth.config.completion import SHELLS
 from dreambooth.config.flags import add_settings, section
 from dreambooth.config.parser import Parser, between, numbers, path
 from dreambooth.config.peers import with_aliases
+from dreambooth.config.worlds import EMBEDDED
 from dreambooth.support.device import DEVICES, VARIABLE
 
 STAGES = {
@@ -164,10 +165,10 @@ def _add_experiment(commands: "Commands[Parser]") -> None:
 
 
 def _add_toybox(commands: "Commands[Parser]") -> None:
-    toybox = commands.add_parser("toybox", help="the embedded model's own little world", description="The toybox.")
+    toybox = commands.add_parser(EMBEDDED, help="the embedded model's own little world", description="The toybox.")
     inner = toybox.add_subparsers(metavar="COMMAND", required=True, title="commands")
     command = _add(inner, "photos", "render photos of a toy that the embedded model has never seen")
-    command.set_defaults(command="toybox photos")
+    command.set_defaults(command=f"{EMBEDDED} photos")
     command.example = "dreambooth toybox photos --class-noun dog --seed 7 --out my-toy"
     command.add_argument("--class-noun", required=True, metavar="NOUN", help="kind of toy, such as dog, cat or teapot")
     seeds = between(0, 2**31 - 1)

@@ -11,11 +11,12 @@ from pydantic.fields import FieldInfo
 
 from dreambooth.config.parser import Parser
 from dreambooth.config.peers import with_aliases
-from dreambooth.config.presets import PRESETS, MethodName, preset_of
+from dreambooth.config.presets import MethodName, preset_of
 from dreambooth.config.settings import Config, settings_reference
+from dreambooth.config.worlds import USUAL, WORLDS, named
 from dreambooth.errors import ConfigError
 
-USUAL = (
+COMMON = (
     *("seed", "model", "method", "rank", "identifier", "resolution", "num_class_images", "max_train_steps"),
     *("learning_rate", "mixed_precision", "early_stopping", "prompts"),
 )
@@ -37,7 +38,7 @@ def add_settings(parser: Parser, only: Collection[str] | None = None, default: s
         _add_setting(groups[section], name, field, text.replace("%", "%%"))
     parser.set_defaults(settings=tuple(name for _, name, _ in every))
     if only is None:
-        parser.hide(frozenset(name for _, name, _ in every if name not in USUAL))
+        parser.hide(frozenset(name for _, name, _ in every if name not in COMMON))
 
 
 def section(name: str) -> tuple[str, ...]:
@@ -98,25 +99,25 @@ def _metavar(field: FieldInfo) -> str:
 def _defaults(name: str, default: Any) -> Iterator[str]:
     """What a setting is where it is not given, each value once: "1000", "lora: 500", "toybox: 400"."""
     methods = get_args(MethodName)
-    usual = {method: preset_of("other", method).get(name, default) for method in methods}
+    usual = {method: preset_of(named(USUAL), method).get(name, default) for method in methods}
     yield _shown(default)
     yield from _exceptions("", usual, dict.fromkeys(methods, default))
-    for base in dict.fromkeys(base for base, _ in PRESETS if base != "other"):
-        own = {method: preset_of(base, method).get(name, default) for method in methods}
+    for world in (other for other in WORLDS if other != USUAL):
+        own = {method: preset_of(named(world), method).get(name, default) for method in methods}
         ((most, count),) = Counter(own.values()).most_common(1)
         if count > 1 and any(own[method] == most != usual[method] for method in methods):
-            yield f"{base}: {_shown(most)}"
-            yield from _exceptions(f"{base} ", own, dict.fromkeys(methods, most))
+            yield f"{world}: {_shown(most)}"
+            yield from _exceptions(f"{world} ", own, dict.fromkeys(methods, most))
         else:
-            yield from _exceptions(f"{base} ", own, usual)
+            yield from _exceptions(f"{world} ", own, usual)
 
 
-def _exceptions(base: str, values: Mapping[str, Any], usual: Mapping[str, Any]) -> Iterator[str]:
+def _exceptions(of: str, values: Mapping[str, Any], usual: Mapping[str, Any]) -> Iterator[str]:
     """The methods whose value is not the usual one, those of one value together."""
     others = {method: value for method, value in values.items() if value != usual[method]}
     for value in dict.fromkeys(others.values()):
         methods = ", ".join(method for method, its in others.items() if its == value)
-        yield f"{base}{methods}: {_shown(value)}"
+        yield f"{of}{methods}: {_shown(value)}"
 
 
 def _shown(value: Any) -> str:

@@ -35,7 +35,7 @@ RAW_SUFFIXES = tuple(_RAW.split())
 """Of cameras' own formats: Pillow finds nothing in most, and in the others a thumbnail of 160 x 120 pixels."""
 
 BESIDE_PHOTOS = (".txt", ".json", ".md", ".ini", ".db", ".aae", ".xmp")
-"""Notes, captions and what systems leave in a folder of photos: passed over silently."""
+"""Notes, captions and what systems leave in a folder of photos: skipped silently."""
 
 CAPTIONS = (".txt", ".caption")
 """Where other trainers look for a photo's own caption, by the name of the photo."""
@@ -59,7 +59,7 @@ _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b
 def photos_in(folder: Path | str) -> tuple[Path, ...]:
     """The picture files directly in `folder`, by name; or `folder` itself where it is a file.
 
-    A picture is told by its suffix or by its first bytes. Hidden files, folders and notes are passed over; any other
+    A picture is known by its suffix or by its first bytes. Hidden files, folders and notes are skipped; any other
     file is named in a warning. Raises PhotoError where there is no such folder or no picture in it.
     """
     folder = Path(folder).expanduser()
@@ -74,14 +74,14 @@ def photos_in(folder: Path | str) -> tuple[Path, ...]:
     files = [entry for entry in visible if not entry.is_dir()]
     known = (*SUFFIXES, *RAW_SUFFIXES)
     photos = tuple(file for file in files if file.suffix.lower() in known or _looks_like_a_picture(file))
-    passed_over = [f.name for f in files if f not in photos and f.suffix.lower() not in (*BESIDE_PHOTOS, *CAPTIONS)]
+    skipped = [f.name for f in files if f not in photos and f.suffix.lower() not in (*BESIDE_PHOTOS, *CAPTIONS)]
     if not photos:
         deeper = [entry.name for entry in visible if entry.is_dir()]
-        found = f"only {', '.join((passed_over or [f'the folder {name}' for name in deeper])[:5])}"
-        found = found if passed_over or deeper else "none"
+        found = f"only {', '.join((skipped or [f'the folder {name}' for name in deeper])[:5])}"
+        found = found if skipped or deeper else "none"
         raise PhotoError([f"{folder}: no photos in it ({found}); put three to five JPEG photos there"])
-    if passed_over:
-        log.warning("%s: not pictures, passed over: %s", folder, ", ".join(passed_over))
+    if skipped:
+        log.warning("%s: skipped, as they are not pictures: %s", folder, ", ".join(skipped))
     stems = {photo.stem for photo in photos}
     if captions := [file.name for file in files if file.suffix.lower() in CAPTIONS and file.stem in stems]:
         log.warning(

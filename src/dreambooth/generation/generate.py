@@ -124,6 +124,7 @@ def _texts(
     """The text of every sample to be had, by its path; of a local model only its own name, as samples travel."""
     shared = {
         "model": Path(model.name).name if Path(model.name).exists() else model.name,
+        "world": model.world,
         "weights": model.fingerprint(),
         "stage": folder.name,
         **{name: str(value) for name, value in asdict(sampling).items()},

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import torch
 
 from dreambooth.config import Generation
-from dreambooth.generation.prompts import Kind, Prompt
 from dreambooth.models.base import Sampling
-from dreambooth.subject import IDENTIFIER_SLOT, Subject
+from dreambooth.subject import IDENTIFIER_SLOT, Kind, Prompt, Subject
 from dreambooth.support.rng import generator
 
 

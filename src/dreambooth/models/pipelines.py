@@ -1,4 +1,4 @@
-"""What families do alike with a pipeline of diffusers that has a latent U-Net: encode, draw, save."""
+"""What families have in common that have a pipeline of diffusers that has a latent U-Net: encode, draw, save."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from dreambooth.config.worlds import record
 from dreambooth.errors import ModelError
 from dreambooth.models.base import DENOISER, Sampling
 from dreambooth.models.schedules import schedule
@@ -86,7 +87,7 @@ def draw(
                 raise ModelError(
                     "the model draws no picture: its values are not numbers (NaN or infinite). Check the "
                     "prediction_type in its scheduler's settings and the --dtype it was made for, or choose another "
-                    "base model; where it drew well before a fine-tuning, start anew with a lower --learning-rate."
+                    "base model; where it drew well before a fine-tuning, start over with a lower --learning-rate."
                 )
             images.append(drawn.images)
     return (np.concatenate(images) * 255).round().astype(np.uint8)
@@ -112,14 +113,18 @@ def _at_rest(modules: Sequence[nn.Module]) -> Iterator[None]:
             module.training = True
 
 
-def save(pipeline: Any, tokenizers: Sequence[str], folder: Path) -> None:
-    """Write the pipeline's folder, whole or not at all; tokenizers: the names of its parts that are ones of CLIP's."""
+def save(pipeline: Any, tokenizers: Sequence[str], folder: Path, world: str) -> None:
+    """Write the pipeline's folder, whole or not at all, with the name of its world.
+
+    tokenizers: the names of its parts that are ones of CLIP's.
+    """
     backends = {name: getattr(pipeline, name).backend_tokenizer for name in tokenizers}
     for backend in backends.values():  # they remember how the last prompt was padded, and would write it
         backend.no_truncation()
         backend.no_padding()
     with atomic_write(folder) as aside:
         pipeline.save_pretrained(aside, safe_serialization=True)
+        record(aside, world)
         for name, backend in backends.items():
             # vocab.json and merges.txt: readers older than transformers 5 look for them
             backend.model.save(str(aside / name))

@@ -154,7 +154,7 @@ class StableDiffusion(DiffusionModel):
         return self.weights.fingerprint(pipelines.description(self.pipeline, ("tokenizer",)))
 
     def save(self, folder: Path) -> None:
-        pipelines.save(self.pipeline, ("tokenizer",), folder)
+        pipelines.save(self.pipeline, ("tokenizer",), folder, self.world)
         self.weights.are(opening.files_of(KIND, folder, None))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from dreambooth.config import Config
 from dreambooth.errors import RunError
 from dreambooth.run import Run, checkpoint
-from dreambooth.run.records import read_measured
+from dreambooth.run.records import RECOMMENDATION, SCORES
 from dreambooth.support.progress import log
 
 ENDS = (
@@ -39,7 +39,7 @@ def extend(run: Run, max_train_steps: int | None = None, early_stopping: bool | 
     for name in ENDS:
         _remove(run.root / name)
     if last != steps and last % before.training.validation_steps:  # only the last step is measured out of turn
-        run.forget_probe(last)
+        SCORES.forget(run.root, last)
         _remove(run.samples / f"step-{last:06d}")
         if checkpoint.newest_step(run.root / "best") == last:
             _remove(run.root / "best")
@@ -50,7 +50,7 @@ def _require_steps_to_come(run: Run, after: Config) -> None:
     done, steps = checkpoint.newest_step(run.checkpoints) or 0, after.training.max_train_steps
     if steps < done:
         raise RunError(f"{run.root} has {done} steps behind it: --max-train-steps {steps} must be more than that.")
-    recommendation = read_measured(run).recommendation
+    recommendation = RECOMMENDATION.find(run.root)
     if recommendation and recommendation.stopped_early and after.probe.early_stopping:
         raise RunError(
             f"{run.root} was stopped after step {recommendation.last} by --early-stopping, and would be again: give "
