@@ -33,7 +33,7 @@ CONFIG = Config.build(
 
 def drawn(model: DiffusionModel, root: Path) -> dict[Path, bytes]:
     """The content of all class images and samples, drawing those that are lacking."""
-    files = class_prior(model, SUBJECT, CONFIG, Run(root), root / "library")
+    files = class_prior(model, SUBJECT, CONFIG.prior, Run(root), root / "library")
     own = CONFIG.generation
     prompts = chosen_prompts(CONFIG.world, SUBJECT.class_noun, own.prompts)
     wanted = requests(prompts, SUBJECT, seeds(CONFIG.seed, own.num_images_per_prompt))

@@ -9,9 +9,11 @@ from dreambooth import __version__, cli
 from dreambooth.config import Config, settings_reference
 from dreambooth.config.commands import parser
 from dreambooth.config.flags import given_settings, read_settings
-from dreambooth.errors import ConfigError, PromptError
+from dreambooth.data.photos import photos_in
+from dreambooth.errors import ConfigError, PromptError, RunError
 from dreambooth.prior import default_library
-from dreambooth.subject import require_class_noun
+from dreambooth.run import Run
+from dreambooth.subject import Subject, require_class_noun
 
 RUN = ["run", "photos", "--class-noun", "dog"]
 TOYBOX = ["toybox", "photos", "--class-noun", "dog"]
@@ -85,6 +87,8 @@ def test_an_unreadable_config_file_is_named(tmp_path: Path, content: str | None)
         ([*RUN, "sunny"], ["'sunny' is one word too many", "needs quotes"]),
         (["run", "photos"], ["required: --class-noun", "dreambooth run --help"]),
         (["rum", "photos"], ["rum", "generate"]),
+        (["generate", "--prompts", "a {}", "runs/dog"], ["required: RUN_DIR", "What has no flag comes first."]),
+        ([*RUN, "--rank", "8"], ["rank: 8 means nothing to method dreambooth", "--method lora or pivotal"]),
         ([], ["COMMAND", "dreambooth --help"]),
         ([*RUN, "--max-train-steps", "many", "--seed=-1"], ["max_train_steps", "'many'", "seed", "-1"]),
         ([*RUN, "--config", "nowhere.toml"], ["nowhere.toml", "No such file"]),
@@ -166,6 +170,24 @@ def test_a_model_beside_the_command_is_found_from_another_folder(
     assert Config.build(config.flat()) == config
     assert Config.build({"model": "owner/name"}).base.model == "owner/name"  # of the hub
     assert Config.build({"model": "toybox"}).base.model == "toybox"
+
+
+def test_a_run_folder_is_not_taken_for_photos(
+    photos_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Run.create(tmp_path / "dog", Subject(photos=photos_in(photos_dir), class_noun="dog"), Config.build())
+    assert cli.main(["run", str(run.root), "--class-noun", "dog"], __version__) == 2
+    assert "is a run folder and holds no photos" in capsys.readouterr().err
+
+
+def test_many_other_settings_are_told_by_the_first_ones(photos_dir: Path, tmp_path: Path) -> None:
+    subject = Subject(photos=photos_in(photos_dir), class_noun="dog")
+    Run.create(tmp_path / "dog", subject, Config.build())
+    with pytest.raises(RunError) as refused:
+        Run.create(tmp_path / "dog", subject, Config.build(model="owner/name"))
+    told = str(refused.value).splitlines()
+    assert told[1] == "  - model: 'owner/name', was 'toybox'" and len(told) == 1 + 8 + 1 + 1
+    assert told[9].startswith("  - and ") and told[9].endswith(" more")
 
 
 def test_a_flag_is_never_guessed() -> None:

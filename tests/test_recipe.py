@@ -1,5 +1,6 @@
 """The whole method, end to end, on a small random pipeline: real parts, few steps."""
 
+import html
 import re
 import shutil
 import signal
@@ -142,7 +143,7 @@ def test_a_model_that_is_not_as_it_was_written_is_not_drawn_from_and_is_made_aga
         file.unlink()
     assert cli.main(["generate", str(harmed.root)], __version__) == 2
     printed = capsys.readouterr().err
-    assert f"{file} is not as this run wrote it" in printed and f"dreambooth finetune {harmed.root}" in printed
+    assert f"{file} is not as this run wrote it" in printed and f"dreambooth continue {harmed.root}" in printed
     assert cli.main(["finetune", str(harmed.root)], __version__) == 0
     assert file.read_bytes() == content and weights(harmed.model) == weights(run.model)
     assert harmed.losses.read_text() == run.losses.read_text()  # nothing was trained again
@@ -217,6 +218,8 @@ def test_a_wish_that_cannot_be_is_told(run: Run, capsys: pytest.CaptureFixture[s
         (["--count", "0"], "is no whole number from 1"),
         (["--steps", "3"], "those of the sampler --num-inference-steps"),
         (["--prompts", "a {name}"], "stray brace"),
+        (["--prompts", "a", "{}", "at", "night"], 'put quotes around a prompt, --prompts "a {} at night"'),
+        (["a {} at night"], 'Did you mean --prompts "a {} at night"?'),
     ):
         assert cli.main(["generate", str(run.root), *flags], __version__) == 2
         assert said in capsys.readouterr().err
@@ -238,6 +241,29 @@ def test_no_file_has_a_name_that_windows_refuses(run: Run) -> None:
         assert not re.search(r'[<>:"|?*\\\x00-\x1f]|[. ]$', path.name), path
         assert path.stem.upper() not in {"CON", "PRN", "AUX", "NUL", "COM1", "LPT1"}, path
     shutil.rmtree(run.samples / "own")
+
+
+def test_the_reports_lines_open_the_lora_alone(
+    base: Path, subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As someone pastes them, in the run's folder with the base model beside it."""
+    config = Config.build({**SMALL, "model": str(base), "method": "lora", "use_ema": False})
+    run = dreambooth(subject, config, tmp_path / "run")
+    (run.root / base.name).rename(run.root / "whole")
+    shutil.copytree(base, run.root / base.name)
+    pages = [html.unescape(code) for code in re.findall(r"<pre><code>(.*?)</code>", run.report.read_text(), re.DOTALL)]
+    (lora,) = [code for code in pages if "load_lora_weights" in code]
+    monkeypatch.chdir(run.root)
+    opened_here: dict[str, Any] = {}
+    exec(compile(lora, "snippet", "exec"), opened_here)
+    alone, whole = opened_here["pipeline"], opened(run.root / "whole")
+    for pipeline in (alone, whole):
+        pipeline.set_progress_bar_config(disable=True)
+    told = {"prompt": run.subject.prompt, "num_inference_steps": 2, "output_type": "np"}
+    drawn = [p(**told, generator=torch.Generator().manual_seed(0)).images for p in (alone, whole)]
+    assert abs(drawn[0] - drawn[1]).max() < 1e-4
+    plain = opened(base)(**told, generator=torch.Generator().manual_seed(0)).images
+    assert abs(drawn[0] - plain).max() > 1e-3
 
 
 def test_without_the_prior_there_are_no_class_images(base: Path, subject: Subject, tmp_path: Path) -> None:
@@ -306,7 +332,7 @@ def test_a_prompt_that_names_no_subject_is_reported(subject: Subject, caplog: py
 
 def test_a_run_without_a_model_says_how_to_make_one(subject: Subject, tmp_path: Path) -> None:
     run = Run.create(tmp_path / "run", subject, Config())
-    with pytest.raises(RunError, match="dreambooth finetune"):
+    with pytest.raises(RunError, match="dreambooth continue"):
         generate(run, ["a {}"])
 
 

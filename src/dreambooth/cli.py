@@ -57,6 +57,8 @@ def _run(parsed: Namespace) -> None:
     from dreambooth.subject import Subject
 
     photos: Path = parsed.photos_dir
+    if (photos / "config.toml").is_file():
+        raise DreamBoothError(f"{photos} is a run folder and holds no photos: resume it with `dreambooth continue`.")
     subject = Subject(photos=photos_in(photos), class_noun=parsed.class_noun.strip())
     from dreambooth.recipe import dreambooth
 

@@ -127,7 +127,7 @@ def personal_model(run: Run) -> DiffusionModel:
     """The model that the run made; raises RunError where it has not been made yet."""
     if not run.is_personalised:
         there = "is not whole" if run.model.exists() else "has not been made yet"
-        raise RunError(f"{run.model} {there}: make it with `dreambooth finetune {run.root}`.")
+        raise RunError(f"{run.model} {there}: make it with `dreambooth continue {run.root}`.")
     model = _placed(models.load(Base(model=str(run.model), dtype=run.config.base.dtype)))
     model.name = BASE.read(run.root)["model"]  # its samples say what it was tuned from
     return model
@@ -164,7 +164,7 @@ def generate_class_images(run: Run, model: DiffusionModel | None = None) -> tupl
     """Section 3.3: images of the class, drawn by the frozen model; those that are there already are kept."""
     model = model or base_model(run)
     with timed(run, "prior"):
-        return class_prior(model, run.subject, run.config, run)
+        return class_prior(model, run.subject, run.config.prior, run)
 
 
 def look_at_photos(run: Run, judges: Judges | None = None) -> Reference | None:

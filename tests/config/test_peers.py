@@ -7,18 +7,18 @@ import pytest
 from dreambooth import __version__, cli
 from dreambooth.config.commands import parser
 from dreambooth.config.flags import given_settings
-from dreambooth.config.peers import ANSWERS, SAME, with_aliases
+from dreambooth.config.peers import ANSWERS, COMMANDS, SAME, with_aliases
 
 RUN = ["run", "photos", "--class-noun", "dog"]
-COMMANDS = [RUN, ["generate", "runs/dog"], ["continue", "runs/dog"]]
+LINES = [RUN, ["generate", "runs/dog"], ["continue", "runs/dog"]]
 TOP = parser(__version__)
-OURS = {flag for words in COMMANDS for flag in TOP.named(words)._option_string_actions}
+OURS = {flag for words in LINES for flag in TOP.named(words)._option_string_actions}
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [(ours, alias) for ours in SAME for alias in SAME[ours]])
 def test_a_flag_that_means_the_same_is_taken(ours: str, theirs: str) -> None:
     taken = 0
-    for words in COMMANDS:
+    for words in LINES:
         action = TOP.named(words)._option_string_actions.get(ours)
         if action and action.option_strings[0] == ours:
             for spelling in (theirs, theirs.replace("-", "_").replace("__", "--", 1)):
@@ -67,6 +67,14 @@ def test_no_name_has_two_meanings() -> None:
     assert len(aliases) == len(set(aliases))
     assert not set(aliases) & ANSWERS.keys()
     assert not ANSWERS.keys() & OURS
+
+
+@pytest.mark.parametrize("theirs", COMMANDS)
+def test_a_command_of_another_tool_is_answered_with_ours(theirs: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert COMMANDS[theirs] in TOP.commands() and theirs not in TOP.commands()
+    assert cli.main([theirs, "photos", "--report-to", "x"], __version__) == 2
+    said = capsys.readouterr().err
+    assert said == f"dreambooth: There is no command {theirs}. Did you mean `dreambooth {COMMANDS[theirs]}`?\n"
 
 
 DIFFUSERS = """

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from dreambooth.config.peers import ANSWERS, POSITIONAL
+from dreambooth.config.peers import ANSWERS, COMMANDS, POSITIONAL
 from dreambooth.errors import DreamBoothError
 
 
@@ -42,6 +42,8 @@ class Parser(argparse.ArgumentParser):
     def parse(self, words: Sequence[str]) -> argparse.Namespace:
         """What the command line says; raises UsageError, with the right name where a flag is unknown."""
         words = spelled(words)
+        if words and words[0] in COMMANDS:
+            raise UsageError(f"There is no command {words[0]}. Did you mean `{self.prog} {COMMANDS[words[0]]}`?")
         command = self.named(words)
         names = {word.partition("=")[0] for word in words}
         for name in ANSWERS.keys() & names - command._option_string_actions.keys():
@@ -82,7 +84,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         message = re.sub(r"(--[a-z-]+)(/--[a-z-]+)+", r"\1", message)  # a flag by its own name alone
-        raise UsageError(f"{message[0].upper()}{message[1:]}: see `{self.prog} --help`.")
+        first = " What has no flag comes first." if re.search(r"are required: [A-Z_]+", message) else ""
+        raise UsageError(f"{message[0].upper()}{message[1:]}: see `{self.prog} --help`.{first}")
 
     def _sections(self, everything: bool) -> dict[tuple[str | None, str | None], list[argparse.Action]]:
         """Titles and descriptions, and the flags below each; in the short help those of the settings are one."""
@@ -94,10 +97,11 @@ class Parser(argparse.ArgumentParser):
         return sections
 
     def _not_understood(self, word: str) -> str:
-        name = word.partition("=")[0]
+        name, known = word.partition("=")[0], [flag for flag in self._option_string_actions if flag.startswith("--")]
         if not name.startswith("-"):
-            return f"{word!r} is one word too many: see `{self.prog} --help`. A value with spaces needs quotes."
-        known = [option for option in self._option_string_actions if option.startswith("--")]
+            meant = f'Did you mean --prompts "{word}"?' if " " in word and "--prompts" in known else ""
+            advice = meant or "A value with spaces needs quotes."
+            return f"{word!r} is one word too many: see `{self.prog} --help`. {advice}"
         nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
         every = "--help-all" if self.rare else "--help"
         advice = f"Did you mean {nearest[0]}?" if nearest else f"`{self.prog} {every}` lists them all."

@@ -186,6 +186,15 @@ _ANSWERS = (
 ANSWERS: dict[str, str] = {flag: says for flags, says in _ANSWERS for flag in flags.split()}
 """What has no counterpart of the same meaning, and what to do instead."""
 
+_COMMANDS = {
+    "run": "train fit tune fine-tune",
+    "continue": "resume restart",
+    "generate": "sample draw infer inference predict txt2img",
+    "evaluate": "eval score",
+}
+COMMANDS: dict[str, str] = {theirs: ours for ours, others in _COMMANDS.items() for theirs in others.split()}
+"""What other tools call a command of ours."""
+
 
 def with_aliases(flag: str) -> tuple[str, ...]:
     """A flag of ours with what others call it."""

@@ -257,7 +257,7 @@ class Config(Section):
         idle += ["identifier"] if name == "prompt_only" else []
         defaults = Config().flat()
         problems = [
-            f"{setting}: {given[setting]!r} means nothing to method {name}: leave it out"
+            f"{setting}: {given[setting]!r} means nothing to method {name}: leave it out" + _users(setting)
             for setting in idle
             if given[setting] != defaults[setting]
         ]
@@ -307,6 +307,11 @@ class Config(Section):
             raise ConfigError(
                 [f"{path}: {'.'.join(map(str, i['loc']))}: {i['msg']}" for i in error.errors()]
             ) from error
+
+
+def _users(setting: str) -> str:
+    methods = [method for method, own in USED_BY.items() if setting in own]
+    return f", or choose --method {' or '.join(methods)}" if methods else ""
 
 
 def located(value: Any) -> Any:

@@ -45,7 +45,7 @@ def generate(
     texts = _texts(model, requests, sampling, folder, keep_others)
     paths = list(texts)
     lacking = [at for at, path in enumerate(paths) if text_of(path) != texts[path]]
-    require_space(folder, len(lacking) * 3 * model.resolution**2, "drawing the pictures")
+    require_space(folder, len(lacking) * 3 * model.resolution**2, "drawing the samples")
     sentences, numbers = [text["prompt"] for text in texts.values()], [int(text["seed"]) for text in texts.values()]
     warn_of_long(model, sentences)
     if keep_others and len(lacking) < len(paths):
@@ -56,7 +56,7 @@ def generate(
             len(paths),
         )
     images = draw_in_place(model, sentences, numbers, sampling, batch_size, set(lacking))
-    for _ in track(lacking, f"pictures ({folder.name})", done=len(texts) - len(lacking)):
+    for _ in track(lacking, f"samples ({folder.name})", done=len(texts) - len(lacking)):
         at, image = next(images)
         if is_blank(image):
             log.warning('"%s" with seed %d is one colour throughout: %s', sentences[at], numbers[at], paths[at])

@@ -124,7 +124,15 @@ def chosen_prompts(world: World, class_noun: str, own: Sequence[str] = ()) -> tu
 
 
 def own_prompts(templates: Sequence[str]) -> tuple[Prompt, ...]:
-    """The user's own prompts, then the class prompt; raises PromptError for an empty one or a stray brace."""
+    """The user's own prompts, then the class prompt.
+
+    Raises PromptError for an empty one or a stray brace, and where a shell has made several of one.
+    """
+    if len(templates) > 1 and not any(" " in template.strip() for template in templates):
+        sentence = " ".join(templates)
+        raise PromptError(
+            f'these are {len(templates)} prompts of one word each: put quotes around a prompt, --prompts "{sentence}".'
+        )
     for template in templates:
         if not template.strip():
             raise PromptError('a prompt is empty: write what to draw, such as "a {} in the snow".')
