@@ -7,7 +7,6 @@ a function of (seed, batch number, row): a resumed run equals an uninterrupted o
 import hashlib
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,10 +19,11 @@ from torch import Tensor
 
 from dreambooth.adapters import Adapter
 from dreambooth.config import Config, Training
+from dreambooth.config.machine import check_machine
 from dreambooth.data.batch import Batch
 from dreambooth.data.dataset import LatentDataset
 from dreambooth.diffusion import ForwardProcess, row_errors
-from dreambooth.errors import ConfigError, Interrupted, TrainingError
+from dreambooth.errors import Interrupted, TrainingError
 from dreambooth.loss import prior_preservation_loss
 from dreambooth.models.base import DENOISER, Conditioning, DiffusionModel, Stage
 from dreambooth.run import Run, checkpoint
@@ -107,25 +107,6 @@ def finetune(
             if enough:
                 break
     loop.finish()
-
-
-def check_machine(config: Config) -> None:
-    """Raise ConfigError where this machine cannot do what is asked of it; it costs nothing, so ask early.
-
-    Raises DreamBoothError for a device that is not there.
-    """
-    problems, precision, kind = [], config.training.mixed_precision, device().type
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        problems.append(
-            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}: this package trains in one process. "
-            "Start it without torchrun or accelerate launch, one subject per GPU."
-        )
-    if precision != "no" and kind != "cuda":
-        problems.append(f"mixed_precision: {precision!r} needs a GPU with CUDA; on {kind} it must be 'no'.")
-    if config.base.dtype != "float32" and kind == "mps":
-        problems.append(f"dtype: {config.base.dtype!r} is not for Apple's mps; there it must be 'float32'.")
-    if problems:
-        raise ConfigError(problems)
 
 
 def lr_factor(step: int, training: Training) -> float:

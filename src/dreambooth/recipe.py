@@ -8,11 +8,12 @@ from typing import Any
 from dreambooth import adapters, models
 from dreambooth.adapters import Adapter
 from dreambooth.config import Base, Config
+from dreambooth.config.machine import check_machine
 from dreambooth.data.dataset import encode_once, examples
 from dreambooth.data.photos import check_photos
 from dreambooth.errors import ModelError, RunError
 from dreambooth.evaluation import Judges, fit_of, load_judges
-from dreambooth.finetuning import Observer, check_machine, finetune
+from dreambooth.finetuning import Observer, finetune
 from dreambooth.generation.generate import contact_sheet, generate_in
 from dreambooth.generation.generate import generate as generate_into
 from dreambooth.generation.prompts import CLASS_PROMPT, Prompt, chosen_prompts, own_prompts, warn_of_nameless
@@ -70,6 +71,9 @@ def resume(run: Run, max_train_steps: int | None = None, early_stopping: bool | 
     """
     with run.lock():
         extend(run, max_train_steps, early_stopping)
+        if run.is_personalised:
+            done = run.config.training.max_train_steps
+            log.info("all %d steps are done: --max-train-steps with a larger number trains more", done)
     return dreambooth(run.subject, run.config, run.root)
 
 

@@ -120,8 +120,11 @@ def test_a_run_that_was_stopped_is_resumed_without_a_flag(
     shutil.rmtree(run.model)
     shutil.rmtree(run.checkpoints / "checkpoint-4")
     assert cli.main(["continue", str(run.root)], __version__) == 0
-    assert str(run.report) in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert str(run.report) in told.out and "steps are done" not in told.err
     assert outcome(run) == whole
+    assert cli.main(["continue", str(run.root)], __version__) == 0
+    assert "all 4 steps are done: --max-train-steps" in capsys.readouterr().err
     assert cli.main(["continue", str(run.root), "--max_train_steps", "6"], __version__) == 0
     assert outcome(run) == outcome(made(tmp_path / "whole", subject, settings, 6, probe=False))
 

@@ -12,9 +12,9 @@ from torch import Tensor
 import dreambooth
 from dreambooth import __version__, cli
 from dreambooth.config import Config
+from dreambooth.config.machine import check_machine
 from dreambooth.diffusion import PREDICTIONS, DiscreteDiffusion, ForwardProcess, RectifiedFlow, row_errors
 from dreambooth.errors import ConfigError, DreamBoothError
-from dreambooth.finetuning import check_machine
 from dreambooth.support.device import VARIABLE, computing_on, device
 from dreambooth.support.rng import generator
 

@@ -191,6 +191,7 @@ _COMMANDS = {
     "continue": "resume restart",
     "generate": "sample draw infer inference predict txt2img",
     "evaluate": "eval score",
+    "--help": "help usage",
 }
 COMMANDS: dict[str, str] = {theirs: ours for ours, others in _COMMANDS.items() for theirs in others.split()}
 """What other tools call a command of ours."""
