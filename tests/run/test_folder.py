@@ -178,7 +178,7 @@ def test_settings_that_are_not_as_they_were_written_start_nothing(damage: str, t
     file = run.root / "config.toml"
     file.write_bytes(DAMAGES[damage](file.read_bytes()))
     with pytest.raises(RunError, match=r"config\.toml is damaged or was changed by hand"):
-        _ = Run.open(run.root).config
+        Run.open(run.root)
     with pytest.raises(RunError, match=r"config\.toml is damaged or was changed by hand"):
         Run.create(run.root, SUBJECT, Config())
 

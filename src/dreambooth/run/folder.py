@@ -97,12 +97,14 @@ class Run:
 
     @classmethod
     def open(cls, root: Path) -> Self:
-        """An existing run folder; raises RunError where it is none."""
+        """An existing run folder; raises RunError where it is none, or its settings are not as they were written."""
         if not (root / "config.toml").is_file():
             raise RunError(
                 f"{root} is not a run folder (it has no config.toml): make one with `dreambooth run PHOTOS_DIR`."
             )
-        return cls(root)
+        run = cls(root)
+        _ = run.config  # so that no stage begins, nor says that it is complete, on damaged settings
+        return run
 
     @cached_property
     def config(self) -> Config:
