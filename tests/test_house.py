@@ -49,6 +49,9 @@ COMMAND = "from dreambooth.__main__ import main; sys.argv = ['dreambooth',"
 
 PATHS = sorted(SOURCE.rglob("*.py"))
 
+FILE, FUNCTION = 300, 50
+"""Lines that a file and a function may have."""
+
 
 def part_of(module: str) -> str:
     """The part a dotted name belongs to: "dreambooth.models.base" -> "models", the package itself -> "__init__"."""
@@ -89,6 +92,23 @@ def test_the_architecture_page_draws_these_layers() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     drawn = re.findall(r"^[ \d]\d  (.+)$", page, re.MULTILINE)
     assert [row.split("   ")[0].split() for row in drawn] == [parts.split() for parts in reversed(LAYERS)]
+
+
+def test_the_architecture_page_draws_every_module_at_the_top() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    drawn = {name.rstrip("/") for line in re.findall(r"^  (\S.*?)  ", page, re.MULTILINE) for name in line.split()}
+    modules = {path.name for path in SOURCE.glob("*.py")} - {"__init__.py"}
+    assert modules | {path.name for path in SOURCE.iterdir() if (path / "__init__.py").exists()} <= drawn
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_a_file_and_a_function_fit_on_a_few_screens(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    lines = len(text.splitlines())
+    assert lines <= FILE, f"split {path.name}: one idea each"
+    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
+    long = [node.name for node in functions if (node.end_lineno or 0) - node.lineno >= FUNCTION]
+    assert not long, f"split {', '.join(long)}"
 
 
 def test_families_and_adapters_do_not_see_each_other() -> None:
@@ -206,16 +226,9 @@ def test_constraints_lie_within_the_bounds() -> None:
         assert wanted.specifier.contains(pinned[wanted.name]), text
 
 
-def sizes() -> str:
-    """Files over 300 lines, to feel rather than to enforce."""
-    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in PATHS}
-    return "\n".join(f"{count:5} {path.relative_to(SOURCE)}" for path, count in lines.items() if count > 300)
-
-
 if __name__ == "__main__":
     HELP.mkdir(parents=True, exist_ok=True)
     for stale in HELP.glob("*.txt"):
         stale.unlink()
     for name, text in helps().items():
         (HELP / name).write_text(text, encoding="utf-8")
-    print(sizes() or "no file is longer than 300 lines")

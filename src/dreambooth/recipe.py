@@ -7,7 +7,7 @@ from typing import Any
 
 from dreambooth import adapters, models
 from dreambooth.adapters import Adapter
-from dreambooth.config import Base, Config
+from dreambooth.config import Base, Config, idle
 from dreambooth.config.machine import check_machine
 from dreambooth.data.dataset import encode_once, examples
 from dreambooth.data.photos import check_photos
@@ -147,7 +147,7 @@ def name_subject(run: Run, model: DiffusionModel | None = None, compare: bool = 
         tokenizers = list(model.tokenizers.values())
         subject = with_identifier(run.subject, tokenizers, config.naming, config.seed, config.method)
         run.save_subject(subject)
-        if compare and config.method.method in ("dreambooth", "lora"):
+        if compare and "identifier_tokens" not in idle(config.method.method):
             _compare_identifiers(run, model, subject)
     log.info('the subject is called "%s"', subject.name)
     return subject

@@ -9,9 +9,10 @@ from typing import Any, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from dreambooth.config.methods import MethodName
 from dreambooth.config.parser import Parser
 from dreambooth.config.peers import with_aliases
-from dreambooth.config.presets import MethodName, preset_of
+from dreambooth.config.presets import preset_of
 from dreambooth.config.settings import Config, settings_reference
 from dreambooth.config.worlds import USUAL, WORLDS, named
 from dreambooth.errors import ConfigError

@@ -11,8 +11,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from dreambooth.config import Config, settings_reference
-from dreambooth.config.presets import preset_of
+from dreambooth.config import Config, preset_of, settings_reference
 from dreambooth.config.samplers import SAMPLERS
 from dreambooth.config.worlds import named
 from dreambooth.evaluation import CHOICES
