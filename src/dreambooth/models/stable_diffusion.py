@@ -26,7 +26,8 @@ KIND = opening.Kind(
     options={"requires_safety_checker": False},
     family="Stable Diffusion 1.x or 2.x",
 )
-
+READERS = {"text_encoder": "tokenizer"}
+"""The tokenizer of the text encoder."""
 
 PUBLISHED = single_file.Published(
     configs={
@@ -151,10 +152,10 @@ class StableDiffusion(DiffusionModel):
         pipelines.save_embeddings(folder, {token: rows["text_encoder"]})
 
     def fingerprint(self) -> str:
-        return self.weights.fingerprint(pipelines.description(self.pipeline, ("tokenizer",)))
+        return self.weights.fingerprint(pipelines.description(self.pipeline, tuple(READERS.values())))
 
     def save(self, folder: Path) -> None:
-        pipelines.save(self.pipeline, ("tokenizer",), folder)
+        pipelines.save(self.pipeline, READERS, folder)
         self.weights.are(opening.files_of(KIND, folder, None))
 
 

@@ -190,7 +190,7 @@ class StableDiffusionXL(DiffusionModel):
         return self.weights.fingerprint([zeros, pipelines.description(self.pipeline, tuple(READERS.values()))])
 
     def save(self, folder: Path) -> None:
-        pipelines.save(self.pipeline, tuple(READERS.values()), folder)
+        pipelines.save(self.pipeline, READERS, folder)
         self.weights.are(opening.files_of(KIND, folder, None))
 
 
