@@ -121,17 +121,6 @@ def test_half_precision_files_are_opened_in_float32(tmp_path: Path) -> None:
     assert torch.equal(model.pipeline.unet.conv_in.weight, half.unet.conv_in.weight.float())
 
 
-def test_a_hub_model_of_the_local_cache_is_opened(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    commit = "0123456789abcdef0123456789abcdef01234567"
-    repository = tmp_path / "hub" / "models--owner--name"
-    (repository / "refs").mkdir(parents=True)
-    (repository / "refs" / "main").write_text(commit)
-    (repository / "snapshots").mkdir()
-    saved.rename(repository / "snapshots" / commit)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    assert load("owner/name").name == f"owner/name@{commit}"
-
-
 def test_a_sampler_that_the_family_lacks_is_told_with_those_it_has() -> None:
     config = Config.build({"model": "tiny", "sampler": "euler", "class_sampler": "ddim"})
     with pytest.raises(ConfigError, match=r"sampler: 'euler' is none of tiny's: ddpm, ddim, dpmsolver\+\+") as caught:

@@ -1,7 +1,7 @@
 """The settings of config.py as command-line flags: one flag a setting, with the setting's own text."""
 
 import argparse
-import difflib
+import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 
 from dreambooth.config.settings import PRESETS, Config, settings_reference
 from dreambooth.errors import ConfigError, DreamBoothError
+from dreambooth.support.spelling import suggestion
 
 ALIASES = {"--pretrained-model-name-or-path": "--model"}
 """Names of diffusers' own training scripts, and ours."""
@@ -44,6 +45,9 @@ class Parser(argparse.ArgumentParser):
         return parsed
 
     def error(self, message: str) -> NoReturn:
+        if switch := re.match(r"argument (--[\w-]+)/--no-[\w-]+: ignored explicit argument (.+)", message):
+            flag, given = switch.groups()
+            raise UsageError(f"{flag} takes no value such as {given}: give {flag} for yes, --no-{flag[2:]} for no.")
         raise UsageError(f"{message[0].upper()}{message[1:]}: see `{self.prog} --help`.")
 
 
@@ -143,6 +147,4 @@ def _not_understood(word: str, parser: argparse.ArgumentParser) -> str:
     if not name.startswith("-"):
         return f"{word!r} is one word too many: see `{parser.prog} --help`. A value with spaces needs quotes."
     known = [option for option in parser._option_string_actions if option.startswith("--")]
-    nearest = difflib.get_close_matches(name, known, n=1)
-    hint = f"Did you mean {nearest[0]}?" if nearest else f"`{parser.prog} --help` lists them all."
-    return f"There is no flag {name}. {hint}"
+    return f"There is no flag {name}. {suggestion(name, known) or f'`{parser.prog} --help` lists them all.'}"

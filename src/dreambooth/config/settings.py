@@ -15,7 +15,9 @@ from pydantic.fields import FieldInfo
 
 from dreambooth.config.presets import METHOD_ONLY, USED_BY, MethodName, preset_of
 from dreambooth.config.presets import PRESETS as PRESETS
+from dreambooth.config.zeros import zero_hint
 from dreambooth.errors import ConfigError
+from dreambooth.support.spelling import suggestion
 
 Sampler = Literal["ddpm", "ddim", "euler", "dpmsolver++"]
 
@@ -219,7 +221,11 @@ class Config(Section):
         preset = preset_of(settings.get("model", Base().model), settings.get("method", Method().method))
         sections: dict[str, Any] = {}
         homes = {name: section for section, name, _ in settings_reference()}
-        problems = [f"{name}: there is no such setting" for name in settings if name not in homes]
+        problems = [
+            f"{name}: there is no such setting. {suggestion(name, homes)}".rstrip()
+            for name in settings
+            if name not in homes
+        ]
         for name, value in {**preset, **settings}.items():
             if name in homes:
                 home = homes[name]
@@ -227,7 +233,10 @@ class Config(Section):
         try:
             config = cls.model_validate(sections)
         except ValidationError as error:
-            problems += [f"{item['loc'][-1]}: {item['msg']}, got {item['input']!r}" for item in error.errors()]
+            problems += [
+                f"{item['loc'][-1]}: {item['msg']}, got {item['input']!r}{zero_hint(item['loc'][-1], item['input'])}"
+                for item in error.errors()
+            ]
         else:
             problems += config.contradictions()
         if problems:

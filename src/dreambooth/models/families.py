@@ -1,7 +1,12 @@
 """The families of text-to-image models, as one table: a new one adds its row."""
 
+import json
+from collections.abc import Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Any
+
+from dreambooth.errors import ModelError
 
 FAMILIES = {
     "StableDiffusionPipeline": ("stable_diffusion", "StableDiffusion"),
@@ -20,3 +25,22 @@ def family(class_name: str) -> Any:
     """The class of a family, imported only now: all of them would take seconds. Raises KeyError for an unknown one."""
     module, name = FAMILIES[class_name]
     return getattr(import_module(f"dreambooth.models.{module}"), name)
+
+
+def index_in(file: Path) -> dict[str, Any]:
+    """The content of a model_index.json; raises OSError or ValueError where it is missing or damaged."""
+    index = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(index, dict):
+        raise ValueError(f"{file} holds no table")
+    return index
+
+
+def require_known(index: Mapping[str, Any], name: str) -> Any:
+    """The class of the family that a model_index.json names; raises ModelError where it is none of FAMILIES.
+
+    name: what the user called the model.
+    """
+    kind = index.get("_class_name")
+    if not isinstance(kind, str) or kind not in FAMILIES:
+        raise ModelError(f"{name} is a {kind!r}; this package trains {', '.join(FAMILIES)}. Choose another base model.")
+    return family(kind)

@@ -1,7 +1,6 @@
 """Pipelines of diffusers from the files that hold them: safetensors alone, whole, and no code of the model's."""
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 from torch import nn
 
 from dreambooth.errors import ModelError
+from dreambooth.models.variants import chosen_variant, variant_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +33,12 @@ class Kind:
 def from_folder(kind: Kind, folder: Path, name: str, variant: str | None, dtype: torch.dtype) -> tuple[Any, list[Path]]:
     """The pipeline in a diffusers folder, and the files of its weights.
 
-    variant: the infix of the weight files, such as "fp16".  Raises ModelError where a part is missing, damaged, or
-    none that this package knows.
+    variant: the infix of the weight files, such as "fp16"; None: the plain ones, or the only ones.  Raises ModelError
+    where a part is missing, damaged, or none that this package knows.
     """
     _require_known_parts(kind, folder, name)
+    paths = [path.relative_to(folder).as_posix() for part in kind.weights for path in (folder / part).glob("*")]
+    variant = chosen_variant(name, kind.weights, paths, variant)
     reading = {"dtype": dtype, "variant": variant, "use_safetensors": True, "local_files_only": True}
     parts, lacking = {}, []
     try:
@@ -56,10 +58,8 @@ def from_folder(kind: Kind, folder: Path, name: str, variant: str | None, dtype:
 
 def files_of(kind: Kind, folder: Path, variant: str | None) -> list[Path]:
     """The safetensors that are read for a variant, part by part, whole or in shards."""
-    infix = rf"\.{re.escape(variant)}" if variant else ""
-    read = re.compile(rf"[^.]+{infix}(-\d+-of-\d+)?\.safetensors")
     found = (file for part in kind.weights for file in sorted((folder / part).glob("*.safetensors")))
-    return [file for file in found if read.fullmatch(file.name)]
+    return [file for file in found if variant_of(file.name) == (variant or "")]
 
 
 def damaged(name: str, place: Path, error: Exception) -> ModelError:
