@@ -80,6 +80,7 @@ def parser(version: str) -> Parser:
                 metavar="TEXT",
                 help='with {} for the subject, as in "a {} on the moon" [default: the prompts of the run]',
             )
+    _add_export(commands)
     _add_evaluate(commands)
     _add_experiment(commands)
     _add_toybox(commands)
@@ -101,6 +102,31 @@ def _add_run(commands: "argparse._SubParsersAction[Parser]") -> None:
     )
     command.add_argument("--config", type=_path, metavar="FILE", help="TOML file of settings; flags override it")
     add_settings(command)
+
+
+def _add_export(commands: "argparse._SubParsersAction[Parser]") -> None:
+    command = _add(
+        commands, "export", "a run's model for other programs: as one file, or in another precision", _export
+    )
+    command.usage = "dreambooth export RUN_DIR|MODEL (--single-file FILE | --folder DIR) [--dtype float16]"
+    command.epilog = (
+        "A LoRA or a learned word needs no export: RUN_DIR/adapter holds its files, kohya's for A1111 and ComfyUI too."
+    )
+    command.add_argument("source", metavar="RUN_DIR|MODEL", type=_model, help="a run, or what --model of `run` takes")
+    target = command.add_mutually_exclusive_group(required=True)
+    target.add_argument(
+        "--single-file",
+        type=_tensor_file,
+        metavar="FILE",
+        help="all weights in one .safetensors file, as A1111 and ComfyUI open it (Stable Diffusion 1.x and SDXL)",
+    )
+    target.add_argument("--folder", type=_path, metavar="DIR", help="a folder as diffusers opens it")
+    command.add_argument(
+        "--dtype",
+        choices=("float32", "float16", "bfloat16"),
+        default="float32",
+        help="precision of the weights; float16 takes half the room, float32 is trained on [default: float32]",
+    )
 
 
 def _add_evaluate(commands: "argparse._SubParsersAction[Parser]") -> None:
@@ -167,6 +193,17 @@ def _path(text: str) -> Path:
         return Path(text).expanduser()
     except RuntimeError as error:
         raise argparse.ArgumentTypeError(f"{text!r}: there is no such user") from error
+
+
+def _model(text: str) -> str:
+    """A model: what is on this disk by its path, and any other name as it is."""
+    return str(path) if (path := _path(text)).exists() else text
+
+
+def _tensor_file(text: str) -> Path:
+    if not text.endswith(".safetensors"):
+        raise argparse.ArgumentTypeError(f"{text!r} does not end in .safetensors, by which other programs know it")
+    return _path(text)
 
 
 def _between(low: int, high: int) -> Callable[[str], int]:
@@ -249,6 +286,16 @@ def _stage(parsed: argparse.Namespace) -> None:
                 print(run.samples / "after")
             case "report":
                 print(recipe.report(run))
+
+
+def _export(parsed: argparse.Namespace) -> None:
+    from dreambooth.export import export_folder, export_single_file
+
+    if parsed.single_file:
+        export_single_file(parsed.source, parsed.single_file, parsed.dtype)
+    else:
+        export_folder(parsed.source, parsed.folder, parsed.dtype)
+    print(parsed.single_file or parsed.folder)
 
 
 def _evaluate(parsed: argparse.Namespace) -> None:

@@ -101,10 +101,15 @@ def base_model(run: Run) -> DiffusionModel:
 
 def personal_model(run: Run) -> DiffusionModel:
     """The model that the run made; raises RunError where it has not been made yet."""
+    return _placed(models.load(Base(model=str(personal_folder(run)), dtype=run.config.base.dtype)))
+
+
+def personal_folder(run: Run) -> Path:
+    """The folder of that model, as it was written; raises RunError where it has not been made yet."""
     if not _is_personalised(run):
         there = "is not whole" if run.model.exists() else "has not been made yet"
         raise RunError(f"{run.model} {there}: make it with `dreambooth finetune {run.root}`.")
-    return _placed(models.load(Base(model=str(run.model), dtype=run.config.base.dtype)))
+    return run.model
 
 
 def name_subject(run: Run, model: DiffusionModel | None = None, compare: bool = False) -> Subject:

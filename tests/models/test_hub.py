@@ -37,7 +37,7 @@ def downloads(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         asked.append({"name": name, **how})
         raise OSError("nothing there")
 
-    monkeypatch.setattr(hub.DiffusionPipeline, "download", download)
+    monkeypatch.setattr("diffusers.DiffusionPipeline.download", download)
     return asked
 
 

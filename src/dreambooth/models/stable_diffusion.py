@@ -14,7 +14,7 @@ from transformers import CLIPTextModel
 
 from dreambooth.data.batch import Batch
 from dreambooth.errors import ModelError
-from dreambooth.models import clip, opening, pipelines, schedules, single_file
+from dreambooth.models import clip, opening, original_layout, pipelines, schedules, single_file
 from dreambooth.models.base import DENOISER, Conditioning, DiffusionModel, LoraLayout, Sampling, Stage, joined
 from dreambooth.models.weights import Weights
 
@@ -30,6 +30,7 @@ READERS = {"text_encoder": "tokenizer"}
 """The tokenizer of the text encoder."""
 
 PUBLISHED = single_file.Published(
+    family="Stable Diffusion 1.x",
     configs={
         "unet": {"sample_size": 64, "cross_attention_dim": 768},
         "vae": {
@@ -57,8 +58,13 @@ PUBLISHED = single_file.Published(
         steps_offset=1,
     ),
     tokenizers={"tokenizer": partial(single_file.clip_tokenizer, "<|endoftext|>")},
+    layout={
+        "unet": ("model.diffusion_model.", original_layout.unet),
+        "vae": ("first_stage_model.", original_layout.vae),
+        "text_encoder": ("cond_stage_model.transformer.", original_layout.clip),
+    },
 )
-"""The settings of Stable Diffusion 1.x; single files of 2.x are not read."""
+"""The settings of Stable Diffusion 1.x; single files of 2.x are neither read nor written."""
 
 
 @final
@@ -157,6 +163,10 @@ class StableDiffusion(DiffusionModel):
     def save(self, folder: Path) -> None:
         pipelines.save(self.pipeline, READERS, folder)
         self.weights.are(opening.files_of(KIND, folder, None))
+
+    def save_single_file(self, file: Path, title: str, published: single_file.Published = PUBLISHED) -> None:
+        metadata = single_file.model_spec(self.lora_layout.architecture, title, self.stages[0])
+        single_file.to_file(KIND, published, self.pipeline, file, self.name, metadata)
 
 
 def _require_family(pipeline: Any, name: str) -> None:

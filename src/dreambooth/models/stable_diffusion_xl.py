@@ -15,7 +15,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from dreambooth.data.batch import Batch
 from dreambooth.errors import ModelError
-from dreambooth.models import clip, opening, pipelines, schedules, single_file
+from dreambooth.models import clip, opening, original_layout, pipelines, schedules, single_file
 from dreambooth.models.base import DENOISER, Conditioning, DiffusionModel, LoraLayout, Sampling, Stage, joined
 from dreambooth.models.weights import Weights
 
@@ -34,6 +34,7 @@ KIND = opening.Kind(
 )
 _CLIP = {"vocab_size": 49408, "max_position_embeddings": 77, "bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1}
 PUBLISHED = single_file.Published(
+    family="SDXL",
     configs={
         "unet": {
             "sample_size": 128,
@@ -73,6 +74,12 @@ PUBLISHED = single_file.Published(
     tokenizers={
         "tokenizer": partial(single_file.clip_tokenizer, "<|endoftext|>"),
         "tokenizer_2": partial(single_file.clip_tokenizer, "!"),
+    },
+    layout={
+        "unet": ("model.diffusion_model.", original_layout.unet),
+        "vae": ("first_stage_model.", original_layout.vae),
+        "text_encoder": ("conditioner.embedders.0.transformer.", original_layout.clip),
+        "text_encoder_2": ("conditioner.embedders.1.model.", original_layout.open_clip),
     },
 )
 """The settings of https://huggingface.co/stabilityai/stable-diffusion-xl-base-1.0; those tuned from it share them."""
@@ -192,6 +199,10 @@ class StableDiffusionXL(DiffusionModel):
     def save(self, folder: Path) -> None:
         pipelines.save(self.pipeline, READERS, folder)
         self.weights.are(opening.files_of(KIND, folder, None))
+
+    def save_single_file(self, file: Path, title: str, published: single_file.Published = PUBLISHED) -> None:
+        metadata = single_file.model_spec(self.lora_layout.architecture, title, self.stages[0])
+        single_file.to_file(KIND, published, self.pipeline, file, self.name, metadata)
 
 
 def _require_family(pipeline: Any, name: str) -> None:
