@@ -49,7 +49,10 @@ def pipeline_of(make: Callable[[], Any], kind: Any) -> Any:
 def published(pipeline: Any, module: Any) -> Published:
     """What a file of such pipelines leaves out."""
     scheduler = {key: value for key, value in pipeline.scheduler.config.items() if not key.startswith("_")}
-    readers = {"tokenizer": tiny_tokenizer, "tokenizer_2": partial(tiny_tokenizer, pad="!")}
+    readers: dict[str, Callable[[], Any]] = {
+        "tokenizer": tiny_tokenizer,
+        "tokenizer_2": partial(tiny_tokenizer, pad="!"),
+    }
     usual: Published = module.PUBLISHED
     return replace(
         usual,
