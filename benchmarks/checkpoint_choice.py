@@ -27,20 +27,21 @@ from dreambooth.data.photos import photos_in
 from dreambooth.evaluation import Judges, load_judges
 from dreambooth.evaluation.bootstrap import interval
 from dreambooth.generation.generate import generate
-from dreambooth.generation.prompts import CLASS_PROMPT, Prompt, probe_prompts
+from dreambooth.generation.prompts import CLASS_PROMPT, Prompt
 from dreambooth.models.base import DiffusionModel
 from dreambooth.probe import Probed, read_probes, shares
 from dreambooth.probe.measuring import Reference, measure
 from dreambooth.probe.rule import Shares, best_step, may_stop
 from dreambooth.run import checkpoint
 from dreambooth.toybox import world
+from dreambooth.toybox.home import TOYBOX
 from dreambooth.toybox.photos import photos
 
 SEEDS_OF_TOYS = (41, 42, 43, 44, 45, 46, 47, 48)
 PLACES = tuple(
     Prompt("recontextualization", f"a {{}} {scene}")
     for scene in world.SCENES
-    if f"a {{}} {scene}" not in {prompt.template for prompt in probe_prompts("toybox")}
+    if f"a {{}} {scene}" not in {prompt.template for prompt in TOYBOX.probe_prompts}
 )
 SEEDS, CLASS_SEEDS = 4, 16
 LENGTHS = (400, 800)
@@ -61,7 +62,7 @@ def held_out(run: Run, model: DiffusionModel, judges: Judges, step: int) -> Prob
     asked = [Prompt("class", prompt.template) for prompt in PLACES] if step == 0 else PLACES
     samples = generate(model, subject, few(SEEDS), folder, asked)
     of_class = generate(model, subject, few(seen + CLASS_SEEDS), folder, [CLASS_PROMPT])
-    reference = Reference.of(judges, subject, run.config.base.model)
+    reference = Reference.of(judges, subject, run.config.world)
     return measure(step, reference, samples, of_class[seen:])
 
 
@@ -89,7 +90,7 @@ def one(seed: int, out: Path, every: int | None) -> dict[str, Any]:
     run = Run.create(folder / "run", subject, config)
     recipe.personalise(run)
     probed = shares(read_probes(run))
-    held = all_held_out(run, recipe.base_model(run), load_judges(config.evaluation, "toybox"), sorted(probed))
+    held = all_held_out(run, recipe.base_model(run), load_judges(config.evaluation, config.world), sorted(probed))
     timings = run.read_json("timings.json")
     found = {
         "subject": f"{class_noun} {seed}",

@@ -22,17 +22,18 @@ from benchmarks.machine import machine
 from dreambooth.data.photos import photos_in
 from dreambooth.evaluation.base import TextImageEmbedder
 from dreambooth.evaluation.clip import Clip
-from dreambooth.evaluation.foreign import LIMIT, likeness_to_world
+from dreambooth.evaluation.foreign import likeness_to_world
 from dreambooth.evaluation.scores import open_squares
-from dreambooth.evaluation.weights import EMBEDDED, find
+from dreambooth.evaluation.weights import find
 from dreambooth.support.files import write_json
+from dreambooth.toybox.home import CONTENTS, TOYBOX
 from dreambooth.toybox.photos import photos
 from dreambooth.toybox.world import CLASSES
 
 
 def likenesses(clip: TextImageEmbedder, files: Sequence[Path]) -> list[float]:
     """The likeness of each photo of a set."""
-    return [likeness_to_world(clip, [picture]) for picture in open_squares(files)]
+    return [likeness_to_world(clip, CONTENTS.sentences, [picture]) for picture in open_squares(files)]
 
 
 def of_toys(clip: TextImageEmbedder, seeds: Sequence[int], count: int) -> dict[str, list[float]]:
@@ -58,8 +59,8 @@ def summary(sets: Mapping[str, Sequence[float]]) -> dict[str, Any]:
         "deviation": stdev(means.values()),
         "lowest": {name: means[name] for name in ordered[:5]},
         "highest": {name: means[name] for name in ordered[-5:]},
-        "sets below the limit": sum(value < LIMIT for value in means.values()),
-        "photos below the limit": sum(value < LIMIT for value in every),
+        "sets below the limit": sum(value < CONTENTS.likeness for value in means.values()),
+        "photos below the limit": sum(value < CONTENTS.likeness for value in every),
     }
 
 
@@ -72,14 +73,14 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="write the result to this JSON file")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    clip = Clip.open(find(EMBEDDED, None, "clip"))
+    clip = Clip.open(find(TOYBOX.name, None, "clip"))
     folders = sorted(folder for folder in options.real.iterdir() if folder.is_dir())
     real = summary({folder.name: likenesses(clip, photos_in(folder)) for folder in folders})
     first, last = options.seeds
     toys = summary(of_toys(clip, range(first, last + 1), options.count))
     result = {
         "judge": clip.name,
-        "limit": LIMIT,
+        "limit": CONTENTS.likeness,
         "toys taken for foreign": f"{toys['sets below the limit']} of {toys['sets']}",
         "real things taken for toys": f"{real['sets'] - real['sets below the limit']} of {real['sets']}",
         "half way between the worst": (min(toys["lowest"].values()) + max(real["highest"].values())) / 2,

@@ -21,10 +21,11 @@ from torch.nn import functional as F
 
 from benchmarks.machine import machine
 from benchmarks.unseen_subjects import as_pictures
+from dreambooth.config.worlds import EMBEDDED
 from dreambooth.evaluation.dino import Dino
 from dreambooth.evaluation.masks import alone, look_of
 from dreambooth.evaluation.metrics import median_resemblance, resemblance
-from dreambooth.evaluation.weights import EMBEDDED, find
+from dreambooth.evaluation.weights import find
 from dreambooth.support.files import write_json
 from dreambooth.toybox.render import render, render_mask
 from dreambooth.toybox.world import CLASSES, SCENES, Shot, Toy

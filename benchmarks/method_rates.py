@@ -48,7 +48,7 @@ def measure(judge: classifier.Classifier, toy: world.Toy, seed: int, out: Path, 
     read = judge.read(tensor(after))
     scenes = [prompt.template.removeprefix("a {} ") for prompt in SCENES for _ in range(4)]
     truth = classifier.colours_of(toy)
-    judges = load_judges(run.config.evaluation, "toybox")
+    judges = load_judges(run.config.evaluation, run.config.world)
     asked = [f"a {toy.class_noun} {scene}" for scene in scenes]
     scores = score(judges, measure_photos(judges, subject.photos), after, asked)
     assert scores.dino is not None and scores.clip_t is not None

@@ -36,6 +36,7 @@ from dreambooth.generation.samples import Sample, opened
 from dreambooth.generation.sheet import Row, lay_out
 from dreambooth.models.base import DiffusionModel, Sampling
 from dreambooth.toybox import captions, world
+from dreambooth.toybox.home import TOYBOX
 from dreambooth.toybox.photos import photos
 from dreambooth.toybox.render import render, render_mask
 from pretraining import classifier
@@ -153,7 +154,7 @@ def class_samples(run: Run, model: DiffusionModel, stage: str) -> list[Sample]:
 def measure(class_noun: str, seed: int, out: Path) -> dict[str, float]:
     """Run one subject, with the prior and without, and return its numbers."""
     torch.set_num_threads(1)
-    judge, dino = classifier.load(), load_judges(Evaluation(), "toybox").dino
+    judge, dino = classifier.load(), load_judges(Evaluation(), TOYBOX).dino
     toy = world.Toy.from_seed(class_noun, seed)
     folder = out / f"{class_noun}-{seed}"
     if not (folder / "photos").exists():

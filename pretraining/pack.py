@@ -5,6 +5,7 @@ from pathlib import Path
 
 from diffusers import StableDiffusionPipeline
 
+from dreambooth.config.worlds import EMBEDDED
 from dreambooth.models import pipelines
 from dreambooth.models.stable_diffusion import READERS
 from pretraining import autoencoder, denoiser
@@ -37,7 +38,7 @@ def main() -> None:
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    pipelines.save(pipeline, READERS, options.out)
+    pipelines.save(pipeline, READERS, options.out, EMBEDDED)
     megabytes = sum(file.stat().st_size for file in options.out.rglob("*") if file.is_file()) / 1e6
     log(options.state, f"pack: {options.source} -> {options.out.name}, {megabytes:.1f} MB")
 

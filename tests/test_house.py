@@ -15,6 +15,7 @@ import pytest
 
 import dreambooth
 from dreambooth import cli
+from dreambooth.config.worlds import EMBEDDED
 from dreambooth.models.families import FAMILIES
 
 ROOT = Path(__file__).parents[1]
@@ -23,8 +24,8 @@ HELP = ROOT / "docs" / "help"
 
 LAYERS = (
     "errors",
-    "support",
-    "config subject diffusion loss",
+    "support subject",
+    "config diffusion loss",
     "data",
     "models run toybox",
     "adapters evaluation generation",
@@ -106,6 +107,12 @@ def test_no_family_is_named_outside_its_file_and_the_table() -> None:
             names = {name.replace("_", "").lower() for name in re.findall(r"(?:id|attr|name|module)='([^']*)'", code)}
             for family in families:
                 assert not any(family.replace("_", "") in name for name in names), f"{path.name} names {family}"
+
+
+def test_the_embedded_model_is_named_in_its_package_and_the_table_alone() -> None:
+    table = SOURCE / "config" / "worlds.py"
+    named = {path for path in PATHS if f'"{EMBEDDED}"' in path.read_text(encoding="utf-8")}
+    assert {path for path in named if path.parent != SOURCE / "toybox"} == {table}
 
 
 def test_all_is_what_is_public() -> None:

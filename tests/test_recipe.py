@@ -15,7 +15,7 @@ from diffusers import DiffusionPipeline
 from PIL import Image
 
 from dreambooth import __version__, cli
-from dreambooth.config import PRESETS, Config
+from dreambooth.config import Config
 from dreambooth.data.photos import photos_in
 from dreambooth.errors import ConfigError, PhotoError, PromptError, RunError
 from dreambooth.recipe import check, check_world, dreambooth, generate, personalise
@@ -179,7 +179,8 @@ def test_the_five_lines_of_the_readme(
     example = (ROOT / "examples" / "five_lines.py").read_text(encoding="utf-8")
     lines = example[example.index("from dreambooth") :]
     assert lines in (ROOT / "README.md").read_text(encoding="utf-8")
-    monkeypatch.setitem(PRESETS, ("toybox", "dreambooth"), {**SMALL, "model": str(base)})  # the same lines, small
+    small = {**SMALL, "model": str(base)}
+    monkeypatch.setattr("dreambooth.config.settings.preset_of", lambda *_: small)  # the same lines, small
     monkeypatch.chdir(tmp_path)
     shutil.copytree(photos_dir, tmp_path / "photos")
     exec(compile(lines.replace("400", "2"), "five_lines.py", "exec"), {})

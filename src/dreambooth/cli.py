@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 from dreambooth.config.flags import Parser, UsageError, add_settings, given_settings
+from dreambooth.config.worlds import EMBEDDED
 from dreambooth.errors import DreamBoothError, Interrupted, in_words
 from dreambooth.support.progress import log, quiet_libraries
 from dreambooth.support.signals import stopped_by
@@ -223,7 +224,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _add_toybox(commands: "argparse._SubParsersAction[Parser]") -> None:
-    toybox = commands.add_parser("toybox", help="the embedded model's own little world", description="The toybox.")
+    toybox = commands.add_parser(EMBEDDED, help="the embedded model's own little world", description="The toybox.")
     toybox.set_defaults(parser=toybox)
     inner = toybox.add_subparsers(metavar="COMMAND", required=True, title="commands")
     command = _add(inner, "photos", "render photos of a toy that the embedded model has never seen", _toybox_photos)

@@ -74,7 +74,7 @@ def check(subject: Subject, config: Config) -> None:
 
 def check_world(run: Run) -> None:
     """Warn where the photos are of nothing that the base model can draw; world_fit.json keeps it for the report."""
-    fit = fit_of(run.subject.photos, run.config.base.model)
+    fit = fit_of(run.subject.photos, run.config.world)
     if fit is None:
         return
     write_json(run.root / "world_fit.json", fit.record)
@@ -137,7 +137,7 @@ def compared(run: Run, model: DiffusionModel, subject: Subject) -> Iterator[str]
     judge, sampling = None, None
     if config.probe.probe:
         try:
-            judge = load_judges(config.evaluation, config.base.model).dino
+            judge = load_judges(config.evaluation, config.world).dino
             sampling = Sampling(
                 sampler=model.samplers[-1],
                 num_inference_steps=config.probe.probe_num_inference_steps,
@@ -170,7 +170,7 @@ def begin_probe(run: Run, model: DiffusionModel) -> Probe | None:
     run.require_same_photos()
     with timed(run, "probe"):
         try:
-            judges = load_judges(run.config.evaluation, run.config.base.model)
+            judges = load_judges(run.config.evaluation, run.config.world)
         except ModelError as error:
             raise ModelError(f"{error} To train without measuring, give --no-probe.") from error
         probe = Probe(run, judges, _few(run))
@@ -230,7 +230,7 @@ def score_samples(run: Run, judges: Judges | None = None) -> None:
     if not _is_measured(run) or target.exists():
         return
     with timed(run, "score"):
-        judges = judges or load_judges(run.config.evaluation, run.config.base.model)
+        judges = judges or load_judges(run.config.evaluation, run.config.world)
         write_json(target, score_run(run, judges).record)
     measured = read_measured(run)
     for check in measured.findings[len(measured.diagnosis.findings) if measured.diagnosis else 0 :]:
@@ -314,7 +314,7 @@ def timed(run: Run, stage: str) -> Iterator[None]:
 
 
 def _prompts(run: Run) -> Sequence[Prompt]:
-    return chosen_prompts(run.config.base.model, run.subject, run.config)
+    return chosen_prompts(run.subject, run.config)
 
 
 def _is_measured(run: Run) -> bool:

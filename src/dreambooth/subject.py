@@ -1,14 +1,48 @@
-"""Section 3.2: a subject is a few photos, a rare-token identifier and a class noun."""
+"""Section 3.2: a subject is a few photos, a rare-token identifier and a class noun; a prompt leaves room for it."""
 
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from dreambooth.errors import PromptError
 
 IDENTIFIER_SLOT = "{}"
 """Where the subject's name goes in a prompt template: "a {} in the snow" becomes "a sks dog in the snow"."""
+
+
+Kind = Literal[
+    "subject",
+    "recontextualization",
+    "accessorization",
+    "property modification",
+    "novel view",
+    "art rendition",
+    "class",
+    "own",
+]
+"""What a prompt asks for: the paper's applications (section 4.3), the subject alone, its class, or the user's own."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A sentence with "{}" for the subject: "a {} in the snow".
+
+    "{}" stands for "[identifier] [class noun]". In a prompt of kind "class" it stands for the class noun alone, so that
+    the same words are asked without the subject: that is how language drift (section 3.3) becomes visible.
+    """
+
+    kind: Kind
+    template: str
+
+
+def prompts_of(kind: Kind, *templates: str) -> tuple[Prompt, ...]:
+    """Prompts of one kind."""
+    return tuple(Prompt(kind, template) for template in templates)
+
+
+CLASS_PROMPT = Prompt("class", "a {}")
+""" "a [class noun]": drawn before and after, it shows whether the class has drifted towards the subject."""
 
 
 _DETERMINERS = "a an the my your our his her its their this that these those"

@@ -1,12 +1,16 @@
 """config.py: one tree of settings, presets over defaults, every problem at once."""
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from dreambooth.config import PRESETS, Config, settings_reference
+from dreambooth.config import Config, preset_of, settings_reference
+from dreambooth.config.flags import Parser, add_settings
+from dreambooth.config.presets import METHODS
+from dreambooth.config.worlds import WORLDS, named
 from dreambooth.errors import ConfigError
 
 
@@ -22,17 +26,51 @@ def test_defaults_for_a_real_checkpoint_are_the_papers() -> None:
 
 
 def test_the_preset_lies_between_the_defaults_and_what_is_given() -> None:
-    preset = PRESETS["toybox", "dreambooth"]
+    preset = preset_of(named("toybox"), "dreambooth")
     assert Config.build({}).training.max_train_steps == preset["max_train_steps"] != 1000
     assert Config.build({"max_train_steps": 7}).training.max_train_steps == 7
     assert Config.build({"max_train_steps": 7}).training.learning_rate == preset["learning_rate"]
 
 
-def test_presets_name_real_settings() -> None:
-    for model, method in PRESETS:
-        described = {"description": "red dog"} if method == "prompt_only" else {}
-        config = Config.build({"model": model, "method": method, **described})
-        assert (config.base.model, config.method.method) == (model, method)
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("method", ["dreambooth", *METHODS])
+def test_presets_are_real_settings_and_the_later_layer_is_the_stronger(world: str, method: str) -> None:
+    described = {"description": "red dog"} if method == "prompt_only" else {}
+    found = Config.build({"model": "owner/name", "world": world, "method": method, **described}).flat()
+    layers = [named(world).preset, METHODS.get(method, {}), named(world).method_presets.get(method, {})]
+    for name in set().union(*layers):
+        assert found[name] == [layer[name] for layer in layers if name in layer][-1], name
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"model": "owner/name"}, (1000, 5e-6, "ddim", False)),
+        ({"model": "owner/name", "method": "lora"}, (500, 1e-4, "ddim", False)),
+        ({}, (400, 1e-4, "dpmsolver++", True)),
+        ({"method": "lora"}, (400, 2e-3, "dpmsolver++", False)),
+        ({"method": "prompt_only", "description": "red dog"}, (0, 5e-6, "dpmsolver++", False)),
+    ],
+)
+def test_four_layers_make_a_preset(settings: dict[str, Any], expected: tuple[Any, ...]) -> None:
+    """The paper's defaults, the world's, the method's, and those of the pair."""
+    config = Config.build(settings)
+    training = config.training
+    found = (training.max_train_steps, training.learning_rate, config.generation.sampler, training.use_ema)
+    assert found == expected
+
+
+def test_the_help_of_a_setting_says_what_every_world_and_method_makes_of_it() -> None:
+    parser = Parser()
+    add_settings(parser)
+    helps = {action.dest: " ".join((action.help or "").split()) for action in parser._actions}
+    for _, name, field in settings_reference():
+        told = dict(part.split(": ") for part in helps[name].rpartition("[")[2].rstrip("]").split("; "))
+        for world, method in product(WORLDS, ["dreambooth", *METHODS]):
+            value = preset_of(named(world), method).get(name, field.default)
+            said = told.get(f"{world} {method}", told.get(method, told["default"]))
+            words = {"True": "on", "False": "off", "None": "none", "()": "none"}
+            assert said == words.get(str(value), str(value)), name
 
 
 def test_every_problem_is_told_at_once() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from dreambooth.config import Evaluation
 from dreambooth.evaluation import Judges, load_judges
+from dreambooth.generation.photographs import PHOTOGRAPHS
 from small_judges import clip_parts, dino_parts, save
 
 
@@ -21,4 +22,4 @@ def judge_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def judges(judge_folders: Path) -> Judges:
     dino, clip = str(judge_folders / "dino"), str(judge_folders / "clip")
-    return load_judges(Evaluation(dino_model=dino, clip_model=clip), "some-model")
+    return load_judges(Evaluation(dino_model=dino, clip_model=clip), PHOTOGRAPHS)

@@ -16,6 +16,8 @@ from dreambooth.evaluation import Judges, load_judges
 from dreambooth.evaluation.clip import Clip
 from dreambooth.evaluation.dino import Dino
 from dreambooth.evaluation.weights import find
+from dreambooth.generation.photographs import PHOTOGRAPHS
+from dreambooth.toybox.home import TOYBOX
 from small_judges import dino_parts, dinov2_parts, pictures, save
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -71,11 +73,11 @@ def test_pictures_of_other_modes_are_taken(judges: Judges) -> None:
 
 
 def test_the_toybox_has_judges_of_its_own_unless_others_are_named(judge_folders: Path) -> None:
-    embedded = load_judges(Evaluation(), "toybox")
+    embedded = load_judges(Evaluation(), TOYBOX)
     assert embedded.names["dino"].startswith("toybox-dino#") and embedded.names["clip"].startswith("toybox-clip#")
-    named = load_judges(Evaluation(dino_model=str(judge_folders / "dino")), "toybox")
+    named = load_judges(Evaluation(dino_model=str(judge_folders / "dino")), TOYBOX)
     assert named.names["dino"].startswith("dino#") and named.names["clip"] == embedded.names["clip"]
-    assert load_judges(Evaluation(dino_model="toybox", clip_model="toybox"), "owner/checkpoint").names == embedded.names
+    assert load_judges(Evaluation(dino_model="toybox", clip_model="toybox"), PHOTOGRAPHS).names == embedded.names
 
 
 @pytest.mark.parametrize("registers", [0, 4])
@@ -139,7 +141,7 @@ def test_a_judge_of_the_hub_without_a_network() -> None:
     with pytest.raises(ModelError, match="the judge nobody/nothing at revision abc could not be found or downloaded"):
         open_dino("nobody/nothing", "abc")
     with pytest.raises(ModelError, match="the judge facebook/dino-vits16 could not be found or downloaded"):
-        load_judges(Evaluation(), "owner/checkpoint")
+        load_judges(Evaluation(), PHOTOGRAPHS)
 
 
 def test_a_revision_of_something_local(saved: Path) -> None:

@@ -7,9 +7,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.masks import measure
+from dreambooth.config.worlds import EMBEDDED
 from dreambooth.evaluation.dino import Dino
 from dreambooth.evaluation.masks import GREY, alone, look_of
-from dreambooth.evaluation.weights import EMBEDDED, find
+from dreambooth.evaluation.weights import find
 
 SIDE, WIDTH = 6, 32
 

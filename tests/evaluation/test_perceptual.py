@@ -13,6 +13,7 @@ from dreambooth.config import Evaluation
 from dreambooth.errors import ModelError
 from dreambooth.evaluation import Judges, load_judges
 from dreambooth.evaluation.perceptual import Lpips
+from dreambooth.generation.photographs import PHOTOGRAPHS
 from small_judges import pictures
 
 WIDTHS = (64, 192, 384, 256, 256)
@@ -68,7 +69,7 @@ def test_lpips_is_lpips(heads: list[Tensor], tmp_path: Path, judge_folders: Path
     folders = {name: str(judge_folders / name) for name in ("dino", "clip")}
     judges = load_judges(
         Evaluation(dino_model=folders["dino"], clip_model=folders["clip"], perceptual_model=str(tmp_path / "lpips")),
-        "x",
+        PHOTOGRAPHS,
     )
     assert judges.perceptual.name.startswith("LPIPS lpips#")
     few = pictures(3, side=64)
@@ -88,7 +89,7 @@ def test_weights_that_are_no_lpips(judge_folders: Path) -> None:
     folder = str(judge_folders / "dino")
     chosen = Evaluation(dino_model=folder, clip_model=str(judge_folders / "clip"), perceptual_model=folder)
     with pytest.raises(ModelError, match=r"is no LPIPS with AlexNet: it has no net\.slice1\.0\.weight"):
-        load_judges(chosen, "x")
+        load_judges(chosen, PHOTOGRAPHS)
 
 
 def test_the_patch_distance_says_that_it_is_not_lpips_and_is_zero_for_equal_pictures(judges: Judges) -> None:

@@ -7,7 +7,8 @@ import pytest
 from dreambooth.config import Evaluation
 from dreambooth.evaluation import Judges, SceneReader, Variety, kept, load_judges, variety
 from dreambooth.evaluation.variety import effective
-from dreambooth.evaluation.weights import EMBEDDED
+from dreambooth.generation.photographs import PHOTOGRAPHS
+from dreambooth.toybox.home import TOYBOX
 from dreambooth.toybox.world import CLASSES, SCENES, Shot, Toy
 from rendered import drawn
 from small_judges import pictures
@@ -44,14 +45,14 @@ def test_what_is_kept_is_a_share_of_the_untuned_models_number() -> None:
     assert kept(Variety(div=0.2, pictures=8), Variety(div=0.0, pictures=8)) == {}
 
 
-def test_a_base_model_whose_scenes_nobody_wrote_down_has_no_reader(judges: Judges) -> None:
-    assert SceneReader.of(judges, "owner/name", "a dog") is None
+def test_a_world_whose_scenes_nobody_wrote_down_has_no_reader(judges: Judges) -> None:
+    assert SceneReader.of(judges, PHOTOGRAPHS, "a dog") is None
 
 
 @pytest.mark.parametrize("class_noun", CLASSES)
 def test_the_embedded_judge_reads_the_scenes_of_true_renders(class_noun: str) -> None:
-    judges, rng = load_judges(Evaluation(), EMBEDDED), random.Random(f"scenes/{class_noun}")
-    reader = SceneReader.of(judges, EMBEDDED, f"a {class_noun}")
+    judges, rng = load_judges(Evaluation(), TOYBOX), random.Random(f"scenes/{class_noun}")
+    reader = SceneReader.of(judges, TOYBOX, f"a {class_noun}")
     assert reader
     right = 0
     for at, scene in enumerate(SCENES):
@@ -61,8 +62,8 @@ def test_the_embedded_judge_reads_the_scenes_of_true_renders(class_noun: str) ->
 
 
 def test_one_toy_in_every_scene_has_them_all_and_on_one_floor_one() -> None:
-    judges, rng = load_judges(Evaluation(), EMBEDDED), random.Random("one toy")
-    toy, reader = Toy.from_seed("dog", 7), SceneReader.of(judges, EMBEDDED, "a dog")
+    judges, rng = load_judges(Evaluation(), TOYBOX), random.Random("one toy")
+    toy, reader = Toy.from_seed("dog", 7), SceneReader.of(judges, TOYBOX, "a dog")
     shots = [Shot.sample("dog", rng, plain=True) for _ in SCENES]
     everywhere = [picture for shot, scene in zip(shots, SCENES, strict=True) for picture in drawn([toy], [shot], scene)]
     there, here = variety(judges, everywhere, reader), variety(judges, drawn([toy] * 8, shots[:8], SCENES[0]), reader)

@@ -10,21 +10,22 @@ import pytest
 from dreambooth.errors import ConfigError, PhotoError
 from dreambooth.evaluation import Scores
 from dreambooth.experiments.cells import Cell, Cells
-from dreambooth.experiments.planning import TOYBOX_SECONDS
-from dreambooth.experiments.protocol import FULL, PAPER_CLASSES, SMALL, TABLES, Share, scored_prompts
-from dreambooth.experiments.subjects import NamedSubject, in_folder, toys
+from dreambooth.experiments.protocol import FULL, SMALL, TABLES, Share
+from dreambooth.experiments.subjects import NamedSubject, examples, in_folder
 from dreambooth.experiments.tables import Table, differences, lines, table
 from dreambooth.experiments.trial import Result
+from dreambooth.generation.photographs import PHOTOGRAPHS
 from dreambooth.generation.prompts import PAPER_LIVE, PAPER_OBJECT
-from dreambooth.toybox.world import CLASSES
+from dreambooth.toybox.home import TOYBOX
+from dreambooth.toybox.world import CLASSES, SCENES
 
-SMALL_CELLS = Cells(settings={}, protocol=SMALL, toybox=True)
+SMALL_CELLS = Cells(settings={}, protocol=SMALL, world=TOYBOX)
 
 
 @pytest.fixture(scope="module")
 def subjects(tmp_path_factory: pytest.TempPathFactory) -> tuple[NamedSubject, ...]:
     """The default toys."""
-    return toys(SMALL.toys, tmp_path_factory.mktemp("toys"))
+    return examples(TOYBOX, SMALL.toys, tmp_path_factory.mktemp("toys"))
 
 
 def paper(subjects: tuple[NamedSubject, ...], name: str) -> Table:
@@ -51,7 +52,7 @@ def test_tables_share_their_cells_by_address(subjects: tuple[NamedSubject, ...])
 
 def test_everything_fits_in_an_hour_on_two_cores(subjects: tuple[NamedSubject, ...]) -> None:
     cells = {cell for name in TABLES for cell in paper(subjects, name).cells}
-    seconds = sum(TOYBOX_SECONDS[cell.kind] for cell in cells) + 6 * 35  # and the class images
+    seconds = sum(TOYBOX.cell_seconds[cell.kind] for cell in cells) + 6 * 35  # and the class images
     assert 30 < seconds / 60 / 2 < 45
 
 
@@ -67,13 +68,14 @@ def test_an_address_depends_on_all_that_pictures_depend_on(subjects: tuple[Named
     cell = SMALL_CELLS.cell(subject, 0)
     shutil.copytree(subject.photos[0].parent, tmp_path / "moved")
     moved = replace(subject, photos=tuple(tmp_path / "moved" / photo.name for photo in subject.photos))
-    other_judge = Cells(settings={"dino_model": "x"}, protocol=SMALL, toybox=True)
+    other_judge = Cells(settings={"dino_model": "x"}, protocol=SMALL, world=TOYBOX)
+    said_again = Cells(settings={"world": TOYBOX.name}, protocol=SMALL, world=TOYBOX)
     probing = cell.config.probe.model_copy(update={"probe_class_images": 99})  # as another preset might say
     probed = replace(cell, config=cell.config.model_copy(update={"probe": probing}))
-    same = [SMALL_CELLS.cell(moved, 0), other_judge.cell(subject, 0), probed]
+    same = [SMALL_CELLS.cell(moved, 0), other_judge.cell(subject, 0), said_again.cell(subject, 0), probed]
     assert {each.address("w") for each in same} == {cell.address("w")}
     (tmp_path / "moved" / subject.photos[0].name).write_bytes(subject.photos[1].read_bytes())
-    longer = Cells(settings={"max_train_steps": 3}, protocol=SMALL, toybox=True)
+    longer = Cells(settings={"max_train_steps": 3}, protocol=SMALL, world=TOYBOX)
     different = [
         *(SMALL_CELLS.cell(moved, 0), SMALL_CELLS.cell(subject, 1), SMALL_CELLS.cell(subject, 0, photos=2)),
         *(SMALL_CELLS.cell(subject, 0, "lora"), SMALL_CELLS.cell(subject, 0, prior=False), longer.cell(subject, 0)),
@@ -102,23 +104,24 @@ def test_cells_say_what_the_training_is_told(subjects: tuple[NamedSubject, ...])
 
 def test_one_command_line_sets_every_method(subjects: tuple[NamedSubject, ...]) -> None:
     settings = {"max_train_steps": 7, "rank": 8, "num_vectors": 2, "identifier_tokens": 2, "train_text_encoder": True}
-    cells = Cells(settings=settings, protocol=FULL, toybox=True)
+    cells = Cells(settings=settings, protocol=FULL, world=TOYBOX)
     for row in (*FULL.methods, "untuned"):
         config = cells.cell(subjects[0], 0, row).config
         assert config.training.max_train_steps == (0 if row in ("prompt_only", "untuned") else 7)
     for idle in ({"prompts": ("a {}",)}, {"probe_class_images": 9}):
         with pytest.raises(ConfigError, match=f"{next(iter(idle))}: an experiment sets it"):
-            Cells(settings=idle, protocol=SMALL, toybox=True)
+            Cells(settings=idle, protocol=SMALL, world=TOYBOX)
 
 
 def test_prompts_are_the_papers_or_the_toyboxs() -> None:
-    assert scored_prompts("dog", toybox=False, whole=True) == PAPER_LIVE
-    assert scored_prompts("backpack", toybox=False, whole=True) == PAPER_OBJECT
-    few = scored_prompts("backpack", toybox=False, whole=False)
+    assert PHOTOGRAPHS.scored_prompts("dog", True) == PAPER_LIVE
+    assert PHOTOGRAPHS.scored_prompts("backpack", True) == PAPER_OBJECT
+    few = PHOTOGRAPHS.scored_prompts("backpack", False)
     assert len(few) == 9 and {prompt.kind for prompt in few} == {"recontextualization", "property modification"}
     for noun in CLASSES:
-        small, whole = (scored_prompts(noun, toybox=True, whole=whole) for whole in (False, True))
-        assert set(small) < set(whole) and sum(prompt.kind == "recontextualization" for prompt in small) == 10
+        small, whole = (TOYBOX.scored_prompts(noun, whole) for whole in (False, True))
+        places = [prompt for prompt in small if prompt.kind == "recontextualization"]
+        assert set(small) < set(whole) and len(places) == len(SCENES)
         assert not {"class", "subject"} & {prompt.kind for prompt in whole}
 
 
@@ -131,11 +134,11 @@ def test_subjects_in_folders_take_their_class_from_the_file_or_the_name(photos_d
     found = {subject.name: (subject.class_noun, subject.description) for subject in in_folder(tmp_path)}
     sloth = ("stuffed animal", "grey plush sloth")
     assert found == {"dog6": ("dog", None), "grey_sloth_plushie": sloth, "rc_car": ("toy", None)}
-    cells = Cells(settings={"model": "x"}, protocol=SMALL, toybox=False)
+    cells = Cells(settings={"model": "x"}, protocol=SMALL, world=PHOTOGRAPHS)
     rows = table("table1", cells, in_folder(tmp_path), (0,), Share(subjects=30, seeds=1)).rows
     assert {row.name: len(row.cells) for row in rows}["prompt_only"] == 1  # of those that are described
     assert all(
-        cell.class_noun in PAPER_CLASSES for cell in (cells.cell(s, 0, noun="wrong") for s in in_folder(tmp_path))
+        cell.class_noun in PHOTOGRAPHS.classes for cell in (cells.cell(s, 0, noun="wrong") for s in in_folder(tmp_path))
     )
 
 

@@ -4,11 +4,14 @@ import hashlib
 
 import pytest
 
+from dreambooth.config import World
 from dreambooth.errors import PromptError
 from dreambooth.generation import prompts
-from dreambooth.toybox import captions, world
+from dreambooth.generation.photographs import PHOTOGRAPHS
+from dreambooth.toybox import captions, home
+from dreambooth.toybox.world import CLASSES, WEARERS
 
-LISTS = (prompts.PAPER_OBJECT, prompts.PAPER_LIVE, prompts.OBJECT, prompts.LIVE, prompts.TOYBOX, prompts.TOYBOX_WEARER)
+LISTS = (prompts.PAPER_OBJECT, prompts.PAPER_LIVE, prompts.OBJECT, prompts.LIVE, home.THING, home.WEARER)
 APPLICATIONS = {"recontextualization", "property modification", "novel view", "art rendition"}
 
 
@@ -27,14 +30,14 @@ def test_the_papers_lists_are_made_up_as_in_its_protocol() -> None:
     assert count(prompts.PAPER_LIVE) == (10, 10, 5)
 
 
-@pytest.mark.parametrize("model", ["toybox", "owner/name"])
+@pytest.mark.parametrize("world", [home.TOYBOX, PHOTOGRAPHS], ids=lambda world: world.name)
 @pytest.mark.parametrize("class_noun", ["dog", "teapot", "robot", "stuffed animal"])
-def test_the_default_covers_every_application_and_ends_with_the_class(model: str, class_noun: str) -> None:
-    chosen = prompts.prompts_for(model, class_noun)
+def test_the_default_covers_every_application_and_ends_with_the_class(world: World, class_noun: str) -> None:
+    chosen = world.prompts(class_noun)
     assert 9 <= len(chosen) <= 13
     assert {prompt.kind for prompt in chosen} >= APPLICATIONS | {"subject"}
     assert chosen[-1] == prompts.CLASS_PROMPT
-    wears = class_noun == "dog" or (model == "toybox" and class_noun == "robot")
+    wears = class_noun == "dog" or (world is home.TOYBOX and class_noun == "robot")
     assert any(prompt.kind == "accessorization" for prompt in chosen) == wears
 
 
@@ -44,12 +47,18 @@ def test_live_is_decided_by_the_last_word() -> None:
     assert not prompts.is_live("")
 
 
-@pytest.mark.parametrize("class_noun", world.CLASSES)
+@pytest.mark.parametrize("world", [home.TOYBOX, PHOTOGRAPHS], ids=lambda world: world.name)
+def test_a_probe_asks_for_the_subject_alone_and_in_five_places(world: World) -> None:
+    kinds = [prompt.kind for prompt in world.probe_prompts]
+    assert kinds == ["subject"] + 5 * ["recontextualization"]
+
+
+@pytest.mark.parametrize("class_noun", CLASSES)
 def test_the_toybox_is_asked_only_what_it_was_taught(class_noun: str) -> None:
-    chosen = prompts.prompts_for("toybox", class_noun)
+    chosen = home.TOYBOX.prompts(class_noun)
     asked = {word for prompt in chosen for word in prompt.template.replace("{}", class_noun).split()}
     assert asked <= set(captions.words())
-    assert any(prompt.kind == "accessorization" for prompt in chosen) == (class_noun in world.WEARERS)
+    assert any(prompt.kind == "accessorization" for prompt in chosen) == (class_noun in WEARERS)
 
 
 def test_own_prompts_are_followed_by_the_class_prompt() -> None:

@@ -5,6 +5,7 @@ unit, a prompt that changes with its neighbours, class images told the words of 
 scale, a word that is unlike in training and in use.
 """
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from torch import Tensor
 from dreambooth import models
 from dreambooth.adapters import Adapter
 from dreambooth.config import Base, Config, Naming
+from dreambooth.config.worlds import USUAL, WORLDS
 from dreambooth.diffusion import row_errors
 from dreambooth.finetuning import finetune, training_step
 from dreambooth.identifier import with_identifier
@@ -161,6 +163,19 @@ def test_what_is_saved_opens_in_diffusers_and_draws_the_same(family: Family, tmp
             output_type="np",
         ).images[0]  # fmt: skip
         assert np.abs(image * 255 - drawn[row]).max() <= 1
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_what_is_saved_names_its_world_and_one_of_photographs_names_none(
+    family: Family, world: str, tmp_path: Path
+) -> None:
+    model = family.model()
+    model.world = world
+    model.save(tmp_path / "ours")
+    family.pipeline().save_pretrained(tmp_path / "theirs")
+    ours, theirs = (json.loads((tmp_path / name / "model_index.json").read_text()) for name in ("ours", "theirs"))
+    assert ours == (theirs if world == USUAL else theirs | {"_world": world})
+    assert models.load(Base(model=str(tmp_path / "ours"))).world == world
 
 
 @pytest.mark.parametrize("text", [True, False], ids=["text too", "denoiser alone"])

@@ -12,7 +12,7 @@ from dreambooth import models
 from dreambooth.config import Base
 from dreambooth.errors import ModelError
 from dreambooth.models import hub
-from tiny import tiny_model, tiny_pipeline
+from tiny import tiny_pipeline
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -50,11 +50,6 @@ def test_a_family_that_is_not_known_is_refused_before_the_download(
     with pytest.raises(ModelError, match=r"owner/name is a .*; this package trains StableDiffusionPipeline"):
         models.load(Base(model="owner/name"))
     assert downloads == []
-
-
-def test_a_model_of_the_cache_opens_without_the_hub(snapshot: Path) -> None:
-    tiny_model().save(snapshot)
-    assert models.load(Base(model="owner/name")).name == f"owner/name@{COMMIT}"
 
 
 def test_a_model_of_the_cache_with_fp16_weights_alone_opens(snapshot: Path) -> None:

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from dreambooth import models
 from dreambooth.config import Base, Config
+from dreambooth.config.worlds import EMBEDDED, USUAL
 from dreambooth.errors import ConfigError, ModelError
 from tiny import tiny_model, tiny_pipeline
 
@@ -121,6 +122,23 @@ def test_half_precision_files_are_opened_in_float32(tmp_path: Path) -> None:
     assert torch.equal(model.pipeline.unet.conv_in.weight, half.unet.conv_in.weight.float())
 
 
+def cached(folder: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Make the folder owner/name of the local cache; returns its commit."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = root / "hub" / "models--owner--name"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(commit)
+    (repository / "snapshots").mkdir()
+    folder.rename(repository / "snapshots" / commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(root / "hub"))
+    return commit
+
+
+def test_a_hub_model_of_the_local_cache_is_opened(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit = cached(saved, tmp_path, monkeypatch)
+    assert load("owner/name").name == f"owner/name@{commit}"
+
+
 def test_a_sampler_that_the_family_lacks_is_told_with_those_it_has() -> None:
     config = Config.build({"model": "tiny", "sampler": "euler", "class_sampler": "ddim"})
     with pytest.raises(ConfigError, match=r"sampler: 'euler' is none of tiny's: ddpm, ddim, dpmsolver\+\+") as caught:
@@ -141,3 +159,24 @@ def test_a_schedule_that_says_nothing_is_refused(content: str, saved: Path) -> N
     (saved / "scheduler" / "scheduler_config.json").write_text(content)
     with pytest.raises(ModelError, match="download the model again"):
         load(saved)
+
+
+@pytest.fixture
+def of_the_toybox(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The hub id of a model in the local cache whose index names the toybox."""
+    edit_index(saved, _world=EMBEDDED)
+    cached(saved, tmp_path, monkeypatch)
+    return "owner/name"
+
+
+def test_a_saved_model_is_of_the_world_that_it_names_or_that_is_given(saved: Path) -> None:
+    assert load(saved).world == USUAL
+    edit_index(saved, _world=EMBEDDED)
+    assert load(saved).world == EMBEDDED
+    assert models.load(Base(model=str(saved), world="photographs")).world == USUAL
+
+
+def test_a_world_that_only_the_download_knows_is_told(of_the_toybox: str) -> None:
+    with pytest.raises(ConfigError, match=f"world: owner/name is of the world {EMBEDDED}.* give --world {EMBEDDED}"):
+        load(of_the_toybox)
+    assert models.load(Config.build({"model": of_the_toybox, "world": EMBEDDED}).base).world == EMBEDDED

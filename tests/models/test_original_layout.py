@@ -136,7 +136,7 @@ def test_the_published_widths_have_the_published_names(module: Any, unet: int, e
         names = {f"{before}{name}": tensor for name, tensor in named(made).items()}
         found |= names
         if convert := {"unet": convert_ldm_unet_checkpoint, "vae": convert_ldm_vae_checkpoint}.get(part):
-            back, state = convert(dict(names), made.config), made.state_dict()
+            back, state = convert(dict(names), settings), made.state_dict()  # as a file is read: no more is told
             assert {name: t.shape for name, t in back.items()} == {name: t.shape for name, t in state.items()}
     shared = {
         "first_stage_model.encoder.mid.attn_1.q.weight": (512, 512, 1, 1),

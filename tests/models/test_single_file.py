@@ -11,12 +11,13 @@ from safetensors.torch import load_file, save_file
 
 from dreambooth import models
 from dreambooth.config import Base
+from dreambooth.config.worlds import EMBEDDED, USUAL
 from dreambooth.errors import ModelError
 from dreambooth.models import stable_diffusion, stable_diffusion_xl
 from dreambooth.models.base import Sampling
 from dreambooth.models.single_file import Published, clip_tokenizer
 from dreambooth.models.stable_diffusion_xl import StableDiffusionXL
-from tiny import DIFFUSERS, tiny_tokenizer
+from tiny import DIFFUSERS, tiny_model, tiny_tokenizer
 from tiny_xl import SCHEDULE, UNET, VAE, tiny_xl_model, tiny_xl_pipeline
 
 SAMPLING = Sampling(sampler="euler", num_inference_steps=3, guidance_scale=3.0)
@@ -112,9 +113,15 @@ def test_a_damaged_file_and_one_of_another_kind_are_refused(file: Path, tmp_path
 
 def test_a_file_is_told_to_its_family_by_what_it_holds(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[Path] = []
-    monkeypatch.setattr(StableDiffusionXL, "open_file", lambda file, name, dtype: called.append(file))
-    models.load(Base(model=str(file)))
-    assert called == [file]
+
+    def opened(file: Path, name: str, dtype: torch.dtype) -> models.DiffusionModel:
+        called.append(file)
+        return tiny_model()
+
+    monkeypatch.setattr(StableDiffusionXL, "open_file", opened)
+    assert models.load(Base(model=str(file))).world == USUAL
+    assert models.load(Base(model=str(file), world=EMBEDDED)).world == EMBEDDED
+    assert called == [file, file]
 
 
 def test_the_packaged_words_are_clips() -> None:

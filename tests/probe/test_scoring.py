@@ -56,7 +56,7 @@ def run(folders: Path, photos_dir: Path, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="module")
 def judges(run: Run) -> Judges:
-    return load_judges(run.config.evaluation, "some-model")
+    return load_judges(run.config.evaluation, run.config.world)
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_the_untuned_samples_are_of_the_class_noun_alone_from_the_same_seeds(run
 
 
 def test_places_are_told_from_other_prompts(run: Run, folders: Path) -> None:
-    judges = load_judges(run.config.evaluation, str(folders / "base"))
+    judges = load_judges(run.config.evaluation, run.config.world)
     scored = score_run(run, judges)
     kinds = {sample.template: sample.kind for sample in read_samples(run.samples / "after")}
     assert set(scored.places) == {template for template, kind in kinds.items() if kind == "recontextualization"}

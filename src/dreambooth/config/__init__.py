@@ -1,6 +1,6 @@
-"""Every setting, once; what a base model and a method change of it; and the flags made from it."""
+"""Every setting, once; what a base model's world and a method change of it; and the flags made from it."""
 
-from dreambooth.config.presets import METHOD_ONLY, PRESETS, USED_BY, MethodName, preset_of
+from dreambooth.config.presets import METHOD_ONLY, USED_BY, MethodName, preset_of
 from dreambooth.config.settings import (
     Base,
     Config,
@@ -14,10 +14,10 @@ from dreambooth.config.settings import (
     Training,
     settings_reference,
 )
+from dreambooth.config.worlds import World
 
 __all__ = [
     "METHOD_ONLY",
-    "PRESETS",
     "USED_BY",
     "Base",
     "Config",
@@ -30,6 +30,7 @@ __all__ = [
     "Prior",
     "Probe",
     "Training",
+    "World",
     "preset_of",
     "settings_reference",
 ]

@@ -5,11 +5,13 @@ import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn, get_origin
+from typing import Any, NoReturn, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from dreambooth.config.settings import PRESETS, Config, settings_reference
+from dreambooth.config.presets import MethodName, preset_of
+from dreambooth.config.settings import Config, settings_reference
+from dreambooth.config.worlds import USUAL, WORLDS, named
 from dreambooth.errors import ConfigError, DreamBoothError
 from dreambooth.support.spelling import suggestion
 
@@ -128,8 +130,14 @@ def _metavar(field: FieldInfo) -> str:
 
 
 def _defaults(name: str, field: FieldInfo) -> str:
-    presets = [f"{' '.join(key)}: {_shown(row[name])}" for key, row in PRESETS.items() if name in row]
-    return "; ".join([f"default: {_shown(field.default)}", *presets])
+    """The default, then by method, and by world and method, what it is there if that is something else."""
+    methods = get_args(MethodName)
+    usual = {method: preset_of(named(USUAL), method).get(name, field.default) for method in methods}
+    told = [f"{method}: {_shown(value)}" for method, value in usual.items() if value != field.default]
+    for world in (other for other in WORLDS if other != USUAL):
+        own = {method: preset_of(named(world), method).get(name, field.default) for method in methods}
+        told += [f"{world} {method}: {_shown(value)}" for method, value in own.items() if value != usual[method]]
+    return "; ".join([f"default: {_shown(field.default)}", *told])
 
 
 def _shown(value: Any) -> str:

@@ -1,6 +1,9 @@
-"""What a base model and a method need differently from the paper's settings for Stable Diffusion, as one table."""
+"""What a world and a method change of the paper's settings, in layers: paper | world | method | the pair of both."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
+
+from dreambooth.config.worlds import World
 
 MethodName = Literal["dreambooth", "lora", "textual_inversion", "pivotal", "prompt_only"]
 
@@ -18,49 +21,26 @@ USED_BY: dict[MethodName, frozenset[str]] = {
 METHOD_ONLY = frozenset().union(*USED_BY.values())
 """All of them."""
 
-_TOYBOX: dict[str, Any] = {
-    "num_class_images": 100,
-    "class_num_inference_steps": 25,
-    "class_guidance_scale": 1.5,
-    "sample_batch_size": 20,
-    "max_train_steps": 400,
-    "checkpointing_steps": 100,
-    "validation_steps": 100,
-    "probe_class_images": 8,
-    "probe_num_inference_steps": 4,
-    "sampler": "dpmsolver++",
-    "num_inference_steps": 15,
-    "guidance_scale": 3.0,
-}
-_AVERAGED: dict[str, Any] = {"use_ema": True, "ema_decay": 0.98}
-"""The mean of the last fifty steps' weights keeps scenes and variety that a single step's lose; it costs no time."""
-_NO_PRIOR: dict[str, Any] = {"with_prior_preservation": False, "train_text_encoder": False}
+_NO_PRIOR: Mapping[str, Any] = {"with_prior_preservation": False, "train_text_encoder": False}
 """Where no weight trains that the class prompt reaches, Eq. 2's second term is a constant."""
 
-PRESETS: dict[tuple[str, MethodName], dict[str, Any]] = {
+METHODS: Mapping[str, Mapping[str, Any]] = {
     # diffusers' examples/dreambooth: its README for LoRA
-    ("other", "lora"): {"learning_rate": 1e-4, "max_train_steps": 500},
+    "lora": {"learning_rate": 1e-4, "max_train_steps": 500},
     # diffusers' examples/textual_inversion: 5e-4 times the four batches of a step (--scale_lr)
-    ("other", "textual_inversion"): {
+    "textual_inversion": {
         **_NO_PRIOR,
         "learning_rate": 2e-3,
         "gradient_accumulation_steps": 4,
         "max_train_steps": 3000,
     },
-    ("other", "pivotal"): {"learning_rate": 1e-4, "embedding_lr": 5e-4, "max_train_steps": 1000},
-    ("other", "prompt_only"): {**_NO_PRIOR, "max_train_steps": 0},
-    # measured: docs/log.md; benchmarks/method_rates.py for all but the first
-    ("toybox", "dreambooth"): {**_TOYBOX, "learning_rate": 1e-4, "text_encoder_lr": 2.5e-4, **_AVERAGED},
-    ("toybox", "lora"): {**_TOYBOX, "rank": 16, "learning_rate": 2e-3},
-    ("toybox", "textual_inversion"): {**_TOYBOX, **_NO_PRIOR, "learning_rate": 1e-2, "train_batch_size": 8},
-    ("toybox", "pivotal"): {**_TOYBOX, "rank": 16, "learning_rate": 1e-3, "embedding_lr": 5e-3},
-    ("toybox", "prompt_only"): {**_TOYBOX, **_NO_PRIOR, "max_train_steps": 0},
+    "pivotal": {"learning_rate": 1e-4, "embedding_lr": 5e-4, "max_train_steps": 1000},
+    "prompt_only": {**_NO_PRIOR, "max_train_steps": 0},
 }
-"""Settings by base model ("other": any that has no rows of its own) and method."""
+"""By method, whatever the base model; the method of the paper changes nothing."""
 
 
-def preset_of(model: object, method: object) -> dict[str, Any]:
-    """The settings of a base model and a method; none where neither needs anything else."""
-    known = {base for base, _ in PRESETS}
-    wanted = (model if model in known else "other", method)
-    return next((row for key, row in PRESETS.items() if key == wanted), {})
+def preset_of(world: World, method: object) -> dict[str, Any]:
+    """The settings that a world and a method change of the paper's: the world's, then the method's, then the pair's."""
+    name = str(method)
+    return {**world.preset, **METHODS.get(name, {}), **world.method_presets.get(name, {})}

@@ -1,7 +1,7 @@
 """Every setting, once: the command line's flags, the TOML file and the reference page are derived from here.
 
 Names are the field's (diffusers' where it has one). Defaults are the paper's, for a Stable Diffusion checkpoint; what
-another base model or method needs differently is a row of PRESETS.
+another world of models or a method needs differently is a preset (presets.py).
 """
 
 import tomllib
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from dreambooth.config.presets import METHOD_ONLY, USED_BY, MethodName, preset_of
-from dreambooth.config.presets import PRESETS as PRESETS
+from dreambooth.config.worlds import EMBEDDED, World, WorldName, named, recorded
 from dreambooth.config.zeros import zero_hint
 from dreambooth.errors import ConfigError
 from dreambooth.support.spelling import suggestion
@@ -36,7 +36,7 @@ class Base(Section):
     """The text-to-image model to personalise."""
 
     model: str = Field(
-        "toybox",
+        EMBEDDED,
         description="base model: toybox (embedded), a diffusers folder, a .safetensors file, or a hub id owner/name",
     )
     revision: str | None = Field(
@@ -46,6 +46,11 @@ class Base(Section):
     dtype: Literal["float32", "bfloat16"] = Field(
         "float32",
         description="of the weights that do not train; bfloat16 takes half the memory",
+    )
+    world: WorldName | None = Field(
+        None,
+        description="whose prompts, judges and preset go with it: photographs or toybox; none: as its folder says, "
+        "else toybox for the embedded model and photographs for any other",
     )
 
 
@@ -213,12 +218,16 @@ class Config(Section):
 
     @classmethod
     def build(cls, settings: Mapping[str, Any]) -> Self:
-        """A config from flat settings ({"max_train_steps": 400}) over the preset of their base model and method.
+        """A config from flat settings ({"max_train_steps": 400}) over the preset of their world and method.
 
-        Raises ConfigError with every problem at once.
+        The world that the model's folder names becomes a setting: it holds where the folder has gone, too. Raises
+        ConfigError with every problem at once.
         """
         settings = {name: located(value) if name in PLACES else value for name, value in settings.items()}
-        preset = preset_of(settings.get("model", Base().model), settings.get("method", Method().method))
+        model = str(settings.get("model", EMBEDDED))
+        if settings.get("world") is None and (world := recorded(model)):
+            settings["world"] = world
+        preset = preset_of(named(str(settings.get("world") or model)), settings.get("method", Method().method))
         sections: dict[str, Any] = {}
         homes = {name: section for section, name, _ in settings_reference()}
         problems = [
@@ -242,6 +251,11 @@ class Config(Section):
         if problems:
             raise ConfigError(problems)
         return config
+
+    @property
+    def world(self) -> World:
+        """What belongs to the base model beside its weights."""
+        return named(self.base.world or self.base.model)
 
     def contradictions(self) -> list[str]:
         """Settings that the method can do nothing with, a sentence each."""
@@ -306,9 +320,9 @@ class Config(Section):
 def located(value: Any) -> Any:
     """A folder or file that is there, as it is called from everywhere: a run goes on from another folder too.
 
-    Anything else as it is: "toybox" or a hub id.
+    Anything else as it is: the embedded model's name or a hub id.
     """
-    if not isinstance(value, str) or value == Base().model:
+    if not isinstance(value, str) or named(value).embedded:
         return value
     try:
         path = Path(value).expanduser()

@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self, final
 
+from dreambooth.config import World
 from dreambooth.evaluation import metrics
 from dreambooth.evaluation.base import Judges, Pictures, TextImageEmbedder
-from dreambooth.evaluation.weights import EMBEDDED
-from dreambooth.toybox.world import SCENES
 
 KINDS = ("scenes", "div")
 """The numbers of a Variety."""
@@ -42,14 +41,14 @@ class SceneReader:
         self.clip, self.sentences = clip, clip.texts(sentences)
 
     @classmethod
-    def of(cls, judges: Judges, base_model: str, class_prompt: str) -> Self | None:
-        """The reader of a base model's world; None where nobody wrote down what scenes it has.
+    def of(cls, judges: Judges, world: World, class_prompt: str) -> Self | None:
+        """The reader of a world's scenes; None where nobody wrote them down.
 
         class_prompt: "a [class noun]", which is in every picture.
         """
-        if base_model != EMBEDDED:
+        if world.contents is None:
             return None
-        return cls(judges.clip, [f"{class_prompt} {scene}" for scene in SCENES])
+        return cls(judges.clip, [f"{class_prompt} {scene}" for scene in world.contents.scenes])
 
     def counts(self, pictures: Pictures) -> list[int]:
         """How many of the pictures are in each scene, in the order of the sentences."""

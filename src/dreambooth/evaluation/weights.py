@@ -3,16 +3,13 @@
 import hashlib
 import json
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import get_repo_discussions, snapshot_download
 
+from dreambooth.config.worlds import named
 from dreambooth.errors import ModelError
-
-EMBEDDED = "toybox"
-"""The name of the judges that come with the package."""
 
 PINNED = {
     "facebook/dinov2-small": "ed25f3a31f01632728cabb09d1542f84ab7b0056",
@@ -47,17 +44,17 @@ class Found:
 
 
 def find(model: str, revision: str | None, part: str) -> Found:
-    """The judge `model`: "toybox", a folder or a hub id "owner/name".
+    """The judge `model`: the name of a world that has its own, a folder or a hub id "owner/name".
 
     part: which of the embedded judges, "dino" or "clip".  Raises ModelError where there is none, or where it has no
     weights as safetensors.
     """
-    local = Path(model).expanduser()
-    if model == EMBEDDED or local.exists():
+    local, embedded = Path(model).expanduser(), named(model).embedded
+    if embedded or local.exists():
         if revision is not None:
             raise ModelError(f"the judge {model} is on this disk and has no revisions: leave out {revision!r}.")
-        folder = Path(str(files("dreambooth.toybox") / "judges" / part)) if model == EMBEDDED else local
-        called = f"toybox-{part}" if model == EMBEDDED else local.resolve().name
+        folder = embedded / "judges" / part if embedded else local
+        called = f"{model}-{part}" if embedded else local.resolve().name
         return Found(folder=folder, name=f"{called}#{_fingerprint(folder)}")
     if model.count("/") != 1 or model[0] in "./~":
         raise ModelError(

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from dreambooth.config import Config, Probe
+from dreambooth.config import Config, Probe, World
 from dreambooth.config.presets import METHOD_ONLY, USED_BY, MethodName
 from dreambooth.errors import ConfigError
-from dreambooth.experiments.protocol import PAPER_CLASSES, TOYBOX_CLASSES, Protocol, scored_prompts
+from dreambooth.experiments.protocol import Protocol
 from dreambooth.experiments.subjects import NamedSubject
 from dreambooth.generation.prompts import Prompt
 from dreambooth.subject import Subject
@@ -80,7 +80,7 @@ class Cell:
         payload = [
             _FORMAT,
             weights,
-            self.config.model_dump(mode="json", exclude={"evaluation", "probe"}),
+            self.config.model_dump(mode="json", exclude={"evaluation": True, "probe": True, "base": {"world"}}),
             [sha256(photo) for photo in self.subject.photos],
             [self.photos, self.class_noun, self.subject.class_noun, self.class_pictures],
             [asdict(prompt) for prompt in self.prompts],
@@ -92,12 +92,12 @@ class Cell:
 class Cells:
     """Makes the cells of an experiment from what varies between them.
 
-    settings: flat, over the presets of every method.  toybox: prompts and classes in the toybox's words.
+    settings: flat, over the presets of every method.  world: whose words the prompts and wrong classes are.
     """
 
     settings: Mapping[str, Any]
     protocol: Protocol
-    toybox: bool
+    world: World
 
     def __post_init__(self) -> None:
         """Raise ConfigError for settings that an experiment sets itself."""
@@ -122,7 +122,7 @@ class Cells:
             config=self._config(subject, seed, row, prior),
             photos=min(wanted, len(subject.photos)),
             class_noun={"correct": subject.class_noun, "wrong": self._wrong(subject, seed), "none": ""}[noun],
-            prompts=scored_prompts(subject.class_noun, toybox=self.toybox, whole=self.protocol.whole_lists),
+            prompts=self.world.scored_prompts(subject.class_noun, self.protocol.whole_lists),
             class_pictures=self.protocol.class_pictures,
         )
 
@@ -147,6 +147,5 @@ class Cells:
         return {name: value for name, value in self.settings.items() if name not in idle}
 
     def _wrong(self, subject: NamedSubject, seed: int) -> str:
-        classes = TOYBOX_CLASSES if self.toybox else PAPER_CLASSES
-        others = [noun for noun in classes if noun != subject.class_noun]
+        others = [noun for noun in self.world.classes if noun != subject.class_noun]
         return random.Random(f"wrong class/{subject.name}/{seed}").choice(others)

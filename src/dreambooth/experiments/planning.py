@@ -9,26 +9,16 @@ from typing import Any
 from dreambooth import models
 from dreambooth.config import Config
 from dreambooth.config.presets import METHOD_ONLY
+from dreambooth.config.worlds import EMBEDDED, named
 from dreambooth.data.photos import check_photos
 from dreambooth.errors import ConfigError
 from dreambooth.evaluation import Judges, load_judges
 from dreambooth.experiments.cells import Cell, Cells
 from dreambooth.experiments.protocol import FULL, SMALL, Share
-from dreambooth.experiments.subjects import in_folder, toys
+from dreambooth.experiments.subjects import examples, in_folder
 from dreambooth.experiments.tables import Table, table
 from dreambooth.experiments.trial import Result
 from dreambooth.support.progress import duration
-
-TOYBOX_SECONDS = {
-    "dreambooth": 74,
-    "dreambooth without prior": 55,
-    "lora": 60,
-    "textual_inversion": 100,
-    "pivotal": 60,
-    "prompt_only": 10,
-    "untuned": 11,
-}
-"""About how long a cell of each kind takes with the small protocol on one core; a finished one's own time is better."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,11 +99,13 @@ def plan(
     if subjects_dir is not None and subject_seeds is not None:
         raise ConfigError(["--subject-seeds picks toys and --subjects a folder: give one of them"])
     given = Config.build({name: value for name, value in settings.items() if name not in METHOD_ONLY})
-    subjects = in_folder(subjects_dir) if subjects_dir else toys(subject_seeds or protocol.toys, out / "subjects")
+    world = given.world if subjects_dir or given.world.examples else named(EMBEDDED)
+    subjects = (
+        in_folder(subjects_dir) if subjects_dir else examples(world, subject_seeds or protocol.toys, out / "subjects")
+    )
     for subject in subjects:
         check_photos(subject.photos)
-    toybox = subjects_dir is None or given.base.model == "toybox"
-    cells = Cells(settings=settings, protocol=protocol, toybox=toybox)
+    cells = Cells(settings=settings, protocol=protocol, world=world)
     wanted_seeds = tuple(dict.fromkeys(seeds or protocol.seeds))
     alone = len(names) == 1
     tables = []
@@ -131,6 +123,6 @@ def plan(
         tables=tuple(tables),
         cells={cell: out / "cells" / cell.address(weights) for cell in wanted},
         config=given,
-        judges=load_judges(given.evaluation, given.base.model),
-        usual=TOYBOX_SECONDS if given.base.model == "toybox" and not full else {},
+        judges=load_judges(given.evaluation, given.world),
+        usual={} if full else given.world.cell_seconds,
     )

@@ -50,7 +50,7 @@ def default_jobs() -> int:
 
 def judges_of(config: Config) -> Judges:
     """The judges of an experiment's cells, opened once."""
-    return _opened(config.evaluation, config.base.model)
+    return _opened(config.evaluation, config.world)
 
 
 _opened = cache(load_judges)

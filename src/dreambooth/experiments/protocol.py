@@ -15,17 +15,6 @@ The small protocol is made for two CPU cores and the toybox, where a cell (a fin
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dreambooth.generation.prompts import PAPER_LIVE, PAPER_OBJECT, Prompt, is_live, prompts_for
-from dreambooth.toybox.world import CLASSES, SCENES
-
-PAPER_CLASSES = (
-    *("backpack", "stuffed animal", "bowl", "can", "candle", "cat", "clock", "sneaker"),
-    *("dog", "toy", "boot", "glasses", "cartoon", "teapot", "vase"),
-)
-"""The 15 classes of the paper's 30 subjects (https://github.com/google/dreambooth)."""
-
-TOYBOX_CLASSES = CLASSES
-
 TABLES = ("table1", "table3", "table4", "table5")
 """Table 2 asks people, and Table 6 is an error in the paper: its rows repeat Table 5's."""
 
@@ -43,8 +32,9 @@ class Protocol:
     """An experiment's numbers.
 
     methods: the trained or described rows of table 1.  photos: how many a subject trains on, None for all.
-    toys: seeds of the toybox subjects.  seeds: of the training.  shares: per table, where all tables are asked for.
-    whole_lists: every prompt of the paper's lists, or a part of each kind.
+    toys: seeds of the subjects where no photos are given.  seeds: of the training.  shares: per table, where all tables
+    are asked for.
+    whole_lists: every prompt that a world has for experiments, or a part of each kind.
     """
 
     methods: tuple[str, ...]
@@ -93,21 +83,6 @@ FULL = Protocol(
     class_pictures=64,
 )
 """The paper's: 30 subjects, 25 prompts, 4 images; 15, 5 and 2 subjects for tables 3, 4 and 5."""
-
-
-def scored_prompts(class_noun: str, *, toybox: bool, whole: bool) -> tuple[Prompt, ...]:
-    """What is drawn and scored of a subject of that class.
-
-    The paper's 25 prompts for things or live subjects, or every third of them. In the toybox's words: all ten scenes,
-    and every other prompt of its list, or every second accessory and property alone.
-    """
-    if not toybox:
-        listed = PAPER_LIVE if is_live(class_noun) else PAPER_OBJECT
-        return listed if whole else listed[::3]
-    scenes = tuple(Prompt("recontextualization", f"a {{}} {scene}") for scene in SCENES)
-    others = [p for p in prompts_for("toybox", class_noun) if p.kind not in ("subject", "recontextualization", "class")]
-    few = [p for p in others if p.kind in ("accessorization", "property modification")][::2]
-    return (*scenes, *(others if whole else few))
 
 
 CHOICES = {

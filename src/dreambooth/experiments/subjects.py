@@ -1,18 +1,15 @@
-"""Whose photos an experiment trains on: toys that the embedded model never saw, or a folder of folders of photos."""
+"""Whose photos an experiment trains on: examples that a world can show, or a folder of folders of photos."""
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dreambooth.config import World
 from dreambooth.data.photos import photos_in
 from dreambooth.errors import DreamBoothError, PhotoError
-from dreambooth.experiments.protocol import TOYBOX_CLASSES
-from dreambooth.toybox.captions import description
-from dreambooth.toybox.photos import photos
-from dreambooth.toybox.world import Toy
 
-PHOTOS_OF_A_TOY = 5
+PHOTOS_OF_AN_EXAMPLE = 5
 PHOTO_SIDE = 64
 """The embedded model's own: the photos then differ from its pictures by what they show, not by sharpness."""
 
@@ -33,21 +30,22 @@ class NamedSubject:
     description: str | None = None
 
 
-def toys(seeds: Sequence[int], folder: Path) -> tuple[NamedSubject, ...]:
-    """The toybox subjects of these seeds, their photos rendered to `folder` where they are not there yet.
+def examples(world: World, seeds: Sequence[int], folder: Path) -> tuple[NamedSubject, ...]:
+    """A world's subjects of these seeds, their photos taken to `folder` where they are not there yet.
 
-    A seed's class is a function of the seed, so any six in a row show all six classes.
+    A seed's class is a function of the seed: seeds in a row show all classes. Raises ValueError where it has none.
     """
-    return tuple(_toy(seed, folder) for seed in dict.fromkeys(seeds))
-
-
-def _toy(seed: int, folder: Path) -> NamedSubject:
-    noun = TOYBOX_CLASSES[seed % len(TOYBOX_CLASSES)]
-    home = folder / f"{noun}-{seed}"
-    if not home.is_dir():
-        photos(noun, seed, PHOTOS_OF_A_TOY, home, size=PHOTO_SIDE)
-    words = description(Toy.from_seed(noun, seed))
-    return NamedSubject(name=home.name, class_noun=noun, photos=photos_in(home), description=words)
+    if world.examples is None:
+        raise ValueError(f"the world {world.name} has no examples")
+    found = []
+    for seed in dict.fromkeys(seeds):
+        noun = world.classes[seed % len(world.classes)]
+        home = folder / f"{noun}-{seed}"
+        if not home.is_dir():
+            world.examples.photos(noun, seed, PHOTOS_OF_AN_EXAMPLE, home, PHOTO_SIDE)
+        words = world.examples.description(noun, seed)
+        found.append(NamedSubject(name=home.name, class_noun=noun, photos=photos_in(home), description=words))
+    return tuple(found)
 
 
 def in_folder(folder: Path) -> tuple[NamedSubject, ...]:

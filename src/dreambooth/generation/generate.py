@@ -14,7 +14,7 @@ from dreambooth.config import Config
 from dreambooth.data.photos import open_image
 from dreambooth.errors import PhotoError
 from dreambooth.generation.drawing import draw_in_place, is_blank, warn_of_long
-from dreambooth.generation.prompts import Prompt, own_prompts, prompts_for
+from dreambooth.generation.prompts import Prompt, own_prompts
 from dreambooth.generation.samples import Sample as Sample
 from dreambooth.generation.samples import opened, sample, save_sample, text_of
 from dreambooth.generation.samples import read_samples as read_samples
@@ -45,7 +45,7 @@ def generate(
     name. Raises PromptError for an unusable prompt, DiskError where there is no room, ModelError where the model draws
     no numbers.
     """
-    chosen = chosen_prompts(config.base.model, subject, config) if prompts is None else prompts
+    chosen = chosen_prompts(subject, config) if prompts is None else prompts
     texts = _texts(model, subject, config, folder, chosen, keep_others)
     paths, size = list(texts), config.prior.sample_batch_size
     lacking = [at for at, path in enumerate(paths) if text_of(path) != texts[path]]
@@ -67,13 +67,13 @@ def generate(
     return [sample(path, text) for path, text in texts.items()]
 
 
-def chosen_prompts(model_name: str, subject: Subject, config: Config) -> tuple[Prompt, ...]:
-    """The user's prompts, or those that fit the model and the class; either way the class prompt is the last.
+def chosen_prompts(subject: Subject, config: Config) -> tuple[Prompt, ...]:
+    """The user's prompts, or those of the model's world that fit the class; either way the class prompt is the last.
 
     Raises PromptError for a prompt that cannot be used.
     """
     own = config.generation.prompts
-    return own_prompts(own) if own else prompts_for(model_name, subject.class_noun)
+    return own_prompts(own) if own else config.world.prompts(subject.class_noun)
 
 
 def words(prompt: Prompt, subject: Subject) -> str:
@@ -146,6 +146,8 @@ def _texts(
         "num_inference_steps": str(settings.num_inference_steps),
         "guidance_scale": str(settings.guidance_scale),
     }
+    if config.base.world:
+        shared["world"] = config.base.world
     texts = {}
     for (index, prompt), seed in product(enumerate(prompts), seeds(config)):
         sentence = words(prompt, subject)

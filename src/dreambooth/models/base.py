@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from dreambooth.config.worlds import USUAL
 from dreambooth.data.batch import Batch
 from dreambooth.diffusion import ForwardProcess
 from dreambooth.models.weights import Weights
@@ -127,7 +128,9 @@ class DiffusionModel(ABC):
     """One base-model family. Every subclass is final; nothing concrete is overridden."""
 
     name: str
-    """What the user called it: "toybox", a folder, a file or a hub id."""
+    """What the user called it: the embedded model's name, a folder, a file or a hub id."""
+    world: str = USUAL
+    """The name of its World, which `save` records."""
     stages: tuple[Stage, ...]
     """In the order in which they draw; all are on one device."""
     tokenizers: Mapping[str, Any]
@@ -198,7 +201,7 @@ class DiffusionModel(ABC):
 
     @abstractmethod
     def save(self, folder: Path) -> None:
-        """Write the model as a folder that `diffusers.DiffusionPipeline.from_pretrained` opens."""
+        """Write the model, and the name of its world, as a folder that `DiffusionPipeline.from_pretrained` opens."""
 
     @abstractmethod
     def save_single_file(self, file: Path, title: str) -> None:

@@ -1,11 +1,11 @@
 """A base model by what the user calls it: the embedded one, a folder, a file, or a name on the hub."""
 
-from importlib.resources import files
 from pathlib import Path
 
 import torch
 
 from dreambooth.config import Base, Config
+from dreambooth.config.worlds import RECORD, named
 from dreambooth.errors import ConfigError, ModelError
 from dreambooth.models import hub
 from dreambooth.models.base import DiffusionModel
@@ -14,10 +14,11 @@ from dreambooth.models.single_file import names_in
 
 
 def load(base: Base) -> DiffusionModel:
-    """Open a base model on the CPU: "toybox", a diffusers folder, a .safetensors file or a hub id "owner/name".
+    """Open a base model on the CPU: the embedded one, a diffusers folder, a .safetensors file or a hub id "owner/name".
 
     Only safetensors are read and no code of the model's is run. Raises ModelError where there is no such model, or it
-    is none of FAMILIES, or a part of it is missing or damaged.
+    is none of FAMILIES, or a part of it is missing or damaged; ConfigError where only its download says that it is of
+    another world than the settings.
     """
     folder, dtype = _folder(base), getattr(torch, base.dtype)
     if folder.is_file():
@@ -29,7 +30,10 @@ def load(base: Base) -> DiffusionModel:
             f"{folder} is not a diffusers model folder: its model_index.json is missing or damaged. "
             "Give a folder that a pipeline's save_pretrained has written."
         ) from error
-    model: DiffusionModel = require_known(index, base.model).open(folder, _told(base, folder), base.variant, dtype)
+    opened = require_known(index, base.model)
+    world = _world(base, index.get(RECORD))
+    model: DiffusionModel = opened.open(folder, _told(base, folder), base.variant, dtype)
+    model.world = world
     return model
 
 
@@ -42,6 +46,7 @@ def _from_file(file: Path, base: Base, dtype: torch.dtype) -> DiffusionModel:
             "with their text encoders and autoencoder inside. Give the model's diffusers folder."
         )
     model: DiffusionModel = family(kind).open_file(file, base.model, dtype)
+    model.world = _world(base, None)
     return model
 
 
@@ -62,15 +67,24 @@ def _told(base: Base, folder: Path) -> str:
     return f"{base.model}@{folder.name}" if folder.parent.name == "snapshots" else base.model
 
 
+def _world(base: Base, recorded: str | None) -> str:
+    """The name of the model's world; raises ConfigError where nobody knew it before the model was downloaded."""
+    settled = named(base.model).name
+    if base.world is None and recorded not in (None, settled) and not Path(base.model).exists():
+        problem = f"world: {base.model} is of the world {recorded}, and its settings suit {settled}"
+        raise ConfigError([f"{problem}: give --world {recorded}"])
+    return named(base.world or recorded or base.model).name
+
+
 def _folder(base: Base) -> Path:
-    local = Path(base.model).expanduser()
-    if base.model == "toybox" or local.exists():
+    local, embedded = Path(base.model).expanduser(), named(base.model).embedded
+    if embedded or local.exists():
         if base.revision is not None:
             raise ModelError(
                 f"{base.model} is on this disk and has no revisions: leave out --revision {base.revision}, "
                 "or give a hub id owner/name."
             )
-        return Path(str(files("dreambooth.toybox") / "weights")) if base.model == "toybox" else local
+        return embedded / "weights" if embedded else local
     if base.model.count("/") != 1 or base.model[0] in "./~":
         raise ModelError(
             f"there is no folder or file {base.model}, and it is no hub id either: give toybox, an existing diffusers "

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from dreambooth.config.worlds import record
 from dreambooth.errors import ModelError
 from dreambooth.models import clip
 from dreambooth.models.base import DENOISER, Sampling
@@ -113,10 +114,10 @@ def _at_rest(modules: Sequence[nn.Module]) -> Iterator[None]:
             module.training = True
 
 
-def save(pipeline: Any, readers: Mapping[str, str], folder: Path) -> None:
+def save(pipeline: Any, readers: Mapping[str, str], folder: Path, world: str) -> None:
     """Write the pipeline's folder, whole or not at all, for the versions of transformers and diffusers that are in use.
 
-    readers: its tokenizers by the text encoder they are of, all of CLIP's.
+    readers: its tokenizers by the text encoder they are of, all of CLIP's.  world: the name of its world.
     """
     for reader in readers.values():  # they remember how the last prompt was padded, and would write it
         backend = getattr(pipeline, reader).backend_tokenizer
@@ -124,6 +125,7 @@ def save(pipeline: Any, readers: Mapping[str, str], folder: Path) -> None:
         backend.no_padding()
     with atomic_write(folder) as aside:
         pipeline.save_pretrained(aside, safe_serialization=True)
+        record(aside, world)
         for file in sorted(aside.rglob("*.safetensors")):
             make_canonical(file)
         for part, reader in readers.items():

@@ -32,7 +32,7 @@ READERS = {"text_encoder": "tokenizer"}
 PUBLISHED = single_file.Published(
     family="Stable Diffusion 1.x",
     configs={
-        "unet": {"sample_size": 64, "cross_attention_dim": 768},
+        "unet": {"sample_size": 64, "cross_attention_dim": 768, "layers_per_block": 2},
         "vae": {
             "sample_size": 512,
             "block_out_channels": (128, 256, 512, 512),
@@ -161,7 +161,7 @@ class StableDiffusion(DiffusionModel):
         return self.weights.fingerprint(pipelines.description(self.pipeline, tuple(READERS.values())))
 
     def save(self, folder: Path) -> None:
-        pipelines.save(self.pipeline, READERS, folder)
+        pipelines.save(self.pipeline, READERS, folder, self.world)
         self.weights.are(opening.files_of(KIND, folder, None))
 
     def save_single_file(self, file: Path, title: str, published: single_file.Published = PUBLISHED) -> None:

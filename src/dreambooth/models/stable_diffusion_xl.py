@@ -197,7 +197,7 @@ class StableDiffusionXL(DiffusionModel):
         return self.weights.fingerprint([zeros, pipelines.description(self.pipeline, tuple(READERS.values()))])
 
     def save(self, folder: Path) -> None:
-        pipelines.save(self.pipeline, READERS, folder)
+        pipelines.save(self.pipeline, READERS, folder, self.world)
         self.weights.are(opening.files_of(KIND, folder, None))
 
     def save_single_file(self, file: Path, title: str, published: single_file.Published = PUBLISHED) -> None:

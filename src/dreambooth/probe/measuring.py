@@ -7,6 +7,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from dreambooth.config import World
 from dreambooth.evaluation import (
     Judges,
     Photos,
@@ -60,9 +61,9 @@ class Reference:
     reader: SceneReader | None = None
 
     @classmethod
-    def of(cls, judges: Judges, subject: Subject, base_model: str) -> Self:
+    def of(cls, judges: Judges, subject: Subject, world: World) -> Self:
         """That of a subject's own photos; raises PhotoError for one that cannot be used."""
-        reader = SceneReader.of(judges, base_model, subject.class_prompt)
+        reader = SceneReader.of(judges, world, subject.class_prompt)
         return cls(judges=judges, photos=measure_photos(judges, subject.photos), subject=subject, reader=reader)
 
 

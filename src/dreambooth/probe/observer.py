@@ -9,7 +9,7 @@ from typing import final
 from dreambooth.adapters import Adapter
 from dreambooth.errors import RunError
 from dreambooth.evaluation import WAY, Judges, ways
-from dreambooth.generation.prompts import CLASS_PROMPT, Prompt, probe_prompts
+from dreambooth.generation.prompts import CLASS_PROMPT, Prompt
 from dreambooth.generation.samples import Sample
 from dreambooth.models.base import DiffusionModel
 from dreambooth.probe.diagnosis import checks, diagnose
@@ -36,7 +36,7 @@ class Probe:
     def __init__(self, run: Run, judges: Judges, draw: Draw) -> None:
         self.run, self.judges, self.draw = run, judges, draw
         self.config = run.config
-        self.reference = Reference.of(judges, run.subject, self.config.base.model)
+        self.reference = Reference.of(judges, run.subject, self.config.world)
         self.best = run.root / "best"
 
     def before(self, untuned: DiffusionModel) -> None:
@@ -119,7 +119,7 @@ class Probe:
     def _measure(self, step: int, model: DiffusionModel) -> Probed:
         """Draw and score; step 0 asks the untuned model for the class noun, as a new name means nothing to it."""
         began, settings = time.monotonic(), self.config.probe
-        prompts = probe_prompts(self.config.base.model)
+        prompts = self.config.world.probe_prompts
         asked = [Prompt("class", prompt.template) for prompt in prompts] if step == 0 else prompts
         alone = [prompt for prompt in asked if prompt.template == CLASS_PROMPT.template]
         stage = f"step-{step:06d}"

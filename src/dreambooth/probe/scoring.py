@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from dreambooth.config import Config
+from dreambooth.config import Config, World
+from dreambooth.config.worlds import USUAL, named
 from dreambooth.data.photos import open_image, photos_in, size_of
 from dreambooth.errors import DreamBoothError, ModelError, PhotoError, PromptError
 from dreambooth.evaluation import WAY, Judges, fit_of, load_judges, ways
@@ -135,21 +136,22 @@ def evaluate(
         if class_noun or prompts:
             raise DreamBoothError(f"{folder} is a run and knows its class noun and prompts: leave both out.")
         run = Run.open(folder)
-        _warn(files or run.subject.photos, run.config.base.model)
+        _warn(files or run.subject.photos, run.config.world)
         config = Config.build({**run.config.flat(), **settings})
-        return score_run(run, load_judges(config.evaluation, config.base.model), files)
+        return score_run(run, load_judges(config.evaluation, config.world), files)
     if not files:
         raise DreamBoothError(f"{folder} is no run folder: give the photos to compare its pictures with by --photos.")
     paths = _pictures_in(folder)
-    drawn_by = {text_of(path).get("model", "") for path in paths}
-    base_model = drawn_by.pop() if len(drawn_by) == 1 else ""
-    _warn(files, base_model)
-    judges = load_judges(Config.build(settings).evaluation, base_model)
+    texts = [text_of(path) for path in paths]
+    worlds = {named(text.get("world") or text.get("model", "")) for text in texts}
+    world = worlds.pop() if len(worlds) == 1 else named(USUAL)
+    _warn(files, world)
+    judges = load_judges(Config.build(settings).evaluation, world)
     return score_pictures(paths, judges, Subject(photos=files, class_noun=class_noun), prompts)
 
 
-def _warn(photos: Sequence[Path], base_model: str) -> None:
-    if (fit := fit_of(photos, base_model)) and fit.foreign:
+def _warn(photos: Sequence[Path], world: World) -> None:
+    if (fit := fit_of(photos, world)) and fit.foreign:
         log.warning("%s", fit.says)
 
 
@@ -159,7 +161,7 @@ def score_run(run: Run, judges: Judges, photos: Sequence[Path] = ()) -> Scored:
     samples = {step: read_samples(run.samples / folder) for step, folder in FOLDERS.items()}
     if not any(samples.values()):
         raise DreamBoothError(f"{run.root} has no samples yet: draw them with `dreambooth generate {run.root}`.")
-    reference = Reference.of(judges, subject, run.config.base.model)
+    reference = Reference.of(judges, subject, run.config.world)
     kinds = {one.template: one.kind for one in samples["tuned"]}
     places = [template for template, kind in kinds.items() if kind == "recontextualization"]
     rows = {step: _row(step, those, reference, places) for step, those in samples.items() if those}
@@ -195,7 +197,7 @@ def score_pictures(paths: Sequence[Path], judges: Judges, subject: Subject, prom
         Sample(path=path, prompt=prompt, template=prompt, kind=kind, seed=0)
         for path, prompt, kind in zip(paths, asked, kinds, strict=True)
     ]
-    reference = Reference.of(judges, subject, "")
+    reference = Reference.of(judges, subject, named(USUAL))
     return Scored.of(reference, {"pictures": _row("pictures", samples, reference, ())})
 
 

@@ -252,7 +252,7 @@ def _snippet(subject: Subject, config: Config) -> str:
 def _settings(config: Config) -> list[Setting]:
     """Every setting, those that differ from the defaults of their base model and method first."""
     mine = config.flat()
-    usual = Config().flat() | {"model": config.base.model} | preset_of(config.base.model, config.method.method)
+    usual = Config().flat() | {"model": config.base.model} | preset_of(config.world, config.method.method)
     rows = [
         Setting(
             name=name,

@@ -5,7 +5,7 @@ base.json        which weights it began with            judges.json   and which 
 prior.json       the class images       losses.jsonl    a line per step
 scores.jsonl     a line per probe       recommendation.json, diagnosis.json   what the probes say together
 samples.json     the same numbers of the finished pictures
-world_fit.json   how well the photos fit the embedded model's world
+world_fit.json   how well the photos fit the base model's world, where that is written down
 checkpoints/     state to resume from   samples/        pictures, with prompt, seed and model inside each
 model/           weights to use, with their SHA-256 in model.json   report.html     everything, in one file
 adapter/         the LoRA or learned word alone, where the method made one

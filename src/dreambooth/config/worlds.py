@@ -1,0 +1,107 @@
+"""What belongs to a base model beside its weights, and to every model that is tuned from it: its World."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+from dreambooth.subject import Prompt
+
+WorldName = Literal["photographs", "toybox"]
+
+WORLDS: Mapping[str, tuple[str, str]] = {
+    "photographs": ("dreambooth.generation.photographs", "PHOTOGRAPHS"),
+    "toybox": ("dreambooth.toybox.home", "TOYBOX"),
+}
+"""Module of each world and its name there; it is imported when it is first asked for."""
+
+USUAL: WorldName = "photographs"
+"""The world of every base model that names no other."""
+
+EMBEDDED: WorldName = "toybox"
+"""What comes with the package: a base model, its world and its judges are called so."""
+
+RECORD = "_world"
+"""Where model_index.json names the world; diffusers passes over what begins with "_", and its downloads bring it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """What is in a world that is small enough to be written down.
+
+    scenes: ends of sentences, "in the snow".  sentences: one for all that it can show, "a dog in the snow".
+    likeness: the least that its own photos have to the nearest of them, a cosine by its own CLIP.  foreign: what to
+    tell of photos that have less, with {likeness} and {limit}.
+    """
+
+    scenes: tuple[str, ...]
+    sentences: tuple[str, ...]
+    likeness: float
+    foreign: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """Subjects that a world can show, one for each class noun and seed.
+
+    photos: takes photos (class noun, seed, how many, new folder, side in pixels).  description: the subject in words,
+    without an article (class noun, seed).
+    """
+
+    photos: Callable[[str, int, int, Path, int], object]
+    description: Callable[[str, int], str]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class World:
+    """What a base model was trained on says what to ask of it, who can judge it, and which settings suit it."""
+
+    name: WorldName
+    prompts: Callable[[str], tuple[Prompt, ...]]
+    """For a class noun about ten prompts of every kind that fits it, in words that the model knows, its class last."""
+    probe_prompts: tuple[Prompt, ...]
+    """The subject alone and in five places, far apart: few, because they are drawn again and again."""
+    scored_prompts: Callable[[str, bool], tuple[Prompt, ...]]
+    """What an experiment draws and scores of a class noun: all of a long list, or without the flag a part of it."""
+    classes: tuple[str, ...]
+    """Class nouns that an experiment takes a wrong one from."""
+    judges: Mapping[str, str]
+    """The usual "dino" and "clip": a world's name for its embedded ones, or a hub id."""
+    preset: Mapping[str, Any] = field(default_factory=dict)
+    """Settings that suit its models, over the paper's."""
+    method_presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By method, the settings that suit the pair of both."""
+    embedded: Path | None = None
+    """Folder with its base model in weights/ and its judges in judges/, where they come with the package."""
+    contents: Contents | None = None
+    examples: Examples | None = None
+    cell_seconds: Mapping[str, float] = field(default_factory=dict)
+    """About how long a cell of each kind takes on one core with an experiment's small protocol; none where unknown."""
+
+
+def named(name: str) -> World:
+    """The world that is called so, or that the base model called so is of; photographs for any other name."""
+    module, constant = WORLDS.get(name, WORLDS[USUAL])
+    world: World = getattr(import_module(module), constant)
+    return world
+
+
+def record(folder: Path, world: str) -> None:
+    """Name the world in a saved model; a model of photographs stays as diffusers wrote it."""
+    if world != USUAL:
+        file = folder / "model_index.json"
+        index = {**json.loads(file.read_text(encoding="utf-8")), RECORD: world}
+        file.write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def recorded(model: str) -> str | None:
+    """The world that a base model's folder names; None for the embedded one, where there is no folder, or no name."""
+    if named(model).embedded:
+        return None
+    try:
+        index = json.loads((Path(model) / "model_index.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):  # told by who opens it
+        return None
+    return index.get(RECORD) if isinstance(index, dict) else None

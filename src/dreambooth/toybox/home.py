@@ -1,0 +1,132 @@
+"""What the toybox is to the models that come from it: prompts in their words, judges, settings, examples."""
+
+from importlib.resources import files
+from pathlib import Path
+
+from dreambooth.config.worlds import Contents, Examples, World
+from dreambooth.subject import CLASS_PROMPT, Prompt, prompts_of
+from dreambooth.toybox.captions import description
+from dreambooth.toybox.world import CLASSES, SCENES, WEARERS, Toy
+
+_FURTHER = (
+    *prompts_of("property modification", "a purple {}", "a shiny {}"),
+    *prompts_of("novel view", "a {} seen from behind", "a {} seen from above"),
+    *prompts_of("art rendition", "a pencil drawing of a {}", "a cartoon of a {}"),
+    CLASS_PROMPT,
+)
+
+THING: tuple[Prompt, ...] = (
+    *prompts_of("subject", "a {}"),
+    *prompts_of("recontextualization", "a {} in the snow", "a {} on the beach", "a {} in the jungle", "a {} at night"),
+    *_FURTHER,
+)
+"""Every application of section 4.3 in the embedded model's own words, for toys that wear nothing."""
+
+WEARER: tuple[Prompt, ...] = (
+    *prompts_of("subject", "a {}"),
+    *prompts_of("recontextualization", "a {} in the snow", "a {} on the beach"),
+    *prompts_of("accessorization", "a {} wearing a red hat", "a {} wearing a yellow scarf"),
+    *_FURTHER,
+)
+"""The same for toys that can wear something."""
+
+PROBE: tuple[Prompt, ...] = (
+    *prompts_of("subject", "a {}"),
+    *prompts_of("recontextualization", "a {} in the snow", "a {} in the jungle", "a {} on a wooden floor"),
+    *prompts_of("recontextualization", "a {} on pink fabric", "a {} at night"),
+)
+"""The subject alone and in five places, far apart."""
+
+_STEPS = 400
+_PRESET = {
+    "num_class_images": 100,
+    "class_num_inference_steps": 25,
+    "class_guidance_scale": 1.5,
+    "sample_batch_size": 20,
+    "max_train_steps": _STEPS,
+    "checkpointing_steps": 100,
+    "validation_steps": 100,
+    "probe_class_images": 8,
+    "probe_num_inference_steps": 4,
+    "sampler": "dpmsolver++",
+    "num_inference_steps": 15,
+    "guidance_scale": 3.0,
+}
+_METHOD_PRESETS = {
+    # the mean of the last fifty steps' weights keeps scenes and variety that a single step's lose; it costs no time
+    "dreambooth": {"learning_rate": 1e-4, "text_encoder_lr": 2.5e-4, "use_ema": True, "ema_decay": 0.98},
+    "lora": {"rank": 16, "learning_rate": 2e-3, "max_train_steps": _STEPS},
+    "textual_inversion": {
+        "learning_rate": 1e-2,
+        "train_batch_size": 8,
+        "gradient_accumulation_steps": 1,
+        "max_train_steps": _STEPS,
+    },
+    "pivotal": {"rank": 16, "learning_rate": 1e-3, "embedding_lr": 5e-3, "max_train_steps": _STEPS},
+}
+"""Measured: docs/log.md; benchmarks/method_rates.py for all but the first."""
+
+_CELL_SECONDS = {
+    "dreambooth": 74,
+    "dreambooth without prior": 55,
+    "lora": 60,
+    "textual_inversion": 100,
+    "pivotal": 60,
+    "prompt_only": 10,
+    "untuned": 11,
+}
+
+_FOREIGN = (
+    "these photos do not look like toys that the embedded model can draw (their likeness to the sentences of its world "
+    "is {likeness:.2f}, that of toys {limit:.2f} and more, by its own CLIP). It knows a few kinds of rendered toys and "
+    "nothing else, and so do its judges: use a real base model with --model."
+)
+
+
+CONTENTS = Contents(
+    scenes=SCENES,
+    sentences=tuple(f"a {class_noun} {scene}" for class_noun in CLASSES for scene in SCENES),
+    likeness=0.605,
+    foreign=_FOREIGN,
+)
+"""`python -m benchmarks.foreign_photos` prints how far photos of toys and of real things are from the limit."""
+
+
+def prompts(class_noun: str) -> tuple[Prompt, ...]:
+    """About ten prompts of every kind that fits the class."""
+    return WEARER if class_noun in WEARERS else THING
+
+
+def scored_prompts(class_noun: str, whole: bool) -> tuple[Prompt, ...]:
+    """All scenes, and every other prompt of the class's list, or every second accessory and property alone."""
+    scenes = tuple(Prompt("recontextualization", f"a {{}} {scene}") for scene in SCENES)
+    others = [p for p in prompts(class_noun) if p.kind not in ("subject", "recontextualization", "class")]
+    few = [p for p in others if p.kind in ("accessorization", "property modification")][::2]
+    return (*scenes, *(others if whole else few))
+
+
+def _photos(class_noun: str, seed: int, count: int, out: Path, size: int) -> object:
+    from dreambooth.toybox.photos import photos  # torch renders them, and settings are read before it is there
+
+    return photos(class_noun, seed, count, out, size)
+
+
+def _description(class_noun: str, seed: int) -> str:
+    return description(Toy.from_seed(class_noun, seed))
+
+
+TOYBOX = World(
+    name="toybox",
+    prompts=prompts,
+    probe_prompts=PROBE,
+    scored_prompts=scored_prompts,
+    classes=CLASSES,
+    judges={"dino": "toybox", "clip": "toybox"},
+    preset=_PRESET,
+    method_presets=_METHOD_PRESETS,
+    embedded=Path(str(files("dreambooth.toybox"))),
+    contents=CONTENTS,
+    examples=Examples(photos=_photos, description=_description),
+    cell_seconds=_CELL_SECONDS,
+)
+"""The world of the embedded model, and of every model tuned from it."""
