@@ -39,6 +39,7 @@ PUBLISHED = single_file.Published(
         "unet": {
             "sample_size": 128,
             "block_out_channels": (320, 640, 1280),
+            "layers_per_block": 2,
             "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
             "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
             "transformer_layers_per_block": (1, 2, 10),
