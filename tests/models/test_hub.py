@@ -14,6 +14,10 @@ from dreambooth.errors import ModelError
 from dreambooth.models import hub
 from tiny import tiny_pipeline
 
+PARTS = {
+    **{part: ["diffusers", "X"] for part in ("unet", "vae", "scheduler")},
+    **{part: ["transformers", "X"] for part in ("text_encoder", "tokenizer", "safety_checker")},
+}
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -52,6 +56,18 @@ def test_a_family_that_is_not_known_is_refused_before_the_download(
     assert downloads == []
 
 
+@pytest.mark.parametrize("part", [{"image_encoder": ["transformers", "X"]}, {"unet": ["own_code", "X"]}])
+def test_parts_that_are_not_known_are_refused_before_the_download(
+    part: dict[str, Any], snapshot: Path, downloads: list[dict[str, Any]]
+) -> None:
+    snapshot.mkdir()
+    index = {"_class_name": "StableDiffusionPipeline", **PARTS, **part}
+    (snapshot / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(ModelError, match=r"owner/name (has parts|names .* as its unet)"):
+        models.load(Base(model="owner/name"))
+    assert downloads == []
+
+
 def test_a_model_of_the_cache_with_fp16_weights_alone_opens(snapshot: Path) -> None:
     tiny_pipeline().to(torch.float16).save_pretrained(snapshot, variant="fp16")
     assert models.load(Base(model="owner/name")).name == f"owner/name@{COMMIT}"
@@ -61,9 +77,9 @@ def test_the_commit_that_was_looked_at_is_downloaded_in_the_only_variant_that_is
     snapshot: Path, downloads: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     snapshot.mkdir()
-    index = {part: ["diffusers", "X"] for part in ("unet", "vae", "safety_checker")}
-    (snapshot / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline", **index}))
-    files = ["unet/model.fp16.safetensors", "vae/model.fp16.safetensors", "safety_checker/model.safetensors", "x.gif"]
+    (snapshot / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline", **PARTS}))
+    files = [f"{part}/model.fp16.safetensors" for part in ("unet", "vae", "text_encoder")]
+    files += ["safety_checker/model.safetensors", "x.gif"]
     monkeypatch.setattr(hub, "list_repo_files", lambda name, revision: files)
     with pytest.raises(ModelError, match="could not be found or downloaded"):
         models.load(Base(model="owner/name"))

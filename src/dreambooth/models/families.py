@@ -23,8 +23,16 @@ FILES = {
 
 def family(class_name: str) -> Any:
     """The class of a family, imported only now: all of them would take seconds. Raises KeyError for an unknown one."""
-    module, name = FAMILIES[class_name]
-    return getattr(import_module(f"dreambooth.models.{module}"), name)
+    return getattr(_module(class_name), FAMILIES[class_name][1])
+
+
+def kind(class_name: str) -> Any:
+    """What is in a folder of this family, an `opening.Kind`; raises KeyError for an unknown one."""
+    return _module(class_name).KIND
+
+
+def _module(class_name: str) -> Any:
+    return import_module(f"dreambooth.models.{FAMILIES[class_name][0]}")
 
 
 def index_in(file: Path) -> dict[str, Any]:
@@ -35,12 +43,14 @@ def index_in(file: Path) -> dict[str, Any]:
     return index
 
 
-def require_known(index: Mapping[str, Any], name: str) -> Any:
-    """The class of the family that a model_index.json names; raises ModelError where it is none of FAMILIES.
+def require_known(index: Mapping[str, Any], name: str) -> str:
+    """The `_class_name` in a model_index.json; raises ModelError where it is none of FAMILIES.
 
     name: what the user called the model.
     """
-    kind = index.get("_class_name")
-    if not isinstance(kind, str) or kind not in FAMILIES:
-        raise ModelError(f"{name} is a {kind!r}; this package trains {', '.join(FAMILIES)}. Choose another base model.")
-    return family(kind)
+    called = index.get("_class_name")
+    if not isinstance(called, str) or called not in FAMILIES:
+        raise ModelError(
+            f"{name} is a {called!r}; this package trains {', '.join(FAMILIES)}. Choose another base model."
+        )
+    return called

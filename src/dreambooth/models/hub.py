@@ -1,7 +1,6 @@
 """A base model on the hub: looked at before it is downloaded, since what cannot be trained may be 20 GB."""
 
 from pathlib import Path
-from typing import Any
 
 from diffusers import DiffusionPipeline
 from huggingface_hub import hf_hub_download, list_repo_files
@@ -9,15 +8,16 @@ from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from dreambooth.config import Base
 from dreambooth.errors import ModelError
-from dreambooth.models.families import index_in, require_known
-from dreambooth.models.variants import chosen_variant
+from dreambooth.models.families import index_in, kind, require_known
+from dreambooth.models.opening import Kind, require_known_parts
+from dreambooth.support.variants import chosen_variant
 
 
 def downloaded(base: Base) -> Path:
     """The folder of a hub id, in the hub's own cache; what is there is not downloaded again.
 
-    Its model_index.json comes first: raises ModelError for a family that is not known, or variants that are not whole,
-    before any weight is downloaded; and where there is no such model, or no way to it.
+    Its model_index.json comes first: raises ModelError for a family or parts that are not known, or variants that are
+    not whole, before any weight is downloaded; and where there is no such model, or no way to it.
     """
     index_file = _index_file(base)
     try:
@@ -26,9 +26,10 @@ def downloaded(base: Base) -> Path:
         raise ModelError(
             f"the model_index.json of {base.model} is damaged: delete {index_file}, and try again."
         ) from error
-    require_known(index, base.model)
+    its = kind(require_known(index, base.model))
+    require_known_parts(its, index, base.model)
     commit = index_file.parent.name
-    variant = _variant(base, index, commit)
+    variant = _variant(base, its, commit)
     try:
         folder = DiffusionPipeline.download(
             base.model,
@@ -58,14 +59,13 @@ def _index_file(base: Base) -> Path:
         raise _unreachable(base, error) from error
 
 
-def _variant(base: Base, index: dict[str, Any], commit: str) -> str | None:
+def _variant(base: Base, its: Kind, commit: str) -> str | None:
     """What is asked for, or all that there is; what is in the cache is told by who opens it, without the hub."""
     try:
         files = list_repo_files(base.model, revision=commit)
     except Exception:  # no network: the cache is all there is
         return base.variant
-    parts = {file.partition("/")[0] for file in files if file.endswith(".safetensors")} & index.keys()
-    return chosen_variant(base.model, sorted(parts - {"safety_checker", "image_encoder"}), files, base.variant)
+    return chosen_variant(base.model, its.weights, files, base.variant)
 
 
 def _unreachable(base: Base, error: Exception) -> ModelError:

@@ -30,9 +30,9 @@ def load(base: Base) -> DiffusionModel:
             f"{folder} is not a diffusers model folder: its model_index.json is missing or damaged. "
             "Give a folder that a pipeline's save_pretrained has written."
         ) from error
-    opened = require_known(index, base.model)
+    class_name = require_known(index, base.model)
     world = _world(base, index.get(RECORD))
-    model: DiffusionModel = opened.open(folder, _told(base, folder), base.variant, dtype)
+    model: DiffusionModel = family(class_name).open(folder, _told(base, folder), base.variant, dtype)
     model.world = world
     return model
 

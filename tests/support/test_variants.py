@@ -10,7 +10,7 @@ import torch
 from dreambooth import models
 from dreambooth.config import Base
 from dreambooth.errors import ModelError
-from dreambooth.models.variants import chosen_variant, variant_of
+from dreambooth.support.variants import chosen_variant, variant_of
 from families import FAMILIES
 from tiny import tiny_pipeline
 
