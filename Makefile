@@ -6,7 +6,9 @@ STAMP := $(VENV)/.installed
 DEMO := runs/demo
 CODE := $(wildcard src tests examples pretraining benchmarks)
 
-.PHONY: demo test check bench clean help-texts
+BARE := env -u HOME -u XDG_CACHE_HOME LC_ALL=C PYTHONUTF8=0 PYTHONIOENCODING=ascii PYTHONDONTWRITEBYTECODE=1
+
+.PHONY: demo test test-hostile check bench clean help-texts
 
 demo: $(STAMP)
 	@test -d $(DEMO)/photos || $(BIN)/dreambooth toybox photos --class-noun dog --seed 7 --count 4 --out $(DEMO)/photos
@@ -14,6 +16,11 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-hostile: $(STAMP)  # Linux: no letters but ASCII, a user without a name or home, this folder read-only
+	for home in "" HOME=/nowhere; do unshare --map-root-user --mount sh -c 'mount --bind . . && \
+		mount -o remount,ro,bind "$$PWD" && cd "$$PWD" && exec unshare --map-user=12345 "$$@"' - \
+		$(BARE) $$home $(BIN)/python -m pytest -p no:cacheprovider -n 2 --dist loadfile || exit; done
 
 check: $(STAMP)
 	$(BIN)/ruff check $(CODE)

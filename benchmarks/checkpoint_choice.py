@@ -29,10 +29,11 @@ from dreambooth.evaluation.bootstrap import interval
 from dreambooth.generation.generate import generate
 from dreambooth.generation.prompts import CLASS_PROMPT, Prompt
 from dreambooth.models.base import DiffusionModel
-from dreambooth.probe import Probed, read_probes, shares
+from dreambooth.probe import shares
 from dreambooth.probe.measuring import Reference, measure
 from dreambooth.probe.rule import Shares, best_step, may_stop
 from dreambooth.run import checkpoint
+from dreambooth.run.records import SCORES, TIMINGS, Probed
 from dreambooth.toybox import world
 from dreambooth.toybox.home import TOYBOX
 from dreambooth.toybox.photos import photos
@@ -68,7 +69,7 @@ def held_out(run: Run, model: DiffusionModel, judges: Judges, step: int) -> Prob
 
 def all_held_out(run: Run, model: DiffusionModel, judges: Judges, steps: Sequence[int]) -> dict[int, Shares]:
     """The shares on held-out places of the untuned `model` tuned to each of `steps`."""
-    real = next(probed for probed in read_probes(run) if probed.step == "real")
+    real = next(probed for probed in SCORES.read(run.root) if probed.step == "real")
     rows = [real, held_out(run, model, judges, 0)]
     adapter = adapters.attach(model, model.stages[0], run.subject, run.config)
     for step in steps:
@@ -89,9 +90,9 @@ def one(seed: int, out: Path, every: int | None) -> dict[str, Any]:
     config = Config.build({"max_train_steps": max(LENGTHS), **kept, **probing})
     run = Run.create(folder / "run", subject, config)
     recipe.personalise(run)
-    probed = shares(read_probes(run))
+    probed = shares(SCORES.read(run.root))
     held = all_held_out(run, recipe.base_model(run), load_judges(config.evaluation, config.world), sorted(probed))
-    timings = run.read_json("timings.json")
+    timings = TIMINGS.read(run.root)
     found = {
         "subject": f"{class_noun} {seed}",
         **{f"of {steps}": decided(probed, held, steps, config.probe.early_stopping_patience) for steps in LENGTHS},

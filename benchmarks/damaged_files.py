@@ -1,29 +1,32 @@
-"""Does any damage to a run's files end in a traceback, or start something with other settings?
+"""Does any damage to a run's files, or to a settings file, end in a traceback or start what was not asked for?
 
 A finished small run is copied, one of its files is emptied, cut, flipped in one bit, filled with noise or given a value
-of another kind, and each stage that reads it is called. What may come is success or one plain sentence.
+of another kind, and a command that reads it is called. What may come is success or one plain sentence; of a damaged
+config.toml a sentence, and not a file changed.
 
-    python -m benchmarks.damaged_files [--trials 1000]
+    python -m benchmarks.damaged_files [--trials 1200] [--results FILE]
 """
 
 import argparse
 import contextlib
 import io
 import json
+import os
 import random
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from dreambooth import Config, Run, Subject, __version__, cli, photos_in
-from dreambooth.recipe import dreambooth
+import tomli_w
+
+from benchmarks.machine import machine
+from dreambooth import __version__, cli
+from dreambooth.support.files import write_json
 from dreambooth.toybox.photos import photos
 
-STAGES = ("report", "generate", "identifier", "finetune")
-WRONG: tuple[Any, ...] = (None, [], {}, "x", -1, 1e300, True, ["a"], {"a": {"b": []}})
 QUICK = {
     "max_train_steps": 2,
     "validation_steps": 1,
@@ -35,8 +38,11 @@ QUICK = {
     "probe_images_per_prompt": 1,
     "probe_class_images": 1,
     "probe_num_inference_steps": 1,
-    "prompts": ("a {}",),
+    "prompts": ["a {}"],
 }
+STAGES = ("run", "identifier", "prior", "finetune", "generate", "report", "evaluate")
+RECORDS = (".toml", ".json", ".jsonl")
+WRONG: tuple[Any, ...] = (None, [], {}, "x", -1, 1e300, True, ["a"], {"a": {"b": []}})
 
 
 def mistyped(content: bytes, rng: random.Random) -> bytes:
@@ -75,39 +81,108 @@ HARM: dict[str, Callable[[bytes, random.Random], bytes]] = {
 }
 
 
-def main() -> None:
-    """Print how the trials ended, by kind of damage, and every traceback's kind and file."""
-    parser = argparse.ArgumentParser(description="Does any damage to a run's files end in a traceback?")
-    parser.add_argument("--trials", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    rng, ends = random.Random(options.seed), Counter[str]()
-    with tempfile.TemporaryDirectory() as place:
-        root = Path(place)
-        photos("dog", 7, 3, root / "photos", 64)
-        subject = Subject(photos=photos_in(root / "photos"), class_noun="dog")
-        whole = dreambooth(subject, Config.build(QUICK), root / "whole")
-        names = [path.relative_to(whole.root) for path in sorted(whole.root.rglob("*")) if path.is_file()]
-        records = [name for name in names if name.suffix in (".toml", ".json", ".jsonl")]
-        for _ in range(options.trials):
-            run, name, harm = Run(root / "run"), rng.choice(records), rng.choice(list(HARM))
-            shutil.copytree(whole.root, run.root)
-            (run.root / name).write_bytes(HARM[harm]((whole.root / name).read_bytes(), rng))
-            stage = rng.choice(STAGES)
-            ends[f"{harm}: {ended([stage, str(run.root)], name, stage)}"] += 1
-            shutil.rmtree(run.root)
-    for end, count in sorted(ends.items()):
-        print(f"{count:5} {end}")
+class Trials:
+    """A finished run with its settings file and library of class images, put back before each damage.
+
+    root: a new folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.place, self.whole, self.photos = root / "trial", root / "whole", root / "photos"
+        self.run, self.settings = self.place / "run", self.place / "settings.toml"
+        photos("dog", 7, 3, self.photos, 64)
+        self.place.mkdir()
+        self.settings.write_text(tomli_w.dumps(QUICK), encoding="utf-8")
+        os.environ["DREAMBOOTH_CACHE"] = str(self.place / "cache")
+        status, said = called(self.words("run"))
+        if status:
+            raise SystemExit(said)
+        self.place.rename(self.whole)
+        names = sorted(path.relative_to(self.whole) for path in self.whole.rglob("*") if path.is_file())
+        self.records = [name for name in names if name.suffix in RECORDS]
+        self.others = [name for name in names if name.suffix not in RECORDS]
+
+    def words(self, stage: str) -> list[str]:
+        """A command line for the run."""
+        if stage != "run":
+            return [stage, str(self.run)]
+        given = ["--class-noun", "dog", "--config", str(self.settings), "--output-dir", str(self.run)]
+        return [stage, str(self.photos), *given]
+
+    def damage(self, name: Path, content: bytes) -> None:
+        """The whole run again, but for one file."""
+        shutil.rmtree(self.place, ignore_errors=True)
+        shutil.copytree(self.whole, self.place, copy_function=_copied)
+        (self.place / name).unlink()
+        (self.place / name).write_bytes(content)
+
+    def there(self) -> dict[str, tuple[int, int]]:
+        """Size and time of every file."""
+        return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in self.place.rglob("*")}
+
+    def one(self, rng: random.Random) -> tuple[str, str, str, str]:
+        """A random damage: its kind, the file, the command, and how that ended."""
+        name, harm = rng.choice(rng.choices((self.records, self.others), (5, 1))[0]), rng.choice(list(HARM))
+        stage = "run" if name == Path("settings.toml") else rng.choice(STAGES)
+        self.damage(name, HARM[harm]((self.whole / name).read_bytes(), rng))
+        before = self.there()
+        status, said = called(self.words(stage))
+        if status == 0 and name == Path("run/config.toml"):
+            said = "TAKEN: other settings than the run began with"
+        if status and name == Path("run/config.toml") and self.there() != before:
+            said = "STARTED: files changed though config.toml is damaged"
+        return harm, str(name), stage, said
 
 
-def ended(words: list[str], name: Path, stage: str) -> str:
-    """How the command line took it."""
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+def _copied(source: str, target: str) -> None:
+    """Weights are never written to, only replaced: a link is enough."""
+    (os.link if source.endswith(".safetensors") else shutil.copy2)(source, target)
+
+
+def called(words: Sequence[str]) -> tuple[int, str]:
+    """The exit status of a command line, and the last it said; "" where all went well."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
         try:
             status = cli.main(words, __version__)
         except BaseException as error:
-            return f"TRACEBACK {type(error).__name__} of {name} in {stage}"
-    return "a sentence" if status else "went on"
+            return 1, f"TRACEBACK {type(error).__name__}: {error}"
+    sentence = said.getvalue().rpartition("dreambooth: ")[2].strip()
+    return status, sentence if status else ""
+
+
+def main() -> None:
+    """Print how the trials ended, by kind of damage, and everything that was no success and no plain sentence."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=1200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--results", type=Path, help="write the result to this JSON file")
+    options = parser.parse_args()
+    rng, ends, faults = random.Random(options.seed), Counter[str](), list[list[str]]()
+    files, sentences = Counter[str](), dict[str, str]()
+    with tempfile.TemporaryDirectory() as root:
+        trials = Trials(Path(root))
+        for _ in range(options.trials):
+            harm, name, stage, said = trials.one(rng)
+            bad = said.startswith(("TRACEBACK", "TAKEN", "STARTED"))
+            ends[f"{harm}: {said.split(':')[0] if bad else 'a sentence' if said else 'went on'}"] += 1
+            files[name] += 1
+            if bad:
+                faults.append([harm, name, stage, said])
+                print(*faults[-1], flush=True)
+            elif said:
+                sentences.setdefault(f"{name}, {stage}", said.replace(root, ""))
+    result = {
+        "trials": options.trials,
+        "tracebacks": sum(fault[3].startswith("TRACEBACK") for fault in faults),
+        "of a damaged config.toml": files["run/config.toml"],
+        "taken or begun all the same": sum(fault[3].startswith(("TAKEN", "STARTED")) for fault in faults),
+        "ends": dict(sorted(ends.items())),
+        "faults": faults,
+    }
+    print(json.dumps(result, indent=2))
+    if options.results:
+        write_json(options.results, {"machine": machine(), **result, "files": files, "sentences": sentences})
 
 
 if __name__ == "__main__":

@@ -29,7 +29,8 @@ from benchmarks.unseen_subjects import as_pictures, tensor
 from dreambooth import Config, Run, Subject, recipe
 from dreambooth.data.photos import open_image
 from dreambooth.generation.samples import opened, read_samples
-from dreambooth.probe import diagnose, read_probes
+from dreambooth.probe import diagnose
+from dreambooth.run.records import RECOMMENDATION, SCORES
 from dreambooth.support.files import atomic_write
 from dreambooth.toybox import world
 from dreambooth.toybox.photos import photos
@@ -90,8 +91,8 @@ def failures(kind: str, class_noun: str, seed: int, out: Path) -> list[dict[str,
     settings = BROKEN[kind][0] if kind in BROKEN else {}
     run = Run.create(folder / "run", subject, Config.build(settings))
     recipe.personalise(run)
-    probes = {probed.step: probed for probed in read_probes(run)}  # not diagnosis.json: an older code may have said it
-    findings = [asdict(finding) for finding in diagnose(probes, run.read_json("recommendation.json")["step"])]
+    probes = {probed.step: probed for probed in SCORES.read(run.root)}  # diagnosis.json may be of an older code
+    findings = [asdict(finding) for finding in diagnose(probes, RECOMMENDATION.read(run.root).step)]
     print(f"{kind} {class_noun} {seed}: {len(findings)} found", *(finding["says"] for finding in findings), sep="\n  ")
     return findings
 
@@ -105,9 +106,9 @@ def read_off(kind: str, class_noun: str, seed: int, out: Path) -> dict[str, dict
     run, judge = Run.open(_folder(out, kind, class_noun, seed) / "run"), classifier.load()
     photos = tensor([open_image(photo).resize((64, 64)) for photo in run.subject.photos])
     own, found = judge.read_colours(photos).median(0).values, {}
-    recommended = run.read_json("recommendation.json")
-    for name in ("step", "last"):
-        samples = [one for one in read_samples(run.samples / f"step-{recommended[name]:06d}") if one.kind != "class"]
+    verdict = RECOMMENDATION.read(run.root)
+    for name, step in (("step", verdict.step), ("last", verdict.last)):
+        samples = [one for one in read_samples(run.samples / f"step-{step:06d}") if one.kind != "class"]
         places = sorted({one.template for one in samples} - {"a {}"})
         images = {place: tensor([opened(one) for one in samples if one.template == place]) for place in places}
         right = [read["scene"] == place[5:] for place in places for read in judge.read(images[place])]

@@ -1,4 +1,4 @@
-"""Make src/dreambooth/short_words.xz: how often each string of two or three letters is a word of the web.
+"""Make src/dreambooth/support/short_words.xz: how often each string of two or three letters is a word of the web.
 
     python -m benchmarks.short_words unigrams.txt
 
@@ -12,7 +12,7 @@ import lzma
 import math
 from pathlib import Path
 
-from dreambooth.identifier import SHORT_WORDS, short_strings
+from dreambooth.support.words import SHORT_WORDS, short_strings
 
 
 def table(counts: dict[str, int]) -> bytes:

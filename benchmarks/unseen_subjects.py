@@ -35,6 +35,7 @@ from dreambooth.generation.prompts import Prompt
 from dreambooth.generation.samples import Sample, opened
 from dreambooth.generation.sheet import Row, lay_out
 from dreambooth.models.base import DiffusionModel, Sampling
+from dreambooth.run.records import TIMINGS
 from dreambooth.toybox import captions, world
 from dreambooth.toybox.home import TOYBOX
 from dreambooth.toybox.photos import photos
@@ -173,7 +174,7 @@ def measure(class_noun: str, seed: int, out: Path) -> dict[str, float]:
     result = {
         "scene": sum(f["scene"] == w for f, w in zip(found, wanted, strict=True)) / len(found),
         "class": sum(f["class_noun"] == class_noun for f in found) / len(found),
-        "seconds": sum(run.read_json("timings.json").values()),
+        "seconds": sum(TIMINGS.read(run.root).values()),
     }
     truth = Truth.of(toy)
     colours = truth.colours(judge)

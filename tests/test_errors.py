@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,7 @@ def test_a_fault_of_the_package_keeps_its_traceback() -> None:
 RUN = ["run", "photos", "--class-noun", "dog", "--output-dir"]
 
 
-def dreambooth(words: list[str], where: Path, **environment: str) -> "subprocess.CompletedProcess[bytes]":
+def dreambooth(words: Sequence[str | bytes], where: Path, **environment: str) -> "subprocess.CompletedProcess[bytes]":
     command = [sys.executable, "-m", "dreambooth", *words]
     own = {"PYTHONPATH": str(Path(errors.__file__).parents[1]), **environment}
     return subprocess.run(command, cwd=where, capture_output=True, check=False, env={**os.environ, **own})
@@ -73,6 +74,6 @@ def test_a_run_folder_that_cannot_be_is_a_sentence(output: str, said: bytes, pla
 
 
 def test_a_terminal_that_lacks_a_letter_of_a_path_shows_its_number(place: Path) -> None:
-    words = ["toybox", "photos", "--class-noun", "dog", "--seed", "1", "--size", "32", "--out", "снег"]
+    words = ["toybox", "photos", "--class-noun", "dog", "--seed", "1", "--size", "32", "--out", "снег".encode()]
     result = dreambooth(words, place, PYTHONIOENCODING="ascii", PYTHONUTF8="1")
     assert result.returncode == 0 and b"\\u0441\\u043d\\u0435\\u0433" in result.stdout

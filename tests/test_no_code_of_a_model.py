@@ -3,12 +3,14 @@
 import builtins
 import contextlib
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import transformers
+from transformers import dynamic_module_utils
 
 from dreambooth import models
 from dreambooth.config import Base
@@ -48,7 +50,7 @@ def trap(folder: Path, types: str, canary: Path) -> None:
     """Have every JSON file of `folder` name code beside it that would write `canary`."""
     code = f"import pathlib\npathlib.Path({str(canary)!r}).write_text('ran')\nclass Trap:\n    pass\n"
     for file in [*folder.rglob("*.json")]:
-        value = json.loads(file.read_text())
+        value = json.loads(file.read_text(encoding="utf-8"))
         if isinstance(value, dict) and file.name not in ("vocab.json", "tokenizer.json"):
             value["auto_map"] = dict.fromkeys(AUTO, "trap.Trap") | {"AutoTokenizer": ["trap.Trap", "trap.Trap"]}
             if types == "unknown":  # a name that transformers has is taken without asking
@@ -100,7 +102,8 @@ def test_the_trap_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     folder, canary = written("dino", tmp_path / "folder"), tmp_path / "canary"
     trap(folder, "unknown", canary)
     monkeypatch.setattr(builtins, "input", lambda question="": "y")
-    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setattr(sys, "path", [*sys.path])  # the folder is added to it
     anything: Any = transformers
     with contextlib.suppress(Exception):  # whatever comes of a class that is none
         anything.AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True)

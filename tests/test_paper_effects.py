@@ -16,6 +16,7 @@ from dreambooth.config import Config
 from dreambooth.data.photos import photos_in
 from dreambooth.models.base import DiffusionModel, Sampling
 from dreambooth.run import Run
+from dreambooth.run.records import DIAGNOSIS
 from dreambooth.subject import Subject
 from dreambooth.toybox.photos import photos
 from dreambooth.toybox.world import Toy
@@ -74,9 +75,9 @@ def test_the_prior_keeps_the_class(runs: tuple[Run, Run]) -> None:
     assert diversity(judge, with_prior) > 1.2 * diversity(judge, without)  # and the loss of diversity
 
 
-def test_the_diagnosis_names_the_run_without_the_prior_and_does_not_accuse_the_one_with_it(
+def test_the_diagnosis_names_the_run_without_the_prior_and_does_not_flag_the_one_with_it(
     runs: tuple[Run, Run],
 ) -> None:
-    good, drifted = (run.read_json("diagnosis.json")["findings"] for run in runs)
-    assert good == []
-    assert "overfitting to the photos" in {finding["failure"] for finding in drifted}
+    good, drifted = (DIAGNOSIS.read(run.root).findings for run in runs)
+    assert good == ()
+    assert "overfitting to the photos" in {finding.failure for finding in drifted}

@@ -19,7 +19,9 @@ from dreambooth.models.base import Sampling
 from dreambooth.models.stable_diffusion import StableDiffusion
 from dreambooth.prior import class_prior, default_library
 from dreambooth.run import Run
+from dreambooth.run.records import CLASS_IMAGES
 from dreambooth.subject import Subject
+from dreambooth.support.files import sha256
 from tiny import tiny_model
 
 DOG = Subject(photos=(Path("a.png"),), class_noun="dog", identifier="zwx")
@@ -78,12 +80,13 @@ def test_class_images_are_the_frozen_models(
 
 def test_the_run_says_what_its_class_images_are(model: StableDiffusion, run: Run, tmp_path: Path) -> None:
     paths = class_prior(model, DOG, settings(), run, tmp_path / "library")
-    prior = run.read_json("prior.json")
-    assert prior["prompt"] == "a dog" and prior["model"] == "tiny" and prior["count"] == 3
-    assert prior["fingerprint"] == model.fingerprint()
-    assert (prior["sampler"], prior["num_inference_steps"], prior["guidance_scale"]) == ("ddpm", 2, 7.5)
-    assert tuple(Path(prior["folder"]) / file["name"] for file in prior["files"]) == paths
-    assert paths[0].parent.name == prior["key"]
+    prior = CLASS_IMAGES.read(run.root)
+    assert prior.prompt == "a dog" and prior.model == "tiny" and prior.count == 3
+    assert prior.fingerprint == model.fingerprint()
+    assert (prior.sampler, prior.num_inference_steps, prior.guidance_scale) == ("ddpm", 2, 7.5)
+    assert tuple(prior.folder / file.name for file in prior.files) == paths
+    assert [file.sha256 for file in prior.files] == [sha256(path) for path in paths]
+    assert paths[0].parent.name == prior.key
     assert (paths[0].parent / "manifest.json").is_file()
 
 
@@ -188,7 +191,7 @@ def test_class_images_are_the_same_whichever_of_them_were_there_before(
     kept: set[int], model: StableDiffusion, run: Run, tmp_path: Path
 ) -> None:
     whole = fill(model, run, tmp_path, 16)
-    folder = Path(run.read_json("prior.json")["folder"])
+    folder = CLASS_IMAGES.read(run.root).folder
     for index, name in enumerate(whole):
         if index not in kept:
             (folder / name).unlink()
@@ -209,7 +212,7 @@ def test_a_damaged_class_image_is_drawn_again_as_the_same_file(
 ) -> None:
     whole = fill(model, run, tmp_path, 8)
     for name in whole:
-        damaged = Path(run.read_json("prior.json")["folder"]) / name
+        damaged = CLASS_IMAGES.read(run.root).folder / name
         damaged.write_bytes(damaged.read_bytes()[:-1])
         assert fill(model, run, tmp_path, 8) == whole
 

@@ -21,6 +21,7 @@ from dreambooth.errors import ConfigError, PhotoError, PromptError, RunError
 from dreambooth.recipe import check, check_world, dreambooth, generate, personalise
 from dreambooth.report.page import write_report
 from dreambooth.run import Run
+from dreambooth.run.records import SAMPLES, TIMINGS, WORLD_FIT
 from dreambooth.subject import Subject
 from tiny import tiny_pipeline
 
@@ -78,7 +79,7 @@ def test_photos_in_everything_out(run: Run) -> None:
     assert len(run.losses.read_text().splitlines()) == 4
     assert run.subject.identifier is not None
     assert run.subject.name in run.report.read_text(encoding="utf-8")
-    timings = run.read_json("timings.json")
+    timings = TIMINGS.read(run.root)
     assert set(timings) == {"load", "identifier", "prior", "samples before", "finetune", "samples after"}
     assert all(seconds > 0 for seconds in timings.values())
     with Image.open(run.root / "contact-sheet.png") as sheet:
@@ -222,7 +223,7 @@ def test_what_cannot_work_is_said_before_anything_slow(subject: Subject, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
-def test_a_prompt_that_does_not_name_the_subject_is_told(subject: Subject, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_prompt_that_names_no_subject_is_reported(subject: Subject, caplog: pytest.LogCaptureFixture) -> None:
     settings = {"prompts": ("a {} on sand", "a sks dog on sand", "a dog on sand"), "identifier": "sks"}
     check(subject, Config.build(settings))
     (warning,) = caplog.messages
@@ -241,7 +242,7 @@ def test_a_finished_fine_tuning_is_not_repeated(run: Run) -> None:
     assert weights(run.model) == before
 
 
-def test_photos_that_are_no_toys_are_told_before_the_embedded_model_is_opened(
+def test_photos_that_are_no_toys_are_reported_before_the_embedded_model_is_opened(
     photos_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     subject = Subject(photos=photos_in(photos_dir), class_noun="dog")
@@ -249,7 +250,7 @@ def test_photos_that_are_no_toys_are_told_before_the_embedded_model_is_opened(
     check_world(run)
     (warning,) = caplog.messages
     assert "do not look like toys" in warning and "--model" in warning
-    assert run.read_json("world_fit.json")["says"] == warning
+    assert WORLD_FIT.read(run.root).says == warning
     assert warning in write_report(run).read_text(encoding="utf-8").replace("These photos", "these photos")
 
 
@@ -263,6 +264,6 @@ def test_the_embedded_model_runs(tmp_path: Path) -> None:
     assert cli.main(photos, __version__) == 0
     assert cli.main(["run", str(tmp_path / "dog"), *words, *small, "--num-images-per-prompt", "1"], __version__) == 0
     run = Run(tmp_path / "run")
-    assert run.report.is_file() and run.read_json("world_fit.json")["foreign"] is False
-    untuned, tuned = (run.read_json("samples.json")["rows"][row] for row in ("untuned", "tuned"))
-    assert {"dino", "clip_t"} <= untuned.keys() & tuned.keys()
+    assert run.report.is_file() and not WORLD_FIT.read(run.root).foreign
+    rows = SAMPLES.read(run.root).rows
+    assert {"dino", "clip_t"} <= rows["untuned"].numbers.keys() & rows["tuned"].numbers.keys()

@@ -304,14 +304,15 @@ def _evaluate(parsed: argparse.Namespace) -> None:
 
     given = given_settings(parsed)
     Config.build(given)  # before torch is imported: a typing error is told at once
-    from dreambooth.probe.scoring import evaluate
-    from dreambooth.support.files import write_json
+    from dreambooth.probe.scoring import evaluate, table
+    from dreambooth.run.files import JsonFile
+    from dreambooth.run.records import Scored
 
     folder: Path = parsed.pictures
     scored = evaluate(folder, given, parsed.photos, parsed.class_noun.strip(), parsed.prompts)
     target = parsed.out or folder / "evaluation.json"
-    write_json(target, scored.record)
-    print(f"{scored.table}\nwritten to {target}")
+    JsonFile(target.name, Scored).write(target.parent, scored)
+    print(f"{table(scored)}\nwritten to {target}")
 
 
 def _experiment(parsed: argparse.Namespace) -> None:

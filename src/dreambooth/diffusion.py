@@ -39,7 +39,7 @@ def row_errors(
 ) -> Tensor:
     """(B,) squared error of each row's prediction (B, C, h, w), weighted by its own noise level (Eq. 1).
 
-    weight: (B, 1, h, w), how much each place of a row counts in its mean; None: all alike.
+    weight: (B, 1, h, w), how much each place of a row counts in its mean; None: all the same.
     """
     squared = (pred.float() - process.target(x0, noise, t).float()).square()
     if weight is None:

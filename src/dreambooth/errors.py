@@ -1,4 +1,4 @@
-"""What can go wrong, told to the person who can mend it.
+"""What can go wrong, said to the person who can fix it.
 
     DreamBoothError                 catch this one
     |-- ConfigError                 settings that cannot work, all of them at once
@@ -62,7 +62,7 @@ class TrainingError(DreamBoothError):
 
 
 class Interrupted(DreamBoothError):
-    """The run was stopped by Ctrl-C or SIGTERM; it saved first, and the message says how to go on."""
+    """The run was stopped by Ctrl-C or SIGTERM; it saved first, and the message says how to resume."""
 
 
 DISK_REASONS = {
@@ -78,11 +78,11 @@ DISK_REASONS = {
     errno.EIO: "the disk reports a fault: check it, or choose another folder",
     errno.EMFILE: "too many files are open: raise the limit (`ulimit -n`)",
 }
-"""What to tell of what a system says of a file, and what to do."""
+"""What each error of the system about a file means, and what to do."""
 
 
 def in_words(error: BaseException) -> str | None:
-    """The sentence for an error that is the machine's or its user's to mend, by its kind; None for any other.
+    """The sentence for an error that the user or the machine can fix, by its kind; None for any other.
 
     The one place where what the libraries and the system raise is put in words, whoever raised it.
     """
@@ -99,7 +99,7 @@ def in_words(error: BaseException) -> str | None:
     if isinstance(error, UnicodeEncodeError):
         near = error.object[max(0, error.start - 30) : error.end + 30]
         return (
-            f"{near!r} has letters that cannot be written as {error.encoding}: rename the file or folder, or "
+            f"{near!r} has characters that cannot be written as {error.encoding}: rename the file or folder, or "
             "choose other words."
         )
     return None

@@ -28,6 +28,7 @@ from dreambooth.loss import prior_preservation_loss
 from dreambooth.models.base import DENOISER, Conditioning, DiffusionModel, Stage
 from dreambooth.run import Run, checkpoint
 from dreambooth.run.checkpoint import Checkpoint
+from dreambooth.run.records import LOSSES, Loss
 from dreambooth.support.files import require_space
 from dreambooth.support.progress import log, track
 from dreambooth.support.rng import generator, normal
@@ -36,7 +37,7 @@ from dreambooth.support.signals import stop_signal
 Observer = Callable[[int, DiffusionModel], bool | None]
 """Called with the step and the model as it would be saved then; True: stop training here.
 
-After a resume it may see the same step again, and must answer alike.
+After a resume it may see the same step again, and must answer the same.
 """
 
 
@@ -69,7 +70,7 @@ def finetune(
     run: Run,
     observers: Sequence[Observer] = (),
 ) -> None:
-    """Train what `adapter` chose of a stage of the base `model`, going on from the run's latest good checkpoint.
+    """Train what `adapter` chose of a stage of the base `model`, resuming from the run's latest good checkpoint.
 
     Afterwards the model holds the trained weights (their running average with use_ema), and a checkpoint of the last
     step, or of the one where an observer stopped it, makes a second call return at once. Raises ConfigError for a
@@ -100,7 +101,7 @@ def finetune(
             if stopped:
                 raise Interrupted(
                     f"stopped by {stopped[0]} after step {step + 1} of {training.max_train_steps}, which is saved. "
-                    "Run the same command again to go on from there."
+                    "Run the same command again to resume."
                 )
             if enough:
                 break
@@ -182,9 +183,8 @@ class _Loop:
         self.optimizer.step()
         for name, tensor in self.adapter.state().items() if self.ema else ():
             self.ema[name].lerp_(tensor, 1 - self.config.training.ema_decay)
-        record = {"step": step + 1, **losses, "lr": self.optimizer.param_groups[0]["lr"], "grad_norm": norm.item()}
-        with self.run.losses.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({**record, "seconds": round(time.monotonic() - began, 4)}) + "\n")
+        lr, seconds = self.optimizer.param_groups[0]["lr"], round(time.monotonic() - began, 4)
+        LOSSES.append(self.run.root, Loss(step=step + 1, **losses, lr=lr, grad_norm=norm.item(), seconds=seconds))
 
     def _accumulate(self, step: int) -> tuple[dict[str, float], list[int]]:
         """Gradients of the mean over the micro-batches; the mean losses, and the rows that were seen."""
@@ -222,7 +222,7 @@ class _Loop:
         photos = ", ".join(dict.fromkeys(self.dataset.names[row] for row in rows))
         return TrainingError(
             f"{what} at step {step + 1}, on {photos}. The weights were not changed by it, and the step before is "
-            f"saved. Look at these photos, or start anew with a lower learning rate (it was {self.rates[0]:g})"
+            f"saved. Look at these photos, or start over with a lower learning rate (it was {self.rates[0]:g})"
             + ("." if self.accelerator.scaler is None else " or --mixed-precision bf16.")
         )
 
@@ -245,7 +245,7 @@ class _Loop:
                 self.ema[name].copy_(found.tensors["ema"][name])
             if self.accelerator.scaler is not None:
                 self.accelerator.scaler.load_state_dict(dict(found.scaler))
-            log.info("going on after step %d", done)
+            log.info("resuming after step %d", done)
         self.run.forget_after(done)
         return done
 
@@ -296,7 +296,7 @@ def _due(step: int, every: int, training: Training) -> bool:
 
 
 def _settings(model: DiffusionModel, dataset: LatentDataset, config: Config) -> str:
-    """A hash of what must be equal to go on; how often a run saves and shows changes nothing that it computes."""
+    """A hash of what must be equal to resume; how often a run saves and shows changes nothing that it computes."""
     mine = config.model_dump(mode="json", include={"seed", "method", "data", "prior", "training"})
     for name in ("checkpointing_steps", "checkpoints_total_limit", "validation_steps"):
         del mine["training"][name]

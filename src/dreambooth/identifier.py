@@ -4,13 +4,9 @@ The paper draws ids f(V^) of rare tokens and inverts them through the de-tokeniz
 identifier. Whether f(V^) gives the ids back is checked here, in the sentence the identifier will stand in.
 """
 
-import lzma
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from itertools import islice, product
-from pathlib import Path
-from string import ascii_lowercase
+from itertools import islice
 from typing import Any
 
 import torch
@@ -18,13 +14,14 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from dreambooth.config import Method, Naming
+from dreambooth.config import Config, Method, Naming
 from dreambooth.errors import PromptError
 from dreambooth.evaluation.base import ImageEmbedder
 from dreambooth.models.base import Conditioning, DiffusionModel, Sampling
 from dreambooth.subject import Subject
 from dreambooth.support import rng
 from dreambooth.support.progress import log
+from dreambooth.support.words import is_word
 
 MAX_CHARACTERS = 32
 TRIES = 20_000
@@ -34,15 +31,6 @@ SENTENCEPIECE_WINDOW = (5 / 32, 10 / 32)
 
 BYTE_PAIR_WINDOW = (0.9, 1.0)
 """The last merges of a byte-pair encoding, such as CLIP's; the paper gives no range for it."""
-
-SHORT_WORDS = Path(__file__).with_name("short_words.xz")
-"""How often each string of two or three letters is a word of the web; benchmarks/short_words.py made it."""
-
-LEAST_PER_MILLION = 12_711 / 588_117.98
-"""Words in a million that the rarest word of the table is; a level is twice the one below."""
-
-KNOWN_PER_MILLION = {2: 10.0, 3: 0.1}
-"""By its letters: a string that is a word more often means something; any two letters are short for something."""
 
 
 def with_identifier(
@@ -89,33 +77,10 @@ def _new_word(tokenizers: Sequence[Any], given: str | None, subject: Subject) ->
     _require_one_word(word)
     if any(len(_tokens_of(tokenizer, word)) == 1 for tokenizer in tokenizers):
         raise PromptError(
-            f"the word to be learned, {word!r}, is one that the model has: give a new one with --identifier <{word}>."
+            f"the model already knows the word {word!r}, which was to be learned: give a new one, "
+            f"--identifier <{word}>."
         )
     return word
-
-
-def short_strings() -> Iterator[str]:
-    """All strings of two and of three small letters, in the table's order."""
-    return ("".join(letters) for length in (2, 3) for letters in product(ascii_lowercase, repeat=length))
-
-
-@cache
-def _levels() -> dict[str, int]:
-    return dict(zip(short_strings(), lzma.decompress(SHORT_WORDS.read_bytes()), strict=True))
-
-
-def per_million(text: str) -> float:
-    """How often `text` is a word, in a million words of the web; 0 where it is rarer than all that were counted.
-
-    Of two or three small letters; 0 for any other text.
-    """
-    level = _levels().get(text, 0)
-    return LEAST_PER_MILLION * 2.0 ** (level - 1) if level else 0.0
-
-
-def is_word(text: str) -> bool:
-    """Whether a string of two or three small letters means something, being a word often enough."""
-    return per_million(text) > KNOWN_PER_MILLION.get(len(text), 0)
 
 
 def rare_tokens(tokenizer: Any) -> list[int]:
@@ -183,7 +148,7 @@ def weak_priors(
 ) -> list[WeakPrior]:
     """The weak prior of section 3.2, measured: the weakest first, by the pictures where there is a judge.
 
-    model: untuned.  judge, sampling: both or neither, as pictures take their time.
+    model: untuned.  judge, sampling: without both nothing is drawn, as pictures take their time.
     """
     plain, named = f"a {class_noun}", [f"a {identifier} {class_noun}" for identifier in identifiers]
     stage = model.stages[0]
@@ -205,6 +170,26 @@ def _meaning(conditioning: Conditioning) -> Tensor:
     """(D,) the mean of one prompt's embeddings over its tokens."""
     embeds = conditioning.embeds[0].flatten(1).float().cpu()
     return embeds.mean(0) if conditioning.mask is None else embeds[conditioning.mask[0].bool().cpu()].mean(0)
+
+
+def comparison(model: DiffusionModel, subject: Subject, config: Config, judge: ImageEmbedder | None) -> Iterator[str]:
+    """The lines of a table of the subject's identifier and seven others that might have been chosen, the weakest first.
+
+    model: untuned.  judge: with it the table has pictures too, drawn as quickly as those of a probe.
+    """
+    others = candidates(list(model.tokenizers.values()), config.naming.identifier_tokens, config.seed, 8)
+    identifiers = list(dict.fromkeys([str(subject.identifier), *others]))[:8]
+    sampling = Sampling(
+        sampler=model.samplers[-1],
+        num_inference_steps=config.probe.probe_num_inference_steps,
+        guidance_scale=config.generation.guidance_scale,
+    )
+    yield f'what each says beside "a {subject.class_noun}" to the untuned model; 0 is nothing, the weakest is first:'
+    yield "identifier        words  pictures"
+    for prior in weak_priors(model, subject.class_noun, identifiers, judge, sampling):
+        pictures = "       -" if prior.pictures is None else f"{prior.pictures:8.3f}"
+        mark = "  chosen" if prior.identifier == subject.identifier else ""
+        yield f"{prior.identifier:<16}{prior.words:7.3f}  {pictures}{mark}"
 
 
 def check_identifier(tokenizers: Sequence[Any], identifier: str) -> list[str]:

@@ -13,7 +13,6 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -23,12 +22,17 @@ from dreambooth.errors import DiskError, ModelError
 from dreambooth.generation.drawing import draw_in_place, is_blank
 from dreambooth.models.base import DiffusionModel, Sampling
 from dreambooth.run import Run
+from dreambooth.run.files import JsonFile
+from dreambooth.run.records import CLASS_IMAGES, ClassImage, ClassImages, DrawnWith
 from dreambooth.subject import Subject
-from dreambooth.support.files import atomic_write, require_space, sha256, sweep, write_json
+from dreambooth.support.files import atomic_write, require_space, sha256, sweep
 from dreambooth.support.progress import log, track
 
 FIRST_SEED = 1_000_000
 """Image i is drawn with seed FIRST_SEED + i in every library; the seeds of samples are small numbers."""
+
+MANIFEST = JsonFile("manifest.json", DrawnWith)
+"""What a folder of the library says of itself."""
 
 ABANDONED = 3600.0
 """Seconds after which a half-written image is a killed process's; another may be writing a younger one just now."""
@@ -43,26 +47,24 @@ def class_prior(
 
     model: as it was pre-trained; call this before any weight moves. root: the folder of all class images,
     [default: $DREAMBOOTH_CACHE, $XDG_CACHE_HOME/dreambooth or ~/.cache/dreambooth, and in it class-images]. A call
-    that was stopped goes on with the first image that is lacking. Writes prior.json of the run. Raises DiskError, and
+    that was stopped resumes with the first missing image. Writes prior.json of the run. Raises DiskError, and
     ModelError where the model draws nothing.
     """
     if not config.prior.with_prior_preservation:
         return ()
     library = ClassImageLibrary.of(model, subject, config, root or default_library())
-    count = config.prior.num_class_images
-    whole = (
-        -(-count // library.batch_size) * library.batch_size
-    )  # the last batch is drawn whole and kept, for a next run
+    count, size = config.prior.num_class_images, library.drawn_with.batch_size
+    whole = -(-count // size) * size  # the last batch is drawn whole and kept, for a next run
     kept = library.intact(whole)
     if any(index not in kept for index in range(count)):
         missing = [index for index in range(whole) if index not in kept]
         library.prepare(len(missing))
         images = _drawn(model, library, whole, missing)
-        for index in track(missing, f'class images "{library.prompt}"', done=len(kept)):
+        for index in track(missing, f'class images "{library.drawn_with.prompt}"', done=len(kept)):
             kept[index] = library.add(index, next(images))
-    files = tuple(kept[index] for index in range(count))
-    write_json(run.root / "prior.json", library.record(model.name, files))
-    return files
+    record = library.record(model.name, [kept[index] for index in range(count)])
+    CLASS_IMAGES.write(run.root, record)
+    return tuple(library.folder / image.name for image in record.files)
 
 
 def default_library() -> Path:
@@ -81,73 +83,64 @@ def _drawn(
     model: DiffusionModel, library: "ClassImageLibrary", whole: int, missing: Sequence[int]
 ) -> Iterator[Image.Image]:
     """The missing images of `whole`, in order; raises ModelError at the first that shows nothing."""
-    prompts, seeds = [library.prompt] * whole, [FIRST_SEED + index for index in range(whole)]
-    for _, image in draw_in_place(model, prompts, seeds, library.sampling, library.batch_size, set(missing)):
+    prompt, size = library.drawn_with.prompt, library.drawn_with.batch_size
+    prompts, seeds = [prompt] * whole, [FIRST_SEED + index for index in range(whole)]
+    for _, image in draw_in_place(model, prompts, seeds, library.sampling, size, set(missing)):
         if is_blank(image):
             raise ModelError(
-                f'{model.name} draws "{library.prompt}" as one colour throughout, so it has no class to keep, and '
-                "nothing of it was saved. Check the prediction_type of its scheduler and its dtype, "
-                "or choose another base model."
+                f'{model.name} draws "{prompt}" as one colour throughout, so it has no class to keep, and nothing was '
+                "saved. Check the prediction_type of its scheduler and its dtype, or choose another base model."
             )
         yield Image.fromarray(image)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassImageLibrary:
-    """The folder of the images of one model, class prompt, sampler and size of batch."""
+    """The images of one model, class prompt, sampler and size of batch; root: the folder of all libraries."""
 
     root: Path
-    fingerprint: str
-    prompt: str
     sampling: Sampling
-    batch_size: int
-    size: int
+    drawn_with: DrawnWith
 
     @classmethod
     def of(cls, model: DiffusionModel, subject: Subject, config: Config, root: Path) -> "ClassImageLibrary":
+        """That of the model as it is now."""
         sampling = Sampling(
             sampler=config.prior.class_sampler,
             num_inference_steps=config.prior.class_num_inference_steps,
             guidance_scale=config.prior.class_guidance_scale,
         )
-        return cls(
-            root=root,
+        drawn_with = DrawnWith(
             fingerprint=model.fingerprint(),
             prompt=subject.class_prompt,
-            sampling=sampling,
+            **asdict(sampling),
             batch_size=min(config.prior.sample_batch_size, config.prior.num_class_images),
             size=model.resolution,
+            first_seed=FIRST_SEED,
         )
-
-    @property
-    def drawn_with(self) -> dict[str, Any]:
-        """All that the images depend on."""
-        return {
-            "fingerprint": self.fingerprint,
-            "prompt": self.prompt,
-            **asdict(self.sampling),
-            "batch_size": self.batch_size,
-            "size": self.size,
-            "first_seed": FIRST_SEED,
-        }
+        return cls(root=root, sampling=sampling, drawn_with=drawn_with)
 
     @property
     def key(self) -> str:
-        return hashlib.blake2b(json.dumps(self.drawn_with, sort_keys=True).encode(), digest_size=12).hexdigest()
+        """A hash of all that the images depend on."""
+        payload = json.dumps(asdict(self.drawn_with), sort_keys=True)
+        return hashlib.blake2b(payload.encode(), digest_size=12).hexdigest()
 
     @property
     def folder(self) -> Path:
+        """Where its images are."""
         return self.root / self.key
 
-    def intact(self, count: int) -> dict[int, Path]:
+    def intact(self, count: int) -> dict[int, ClassImage]:
         """The whole and unaltered images below `count`, by index; altered ones are removed, to be drawn again."""
-        found: dict[int, Path] = {}
+        found: dict[int, ClassImage] = {}
         for file in sorted(self.folder.glob("*.png")):
             name = _NAME.fullmatch(file.name)
             if name is None or int(name[1]) >= count:
                 continue
-            if sha256(file)[:16] == name[2]:
-                found.setdefault(int(name[1]), file)
+            index, digest = int(name[1]), sha256(file)
+            if digest[:16] == name[2]:
+                found.setdefault(index, ClassImage(name=file.name, seed=FIRST_SEED + index, sha256=digest))
             else:
                 log.warning("%s is not as it was drawn: it is drawn again", file)
                 file.unlink(missing_ok=True)
@@ -156,7 +149,8 @@ class ClassImageLibrary:
     def prepare(self, missing: int) -> None:
         """Make the folder and say in it what it holds; raises DiskError where there is no room or no right to write."""
         advice = "choose another place for class images with the environment variable DREAMBOOTH_CACHE"
-        require_space(self.folder, missing * self.size**2 * 3, f"drawing {missing} class images ({advice})")
+        room = missing * self.drawn_with.size**2 * 3
+        require_space(self.folder, room, f"drawing {missing} class images ({advice})")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -164,30 +158,28 @@ class ClassImageLibrary:
         if not os.access(self.folder, os.W_OK):
             raise DiskError(f"{self.folder} is not yours to write to: {advice}.")
         sweep(self.folder, ABANDONED)
-        write_json(self.folder / "manifest.json", self.drawn_with)
+        MANIFEST.write(self.folder, self.drawn_with)
 
-    def add(self, index: int, image: Image.Image) -> Path:
-        """Write one image, whole or not at all; returns its file."""
-        text = PngInfo()
-        text.add_text("prompt", self.prompt)
-        text.add_text("seed", str(FIRST_SEED + index))
+    def add(self, index: int, image: Image.Image) -> ClassImage:
+        """Write one image, whole or not at all."""
+        seed, text = FIRST_SEED + index, PngInfo()
+        text.add_text("prompt", self.drawn_with.prompt)
+        text.add_text("seed", str(seed))
         png = io.BytesIO()
         image.save(png, format="PNG", pnginfo=text)
-        file = self.folder / f"{index:06d}-{hashlib.sha256(png.getvalue()).hexdigest()[:16]}.png"
-        with atomic_write(file) as aside:
+        digest = hashlib.sha256(png.getvalue()).hexdigest()
+        name = f"{index:06d}-{digest[:16]}.png"
+        with atomic_write(self.folder / name) as aside:
             aside.write_bytes(png.getvalue())
-        return file
+        return ClassImage(name=name, seed=seed, sha256=digest)
 
-    def record(self, model_name: str, files: Sequence[Path]) -> dict[str, Any]:
+    def record(self, model_name: str, images: Sequence[ClassImage]) -> ClassImages:
         """What a run keeps about its class images."""
-        listed = [
-            {"name": file.name, "seed": FIRST_SEED + index, "sha256": sha256(file)} for index, file in enumerate(files)
-        ]
-        return {
-            "key": self.key,
-            "model": model_name,
-            **self.drawn_with,
-            "count": len(files),
-            "folder": str(self.folder.absolute()),
-            "files": listed,
-        }
+        return ClassImages(
+            **asdict(self.drawn_with),
+            key=self.key,
+            model=model_name,
+            count=len(images),
+            folder=self.folder.absolute(),
+            files=tuple(images),
+        )

@@ -1,8 +1,6 @@
 """The whole method on one page, in the paper's order; each stage can also be called alone on the run folder it left."""
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -17,41 +15,46 @@ from dreambooth.evaluation import Judges, fit_of, load_judges
 from dreambooth.finetuning import Observer, check_machine, finetune
 from dreambooth.generation.generate import chosen_prompts, contact_sheet
 from dreambooth.generation.generate import generate as generate_into
-from dreambooth.generation.prompts import Prompt, own_prompts
+from dreambooth.generation.prompts import CLASS_PROMPT, Prompt, own_prompts
 from dreambooth.generation.samples import Sample, read_samples
-from dreambooth.identifier import candidates, weak_priors, with_identifier
-from dreambooth.models.base import DiffusionModel, Sampling
+from dreambooth.identifier import comparison, with_identifier
+from dreambooth.models.base import DiffusionModel
 from dreambooth.prior import class_prior
 from dreambooth.probe import Draw, Probe
+from dreambooth.probe.measuring import Reference
 from dreambooth.probe.scoring import FOLDERS, score_run
 from dreambooth.report.page import write_report
 from dreambooth.run import Run
-from dreambooth.run.records import read_measured, read_timings
+from dreambooth.run.measured import read_measured
+from dreambooth.run.records import BASE, MODEL, SAMPLES, WORLD_FIT
+from dreambooth.run.timing import timed
 from dreambooth.subject import IDENTIFIER_SLOT, Subject, require_class_noun
-from dreambooth.support.files import broken_seal, seals, write_json
+from dreambooth.support.files import seals
 from dreambooth.support.progress import log
 
 
 def dreambooth(subject: Subject, config: Config, root: Path | str) -> Run:
     """Sections 3 and 4 of Ruiz et al. (2023), in order: a few photos in, a personalised model and a report out.
 
-    root: the run folder; the same call on the same folder goes on where it was stopped. Raises DreamBoothError for
-    anything its caller can mend, before the first slow step wherever it can be known then.
+    root: the run folder; the same call on the same folder resumes where it was stopped. Raises DreamBoothError for
+    anything its caller can fix, before the first slow step wherever it can be known then.
     """
     check(subject, config)
     run = Run.create(Path(root).expanduser(), subject, config)
     with run.lock():
-        check_world(run)
+        judges = open_judges(run)  # section 4.2: who measures
+        check_world(run, judges)
         model = base_model(run)  # section 3.1: a pre-trained text-to-image model
         adapters.check(model, config)
         name_subject(run, model)  # section 3.2: a rare token, unless the user chose one
-        probe = begin_probe(run, model)  # section 4.2: what it is measured against
-        generate_class_images(run, model)  # section 3.3: by the frozen model, before any weight moves
+        reference = look_at_photos(run, judges)  # section 4.2: what it is measured against
+        probe = begin_probe(run, model, reference)
+        class_images = generate_class_images(run, model)  # section 3.3: by the frozen model, before any weight moves
         generate_samples(run, model, "before")
         generate_untuned(run, model)
-        personalise(run, model, probe)  # Eq. 2
+        personalise(run, model, class_images, probe)  # Eq. 2
         generate_samples(run, personal_model(run), "after")  # section 4
-        score_samples(run, probe.judges if probe else None)  # section 4.2 again, of what the user looks at
+        score_samples(run, reference)  # section 4.2 again, of what the user looks at
         report(run)
     return run
 
@@ -67,17 +70,31 @@ def check(subject: Subject, config: Config) -> None:
         if not any(name in prompt.template for name in names):
             log.warning(
                 "the prompt %r does not name your subject: write {} where its name belongs, as in "
-                '"a {} in the snow". It is drawn as it is.',
+                '"a {} in the snow". It is used as it is.',
                 prompt.template,
             )
 
 
-def check_world(run: Run) -> None:
+def open_judges(run: Run) -> Judges | None:
+    """The judges of the settings; None where nothing is left to measure.
+
+    Raises ModelError for judges that cannot be found or opened.
+    """
+    if not _is_measured(run) or (run.is_personalised and (run.root / SAMPLES.name).exists()):
+        return None
+    with timed(run, "probe"):
+        try:
+            return load_judges(run.config.evaluation, run.config.world)
+        except ModelError as error:
+            raise ModelError(f"{error} To train without measuring, give --no-probe.") from error
+
+
+def check_world(run: Run, judges: Judges | None = None) -> None:
     """Warn where the photos are of nothing that the base model can draw; world_fit.json keeps it for the report."""
-    fit = fit_of(run.subject.photos, run.config.world)
+    fit = fit_of(run.subject.photos, run.config.world, judges)
     if fit is None:
         return
-    write_json(run.root / "world_fit.json", fit.record)
+    WORLD_FIT.write(run.root, fit)
     if fit.foreign:
         log.warning("%s", fit.says)
 
@@ -91,7 +108,7 @@ def base_model(run: Run) -> DiffusionModel:
         model = _placed(models.load(run.config.base))
         models.check(model, run.config)
         mine = {"model": model.name, "fingerprint": model.fingerprint()}
-        if (began := run.began_with("base.json", mine)) != mine:
+        if (began := run.began_with(BASE, mine)) != mine:
             raise RunError(
                 f"{run.root} was begun with {began['model']}, and {mine['model']} has other weights: give the "
                 "--revision it had, or choose another --output-dir."
@@ -106,7 +123,7 @@ def personal_model(run: Run) -> DiffusionModel:
 
 def personal_folder(run: Run) -> Path:
     """The folder of that model, as it was written; raises RunError where it has not been made yet."""
-    if not _is_personalised(run):
+    if not run.is_personalised:
         there = "is not whole" if run.model.exists() else "has not been made yet"
         raise RunError(f"{run.model} {there}: make it with `dreambooth finetune {run.root}`.")
     return run.model
@@ -123,34 +140,20 @@ def name_subject(run: Run, model: DiffusionModel | None = None, compare: bool = 
         subject = with_identifier(run.subject, tokenizers, config.naming, config.seed, config.method)
         run.save_subject(subject)
         if compare and config.method.method in ("dreambooth", "lora"):
-            for line in compared(run, model, subject):
-                log.info("%s", line)
+            _compare_identifiers(run, model, subject)
     log.info('the subject is called "%s"', subject.name)
     return subject
 
 
-def compared(run: Run, model: DiffusionModel, subject: Subject) -> Iterator[str]:
-    """A table of the subject's identifier and seven others, the weakest prior first; with pictures where judges are."""
-    config, tokenizers = run.config, list(model.tokenizers.values())
-    others = candidates(tokenizers, config.naming.identifier_tokens, config.seed, 8)
-    identifiers = list(dict.fromkeys([str(subject.identifier), *others]))[:8]
-    judge, sampling = None, None
-    if config.probe.probe:
+def _compare_identifiers(run: Run, model: DiffusionModel, subject: Subject) -> None:
+    judge = None
+    if run.config.probe.probe:
         try:
-            judge = load_judges(config.evaluation, config.world).dino
-            sampling = Sampling(
-                sampler=model.samplers[-1],
-                num_inference_steps=config.probe.probe_num_inference_steps,
-                guidance_scale=config.generation.guidance_scale,
-            )
+            judge = load_judges(run.config.evaluation, run.config.world).dino
         except ModelError as error:
             log.warning("%s The identifiers are compared by their words alone.", error)
-    yield f'what each says beside "a {subject.class_noun}" to the untuned model; 0 is nothing, the weakest is first:'
-    yield "identifier        words  pictures"
-    for prior in weak_priors(model, subject.class_noun, identifiers, judge, sampling):
-        pictures = "       -" if prior.pictures is None else f"{prior.pictures:8.3f}"
-        mark = "  chosen" if prior.identifier == subject.identifier else ""
-        yield f"{prior.identifier:<16}{prior.words:7.3f}  {pictures}{mark}"
+    for line in comparison(model, subject, run.config, judge):
+        log.info("%s", line)
 
 
 def generate_class_images(run: Run, model: DiffusionModel | None = None) -> tuple[Path, ...]:
@@ -160,30 +163,40 @@ def generate_class_images(run: Run, model: DiffusionModel | None = None) -> tupl
         return class_prior(model, run.subject, run.config, run)
 
 
-def begin_probe(run: Run, model: DiffusionModel) -> Probe | None:
-    """Open the judges, and measure the photos and the untuned `model`; None where nothing will be measured.
-
-    Raises ModelError for judges that cannot be found or opened, RunError for others than the run was begun with.
-    """
-    if not _is_measured(run) or _is_personalised(run):
+def look_at_photos(run: Run, judges: Judges | None = None) -> Reference | None:
+    """The photos as the judges see them; None where nothing is left to measure."""
+    if (judges := judges or open_judges(run)) is None:
         return None
     run.require_same_photos()
     with timed(run, "probe"):
-        try:
-            judges = load_judges(run.config.evaluation, run.config.world)
-        except ModelError as error:
-            raise ModelError(f"{error} To train without measuring, give --no-probe.") from error
-        probe = Probe(run, judges, _few(run))
+        return Reference.of(judges, run.subject, run.config.world)
+
+
+def begin_probe(run: Run, model: DiffusionModel, reference: Reference | None = None) -> Probe | None:
+    """Measure the untuned `model` against the photos; None where the fine-tuning is not, or no longer, measured.
+
+    Raises RunError for other judges than the run was begun with.
+    """
+    if run.is_personalised or (reference := reference or look_at_photos(run)) is None:
+        return None
+    probe = Probe(run, reference, _few(run))
+    with timed(run, "probe"):
         probe.before(model)
     return probe
 
 
-def personalise(run: Run, model: DiffusionModel | None = None, probe: Probe | None = None) -> Path:
+def personalise(
+    run: Run,
+    model: DiffusionModel | None = None,
+    class_images: Sequence[Path] | None = None,
+    probe: Probe | None = None,
+) -> Path:
     """Eq. 2: fine-tune on photos and class images, and write the folder that diffusers opens; returns it.
 
+    What the stages before have left may be handed on: the base model, the class images, the probe; else they run here.
     Its weights are those of the step that the probe recommends, or of the last one where nothing is measured.
     """
-    if _is_personalised(run):
+    if run.is_personalised:
         log.info("%s is complete", run.model)
         return run.model
     run.require_same_photos()
@@ -191,7 +204,7 @@ def personalise(run: Run, model: DiffusionModel | None = None, probe: Probe | No
     config = run.config
     subject = run.subject if run.subject.identifier else name_subject(run, model)
     probe = probe or begin_probe(run, model)
-    class_images = generate_class_images(run, model)
+    class_images = generate_class_images(run, model) if class_images is None else class_images
     with timed(run, "finetune"):
         for stage in model.stages:
             rows = examples(subject, class_images, config.data, stage.resolution, config.seed)
@@ -205,7 +218,7 @@ def personalise(run: Run, model: DiffusionModel | None = None, probe: Probe | No
             adapter.export(its.adapter)
             adapter.merge()
         model.save(run.model)
-        write_json(run.root / "model.json", seals(run.model))
+        MODEL.write(run.root, seals(run.model))
     return run.model
 
 
@@ -216,24 +229,25 @@ def generate_samples(run: Run, model: DiffusionModel, stage: str) -> list[Sample
 
 
 def generate_untuned(run: Run, model: DiffusionModel) -> list[Sample]:
-    """What the samples are measured from: their prompts with the class noun alone; none where nothing is measured."""
+    """What the samples are measured from: their prompts with the class noun alone; none where nothing is measured.
+
+    Not the class prompt itself: `generate_samples` draws it, before the fine-tuning too.
+    """
     if not _is_measured(run):
         return []
     asked = dict.fromkeys(Prompt("class", prompt.template) for prompt in _prompts(run))
+    asked.pop(CLASS_PROMPT)
     with timed(run, "samples untuned"):
         return generate_into(model, run.subject, run.config, run.samples / FOLDERS["untuned"], list(asked))
 
 
-def score_samples(run: Run, judges: Judges | None = None) -> None:
+def score_samples(run: Run, reference: Reference | None = None) -> None:
     """Section 4.2: the numbers of the samples, as the probe has those of its own, to samples.json, once."""
-    target = run.root / "samples.json"
-    if not _is_measured(run) or target.exists():
+    if (run.root / SAMPLES.name).exists() or (reference := reference or look_at_photos(run)) is None:
         return
     with timed(run, "score"):
-        judges = judges or load_judges(run.config.evaluation, run.config.world)
-        write_json(target, score_run(run, judges).record)
-    measured = read_measured(run)
-    for check in measured.findings[len(measured.diagnosis.findings) if measured.diagnosis else 0 :]:
+        SAMPLES.write(run.root, score_run(run, reference))
+    for check in read_measured(run).in_samples_alone:
         log.warning("%s: %s %s", check.failure, check.says, check.change)
 
 
@@ -298,40 +312,12 @@ def report(run: Run) -> Path:
     return write_report(run)
 
 
-@contextmanager
-def timed(run: Run, stage: str) -> Iterator[None]:
-    """Add the seconds inside to the stage's entry in timings.json: a run that was resumed adds up.
-
-    Seconds of a stage inside another count for the inner one alone.
-    """
-    began, before = time.monotonic(), sum(read_timings(run).values())
-    try:
-        yield
-    finally:
-        timings = read_timings(run)
-        seconds = time.monotonic() - began - (sum(timings.values()) - before)
-        write_json(run.root / "timings.json", {**timings, stage: round(timings.get(stage, 0.0) + seconds, 3)})
-
-
 def _prompts(run: Run) -> Sequence[Prompt]:
     return chosen_prompts(run.subject, run.config)
 
 
 def _is_measured(run: Run) -> bool:
     return run.config.probe.probe and run.config.training.max_train_steps > 0
-
-
-def _is_personalised(run: Run) -> bool:
-    """Whether model/ is there and as it was written; from the last checkpoint it is made again within seconds."""
-    if not run.model.is_dir():
-        return False
-    try:
-        broken = broken_seal(run.model, run.read_record("model.json", dict[str, str]))
-    except RunError:
-        return False  # it was stopped before it was sealed
-    if broken is not None:
-        log.warning("%s is not as this run wrote it: the model is not used", run.model / broken)
-    return broken is None
 
 
 def _placed(model: DiffusionModel) -> DiffusionModel:

@@ -172,7 +172,7 @@ def test_each_part_has_its_rate() -> None:
     assert [group["lr"] for group in attached(tiny_model(), SUBJECT, config).parameter_groups()] == [1e-3, 1e-4]
 
 
-def test_targets_that_name_no_layer_are_told_at_once() -> None:
+def test_targets_that_name_no_layer_are_reported_at_once() -> None:
     given = {"model": "tiny", "method": "lora", "lora_target_modules": ("to_q", "to_x", "q_proj"), "text_encoder_lr": 1}
     with pytest.raises(ConfigError, match=re.escape("ending in 'to_x'")) as caught:
         check(tiny_model(), Config.build(given))

@@ -91,7 +91,7 @@ def test_a_run_on_two_text_encoders(photos_dir: Path, tmp_path: Path) -> None:
         assert image.shape == (32, 32, 3) and image.std() > 0
 
 
-def test_targets_that_do_not_exist_are_told_before_a_picture_is_drawn(
+def test_targets_that_do_not_exist_are_reported_before_a_picture_is_drawn(
     base: Path, photos_dir: Path, tmp_path: Path
 ) -> None:
     settings = {"model": str(base), "method": "lora", "lora_target_modules": ("to_x",)}

@@ -1,15 +1,18 @@
 """config.py: one tree of settings, presets over defaults, every problem at once."""
 
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from pydantic import ValidationError
 
 from dreambooth.config import Config, preset_of, settings_reference
 from dreambooth.config.flags import Parser, add_settings
+from dreambooth.config.keywords import Settings
 from dreambooth.config.presets import METHODS
+from dreambooth.config.samplers import SAMPLERS, Sampler
 from dreambooth.config.worlds import WORLDS, named
 from dreambooth.errors import ConfigError
 
@@ -30,6 +33,23 @@ def test_the_preset_lies_between_the_defaults_and_what_is_given() -> None:
     assert Config.build({}).training.max_train_steps == preset["max_train_steps"] != 1000
     assert Config.build({"max_train_steps": 7}).training.max_train_steps == 7
     assert Config.build({"max_train_steps": 7}).training.learning_rate == preset["learning_rate"]
+
+
+def test_settings_are_given_by_name_or_as_a_mapping() -> None:
+    assert Config.build(max_train_steps=7) == Config.build({"max_train_steps": 7})
+    assert Config.build({"max_train_steps": 7, "seed": 1}, max_train_steps=8).flat()["max_train_steps"] == 8
+    with pytest.raises(ConfigError, match="max_steps: there is no such setting"):
+        Config.build(max_steps=7)  # type: ignore[call-arg]
+
+
+def test_the_keywords_are_all_settings_with_their_types() -> None:
+    lists: dict[Any, Any] = {tuple[str, ...]: Sequence[str]}
+    settings = {name: lists.get(field.annotation, field.annotation) for _, name, field in settings_reference()}
+    assert get_type_hints(Settings) == settings and list(get_type_hints(Settings)) == list(settings)
+
+
+def test_a_sampler_has_its_name_and_its_scheduler() -> None:
+    assert get_args(Sampler) == tuple(SAMPLERS)
 
 
 @pytest.mark.parametrize("world", WORLDS)
@@ -65,15 +85,15 @@ def test_the_help_of_a_setting_says_what_every_world_and_method_makes_of_it() ->
     add_settings(parser)
     helps = {action.dest: " ".join((action.help or "").split()) for action in parser._actions}
     for _, name, field in settings_reference():
-        told = dict(part.split(": ") for part in helps[name].rpartition("[")[2].rstrip("]").split("; "))
+        listed = dict(part.split(": ") for part in helps[name].rpartition("[")[2].rstrip("]").split("; "))
         for world, method in product(WORLDS, ["dreambooth", *METHODS]):
             value = preset_of(named(world), method).get(name, field.default)
-            said = told.get(f"{world} {method}", told.get(method, told["default"]))
+            said = listed.get(f"{world} {method}", listed.get(method, listed["default"]))
             words = {"True": "on", "False": "off", "None": "none", "()": "none"}
             assert said == words.get(str(value), str(value)), name
 
 
-def test_every_problem_is_told_at_once() -> None:
+def test_every_problem_is_reported_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         Config.build({"max_train_step": 3, "learning_rate": -1, "crop": "left", "seed": "x"})
     assert len(caught.value.problems) == 4
@@ -152,7 +172,7 @@ def test_each_method_has_the_prior_where_it_fits() -> None:
         ({"max_train_steps": 0}, ["max_train_steps"]),
     ],
 )
-def test_settings_that_a_method_can_do_nothing_with_are_told(settings: dict[str, Any], named: list[str]) -> None:
+def test_settings_that_a_method_can_do_nothing_with_are_refused(settings: dict[str, Any], named: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:
         Config.build(settings)
     assert sorted(problem.partition(":")[0] for problem in caught.value.problems) == sorted(named)

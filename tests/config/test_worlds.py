@@ -66,7 +66,7 @@ def test_a_model_of_photographs_stays_as_diffusers_wrote_it(saved: Path) -> None
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '"toybox"', "{}", "[" * 100_000])
-def test_a_folder_that_says_nothing_is_told_by_who_opens_it(content: str, saved: Path) -> None:
+def test_a_folder_that_says_nothing_is_reported_by_who_opens_it(content: str, saved: Path) -> None:
     (saved / "model_index.json").write_text(content)
     assert recorded(str(saved)) is None
     assert Config.build({"model": str(saved)}).world is named(USUAL)
@@ -80,13 +80,13 @@ def test_a_folder_that_says_nothing_is_told_by_who_opens_it(content: str, saved:
         ({"model": []}, "[]"),
     ],
 )
-def test_a_world_that_there_is_not_is_told(settings: dict[str, Any], named_in: str) -> None:
+def test_a_world_that_there_is_not_is_refused(settings: dict[str, Any], named_in: str) -> None:
     with pytest.raises(ConfigError) as caught:
         Config.build(settings)
     assert len(caught.value.problems) == 1 and named_in in str(caught.value)
 
 
-def test_a_folder_of_a_world_that_is_not_known_yet_is_told(saved: Path) -> None:
+def test_a_folder_of_a_world_that_is_not_known_yet_is_refused(saved: Path) -> None:
     record(saved, "moon")
     with pytest.raises(ConfigError, match="'photographs' or 'toybox', got 'moon'"):
         Config.build({"model": str(saved)})

@@ -37,7 +37,7 @@ def test_a_folder_is_read_in_the_order_of_names(tmp_path: Path, caplog: pytest.L
     with caplog.at_level(logging.WARNING, "dreambooth"):
         found = photos_in(tmp_path)
     assert [photo.name for photo in found] == ["a.png", "b.JPG", "c.webp", "no-suffix"]
-    assert [message.split("passed over: ")[1] for message in caplog.messages] == ["movie.mov"]
+    assert [message.split("not pictures: ")[1] for message in caplog.messages] == ["movie.mov"]
     assert photos_in(tmp_path / "a.png") == (tmp_path / "a.png",)
 
 
@@ -280,7 +280,7 @@ def test_a_named_pipe_among_the_photos_is_passed_by(tmp_path: Path) -> None:
     assert [photo.name for photo in photos_in(tmp_path)] == ["a.png"]
 
 
-def test_captions_beside_photos_are_told_to_be_unused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_captions_beside_photos_are_reported_as_unused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for name in ("a.png", "b.png"):
         picture().save(tmp_path / name)
     for name in ("a.txt", "b.caption", "readme.txt"):
@@ -290,21 +290,21 @@ def test_captions_beside_photos_are_told_to_be_unused(tmp_path: Path, caplog: py
     assert "captions are not used" in message and "a.txt, b.caption" in message and "readme" not in message
 
 
-def test_photos_in_a_folder_below_are_told_with_the_folder_to_give(tmp_path: Path) -> None:
+def test_photos_in_a_folder_below_are_reported_with_the_folder_to_give(tmp_path: Path) -> None:
     for name in ("10_zwx dog", ".hidden"):
         (tmp_path / name).mkdir()
         for number in range(3):
             picture().save(tmp_path / name / f"{number}.png")
     with pytest.raises(PhotoError) as caught:
         photos_in(tmp_path)
-    told = str(caught.value)
-    assert "photos in its folder, '10_zwx dog' (3): give that one" in told
-    assert f"'{tmp_path / '10_zwx dog'}'" in told  # as a shell takes it
-    assert "--class-noun" in told and "--identifier" in told
+    message = str(caught.value)
+    assert "photos in its folder, '10_zwx dog' (3): give that one" in message
+    assert f"'{tmp_path / '10_zwx dog'}'" in message  # as a shell takes it
+    assert "--class-noun" in message and "--identifier" in message
     assert len(photos_in(tmp_path / "10_zwx dog")) == 3
 
 
-def test_photos_in_several_folders_below_are_told_each(tmp_path: Path) -> None:
+def test_photos_in_several_folders_below_are_reported_each(tmp_path: Path) -> None:
     for name, count in (("img/10_zwx dog", 2), ("reg/1_dog", 3), ("log", 0)):
         (tmp_path / name).mkdir(parents=True)
         for number in range(count):
@@ -313,7 +313,7 @@ def test_photos_in_several_folders_below_are_told_each(tmp_path: Path) -> None:
         photos_in(tmp_path)
 
 
-def test_people_s_own_folders_are_told_without_kohya(tmp_path: Path) -> None:
+def test_people_s_own_folders_are_reported_without_kohya(tmp_path: Path) -> None:
     (tmp_path / "holiday").mkdir()
     picture().save(tmp_path / "holiday" / "a.png")
     with pytest.raises(PhotoError, match=r"'holiday' \(1\): give that one") as caught:
@@ -321,7 +321,7 @@ def test_people_s_own_folders_are_told_without_kohya(tmp_path: Path) -> None:
     assert "kohya" not in str(caught.value)
 
 
-def test_photos_below_those_that_are_used_are_told_to_be_unused(
+def test_photos_below_those_that_are_used_are_reported_as_unused(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "originals").mkdir()

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from dreambooth.data.photos import photos_in
 from dreambooth.errors import PhotoError
-from dreambooth.evaluation import Judges, Photos, Scores, measure_photos, score, score_each, scored_prompt
+from dreambooth.evaluation import Judges, Photos, measure_photos, score, score_each, scored_prompt
 from dreambooth.evaluation.masks import Look
+from dreambooth.run.records import Scores
 from dreambooth.subject import Subject
 from small_judges import pictures
 
@@ -74,7 +75,7 @@ def test_pres_needs_pictures_of_the_class(photos: Photos, judges: Judges) -> Non
     assert with_class.pres == pytest.approx(score(judges, photos, few, PROMPTS).dino)
 
 
-def test_copies_are_told_by_the_nearest_photo(photos: Photos, judges: Judges, photos_dir: Path, tmp_path: Path) -> None:
+def test_copies_show_by_the_nearest_photo(photos: Photos, judges: Judges, photos_dir: Path, tmp_path: Path) -> None:
     square = Image.open(photos_in(photos_dir)[0]).convert("RGB").crop((0, 0, 40, 40))
     square.save(tmp_path / "square.png")
     own = measure_photos(judges, [tmp_path / "square.png"])

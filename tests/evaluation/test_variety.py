@@ -5,9 +5,10 @@ import random
 import pytest
 
 from dreambooth.config import Evaluation
-from dreambooth.evaluation import Judges, SceneReader, Variety, kept, load_judges, variety
+from dreambooth.evaluation import Judges, SceneReader, load_judges, variety
 from dreambooth.evaluation.variety import effective
 from dreambooth.generation.photographs import PHOTOGRAPHS
+from dreambooth.run.records import Variety
 from dreambooth.toybox.home import TOYBOX
 from dreambooth.toybox.world import CLASSES, SCENES, Shot, Toy
 from rendered import drawn
@@ -39,10 +40,10 @@ def test_variety_is_none_of_fewer_than_two_and_nothing_among_equal_ones(judges: 
 
 def test_what_is_kept_is_a_share_of_the_untuned_models_number() -> None:
     before = Variety(div=0.8, scenes=5.0, pictures=8)
-    assert kept(Variety(div=0.2, scenes=6.0, pictures=8), before) == {"div": 0.25, "scenes": 1.2}
-    assert kept(Variety(div=0.2, pictures=8), before) == {"div": 0.25}
-    assert kept(Variety(div=0.2, scenes=6.0, pictures=4), before) == {}
-    assert kept(Variety(div=0.2, pictures=8), Variety(div=0.0, pictures=8)) == {}
+    assert Variety(div=0.2, scenes=6.0, pictures=8).kept(before) == {"div": 0.25, "scenes": 1.2}
+    assert Variety(div=0.2, pictures=8).kept(before) == {"div": 0.25}
+    assert Variety(div=0.2, scenes=6.0, pictures=4).kept(before) == {}
+    assert Variety(div=0.2, pictures=8).kept(Variety(div=0.0, pictures=8)) == {}
 
 
 def test_a_world_whose_scenes_nobody_wrote_down_has_no_reader(judges: Judges) -> None:

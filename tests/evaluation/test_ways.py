@@ -2,8 +2,9 @@
 
 import pytest
 
-from dreambooth.evaluation import Scores, way, ways
+from dreambooth.evaluation import way, ways
 from dreambooth.evaluation.ways import CLEAR, percent
+from dreambooth.run.records import Scores
 
 REAL = Scores(dino=0.8, clip_i=0.9, masked_dino=0.7)
 UNTUNED = Scores(dino=0.4, clip_i=0.85, masked_dino=0.2, pres=0.3)

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from dreambooth.errors import ConfigError, PhotoError
-from dreambooth.evaluation import Scores
 from dreambooth.experiments.cells import Cell, Cells
 from dreambooth.experiments.protocol import FULL, SMALL, TABLES, Share
 from dreambooth.experiments.subjects import NamedSubject, examples, in_folder
@@ -16,6 +15,7 @@ from dreambooth.experiments.tables import Table, differences, lines, table
 from dreambooth.experiments.trial import Result
 from dreambooth.generation.photographs import PHOTOGRAPHS
 from dreambooth.generation.prompts import PAPER_LIVE, PAPER_OBJECT
+from dreambooth.run.records import Scores
 from dreambooth.toybox.home import TOYBOX
 from dreambooth.toybox.world import CLASSES, SCENES
 
@@ -142,7 +142,7 @@ def test_subjects_in_folders_take_their_class_from_the_file_or_the_name(photos_d
     )
 
 
-def test_every_problem_of_a_folder_of_subjects_is_told_at_once(photos_dir: Path, tmp_path: Path) -> None:
+def test_every_problem_of_a_folder_of_subjects_is_reported_at_once(photos_dir: Path, tmp_path: Path) -> None:
     shutil.copytree(photos_dir, tmp_path / "007")
     (tmp_path / "dog").mkdir()
     with pytest.raises(PhotoError) as caught:

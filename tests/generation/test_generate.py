@@ -111,7 +111,7 @@ def test_more_pictures_never_take_the_place_of_older_ones(model: DiffusionModel,
     assert {sample.path for sample in again} <= own.keys()
 
 
-def test_a_prompt_that_is_too_long_is_told_with_the_words_that_are_cut_off(
+def test_a_prompt_that_is_too_long_is_reported_with_the_words_that_are_cut_off(
     model: DiffusionModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     fits, too_long = (

@@ -139,7 +139,7 @@ def test_a_hub_model_of_the_local_cache_is_opened(saved: Path, tmp_path: Path, m
     assert load("owner/name").name == f"owner/name@{commit}"
 
 
-def test_a_sampler_that_the_family_lacks_is_told_with_those_it_has() -> None:
+def test_a_sampler_that_the_family_lacks_is_reported_with_those_it_has() -> None:
     config = Config.build({"model": "tiny", "sampler": "euler", "class_sampler": "ddim"})
     with pytest.raises(ConfigError, match=r"sampler: 'euler' is none of tiny's: ddpm, ddim, dpmsolver\+\+") as caught:
         models.check(tiny_model(), config)

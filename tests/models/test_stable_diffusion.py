@@ -12,10 +12,10 @@ from transformers import CLIPTokenizer
 
 from dreambooth import models
 from dreambooth.config import Base, Config
+from dreambooth.config.samplers import SAMPLERS
 from dreambooth.diffusion import PREDICTIONS, DiscreteDiffusion
 from dreambooth.errors import ModelError
 from dreambooth.models.base import Sampling
-from dreambooth.models.schedules import SCHEDULERS
 from dreambooth.models.stable_diffusion import StableDiffusion
 from dreambooth.subject import Subject
 from tiny import CONTEXT, attached, tiny_model, tiny_pipeline
@@ -38,7 +38,7 @@ def test_conditioning_equals_the_pipelines() -> None:
     assert torch.equal(found, expected)
 
 
-def test_a_cut_prompt_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_cut_prompt_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
     model = tiny_model()
     fits, long = " ".join(["dog"] * (CONTEXT - 2)), " ".join(["dog"] * (CONTEXT - 1))
     with caplog.at_level(logging.WARNING):
@@ -85,7 +85,9 @@ def test_pictures_equal_the_pipelines(sampler: str) -> None:
     model = tiny_model()
     found = model.generate(["a sks dog", "a cat"], [7, 8], sampling(sampler))
     pipeline: Any = tiny_pipeline()
-    pipeline.scheduler = SCHEDULERS[sampler].from_config(pipeline.scheduler.config, timestep_spacing="leading")
+    pipeline.scheduler = getattr(diffusers, SAMPLERS[sampler]).from_config(
+        pipeline.scheduler.config, timestep_spacing="leading"
+    )
     pipeline.unet.eval(), pipeline.text_encoder.eval(), pipeline.vae.eval()
     generators = [torch.Generator().manual_seed(seed) for seed in (7, 8)]
     theirs = pipeline(

@@ -1,4 +1,4 @@
-"""Measuring while it trains: the rule, the weights it keeps, the early stop, and a run that goes on from anywhere."""
+"""Measuring while it trains: the rule, the weights it keeps, the early stop, and a run that resumes from anywhere."""
 
 import shutil
 from collections.abc import Callable
@@ -14,30 +14,42 @@ from dreambooth import recipe
 from dreambooth.config import Config
 from dreambooth.data.photos import photos_in
 from dreambooth.errors import ModelError, RunError
-from dreambooth.evaluation import Photos, Scores, Variety
+from dreambooth.evaluation import Photos
 from dreambooth.evaluation.masks import Look
 from dreambooth.evaluation.scores import Seen
 from dreambooth.generation.samples import read_samples
-from dreambooth.probe import Check, Probed, Prompted, checks, diagnose, read_probes, shares
-from dreambooth.probe.lines import Step
+from dreambooth.probe import checks, diagnose, shares
 from dreambooth.probe.measuring import real_row
 from dreambooth.probe.rule import Shares, may_stop, reason
 from dreambooth.run import Run, checkpoint
+from dreambooth.run.records import (
+    DIAGNOSIS,
+    JUDGES,
+    RECOMMENDATION,
+    SCORES,
+    TIMINGS,
+    Check,
+    Probed,
+    Prompted,
+    Scores,
+    Step,
+    Variety,
+)
 from dreambooth.subject import Subject
 from small_judges import clip_parts, dino_parts, save
 from tiny import tiny_pipeline
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers, dpmsolver++
-REAL = Probed(step="real", scores=Scores(dino=0.8, nearest_photo=0.85))
+REAL = Probed(step="real", dino=0.8, nearest_photo=0.85)
 DOG = Subject(photos=(), class_noun="dog", identifier="sks")
 PROMPTS = ("a {}", "a {} in the snow", "a {} in the jungle")
 
 
 def probed(step: Step, clip_t: float = 0.3, masked: float = 0.8, nearest: float = 0.7, **scores: float) -> Probed:
     """A probe whose prompts all score the same."""
-    each = Scores(clip_t=clip_t, masked_dino=masked, nearest_photo=nearest)
-    prompts = {prompt: Prompted(scores=each, elsewhere=None if prompt == "a {}" else 0.1) for prompt in PROMPTS}
-    return Probed(step=step, scores=replace(each, **scores), prompts=prompts)
+    each = {"clip_t": clip_t, "masked_dino": masked, "nearest_photo": nearest}
+    prompts = {prompt: Prompted(**each, elsewhere=None if prompt == "a {}" else 0.1) for prompt in PROMPTS}
+    return replace(Probed(step=step, prompts=prompts), **(each | scores))  # type: ignore[arg-type]
 
 
 def merit(probes: list[Probed]) -> dict[int, float]:
@@ -88,15 +100,15 @@ def test_a_likeness_that_the_untuned_model_has_counts_for_nothing() -> None:
 
 
 def test_a_single_photo_has_no_row_of_its_own() -> None:
-    alone = Probed(step="real", scores=Scores())
+    alone = Probed(step="real")
     assert merit([alone, UNTUNED, probed(10, dino=0.6, pres=0.2)]) == {10: pytest.approx(0.5)}
     assert diagnose({"real": alone, 0: UNTUNED, 10: probed(10, dino=0.9, pres=0.3, nearest=0.99)}, 10) == []
     (drifted,) = diagnose({"real": alone, 0: UNTUNED, 10: probed(10, dino=0.9, pres=0.9, nearest=0.99)}, 10)
     assert drifted.metric == "pres" and drifted.value == pytest.approx(0.7 / 0.8)
 
 
-def test_photos_no_more_alike_than_any_of_their_class_are_no_ceiling() -> None:
-    two_sides = Probed(step="real", scores=Scores(dino=0.25))
+def test_photos_no_more_similar_than_any_of_their_class_are_no_ceiling() -> None:
+    two_sides = Probed(step="real", dino=0.25)
     assert merit([two_sides, UNTUNED, probed(10, dino=0.6, pres=0.2)]) == {10: pytest.approx(0.5)}
     assert diagnose({"real": two_sides, 0: UNTUNED, 10: probed(10, dino=0.3, pres=0.25)}, 10) == []
 
@@ -163,8 +175,8 @@ def test_each_failure_has_its_number(broken: Probed, failure: str, metric: str) 
 @pytest.mark.parametrize(
     ("scenes", "metric", "said"),
     [
-        ((1.0, 5.0), "subject_scenes", "Asked for the subject in no place, the model draws 20% of the variety"),
-        ((5.0, 2.0), "class_scenes", "Asked for the class in no place, the model draws 40% of the variety"),
+        ((1.0, 5.0), "subject_scenes", "Asked for the subject without a place, the model shows 20% of the variety"),
+        ((5.0, 2.0), "class_scenes", "Asked for the class without a place, the model shows 40% of the variety"),
     ],
 )
 def test_a_run_whose_pictures_are_all_on_one_scene_has_lost_its_variety(
@@ -173,10 +185,10 @@ def test_a_run_whose_pictures_are_all_on_one_scene_has_lost_its_variety(
     probes: dict[Step, Probed] = {"real": REAL, 0: varied(0, 5.0, 5.0), 10: varied(10, *scenes)}
     (finding,) = diagnose(probes, 10)
     assert (finding.failure, finding.metric) == ("variety lost", metric)
-    assert finding.says.startswith(said) and "in 8 pictures, untuned 5.0 effective scenes" in finding.says
+    assert finding.says.startswith(said) and "in 8 samples, untuned 5.0 effective scenes" in finding.says
 
 
-def test_pictures_that_are_all_alike_have_lost_their_variety_where_no_scenes_are_known() -> None:
+def test_similar_samples_have_lost_their_variety_where_no_scenes_are_known() -> None:
     found = diagnose({"real": REAL, 0: varied(0, None, None), 10: varied(10, None, None, 0.3)}, 10)
     assert [finding.metric for finding in found] == ["subject_div", "class_div"]
     both = diagnose({"real": REAL, 0: varied(0, 5.0, 5.0), 10: varied(10, 1.0, 5.0, 0.3)}, 10)
@@ -184,7 +196,7 @@ def test_pictures_that_are_all_alike_have_lost_their_variety_where_no_scenes_are
     assert diagnose({"real": REAL, 0: varied(0, None, None), 10: varied(10, None, None, 0.6)}, 10) == []
 
 
-def test_what_is_not_learned_is_told() -> None:
+def test_what_is_not_learned_is_flagged() -> None:
     (finding,) = diagnose({"real": REAL, 0: UNTUNED, 10: probed(10, dino=0.44, pres=0.2)}, 10)
     assert finding.failure == "subject not learned" and "gone 40% of the way" in finding.says
 
@@ -196,21 +208,19 @@ def test_every_number_that_was_looked_at_is_listed_with_its_limit() -> None:
         **{"dino": True, "clip_t": True, "nearest_photo": True, "pres": True},
         **{"subject_scenes": False, "subject_div": True, "class_scenes": True, "class_div": True},
     }
-    assert all(check.record["within"] == check.within for check in looked_at)
 
 
-def entangled(real: Scores, usual: float = 0.8, **snow: float | None) -> list[Check]:
+def entangled(real: Probed, usual: float = 0.8, **snow: float | None) -> list[Check]:
     """What is found where every prompt has `usual` DINO, masked and not, and the snow has other numbers."""
-    each = Scores(clip_t=0.3, median_dino=usual, masked_dino=usual, nearest_photo=0.7)
-    prompts = {prompt: replace(its, scores=each) for prompt, its in probed(10).prompts.items()}
-    prompts["a {} in the snow"] = replace(prompts["a {} in the snow"], scores=replace(each, **snow))
+    each = probed(10).prompts.items()
+    prompts = {prompt: replace(its, median_dino=usual, masked_dino=usual) for prompt, its in each}
+    prompts["a {} in the snow"] = replace(prompts["a {} in the snow"], **snow)
     step = replace(probed(10, dino=0.7, pres=0.25), prompts=prompts)
-    untuned = replace(UNTUNED, scores=replace(UNTUNED.scores, median_dino=0.2))
-    return diagnose({"real": Probed(step="real", scores=real), 0: untuned, 10: step}, 10)
+    return diagnose({"real": real, 0: replace(UNTUNED, median_dino=0.2), 10: step}, 10)
 
 
 def test_entanglement_names_the_place_where_the_subject_changes() -> None:
-    seeing = Scores(dino=0.8, nearest_photo=0.85, median_dino=0.8, background_invariance=0.6)
+    seeing = replace(REAL, median_dino=0.8, background_invariance=0.6)
     assert entangled(seeing) == []
     assert entangled(seeing, masked_dino=0.3) == []  # the mask took in the place: the whole is as like as ever
     assert entangled(seeing, median_dino=0.5) == []  # a place that no photo shows: the subject alone is as like as ever
@@ -220,7 +230,7 @@ def test_entanglement_names_the_place_where_the_subject_changes() -> None:
 
 
 def test_a_judge_blind_to_scenes_needs_no_mask() -> None:
-    blind = Scores(dino=0.8, nearest_photo=0.85, median_dino=0.8, background_invariance=0.96)
+    blind = replace(REAL, median_dino=0.8, background_invariance=0.96)
     (finding,) = entangled(blind, median_dino=0.5)
     assert finding.value == pytest.approx(0.5 / 0.8 / 0.96)
     (finding,) = entangled(blind, median_dino=-0.1, masked_dino=None)
@@ -230,7 +240,7 @@ def test_a_judge_blind_to_scenes_needs_no_mask() -> None:
 
 
 def test_what_is_not_learned_is_not_entangled() -> None:
-    blind = Scores(dino=0.8, nearest_photo=0.85, median_dino=0.8, background_invariance=0.96)
+    blind = replace(REAL, median_dino=0.8, background_invariance=0.96)
     assert entangled(blind, usual=0.1, median_dino=0.02, masked_dino=0.02) == []
     assert entangled(blind, usual=0.45, median_dino=0.1, masked_dino=0.1) == []  # of .6 to go it has gone .25
 
@@ -253,21 +263,22 @@ def test_photos_among_themselves_are_those_of_the_median_photo() -> None:
     assert (alone.median_dino, alone.nearest_photo, alone.background_invariance) == (None, None, 1)
 
 
-def test_a_failure_of_the_last_step_alone_is_told_as_such() -> None:
+def test_a_failure_of_the_last_step_alone_says_so() -> None:
     probes: dict[Step, Probed] = {"real": REAL, 0: UNTUNED, 10: probed(10, dino=0.7, pres=0.25)}
     (finding,) = diagnose(probes | {20: probed(20, dino=0.8, pres=0.75)}, 10)
-    assert finding.metric == "pres" and finding.says.startswith("The last step, 20, has it")
+    assert finding.metric == "pres" and finding.says.startswith("Only the last step, 20, shows this")
 
 
 def test_a_line_is_read_as_it_was_written(tmp_path: Path) -> None:
     run = Run(tmp_path)
     written = [REAL, UNTUNED, varied(5, 1.5, None), replace(probed(10, dino=1 / 3), seconds=1.25)]
-    run.scores.write_text("".join(row.line for row in written))
-    assert read_probes(run) == written
+    for row in written:
+        SCORES.append(run.root, row)
+    assert SCORES.read(run.root) == written
     assert "null" not in run.scores.read_text()
     run.scores.write_text(run.scores.read_text()[:-30])  # a crash while the last line was written
     run.forget_after(10)
-    assert read_probes(run) == written[:3]
+    assert SCORES.read(run.root) == written[:3]
 
 
 @pytest.fixture(scope="module")
@@ -294,7 +305,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def personalised(root: Path, photos: Path, settings: dict[str, Any], **more: object) -> Run:
-    """A run in `root`, begun or gone on with."""
+    """A run in `root`, new or resumed."""
     subject = Subject(photos=photos_in(photos), class_noun="dog")
     run = Run.create(root, subject, Config.build({**settings, **more}))
     recipe.personalise(run)
@@ -305,9 +316,10 @@ def outcome(run: Run) -> dict[str, Any]:
     """All that must not depend on interruptions: what was measured, recommended, diagnosed and saved."""
     files = [*run.model.rglob("*.safetensors"), *(run.root / "best").rglob("*.safetensors")]
     return {
-        "scores": [replace(probed, seconds=0.0) for probed in read_probes(run)],
+        "scores": [replace(probed, seconds=0.0) for probed in SCORES.read(run.root)],
         "steps": len(run.losses.read_text().splitlines()),
-        **{name: run.read_json(f"{name}.json") for name in ("recommendation", "diagnosis")},
+        "recommendation": RECOMMENDATION.read(run.root),
+        "diagnosis": DIAGNOSIS.read(run.root),
         **{str(path.relative_to(run.root)): path.read_bytes() for path in files},
     }
 
@@ -329,7 +341,7 @@ def test_a_resumed_run_measures_and_decides_as_an_uninterrupted_one(
 ) -> None:
     whole = personalised(tmp_path / "whole", photos_dir, settings, **more)
     expected = outcome(whole)
-    last = expected["recommendation"]["last"]
+    last = expected["recommendation"].last
     for step in {1, max(1, last - 2), last}:
         root = tmp_path / f"from-{step}"
         interrupted(whole, root, step)
@@ -352,7 +364,7 @@ HARM: dict[str, Callable[[Run], object]] = {
 
 @pytest.mark.parametrize("harm", HARM)
 @pytest.mark.parametrize("total_limit", [2, 20])
-def test_what_can_be_computed_again_is_no_dead_end_and_ends_alike(
+def test_what_can_be_computed_again_is_no_dead_end_and_ends_the_same(
     settings: dict[str, Any], photos_dir: Path, tmp_path: Path, harm: str, total_limit: int
 ) -> None:
     whole = personalised(tmp_path / "run", photos_dir, settings, checkpoints_total_limit=total_limit)
@@ -369,22 +381,22 @@ def test_the_model_has_the_recommended_weights_and_the_run_says_why(
 ) -> None:
     with caplog.at_level("INFO", "dreambooth"):
         run = personalised(tmp_path / "run", photos_dir, settings)
-    payload, probes = run.read_json("recommendation.json"), read_probes(run)
+    verdict, probes = RECOMMENDATION.read(run.root), SCORES.read(run.root)
     assert [probed.step for probed in probes] == ["real", 0, 2, 4, 6]
-    assert all(probed.scores.dino is not None for probed in probes)
+    assert all(probed.dino is not None for probed in probes)
     assert all(probed.variety.keys() == {"subject", "class"} for probed in probes[1:])
     drawn = {(sample.template, sample.kind) for sample in read_samples(run.samples / "step-000002")}
     assert len(drawn) == 7 and len(read_samples(run.samples / "step-000002")) == 2 + 2 + 5
-    assert payload["kept"] == probes[-1 if payload["step"] == 6 else payload["step"] // 2 + 1].kept(probes[1])
-    assert payload["step"] == max(merit(probes), key=lambda step: merit(probes)[step])
-    assert payload["last"] == 6 and payload["stopped_early"] is False
-    assert f"recommended: {payload['reason']}" in caplog.messages
-    kept = checkpoint.read(run.checkpoints / f"checkpoint-{payload['step']}").tensors["weights"]
+    assert verdict.kept == probes[-1 if verdict.step == 6 else verdict.step // 2 + 1].kept(probes[1])
+    assert verdict.step == max(merit(probes), key=lambda step: merit(probes)[step])
+    assert verdict.last == 6 and verdict.stopped_early is False
+    assert f"recommended: {verdict.reason}" in caplog.messages
+    kept = checkpoint.read(run.checkpoints / f"checkpoint-{verdict.step}").tensors["weights"]
     (unet,) = (run.model / "unet").glob("*.safetensors")
     saved = {f"denoiser.{name}": tensor for name, tensor in load_file(unet).items()}
     assert saved.items() and all(torch.equal(kept[name], tensor) for name, tensor in saved.items())
-    assert [path.name for path in (run.root / "best").iterdir()] == [f"checkpoint-{payload['step']}"]
-    timings = run.read_json("timings.json")
+    assert [path.name for path in (run.root / "best").iterdir()] == [f"checkpoint-{verdict.step}"]
+    timings = TIMINGS.read(run.root)
     assert timings["probe"] >= sum(probed.seconds for probed in probes) > 0
     assert timings["finetune"] > 0
 
@@ -392,9 +404,9 @@ def test_the_model_has_the_recommended_weights_and_the_run_says_why(
 def test_early_stopping_leaves_a_finished_run(settings: dict[str, Any], photos_dir: Path, tmp_path: Path) -> None:
     more = {"early_stopping": True, "early_stopping_patience": 1, "max_train_steps": 40, "checkpointing_steps": 100}
     run = personalised(tmp_path / "run", photos_dir, settings, **more)
-    payload = run.read_json("recommendation.json")
-    assert payload["stopped_early"] and payload["step"] <= payload["last"] < 40
-    assert [path.name for path in run.checkpoints.iterdir()] == [f"checkpoint-{payload['last']}"]
+    verdict = RECOMMENDATION.read(run.root)
+    assert verdict.stopped_early and verdict.step <= verdict.last < 40
+    assert [path.name for path in run.checkpoints.iterdir()] == [f"checkpoint-{verdict.last}"]
     expected, written = outcome(run), [file.read_bytes() for file in (run.scores, run.losses)]
     shutil.rmtree(run.model)
     assert outcome(personalised(run.root, photos_dir, settings, **more)) == expected
@@ -405,7 +417,7 @@ def test_no_probe_keeps_the_last_step(settings: dict[str, Any], photos_dir: Path
     without = {name: value for name, value in settings.items() if name not in ("dino_model", "clip_model")}
     run = personalised(tmp_path / "run", photos_dir, without, probe=False)
     assert not run.scores.exists() and not (run.root / "best").exists()
-    assert "probe" not in run.read_json("timings.json")
+    assert "probe" not in TIMINGS.read(run.root)
     last = checkpoint.read(run.checkpoints / "checkpoint-6").tensors["weights"]
     (unet,) = (run.model / "unet").glob("*.safetensors")
     assert all(torch.equal(last[f"denoiser.{name}"], tensor) for name, tensor in load_file(unet).items())
@@ -413,7 +425,7 @@ def test_no_probe_keeps_the_last_step(settings: dict[str, Any], photos_dir: Path
 
 
 @pytest.mark.parametrize("step", [2, 6])
-def test_a_run_is_never_measured_by_two_judges_and_can_be_measured_anew(
+def test_a_run_is_never_measured_by_two_judges_and_can_be_measured_again(
     settings: dict[str, Any], photos_dir: Path, tmp_path: Path, step: int
 ) -> None:
     judge = shutil.copytree(settings["dino_model"], tmp_path / "judge")
@@ -424,7 +436,7 @@ def test_a_run_is_never_measured_by_two_judges_and_can_be_measured_anew(
     weights = judge / "model.safetensors"
     save_file({name: tensor + 0.01 for name, tensor in load_file(weights).items()}, weights, {"format": "pt"})
     before = run.scores.read_bytes()
-    with pytest.raises(RunError, match="other judges so far") as refused:
+    with pytest.raises(RunError, match="measured by other judges") as refused:
         personalised(run.root, photos_dir, own)
     assert "  - dino: judge#" in str(refused.value) and "  - clip" not in str(refused.value)
     assert run.scores.read_bytes() == before and not run.model.exists()
@@ -432,11 +444,11 @@ def test_a_run_is_never_measured_by_two_judges_and_can_be_measured_anew(
         (run.root / name).unlink()
     shutil.rmtree(run.root / "best")
     personalised(run.root, photos_dir, own)
-    assert [probed.step for probed in read_probes(run)] == ["real", 0, *range(step, 7, 2)]
-    assert run.read_json("recommendation.json")["judges"] == run.read_json("judges.json")
+    assert [probed.step for probed in SCORES.read(run.root)] == ["real", 0, *range(step, 7, 2)]
+    assert RECOMMENDATION.read(run.root).judges == JUDGES.read(run.root)
 
 
-def test_judges_that_are_missing_are_told_before_anything_is_trained(
+def test_missing_judges_are_reported_before_anything_is_trained(
     settings: dict[str, Any], photos_dir: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ModelError, match="--no-probe"):

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from dreambooth.config import Config
 from dreambooth.data.photos import photos_in
 from dreambooth.evaluation import Judges, load_judges
 from dreambooth.generation.samples import read_samples, save_sample
+from dreambooth.probe.measuring import Reference
 from dreambooth.probe.scoring import score_run
 from dreambooth.recipe import dreambooth
 from dreambooth.run import Run
-from dreambooth.run.records import read_measured
+from dreambooth.run.measured import read_measured
+from dreambooth.run.records import DIAGNOSIS, SAMPLES, Diagnosis, Scored
 from dreambooth.subject import Subject
 from small_judges import clip_parts, dino_parts, pictures, save
 from tiny import tiny_pipeline
@@ -75,28 +78,29 @@ def evaluate(*words: str) -> int:
 
 
 def test_a_run_scores_its_final_samples(run: Run, photos_dir: Path) -> None:
-    record = run.read_json("samples.json")
-    assert record["rows"].keys() == {"real", "untuned", "tuned"} and record["photos"] == 4
-    untuned, tuned, real = (record["rows"][row] for row in ("untuned", "tuned", "real"))
-    assert untuned["pictures"] == tuned["pictures"] == 2 * len(tuned["prompts"]) > 2
-    assert untuned["prompts"].keys() == tuned["prompts"].keys()
-    assert {"dino", "clip_i", "clip_t", "pres", "div", "nearest_photo"} <= tuned.keys()
-    way = (tuned["dino"] - untuned["dino"]) / (real["dino"] - untuned["dino"])
-    assert record["ways"]["dino"] == (pytest.approx(way) if real["dino"] - untuned["dino"] >= 0.1 else None)
-    assert record["kept"]["clip_t"] == pytest.approx(tuned["clip_t"] / untuned["clip_t"])
-    assert {"subject_div", "class_div"} <= record["kept"].keys()
+    scored = SAMPLES.read(run.root)
+    assert scored.rows.keys() == {"real", "untuned", "tuned"} and scored.photos == 4
+    untuned, tuned = scored.rows["untuned"], scored.rows["tuned"]
+    assert untuned.pictures == tuned.pictures == 2 * len(tuned.prompts) > 2
+    assert untuned.prompts.keys() == tuned.prompts.keys()
+    assert {"dino", "clip_i", "clip_t", "pres", "div", "nearest_photo"} <= tuned.numbers.keys()
+    at, start, end = (scored.rows[row].numbers["dino"] for row in ("tuned", "untuned", "real"))
+    assert scored.ways["dino"] == (pytest.approx((at - start) / (end - start)) if end - start >= 0.1 else None)
+    assert scored.kept["clip_t"] == pytest.approx(tuned.numbers["clip_t"] / untuned.numbers["clip_t"])
+    assert {"subject_div", "class_div"} <= scored.kept.keys()
 
 
 def test_the_untuned_samples_are_of_the_class_noun_alone_from_the_same_seeds(run: Run) -> None:
     untuned, after = (read_samples(run.samples / folder) for folder in ("untuned", "after"))
     assert {sample.kind for sample in untuned} == {"class"}
     assert all(sample.prompt == sample.template.replace("{}", "dog") for sample in untuned)
-    assert {(one.template, one.seed) for one in untuned} == {(one.template, one.seed) for one in after}
+    asked, drawn = ({(one.template, one.seed) for one in those} for those in (after, untuned))
+    assert asked - drawn == {("a {}", one.seed) for one in after}  # that one is among the samples before
 
 
-def test_places_are_told_from_other_prompts(run: Run, folders: Path) -> None:
+def test_places_are_told_apart_from_other_prompts(run: Run) -> None:
     judges = load_judges(run.config.evaluation, run.config.world)
-    scored = score_run(run, judges)
+    scored = score_run(run, Reference.of(judges, run.subject, run.config.world))
     kinds = {sample.template: sample.kind for sample in read_samples(run.samples / "after")}
     assert set(scored.places) == {template for template, kind in kinds.items() if kind == "recontextualization"}
     prompts = scored.rows["tuned"].prompts
@@ -105,44 +109,45 @@ def test_places_are_told_from_other_prompts(run: Run, folders: Path) -> None:
 
 
 def test_the_report_shows_the_samples_beside_the_probe(run: Run) -> None:
-    page, record = run.report.read_text(encoding="utf-8"), run.read_json("samples.json")
+    page, rows_of = run.report.read_text(encoding="utf-8"), SAMPLES.read(run.root).rows
     assert "samples, untuned" in page
     rows = [re.findall("<td.*?>(.*?)</td>", row) for row in re.findall("<tr>(.*?)</tr>", page)]
     (following,) = [row for row in rows if row[:1] == ["CLIP-T"] and len(row) == 8]
-    assert following[5:7] == [f"{record['rows'][row]['clip_t']:.3f}" for row in ("untuned", "tuned")]
+    assert following[5:7] == [f"{rows_of[row].clip_t:.3f}" for row in ("untuned", "tuned")]
 
 
 def test_what_shows_in_the_samples_alone_is_a_finding(run: Run, tmp_path: Path) -> None:
     copy = Run(Path(shutil.copytree(run.root, tmp_path / "run")))
-    record = copy.read_json("samples.json")
-    record["checked"] = [{**check, "within": check["failure"] != "variety lost"} for check in record["checked"]]
-    (copy.root / "samples.json").write_text(json.dumps(record), encoding="utf-8")
-    (copy.root / "diagnosis.json").write_text('{"findings": [], "checked": []}', encoding="utf-8")
+    scored = SAMPLES.read(copy.root)
+    lost = [replace(its, threshold=its.value + (its.failure == "variety lost")) for its in scored.checked]
+    SAMPLES.write(copy.root, replace(scored, checked=tuple(lost)))
+    DIAGNOSIS.write(copy.root, Diagnosis(findings=(), checked=()))
     findings = read_measured(copy).findings
     assert findings and {finding.failure for finding in findings} == {"variety lost"}
-    assert all(finding.says.startswith("In the samples, not in the probe's pictures:") for finding in findings)
+    assert all(finding.says.startswith("In the final samples, not in the probe's:") for finding in findings)
 
 
 def test_the_samples_are_scored_once(run: Run, photos_dir: Path, tmp_path: Path) -> None:
     copy = Run(Path(shutil.copytree(run.root, tmp_path / "run")))
-    (copy.root / "samples.json").write_text('{"rows": {}}', encoding="utf-8")
+    other = Scored(judges={}, photos=0, rows={})
+    SAMPLES.write(copy.root, other)
     dreambooth(run.subject, run.config, copy.root)
-    assert copy.read_json("samples.json") == {"rows": {}}
+    assert SAMPLES.read(copy.root) == other
 
 
 def test_evaluate_takes_a_run(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "numbers.json"
     assert evaluate(str(run.root), "--out", str(out)) == 0
     printed = capsys.readouterr().out
-    assert json.loads(out.read_text()) == run.read_json("samples.json")
-    assert [line.split()[0] for line in printed.splitlines()[1:5]] == ["photos", "untuned", "tuned", "way"]
-    assert "judges: dino is dino#" in printed and "0% of a way is" in printed
+    assert out.read_text() == (run.root / SAMPLES.name).read_text()
+    assert [line.split()[0] for line in printed.splitlines()[1:5]] == ["photos", "untuned", "tuned", "progress,"]
+    assert "judges: dino is dino#" in printed and "0% is the untuned model's samples" in printed
 
 
 def test_evaluate_takes_other_photos_for_a_run(run: Run, drawn: Path, tmp_path: Path) -> None:
     out = tmp_path / "numbers.json"
     assert evaluate(str(run.root), "--photos", str(drawn), "--out", str(out)) == 0
-    own, other = run.read_json("samples.json"), json.loads(out.read_text())
+    own, other = json.loads((run.root / SAMPLES.name).read_text()), json.loads(out.read_text())
     assert other["photos"] == 3 and other["rows"]["tuned"]["dino"] != own["rows"]["tuned"]["dino"]
     assert other["rows"]["tuned"]["clip_t"] == pytest.approx(own["rows"]["tuned"]["clip_t"])
 

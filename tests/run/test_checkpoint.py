@@ -102,7 +102,7 @@ def test_a_flipped_byte_anywhere_is_seen(tmp_path: Path) -> None:
     assert same(checkpoint.read(path), state(2))
 
 
-def test_without_any_good_one_the_run_starts_anew(tmp_path: Path) -> None:
+def test_without_any_good_one_the_run_starts_over(tmp_path: Path) -> None:
     assert checkpoint.latest(tmp_path / "none", "mine") is None
     (checkpoint.write(tmp_path, state(2), keep=2) / "weights.safetensors").unlink()
     assert checkpoint.latest(tmp_path, "mine") is None

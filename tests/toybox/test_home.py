@@ -16,6 +16,7 @@ from dreambooth.data.photos import photos_in
 from dreambooth.generation.samples import read_samples, text_of
 from dreambooth.recipe import personalise
 from dreambooth.run import Run
+from dreambooth.run.records import JUDGES, SCORES, WORLD_FIT
 from dreambooth.subject import Subject
 from dreambooth.toybox.home import TOYBOX
 from dreambooth.toybox.photos import photos
@@ -68,12 +69,12 @@ def test_diffusers_opens_the_saved_model_without_a_word(tuned: Run, caplog: pyte
     diffusers = logging.getLogger("diffusers")
     diffusers.addHandler(caplog.handler)
     try:
-        with warnings.catch_warnings(record=True) as told:
+        with warnings.catch_warnings(record=True) as said:
             pipeline = DiffusionPipeline.from_pretrained(tuned.model)
     finally:
         diffusers.removeHandler(caplog.handler)
     assert type(pipeline).__name__ == "StableDiffusionPipeline"
-    assert not [message for message in [*caplog.messages, *map(str, told)] if "world" in message]
+    assert not [message for message in [*caplog.messages, *map(str, said)] if "world" in message]
 
 
 def test_its_settings_are_those_of_the_embedded_model(tuned: Run, again: Run) -> None:
@@ -89,10 +90,10 @@ def test_it_is_asked_measured_and_saved_as_the_embedded_model_is(again: Run) -> 
     assert {sample.template for sample in read_samples(again.samples / "step-000001")} == {
         prompt.template for prompt in TOYBOX.probe_prompts
     }
-    judges = again.read_json("judges.json")
+    judges = JUDGES.read(again.root)
     assert judges["dino"].startswith("toybox-dino#") and judges["clip"].startswith("toybox-clip#")
-    assert again.lines(again.scores)[-1]["variety"]["class"]["scenes"] >= 1  # its scenes are known
-    assert again.read_json("world_fit.json")["foreign"] is False
+    assert (SCORES.read(again.root)[-1].variety["class"].scenes or 0) >= 1  # its scenes are known
+    assert not WORLD_FIT.read(again.root).foreign
     assert json.loads((again.model / "model_index.json").read_text())["_world"] == TOYBOX.name
 
 

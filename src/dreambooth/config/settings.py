@@ -7,20 +7,19 @@ another world of models or a method needs differently is a preset (presets.py).
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, Unpack
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
+from dreambooth.config.keywords import Settings
 from dreambooth.config.presets import METHOD_ONLY, USED_BY, MethodName, preset_of
+from dreambooth.config.samplers import Sampler
 from dreambooth.config.worlds import EMBEDDED, World, WorldName, named, recorded
 from dreambooth.config.zeros import zero_hint
 from dreambooth.errors import ConfigError
 from dreambooth.support.spelling import suggestion
-
-Sampler = Literal["ddpm", "ddim", "euler", "dpmsolver++"]
-
 
 PLACES = ("model", "dino_model", "clip_model", "perceptual_model")
 """The settings that may be a folder or a file."""
@@ -217,13 +216,15 @@ class Config(Section):
     evaluation: Evaluation = Evaluation()
 
     @classmethod
-    def build(cls, settings: Mapping[str, Any]) -> Self:
-        """A config from flat settings ({"max_train_steps": 400}) over the preset of their world and method.
+    def build(cls, settings: Mapping[str, Any] | None = None, /, **by_name: Unpack[Settings]) -> Self:
+        """A config of settings by name, `build(max_train_steps=400)`, over the preset of their world and method.
 
-        The world that the model's folder names becomes a setting: it holds where the folder has gone, too. Raises
-        ConfigError with every problem at once.
+        settings: the same as a mapping, which the command line and files have; those by name go before it. The world
+        that the model's folder names becomes a setting: it holds where the folder has gone, too. Raises ConfigError
+        with every problem at once.
         """
-        settings = {name: located(value) if name in PLACES else value for name, value in settings.items()}
+        given = {**(settings or {}), **by_name}
+        settings = {name: located(value) if name in PLACES else value for name, value in given.items()}
         model = str(settings.get("model", EMBEDDED))
         if settings.get("world") is None and (world := recorded(model)):
             settings["world"] = world
@@ -318,7 +319,7 @@ class Config(Section):
 
 
 def located(value: Any) -> Any:
-    """A folder or file that is there, as it is called from everywhere: a run goes on from another folder too.
+    """A folder or file that is there, as it is called from everywhere: a run is resumed from another folder too.
 
     Anything else as it is: the embedded model's name or a hub id.
     """
@@ -327,7 +328,7 @@ def located(value: Any) -> Any:
     try:
         path = Path(value).expanduser()
         return str(path.absolute()) if path.exists() else value
-    except (OSError, RuntimeError, ValueError):  # too long a name, no such user, a zero byte: told by who opens it
+    except (OSError, RuntimeError, ValueError):  # too long a name, no such user, a zero byte: reported by who opens it
         return value
 
 

@@ -102,6 +102,6 @@ def recorded(model: str) -> str | None:
         return None
     try:
         index = json.loads((Path(model) / "model_index.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):  # told by who opens it
+    except (OSError, ValueError, RecursionError):  # reported by who opens it
         return None
     return index.get(RECORD) if isinstance(index, dict) else None

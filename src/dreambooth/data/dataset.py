@@ -1,7 +1,7 @@
 """Photos and class images as rows, encoded once, and the batch that each training step sees.
 
 Crops are chosen before training and no row changes afterwards, so the image encoder runs once a row. Which rows a
-step sees is a function of (seed, step): an interrupted run goes on as if it had not been.
+step sees is a function of (seed, step): an interrupted run resumes as if it had not been.
 """
 
 from collections.abc import Callable, Sequence

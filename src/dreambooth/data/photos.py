@@ -36,7 +36,7 @@ RAW_SUFFIXES = tuple(_RAW.split())
 """Of cameras' own formats: Pillow finds nothing in most, and in the others a thumbnail of 160 x 120 pixels."""
 
 BESIDE_PHOTOS = (".txt", ".json", ".md", ".ini", ".db", ".aae", ".xmp")
-"""Notes, captions and what systems leave in a folder of photos: passed over silently."""
+"""Notes, captions and what systems leave in a folder of photos: skipped silently."""
 
 CAPTIONS = (".txt", ".caption")
 """Where other trainers look for a photo's own caption, by the name of the photo."""
@@ -60,7 +60,7 @@ _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b
 def photos_in(folder: Path | str) -> tuple[Path, ...]:
     """The picture files directly in `folder`, by name; or `folder` itself where it is a file.
 
-    A picture is told by its suffix or by its first bytes. Hidden files and notes are passed over; any other file, and
+    A picture is known by its suffix or by its first bytes. Hidden files and notes are skipped; any other file, and
     folders with pictures, are named in a warning. Raises PhotoError where there is no such folder or no picture in it.
     """
     folder = Path(folder).expanduser()
@@ -74,15 +74,15 @@ def photos_in(folder: Path | str) -> tuple[Path, ...]:
         raise PhotoError([f"{folder}: you may not read it; change its permissions or copy the photos"]) from error
     files = [entry for entry in visible if not entry.is_dir()]
     photos = tuple(file for file in files if _is_photo(file))
-    passed_over = [f.name for f in files if f not in photos and f.suffix.lower() not in (*BESIDE_PHOTOS, *CAPTIONS)]
+    skipped = [f.name for f in files if f not in photos and f.suffix.lower() not in (*BESIDE_PHOTOS, *CAPTIONS)]
     below = photos_below(folder, _is_photo)
     if not photos and below:
         raise PhotoError([f"{folder}: no photos in it itself, but {which_to_give(folder, below)}"])
     if not photos:
-        found = f"only {', '.join(passed_over[:5])}" if passed_over else "none"
+        found = f"only {', '.join(skipped[:5])}" if skipped else "none"
         raise PhotoError([f"{folder}: no photos in it ({found}); put three to five JPEG photos there"])
-    if passed_over:
-        log.warning("%s: not pictures, passed over: %s", folder, ", ".join(passed_over))
+    if skipped:
+        log.warning("%s: skipped, as they are not pictures: %s", folder, ", ".join(skipped))
     if below:
         inner = ", ".join(f"{path.relative_to(folder)} ({count})" for path, count in below.items())
         log.warning("%s: photos in its folders are not used: %s", folder, inner)

@@ -1,24 +1,20 @@
 """Section 4.2: does the picture show the subject, and does it show what was asked?"""
 
 from dreambooth.evaluation.base import Judges
-from dreambooth.evaluation.foreign import Fit, fit_of
+from dreambooth.evaluation.foreign import fit_of
 from dreambooth.evaluation.judges import load_judges
 from dreambooth.evaluation.metrics import CHOICES
-from dreambooth.evaluation.scores import Photos, Scores, measure_photos, score, score_each, scored_prompt
-from dreambooth.evaluation.variety import SceneReader, Variety, kept, variety
+from dreambooth.evaluation.scores import Photos, measure_photos, score, score_each, scored_prompt
+from dreambooth.evaluation.variety import SceneReader, variety
 from dreambooth.evaluation.ways import WAY, way, ways
 
 __all__ = [
     "CHOICES",
     "WAY",
-    "Fit",
     "Judges",
     "Photos",
     "SceneReader",
-    "Scores",
-    "Variety",
     "fit_of",
-    "kept",
     "load_judges",
     "measure_photos",
     "score",

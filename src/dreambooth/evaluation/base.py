@@ -15,7 +15,7 @@ Pictures = Sequence[Image.Image]
 
 
 class ImageEmbedder(ABC):
-    """Pictures -> points on a sphere: the closer two of them, the more alike to this judge."""
+    """Pictures -> points on a sphere: the closer two of them, the more similar to this judge."""
 
     name: str
     """Which weights judge, so that figures can be compared: "facebook/dino-vits16@<commit>"."""

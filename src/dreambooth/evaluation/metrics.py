@@ -84,5 +84,5 @@ def nearest_photo(generated: Tensor, real: Tensor) -> Tensor:
 
 
 def background_invariance(whole: Tensor, alone: Tensor) -> float:
-    """How little a judge heeds what is behind a subject: the median cosine of pictures with their subjects on grey."""
+    """How little a judge depends on the background: the median cosine of pictures with their subjects on grey."""
     return agreement(whole, alone).quantile(0.5).item()

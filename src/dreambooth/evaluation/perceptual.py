@@ -63,7 +63,7 @@ class Lpips(PerceptualDistance):
         missing = [key for key in _KEYS if key not in weights]
         if missing:
             raise ModelError(
-                f"{name} is no LPIPS with AlexNet: it has no {missing[0]}. How to write such a folder is told in "
+                f"{name} is no LPIPS with AlexNet: it has no {missing[0]}. How to write such a folder is described in "
                 "the docstring of dreambooth.evaluation.perceptual.Lpips."
             )
         self.name = f"LPIPS {name}"

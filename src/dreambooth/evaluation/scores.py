@@ -12,22 +12,8 @@ from dreambooth.data.photos import crop_square, open_image, square_scores
 from dreambooth.evaluation import metrics
 from dreambooth.evaluation.base import Judges, Pictures
 from dreambooth.evaluation.masks import Look, alone, look_of
+from dreambooth.run.records import Scores
 from dreambooth.subject import IDENTIFIER_SLOT, Subject
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scores:
-    """What the metrics say, each defined in metrics.py; None where there was nothing to measure it on."""
-
-    dino: float | None = None
-    median_dino: float | None = None
-    clip_i: float | None = None
-    clip_t: float | None = None
-    pres: float | None = None
-    div: float | None = None
-    masked_dino: float | None = None
-    nearest_photo: float | None = None
-    background_invariance: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -6,31 +6,15 @@ same seeds, as the noise has a say in the place.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Self, final
 
 from dreambooth.config import World
 from dreambooth.evaluation import metrics
 from dreambooth.evaluation.base import Judges, Pictures, TextImageEmbedder
-
-KINDS = ("scenes", "div")
-"""The numbers of a Variety."""
+from dreambooth.run.records import Variety
 
 MOST = 32
 """Pictures of a prompt that are looked at, the first ones: their pairs are many, and take memory."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Variety:
-    """Of the pictures of one prompt that names no place.
-
-    div: the mean perceptual distance of two of them.  scenes: their effective number of scenes, None where no reader
-    knows the scenes.  pictures: how many were looked at.
-    """
-
-    div: float
-    scenes: float | None = None
-    pictures: int
 
 
 @final
@@ -80,14 +64,3 @@ def variety(judges: Judges, pictures: Pictures, reader: SceneReader | None = Non
         scenes=effective(reader.counts(pictures)) if reader else None,
         pictures=len(pictures),
     )
-
-
-def kept(mine: Variety, untuned: Variety) -> dict[str, float]:
-    """What is left of the untuned model's variety, of 1, by the numbers that both have; not cut off above 1.
-
-    Nothing where they are of different numbers of pictures: those do not compare.
-    """
-    if mine.pictures != untuned.pictures:
-        return {}
-    pairs = {name: (getattr(mine, name), getattr(untuned, name)) for name in KINDS}
-    return {name: value / before for name, (value, before) in pairs.items() if value is not None and before}

@@ -1,16 +1,16 @@
 """How far a fine-tuning has gone from the untuned model to the photos.
 
 Likeness does not begin at 0: pictures of any dog are already half as like the photos of one dog as these are like each
-other. A share of the photos' own number hides that; the way gone does not.
+other. A share of the photos' own number hides that; the progress from the untuned model does not.
 """
 
-from dreambooth.evaluation.scores import Scores
+from dreambooth.run.records import Scores
 
 WAY = (
-    "0% of a way is what the untuned model draws from the same prompts with the class noun alone, 100% is how like "
-    "each other the photos are (a single photo: itself)"
+    "0% is the untuned model's samples of the same prompts with the class noun alone, 100% is the photos compared with "
+    "each other (a single photo: with itself)"
 )
-"""What a way means, in a sentence to print beside it."""
+"""What progress means, in a sentence to print beside it."""
 
 CLEAR = 0.1
 """Least difference of untuned and real, as a cosine, for a way between them; by less the base model draws this already.

@@ -37,7 +37,7 @@ class Cell:
     """One fine-tuning and its pictures.
 
     row: what it is in Table 1, a method's name or "untuned".  photos: it trains on the subject's first ones.
-    class_noun: as the training is told, "" where it is told none.
+    class_noun: what the training uses, "" for none.
     """
 
     row: str
@@ -63,7 +63,7 @@ class Cell:
 
     @property
     def learned(self) -> Subject:
-        """The subject as the training is told of it."""
+        """The subject as the training has it."""
         photos, noun = self.subject.photos[: self.photos], self.class_noun or self.subject.class_noun
         return Subject(photos=photos, class_noun=noun, with_class_noun=bool(self.class_noun))
 

@@ -30,7 +30,7 @@ def experiment(plan: Plan, jobs: int) -> tuple[str, Path]:
     except (KeyboardInterrupt, Interrupted) as stop:
         done = total - len(plan.todo())
         raise Interrupted(
-            f"stopped with {done} of {total} cells finished. Run the same command again to go on from there."
+            f"stopped with {done} of {total} cells finished. Run the same command again to resume."
         ) from stop
     if failed:
         listed = "\n".join(f"  - {problem}" for problem in failed)

@@ -60,8 +60,8 @@ class Plan:
         """
         done, found = self.results(), {}
         for cell in self.todo().values():
-            alike = [result.seconds for other, result in done.items() if other.kind == cell.kind]
-            found[cell] = fmean(alike) if alike else self.usual.get(cell.kind)
+            similar = [result.seconds for other, result in done.items() if other.kind == cell.kind]
+            found[cell] = fmean(similar) if similar else self.usual.get(cell.kind)
         return found
 
     def listing(self, jobs: int) -> str:

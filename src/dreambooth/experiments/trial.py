@@ -10,12 +10,14 @@ from typing import Any
 
 from dreambooth import recipe
 from dreambooth.config import Evaluation
-from dreambooth.evaluation import Judges, Scores, measure_photos, score, score_each, scored_prompt
+from dreambooth.evaluation import Judges, measure_photos, score, score_each, scored_prompt
 from dreambooth.experiments.cells import Cell
 from dreambooth.generation.generate import generate
 from dreambooth.generation.prompts import CLASS_PROMPT
 from dreambooth.generation.samples import Sample, opened, read_samples
 from dreambooth.run import Run
+from dreambooth.run.records import Scores
+from dreambooth.run.timing import read_timings, timed
 from dreambooth.support.files import write_json
 
 PICTURES, CLASS_PICTURES = "after", "class"
@@ -68,9 +70,9 @@ def carry_out(cell: Cell, folder: Path, judges: Judges) -> None:
     with run.lock(patience=20), (folder / "log.txt").open("a", encoding="utf-8") as log_file, redirect_stderr(log_file):
         if not _is_drawn(cell, run):
             _draw(cell, run)
-        with recipe.timed(run, "measure"):
+        with timed(run, "measure"):
             record = _measured(cell, run, judges)
-        seconds = round(sum(run.read_json("timings.json").values()), 3)
+        seconds = round(sum(read_timings(run).values()), 3)
         write_json(folder / "cell.json", {"cell": cell.label, **record, "seconds": seconds})
         for heavy in (run.checkpoints, run.model, run.adapter):
             shutil.rmtree(heavy, ignore_errors=True)
@@ -89,7 +91,7 @@ def _draw(cell: Cell, run: Run) -> None:
     if run.config.training.max_train_steps:
         recipe.personalise(run, model)
         model = recipe.personal_model(run)
-    with recipe.timed(run, "pictures"):
+    with timed(run, "pictures"):
         generate(model, run.subject, run.config, run.samples / PICTURES, cell.prompts)
         many = run.config.generation.model_copy(update={"num_images_per_prompt": cell.class_pictures})
         config = run.config.model_copy(update={"generation": many})

@@ -1,4 +1,4 @@
-"""Section 4: prompts x seeds -> pictures, drawn alike before and after the fine-tuning."""
+"""Section 4: prompts x seeds -> samples, from the same noise before and after the fine-tuning."""
 
 import hashlib
 import json

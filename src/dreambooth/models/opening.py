@@ -65,7 +65,7 @@ def files_of(kind: Kind, folder: Path, variant: str | None) -> list[Path]:
 
 
 def damaged(name: str, place: Path, error: Exception) -> ModelError:
-    """What to tell of whatever a library said about a file."""
+    """What to say of whatever a library said about a file."""
     reason = str(error).strip().splitlines() or [type(error).__name__]
     return ModelError(
         f"{name} could not be opened from {place}: {reason[0]} "

@@ -1,4 +1,4 @@
-"""What families do alike with a pipeline of diffusers that has a latent U-Net: encode, draw, save."""
+"""What families have in common that have a pipeline of diffusers that has a latent U-Net: encode, draw, save."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -88,7 +88,7 @@ def draw(
                 raise ModelError(
                     "the model draws no picture: its values are not numbers (NaN or infinite). Check the "
                     "prediction_type in its scheduler's settings and the --dtype it was made for, or choose another "
-                    "base model; where it drew well before a fine-tuning, start anew with a lower --learning-rate."
+                    "base model; where it drew well before a fine-tuning, start over with a lower --learning-rate."
                 )
             images.append(drawn.images)
     return (np.concatenate(images) * 255).round().astype(np.uint8)

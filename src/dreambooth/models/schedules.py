@@ -2,17 +2,12 @@
 
 from typing import Any
 
-from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler
+import diffusers
+from diffusers import DDPMScheduler
 
+from dreambooth.config.samplers import SAMPLERS
 from dreambooth.diffusion import PREDICTIONS, DiscreteDiffusion
 from dreambooth.models.base import Sampling
-
-SCHEDULERS: dict[str, Any] = {
-    "ddpm": DDPMScheduler,
-    "ddim": DDIMScheduler,
-    "dpmsolver++": DPMSolverMultistepScheduler,
-    "euler": EulerDiscreteScheduler,
-}
 
 
 def schedule(scheduler: Any) -> dict[str, Any]:
@@ -44,4 +39,4 @@ def sampler(scheduler: Any, sampling: Sampling) -> Any:
     many = sampling.num_inference_steps > scheduler.config.num_train_timesteps // 10
     if many or settings.get("rescale_betas_zero_snr"):
         settings["timestep_spacing"] = "trailing"
-    return SCHEDULERS[sampling.sampler].from_config(settings)
+    return getattr(diffusers, SAMPLERS[sampling.sampler]).from_config(settings)

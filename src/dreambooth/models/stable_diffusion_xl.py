@@ -1,4 +1,4 @@
-"""SDXL: a latent U-Net told by two text encoders and by a photo's framing (Podell et al. 2023, arXiv:2307.01952)."""
+"""SDXL: a latent U-Net with two text encoders that knows a photo's framing (Podell et al. 2023, arXiv:2307.01952)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -209,7 +209,7 @@ class StableDiffusionXL(DiffusionModel):
 def _require_family(pipeline: Any, name: str) -> None:
     problems = pipelines.problems(pipeline) + schedules.problems(pipeline.scheduler)
     if pipeline.unet.config.addition_embed_type != "text_time":
-        problems.append("its U-Net is not told how a photo is framed")
+        problems.append("its U-Net takes no framing of a photo")
     if pipeline.vae.config.latents_mean is not None:
         problems.append("its latents are scaled channel by channel, as Playground 2.5's are")
     if problems:

@@ -5,22 +5,13 @@ against what is known before training: the untuned model's own pictures, and the
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from statistics import median
-from typing import Any, Literal
 
-from dreambooth.evaluation import Scores, Variety, way, ways
+from dreambooth.evaluation import way, ways
 from dreambooth.evaluation.ways import percent
 from dreambooth.generation.prompts import CLASS_PROMPT
-from dreambooth.probe.lines import Probed, Prompted, Step
-
-Failure = Literal[
-    "subject not learned",
-    "context not synthesised",
-    "context-appearance entanglement",
-    "overfitting to the photos",
-    "variety lost",
-]
+from dreambooth.run.records import Check, Probed, Prompted, Step, Variety
 
 CONTEXT = 0.6
 """Least lead of the asked place over the others in CLIP-T, of the untuned model's."""
@@ -46,46 +37,19 @@ REMEDIES = {
     "class": "Keep the class prior (--with-prior-preservation) with more class images (--num-class-images) or a larger "
     "--prior-loss-weight, or train fewer steps.",
 }
-"""What to change where the pictures of the subject, or of its class, are all alike."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Check:
-    """A number that was looked at for a failure, and what to say where it shows the failure.
-
-    value: the metric as a share of its reference, or the way it has gone.  threshold: the least it should be, or with
-    `at_most` the most.
-    """
-
-    failure: Failure
-    metric: str
-    value: float
-    threshold: float
-    at_most: bool = False
-    says: str
-    change: str
-
-    @property
-    def within(self) -> bool:
-        """Whether the value is within its bounds: the failure does not show."""
-        return self.value <= self.threshold if self.at_most else self.value >= self.threshold
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """As diagnosis.json has it."""
-        return {**asdict(self), "within": self.within}
+"""What to change where the samples of the subject, or of its class, are all similar."""
 
 
 def diagnose(probes: Mapping[Step, Probed], step: int) -> list[Check]:
     """The failures that the probe of the recommended `step` shows, then those that only the last step has.
 
-    probes: with the references, "real" and 0. A number that was not measured accuses nobody: a single photo has no
+    probes: with the references, "real" and 0. A number that was not measured flags nothing: a single photo has no
     other to be like, so copying is not seen there, and drift goes towards a likeness of 1.
     """
     last = max(step for step in probes if isinstance(step, int))
     own = _failures(probes, step)
     avoided = [
-        replace(check, says=f"The last step, {last}, has it, the recommended one does not. {check.says}")
+        replace(check, says=f"Only the last step, {last}, shows this, not the recommended one. {check.says}")
         for check in _failures(probes, last)
         if check.failure not in {mine.failure for mine in own}
     ]
@@ -95,11 +59,11 @@ def diagnose(probes: Mapping[Step, Probed], step: int) -> list[Check]:
 def checks(probed: Probed, untuned: Probed, real: Probed) -> list[Check]:
     """All numbers that could be looked at, whether they show a failure or not."""
     return [
-        *_learning(probed.scores, untuned.scores, real.scores),
+        *_learning(probed, untuned, real),
         *_context(probed, untuned),
-        *_entanglement(probed, untuned.scores, real.scores),
-        *_copying(probed, real.scores),
-        *_drift(probed.scores, untuned.scores, real.scores),
+        *_entanglement(probed, untuned, real),
+        *_copying(probed, real),
+        *_drift(probed, untuned, real),
         *_variety(probed, untuned),
     ]
 
@@ -110,7 +74,7 @@ def _failures(probes: Mapping[Step, Probed], step: int) -> list[Check]:
     return [check for at, check in enumerate(seen) if check.change not in {other.change for other in seen[:at]}]
 
 
-def _learning(probed: Scores, untuned: Scores, real: Scores) -> Iterator[Check]:
+def _learning(probed: Probed, untuned: Probed, real: Probed) -> Iterator[Check]:
     if (gone := ways(probed, untuned, real).get("dino")) is None:
         return
     yield Check(
@@ -138,14 +102,14 @@ def _context(probed: Probed, untuned: Probed) -> Iterator[Check]:
         metric="clip_t",
         value=share,
         threshold=CONTEXT,
-        says=f"Pictures show the place they were asked for {percent(share)} as clearly as the untuned model's (lead of "
+        says=f"Samples show the place they were asked for {percent(share)} as clearly as the untuned model's (lead of "
         f'its CLIP-T over that of other places); worst is "{worst}".',
         change="Train fewer steps (--early-stopping) or at a lower --learning-rate, keep the class prior, and give "
         "photos from several places.",
     )
 
 
-def _entanglement(probed: Probed, untuned: Scores, real: Scores) -> Iterator[Check]:
+def _entanglement(probed: Probed, untuned: Probed, real: Probed) -> Iterator[Check]:
     shares = _constancy(probed, untuned, real)
     if not shares:
         return
@@ -162,7 +126,7 @@ def _entanglement(probed: Probed, untuned: Scores, real: Scores) -> Iterator[Che
     )
 
 
-def _constancy(probed: Probed, untuned: Scores, real: Scores) -> dict[str, float]:
+def _constancy(probed: Probed, untuned: Probed, real: Probed) -> dict[str, float]:
     """For each place, how like the photos the subject is there, as a share of the median prompt's likeness.
 
     Whole DINO falls in a place that no photo shows, unless the judge is blind to scenes; that of the masked subject
@@ -170,14 +134,14 @@ def _constancy(probed: Probed, untuned: Scores, real: Scores) -> dict[str, float
     than what so blind a judge sees in the whole. The median, as the prompt without a place puts the subject in one of
     them, perhaps the odd one. Empty where the subject is not learned, noise having no constancy, or was known before.
     """
-    seen = {template: its.scores for template, its in probed.prompts.items()}
-    likeness = {template: value for template, scores in seen.items() if (value := scores.median_dino) is not None}
+    prompts = probed.prompts.items()
+    likeness = {template: value for template, its in prompts if (value := its.median_dino) is not None}
     reached = 1.0 if real.median_dino is None else real.median_dino
     learned = way(median(likeness.values()), untuned.median_dino, reached) if likeness else None
     if learned is None or learned < LEARNED:
         return {}
     whole = _of_median(likeness)
-    masked = _of_median({template: value for template, its in seen.items() if (value := its.masked_dino) is not None})
+    masked = _of_median({template: value for template, its in prompts if (value := its.masked_dino) is not None})
     invariance, found = real.background_invariance or 0.0, {}
     for place in (place for place in _places(probed) if place in whole):
         bounds = [max(whole[place], masked[place])] if place in masked else []
@@ -193,8 +157,8 @@ def _of_median(values: Mapping[str, float]) -> dict[str, float]:
     return {name: max(value / middle, 0.0) for name, value in values.items()} if middle > 0 else {}
 
 
-def _copying(probed: Probed, real: Scores) -> Iterator[Check]:
-    seen = [value for its in _places(probed).values() if (value := its.scores.nearest_photo) is not None]
+def _copying(probed: Probed, real: Probed) -> Iterator[Check]:
+    seen = [value for its in _places(probed).values() if (value := its.nearest_photo) is not None]
     if not seen or real.nearest_photo is None or real.nearest_photo <= 0:
         return
     mine = sum(seen) / len(seen)
@@ -204,14 +168,14 @@ def _copying(probed: Probed, real: Scores) -> Iterator[Check]:
         value=mine / real.nearest_photo,
         threshold=COPYING,
         at_most=True,
-        says=f"Pictures in new places are nearer to one of the photos (DINO {mine:.2f}) than the photos are to each "
+        says=f"Samples in new places are nearer to one of the photos (DINO {mine:.2f}) than the photos are to each "
         f"other ({real.nearest_photo:.2f}): photos are being copied.",
         change="Train fewer steps (--early-stopping) or at a lower --learning-rate, and give more and more varied "
         "photos.",
     )
 
 
-def _drift(probed: Scores, untuned: Scores, real: Scores) -> Iterator[Check]:
+def _drift(probed: Probed, untuned: Probed, real: Probed) -> Iterator[Check]:
     if (gone := ways(probed, untuned, real).get("pres")) is None:
         return
     yield Check(
@@ -237,16 +201,16 @@ def _variety(probed: Probed, untuned: Probed) -> Iterator[Check]:
                 metric=name,
                 value=share,
                 threshold=VARIETY[number],
-                says=f"Asked for the {of} in no place, the model draws {percent(share)} of the variety it had before: "
-                f"{now}, untuned {before}.",
+                says=f"Asked for the {of} without a place, the model shows {percent(share)} of the variety it had "
+                f"before: {now}, untuned {before}.",
                 change=REMEDIES[of],
             )
 
 
 def _counted(number: str, its: Variety) -> str:
     if number == "scenes":
-        return f"{its.scenes:.1f} effective scenes in {its.pictures} pictures"
-    return f"DIV {its.div:.2f} among {its.pictures} pictures"
+        return f"{its.scenes:.1f} effective scenes in {its.pictures} samples"
+    return f"DIV {its.div:.2f} among {its.pictures} samples"
 
 
 def _places(probed: Probed) -> dict[str, Prompted]:

@@ -1,8 +1,8 @@
 """Pictures in, what the judges see in them out: of one step, a line of scores.jsonl."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Self
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -12,8 +12,6 @@ from dreambooth.evaluation import (
     Judges,
     Photos,
     SceneReader,
-    Scores,
-    Variety,
     measure_photos,
     score_each,
     scored_prompt,
@@ -23,25 +21,25 @@ from dreambooth.evaluation.base import Pictures
 from dreambooth.evaluation.metrics import background_invariance, median_resemblance, nearest_photo, pres
 from dreambooth.generation.prompts import CLASS_PROMPT
 from dreambooth.generation.samples import Sample, opened
-from dreambooth.probe.lines import Probed, Prompted, Step, mean
+from dreambooth.run.records import Probed, Prompted, Scores, Step, Variety
 from dreambooth.subject import Subject
 
 
-def real_row(photos: Photos) -> Scores:
-    """The photos among themselves, and how little the judge heeds what is behind their subject.
+def real_row(photos: Photos) -> Probed:
+    """The photos among themselves, and how little the judge depends on their background.
 
     median_dino, masked_dino, nearest_photo: the median photo's against the others, as one may be odd. Two photos cannot
     tell how near the nearest of several is.
     """
     seen = photos.seen
     whole, alone = seen.dino[seen.found], seen.masked[seen.found]
-    return replace(
-        photos.real_row,
-        median_dino=_against_the_others(seen.dino, median_resemblance),
-        masked_dino=_against_the_others(alone, median_resemblance),
-        nearest_photo=_against_the_others(seen.dino, nearest_photo) if len(seen.dino) > 2 else None,
-        background_invariance=background_invariance(whole, alone) if len(whole) else None,
-    )
+    medians = {
+        "median_dino": _against_the_others(seen.dino, median_resemblance),
+        "masked_dino": _against_the_others(alone, median_resemblance),
+        "nearest_photo": _against_the_others(seen.dino, nearest_photo) if len(seen.dino) > 2 else None,
+        "background_invariance": background_invariance(whole, alone) if len(whole) else None,
+    }
+    return Probed(step="real", **(asdict(photos.real_row) | medians), pictures=len(seen.dino))
 
 
 def _against_the_others(rows: Tensor, likeness: Callable[[Tensor, Tensor], Tensor]) -> float | None:
@@ -93,19 +91,28 @@ def measure(
         mine = [at for at, sample in enumerate(samples) if sample.template == template]
         its = variety(judges, [pictures[at] for at in mine], reader if template == alone else None)
         varied |= {"subject": its} if template == alone else {}
-        scores = replace(mean([rows[at] for at in mine]), div=its.div if its else None)
+        scores = means(rows[at] for at in mine) | {"div": its.div if its else None}
         prompts[template] = Prompted(
-            scores=scores if template else replace(scores, clip_t=None, div=None),
+            **(scores if template else {**scores, "clip_t": None, "div": None}),
             elsewhere=elsewhere[template][mine].mean().item() if template in elsewhere else None,
         )
     drift = pres(judges.dino.images(class_pictures), photos.seen.dino) if class_pictures else None
     return Probed(
         step=step,
-        scores=replace(mean(its.scores for its in prompts.values()), pres=drift),
+        **(means(prompts.values()) | {"pres": drift}),
         prompts=prompts,
         variety={of: its for of, its in varied.items() if its is not None},
         pictures=len(samples),
     )
+
+
+def means(rows: Iterable[Scores]) -> dict[str, Any]:
+    """The mean of each number over the rows that have it."""
+    table, found = list(rows), {}
+    for metric in fields(Scores):
+        values = [value for row in table if (value := getattr(row, metric.name)) is not None]
+        found[metric.name] = sum(values) / len(values) if values else None
+    return found
 
 
 def _elsewhere(judges: Judges, pictures: Pictures, places: Mapping[str, str]) -> dict[str, Tensor]:

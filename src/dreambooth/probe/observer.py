@@ -3,22 +3,22 @@
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import final
 
 from dreambooth.adapters import Adapter
 from dreambooth.errors import RunError
-from dreambooth.evaluation import WAY, Judges, ways
+from dreambooth.evaluation import WAY, ways
 from dreambooth.generation.prompts import CLASS_PROMPT, Prompt
 from dreambooth.generation.samples import Sample
 from dreambooth.models.base import DiffusionModel
 from dreambooth.probe.diagnosis import checks, diagnose
-from dreambooth.probe.lines import Probed, read_probes
 from dreambooth.probe.measuring import Reference, measure, real_row
 from dreambooth.probe.rule import RULE, Shares, best_step, may_stop, reason, shares
 from dreambooth.run import Run, checkpoint
 from dreambooth.run.checkpoint import Checkpoint
-from dreambooth.support.files import require_space, write_json
+from dreambooth.run.records import DIAGNOSIS, JUDGES, RECOMMENDATION, SCORES, Diagnosis, Probed, Recommendation
+from dreambooth.support.files import require_space
 from dreambooth.support.progress import log
 
 Draw = Callable[[DiffusionModel, str, Sequence[Prompt], int], list[Sample]]
@@ -33,10 +33,9 @@ class Probe:
     the weights of the best step so far, whole and verified; those of other steps are not kept.
     """
 
-    def __init__(self, run: Run, judges: Judges, draw: Draw) -> None:
-        self.run, self.judges, self.draw = run, judges, draw
+    def __init__(self, run: Run, reference: Reference, draw: Draw) -> None:
+        self.run, self.reference, self.draw = run, reference, draw
         self.config = run.config
-        self.reference = Reference.of(judges, run.subject, self.config.world)
         self.best = run.root / "best"
 
     def before(self, untuned: DiffusionModel) -> None:
@@ -46,11 +45,11 @@ class Probe:
         """
         self._require_same_judges()
         self.run.forget_after(self.config.training.max_train_steps)  # drops a line that a crash cut short
-        known = {probed.step for probed in read_probes(self.run)}
+        known = {probed.step for probed in SCORES.read(self.run.root)}
         if "real" not in known:
-            self._write(Probed(step="real", scores=real_row(self.reference.photos)))
+            SCORES.append(self.run.root, real_row(self.reference.photos))
         if 0 not in known:
-            self._write(self._measure(0, untuned))
+            SCORES.append(self.run.root, self._measure(0, untuned))
 
     def watching(self, adapter: Adapter) -> Callable[[int, DiffusionModel], bool]:
         """The observer of a fine-tuning of `adapter`; raises DiskError where the best weights would find no room."""
@@ -60,9 +59,9 @@ class Probe:
         require_space(self.best, copies * size, "keeping the best step's weights")
 
         def observe(step: int, model: DiffusionModel) -> bool:
-            if step not in shares(read_probes(self.run)):
-                self._write(self._measure(step, model))
-            found = {at: its for at, its in shares(read_probes(self.run)).items() if at <= step}
+            if step not in shares(SCORES.read(self.run.root)):
+                SCORES.append(self.run.root, self._measure(step, model))
+            found = {at: its for at, its in shares(SCORES.read(self.run.root)).items() if at <= step}
             self._keep(step, found, adapter)
             settings = self.config.probe
             return settings.early_stopping and may_stop(found, settings.early_stopping_patience)
@@ -74,30 +73,27 @@ class Probe:
 
         Returns that step. Call it after the fine-tuning that `watching` observed.
         """
-        probes = {probed.step: probed for probed in read_probes(self.run)}
+        probes = {probed.step: probed for probed in SCORES.read(self.run.root)}
         found, step = shares(list(probes.values())), checkpoint.newest_step(self.best)
         last = max(found)
         assert step is not None, "the last probe keeps its weights where no other has"
         if step != last:
             adapter.load(checkpoint.read(self.best / f"checkpoint-{step}").tensors["weights"])
         why = reason(step, probes, self.run.subject)
-        payload = {
-            "step": step,
-            "rule": RULE,
-            "scores": {k: v for k, v in asdict(probes[step].scores).items() if v is not None},
-            "ways": ways(probes[step].scores, probes[0].scores, probes["real"].scores),
-            "way": WAY,
-            "kept": probes[step].kept(probes[0]),
-            "last": last,
-            "stopped_early": last < self.config.training.max_train_steps,
-            "reason": why,
-            "judges": self.judges.names,
-        }
-        write_json(self.run.root / "recommendation.json", payload)
+        verdict = Recommendation(
+            step=step,
+            rule=RULE,
+            reason=why,
+            last=last,
+            stopped_early=last < self.config.training.max_train_steps,
+            judges=self.reference.judges.names,
+            ways=ways(probes[step], probes[0], probes["real"]),
+            way=WAY,
+            kept=probes[step].kept(probes[0]),
+        )
+        RECOMMENDATION.write(self.run.root, verdict)
         findings, checked = diagnose(probes, step), checks(probes[step], probes[0], probes["real"])
-        diagnosis = {"findings": findings, "checked": checked}
-        payload = {name: [check.record for check in those] for name, those in diagnosis.items()}
-        write_json(self.run.root / "diagnosis.json", payload)
+        DIAGNOSIS.write(self.run.root, Diagnosis(findings=tuple(findings), checked=tuple(checked)))
         log.info("recommended: %s", why)
         log.info("(%s)", WAY)
         for finding in findings:
@@ -105,15 +101,15 @@ class Probe:
         return step
 
     def _require_same_judges(self) -> None:
-        mine = self.judges.names
-        began = self.run.began_with("judges.json", mine)
+        mine = self.reference.judges.names
+        began = self.run.began_with(JUDGES, mine)
         changes = [f"  - {judge}: {name}, was {began[judge]}" for judge, name in mine.items() if began[judge] != name]
         if changes:
             listed = "\n".join(changes)
             raise RunError(
-                f"{self.run.root} was measured by other judges so far, and their numbers do not compare:\n{listed}\n"
-                "To go on with it, put back the weights they had; to measure anew from where it stands, delete "
-                "judges.json, scores.jsonl and best/ in it; to start anew, choose another --output-dir."
+                f"{self.run.root} was measured by other judges, and numbers of different judges do not compare:\n"
+                f"{listed}\nTo resume it, put back the weights they had; to measure again from this step on, delete "
+                "judges.json, scores.jsonl and best/ in it; to start over, choose another --output-dir."
             )
 
     def _measure(self, step: int, model: DiffusionModel) -> Probed:
@@ -129,7 +125,7 @@ class Probe:
             model, stage, [prompt for prompt in asked if prompt not in alone], settings.probe_images_per_prompt
         )
         probed = measure(step, self.reference, samples, of_class)
-        return replace(probed, seconds=time.monotonic() - began)
+        return replace(probed, seconds=round(time.monotonic() - began, 3))
 
     def _keep(self, step: int, found: Mapping[int, Shares], adapter: Adapter) -> None:
         kept = checkpoint.newest_step(self.best)
@@ -143,7 +139,7 @@ class Probe:
     def _mend(self) -> None:
         """Where best/ is damaged, or not the best of scores.jsonl, have the training go back to before that step."""
         done, kept = checkpoint.newest_step(self.run.checkpoints) or 0, checkpoint.newest_step(self.best)
-        found = {step: its for step, its in shares(read_probes(self.run)).items() if step <= done}
+        found = {step: its for step, its in shares(SCORES.read(self.run.root)).items() if step <= done}
         if kept is not None and kept > done:  # of steps that will be trained again
             return
         if not found:
@@ -159,7 +155,3 @@ class Probe:
         log.warning("%s The training goes back to make them again.", why)
         shutil.rmtree(self.best, ignore_errors=True)
         checkpoint.forget_after(self.run.checkpoints, step)
-
-    def _write(self, probed: Probed) -> None:
-        with self.run.scores.open("a", encoding="utf-8") as file:
-            file.write(probed.line)

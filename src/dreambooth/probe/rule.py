@@ -3,17 +3,18 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from dreambooth.evaluation import Scores, way, ways
+from dreambooth.evaluation import way, ways
 from dreambooth.evaluation.ways import CLEAR, percent
-from dreambooth.probe.lines import Probed, Step
+from dreambooth.run.records import Probed, Scores, Step
 from dreambooth.subject import Subject
 
 RULE = (
-    "the step with the largest product of four shares, none counted below 0 or above 1: the way its DINO has gone "
-    "from the untuned model's to the photos' among themselves, or to 1 where these are hardly more alike than the "
-    "untuned model's pictures are to them, or there is one alone; its CLIP-T of the untuned model's; 1 less the way "
-    "that its PRES has gone to the same; the mean of 1 and what is left of the untuned model's effective scenes (of "
-    "its DIV where no scenes are known) in pictures of subject and class in no place. Of equal ones the first"
+    "the step with the largest product of four shares, each kept within 0 and 1: how far its DINO has gone from the "
+    "untuned model's to that of the photos among themselves, or to 1 where there is a single photo or they are hardly "
+    "more similar to each other than the untuned model's samples are to them; its CLIP-T as a share of the untuned "
+    "model's; 1 less how far its PRES has gone to the same; the mean of 1 and what is left of the untuned model's "
+    "effective scenes (of its DIV where no scenes are known) in samples of the subject and of the class that name no "
+    "place. The first of equal ones"
 )
 """The rule in words. Copying gains nothing by it: beyond what the photos have in common, fidelity counts no more.
 
@@ -45,7 +46,7 @@ def shares(probes: Sequence[Probed]) -> dict[int, Shares]:
     """
     references = {probed.step: probed for probed in probes if probed.step in ("real", 0)}
     return {
-        probed.step: _shares(probed, references["real"].scores, references[0])
+        probed.step: _shares(probed, references["real"], references[0])
         for probed in probes
         if isinstance(probed.step, int) and probed.step > 0
     }
@@ -78,8 +79,8 @@ def reason(step: int, probes: Mapping[Step, Probed], subject: Subject) -> str:
 
 
 def _standing(step: int, probes: Mapping[Step, Probed], subject: Subject) -> str:
-    untuned, real = probes[0].scores, probes["real"].scores
-    gone, kept, clauses = ways(probes[step].scores, untuned, real), probes[step].kept(probes[0]), []
+    untuned, real = probes[0], probes["real"]
+    gone, kept, clauses = ways(probes[step], untuned, real), probes[step].kept(untuned), []
     if (likeness := gone.get("dino", 0.0)) is None:
         clauses.append(
             "the base model already draws this (DINO of its pictures and the photos is "
@@ -111,7 +112,7 @@ def _variety(kept: Mapping[str, float]) -> dict[str, float]:
 def _ceiling(real: Scores, untuned: Scores) -> float:
     """The DINO that a subject can reach: of its photos among themselves, if they clearly have something in common.
 
-    A single photo is like no other, and photos of two sides of a thing may be less alike than any two of its class: 1.
+    A single photo is like no other, and photos of two sides of a thing may be less similar than two of its class: 1.
     """
     if real.dino is None or real.dino < (untuned.dino or 0.0) + CLEAR:
         return 1.0
@@ -119,12 +120,11 @@ def _ceiling(real: Scores, untuned: Scores) -> float:
 
 
 def _shares(probed: Probed, real: Scores, untuned: Probed) -> Shares:
-    mine, before, kept = probed.scores, untuned.scores, probed.kept(untuned)
-    most = _ceiling(real, before)
-    drifted = way(mine.pres, before.pres, most)
+    kept, most = probed.kept(untuned), _ceiling(real, untuned)
+    drifted = way(probed.pres, untuned.pres, most)
     left = [_bounded(share) for share in _variety(kept).values()]
     return Shares(
-        fidelity=_bounded(way(mine.dino, before.dino, most)),
+        fidelity=_bounded(way(probed.dino, untuned.dino, most)),
         prompt=_bounded(kept.get("clip_t")),
         prior=_bounded(None if drifted is None else 1 - drifted),
         variety=sum(left) / len(left) if left else 1.0,

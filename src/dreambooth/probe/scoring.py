@@ -1,9 +1,9 @@
 """What the judges say of finished pictures: of a run's samples, or of any folder's, against any photos."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from dreambooth.config import Config, World
 from dreambooth.config.worlds import USUAL, named
@@ -14,10 +14,10 @@ from dreambooth.evaluation.perceptual import Lpips
 from dreambooth.evaluation.ways import percent
 from dreambooth.generation.prompts import CLASS_PROMPT
 from dreambooth.generation.samples import Sample, read_samples, text_of
-from dreambooth.probe import Check, Probed, checks
-from dreambooth.probe.lines import Step, mean
-from dreambooth.probe.measuring import Reference, measure, real_row
+from dreambooth.probe.diagnosis import checks
+from dreambooth.probe.measuring import Reference, means, measure, real_row
 from dreambooth.run import Run
+from dreambooth.run.records import Probed, Scored, Step
 from dreambooth.subject import IDENTIFIER_SLOT, Subject
 from dreambooth.support.progress import log
 
@@ -36,89 +36,56 @@ COLUMNS = {
 """The table's numbers and their headings."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Scored:
-    """The rows of a table: "real", the photos among themselves, and one for each set of pictures.
+def scored(reference: Reference, rows: Mapping[Step, Probed], places: Sequence[str] = ()) -> Scored:
+    """The rows beside that of the photos they were measured against; places: see `Scored`."""
+    real = real_row(reference.photos)
+    record = Scored(
+        judges=reference.judges.names, photos=real.pictures, rows={"real": real, **rows}, places=tuple(places)
+    )
+    if not rows.keys() >= {"untuned", "tuned"}:
+        return record
+    tuned, untuned = rows["tuned"], rows["untuned"]
+    return replace(
+        record,
+        way=WAY,
+        ways=ways(tuned, untuned, real),
+        kept=tuned.kept(untuned),
+        checked=tuple(checks(_of_places(tuned, places), _of_places(untuned, places), real)),
+    )
 
-    places: the templates that ask for a place and nothing else.
-    """
 
-    judges: Mapping[str, str]
-    photos: int
-    rows: Mapping[Step, Probed]
-    places: Sequence[str] = ()
+def _of_places(row: Probed, places: Sequence[str]) -> Probed:
+    """A row of the subject alone and in places, as the diagnosis sees it in a probe."""
+    wanted = (CLASS_PROMPT.template, *places)
+    prompts = {template: its for template, its in row.prompts.items() if template in wanted}
+    return replace(row, **(means(prompts.values()) | {"pres": row.pres}), prompts=prompts)
 
-    @classmethod
-    def of(cls, reference: Reference, rows: Mapping[Step, Probed], places: Sequence[str] = ()) -> Self:
-        """The rows beside that of the photos they were measured against."""
-        photos = reference.photos
-        real = Probed(step="real", scores=real_row(photos), pictures=len(photos.seen.dino))
-        judges = reference.judges.names
-        return cls(judges=judges, photos=real.pictures, rows={"real": real, **rows}, places=places)
 
-    @property
-    def compared(self) -> bool:
-        """Whether the tuned model's samples have the untuned model's beside them."""
-        return self.rows.keys() >= {"untuned", "tuned"}
+def table(scored: Scored) -> str:
+    """The rows as text, with the ways below, and who measured."""
+    shown = [name for name in COLUMNS if any(name in row.numbers for row in scored.rows.values())]
+    lines = [["", "n", *(COLUMNS[name] for name in shown)]]
+    for step, row in scored.rows.items():
+        label = {"real": "photos"}.get(str(step), str(step))
+        numbers = (row.numbers.get(name) for name in shown)
+        lines.append([label, str(row.pictures), *("" if value is None else f"{value:.3f}" for value in numbers)])
+    shares = {name: "none" if gone is None else percent(gone) for name, gone in scored.ways.items()}
+    shares |= {name: percent(share) for name, share in scored.kept.items()}
+    if shares:
+        lines.append(["progress, or kept", "", *(shares.get(name, "") for name in shown)])
+    widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
+    drawn = ["  ".join(f"{cell:>{width}}" for cell, width in zip(line, widths, strict=True)) for line in lines]
+    return "\n".join([*(line.rstrip() for line in drawn), "", *_notes(scored)])
 
-    @property
-    def ways(self) -> dict[str, float | None]:
-        """How far the tuned model's samples have gone; nothing where the untuned model's are not there."""
-        if not self.compared:
-            return {}
-        return ways(*(self.rows[step].scores for step in ("tuned", "untuned", "real")))
 
-    @property
-    def kept(self) -> dict[str, float]:
-        """What is left of the untuned model's CLIP-T and variety, of 1."""
-        return self.rows["tuned"].kept(self.rows["untuned"]) if self.compared else {}
-
-    @property
-    def checked(self) -> list[Check]:
-        """The numbers that the diagnosis looks at, of the subject alone and in places, as the probe sees it."""
-        if not self.compared:
-            return []
-        tuned, untuned = (self._of_places(step) for step in ("tuned", "untuned"))
-        return checks(tuned, untuned, self.rows["real"])
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """As JSON has it."""
-        payload: dict[str, Any] = {"judges": dict(self.judges), "photos": self.photos}
-        payload["rows"] = {row.step: row.record for row in self.rows.values()}
-        if self.ways:
-            payload |= {"way": WAY, "ways": self.ways, "kept": self.kept}
-            payload["checked"] = [check.record for check in self.checked]
-        return payload
-
-    @property
-    def table(self) -> str:
-        """The rows as text, with the ways below, and who measured."""
-        shown = [name for name in COLUMNS if any(_number(row, name) is not None for row in self.rows.values())]
-        lines = [["", "n", *(COLUMNS[name] for name in shown)]]
-        for step, row in self.rows.items():
-            numbers = [_number(row, name) for name in shown]
-            label = {"real": "photos"}.get(str(step), str(step))
-            lines.append([label, str(row.pictures), *("" if value is None else f"{value:.3f}" for value in numbers)])
-        shares = {name: "none" if gone is None else percent(gone) for name, gone in self.ways.items()}
-        shares |= {name: percent(share) for name, share in self.kept.items()}
-        if shares:
-            lines.append(["way gone, or kept", "", *(shares.get(name, "") for name in shown)])
-        widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
-        drawn = ["  ".join(f"{cell:>{width}}" for cell, width in zip(line, widths, strict=True)) for line in lines]
-        notes = [f"judges: {', '.join(f'{judge} is {name}' for judge, name in self.judges.items())}"]
-        notes += [WAY] if self.ways else []
-        left = {name.replace("_", "'s "): share for name, share in self.kept.items() if name not in COLUMNS}
-        if left:
-            each = ", ".join(f"{name} {percent(share)}" for name, share in left.items())
-            notes.append(f"left of the untuned model's variety where the prompt names no place: {each}")
-        return "\n".join([*(line.rstrip() for line in drawn), "", *notes])
-
-    def _of_places(self, step: Step) -> Probed:
-        row, wanted = self.rows[step], (CLASS_PROMPT.template, *self.places)
-        prompts = {template: its for template, its in row.prompts.items() if template in wanted}
-        scores = replace(mean(its.scores for its in prompts.values()), pres=row.scores.pres)
-        return replace(row, scores=scores, prompts=prompts)
+def _notes(scored: Scored) -> list[str]:
+    notes = [f"judges: {', '.join(f'{judge} is {name}' for judge, name in scored.judges.items())}"]
+    notes += [WAY] if scored.ways else []
+    left = {name.replace("_", "'s "): share for name, share in scored.kept.items() if name not in COLUMNS}
+    if left:
+        each = ", ".join(f"{name} {percent(share)}" for name, share in left.items())
+        notes.append(f"left of the untuned model's variety where the prompt names no place: {each}")
+    return notes
 
 
 def evaluate(
@@ -127,7 +94,7 @@ def evaluate(
     """What `dreambooth evaluate` says of a run's folder, or of any other.
 
     settings: flat, which judges where they are not the usual ones.  photos: the folder of the subject's photos; of a
-    run by default its own. Raises DreamBoothError for whatever its caller can mend.
+    run by default its own. Raises DreamBoothError for whatever its caller can fix.
     """
     if not folder.is_dir():
         raise DreamBoothError(f"{folder} is no folder: give a run folder, or a folder that holds pictures.")
@@ -136,36 +103,38 @@ def evaluate(
         if class_noun or prompts:
             raise DreamBoothError(f"{folder} is a run and knows its class noun and prompts: leave both out.")
         run = Run.open(folder)
-        _warn(files or run.subject.photos, run.config.world)
         config = Config.build({**run.config.flat(), **settings})
-        return score_run(run, load_judges(config.evaluation, config.world), files)
+        judges = load_judges(config.evaluation, config.world)
+        _warn(files or run.subject.photos, config.world, judges)
+        subject = replace(run.subject, photos=files) if files else run.subject
+        return score_run(run, Reference.of(judges, subject, config.world))
     if not files:
         raise DreamBoothError(f"{folder} is no run folder: give the photos to compare its pictures with by --photos.")
     paths = _pictures_in(folder)
     texts = [text_of(path) for path in paths]
     worlds = {named(text.get("world") or text.get("model", "")) for text in texts}
     world = worlds.pop() if len(worlds) == 1 else named(USUAL)
-    _warn(files, world)
     judges = load_judges(Config.build(settings).evaluation, world)
+    _warn(files, world, judges)
     return score_pictures(paths, judges, Subject(photos=files, class_noun=class_noun), prompts)
 
 
-def _warn(photos: Sequence[Path], world: World) -> None:
-    if (fit := fit_of(photos, world)) and fit.foreign:
+def _warn(photos: Sequence[Path], world: World, judges: Judges) -> None:
+    if (fit := fit_of(photos, world, judges)) and fit.foreign:
         log.warning("%s", fit.says)
 
 
-def score_run(run: Run, judges: Judges, photos: Sequence[Path] = ()) -> Scored:
-    """The scores of a run's samples against its own photos, or others; raises DreamBoothError where it has none."""
-    subject = replace(run.subject, photos=tuple(photos)) if photos else run.subject
+def score_run(run: Run, reference: Reference) -> Scored:
+    """The scores of a run's samples; raises DreamBoothError where it has none."""
     samples = {step: read_samples(run.samples / folder) for step, folder in FOLDERS.items()}
     if not any(samples.values()):
-        raise DreamBoothError(f"{run.root} has no samples yet: draw them with `dreambooth generate {run.root}`.")
-    reference = Reference.of(judges, subject, run.config.world)
+        raise DreamBoothError(f"{run.root} has no samples yet: make them with `dreambooth generate {run.root}`.")
+    if samples["untuned"]:  # the class prompt was drawn once, among the samples before
+        samples["untuned"] += [sample for sample in read_samples(run.samples / "before") if sample.kind == "class"]
     kinds = {one.template: one.kind for one in samples["tuned"]}
     places = [template for template, kind in kinds.items() if kind == "recontextualization"]
     rows = {step: _row(step, those, reference, places) for step, those in samples.items() if those}
-    return Scored.of(reference, rows, places)
+    return scored(reference, rows, places)
 
 
 def _row(step: Step, samples: Sequence[Sample], reference: Reference, places: Sequence[str]) -> Probed:
@@ -185,7 +154,7 @@ def score_pictures(paths: Sequence[Path], judges: Judges, subject: Subject, prom
     if isinstance(judges.perceptual, Lpips) and len(sizes := sorted({size_of(path) for path in paths})) > 1:
         raise ModelError(
             f"LPIPS compares pictures of one size, and these are of {sizes[0]} to {sizes[-1]} pixels: leave out "
-            "--perceptual-model, or make them alike."
+            "--perceptual-model, or bring them to one size."
         )
     asked = _asked(paths, prompts)
     kinds = ["own" if prompts else text_of(path).get("kind", "own") for path in paths]
@@ -198,7 +167,7 @@ def score_pictures(paths: Sequence[Path], judges: Judges, subject: Subject, prom
         for path, prompt, kind in zip(paths, asked, kinds, strict=True)
     ]
     reference = Reference.of(judges, subject, named(USUAL))
-    return Scored.of(reference, {"pictures": _row("pictures", samples, reference, ())})
+    return scored(reference, {"pictures": _row("pictures", samples, reference, ())})
 
 
 def _asked(paths: Sequence[Path], prompts: Sequence[str]) -> list[str]:
@@ -227,8 +196,3 @@ def _pictures_in(folder: Path) -> tuple[Path, ...]:
     if problems:
         raise PhotoError(problems)
     return paths
-
-
-def _number(row: Probed, name: str) -> float | None:
-    value: float | None = getattr(row.scores, name)
-    return value

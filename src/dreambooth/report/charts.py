@@ -6,14 +6,6 @@ Coordinates are those of the picture: x to the right, y down, from (0, 0) to the
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise, product
-
-LETTER, LINE = 7.2, 15
-"""Width of a letter and height of a line of the figures' text, a little generously."""
-
-
-Place = tuple[float, float, float, float]
-"""Left, top, right and bottom of a part of the picture."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +48,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Mark:
-    """A place in the picture, and what it says."""
+    """A place in the picture, and what it says under the pointer."""
 
     x: float
     y: float
@@ -93,25 +85,15 @@ class MetricChart:
 
 
 @dataclass(frozen=True)
-class Label:
-    """A dot's words: where they stand, and which side of the text that is ("start", "middle" or "end")."""
-
-    x: float
-    y: float
-    anchor: str
-    text: str
-
-
-@dataclass(frozen=True)
 class Scatter:
-    """Two numbers against each other: a dot per probe but the chosen one, that one, the path, and the words beside."""
+    """Two numbers against each other: a dot per probe, the base model and the chosen one apart, and the path."""
 
     box: Box
     path: str
     dots: tuple[Mark, ...]
+    base: Mark | None
     chosen: Mark | None
     level: Mark | None
-    labels: tuple[Label, ...]
 
 
 def loss_chart(steps: Sequence[int], terms: Mapping[str, Sequence[float]]) -> LossChart | None:
@@ -150,7 +132,7 @@ def metric_chart(
         x_range=(0, max(*values, 1)),
         y_range=_padded([*values.values(), *levels.values()]),
     )
-    dots = {step: Mark(box.x(step), box.y(value), f"step {step}: {value:.3f}") for step, value in values.items()}
+    dots = {step: Mark(box.x(step), box.y(value), f"{_named(step)}: {value:.3f}") for step, value in values.items()}
     at = dots.pop(chosen) if chosen in dots else None
     return MetricChart(
         box,
@@ -166,8 +148,7 @@ def scatter(
 ) -> Scatter | None:
     """The chart of (x, y) at each probed step, step 0 being the base model; None where no step has both.
 
-    level: the y of the real photos. Labels never overlap each other or a dot: where there is no room the words are left
-    out, of the chosen checkpoint, the base model and the last probe at last.
+    level: the y of the real photos.
     """
     if not probes:
         return None
@@ -177,77 +158,19 @@ def scatter(
         x_range=_padded([x for x, _ in probes.values()]),
         y_range=_padded([y for _, y in probes.values()] + ([] if level is None else [level])),
     )
-    dots = {step: Mark(box.x(x), box.y(y), _step_name(step)) for step, (x, y) in probes.items()}
-    mark = None if level is None else Mark(box.left, box.y(level), "the photos themselves")
-    first = [dots[step] for step in dict.fromkeys([chosen, 0, max(dots)]) if step in dots]
+    dots = {step: Mark(box.x(x), box.y(y), f"{_named(step)}: {y:.3f}, {x:.3f}") for step, (x, y) in probes.items()}
     return Scatter(
-        box,
-        box.points(probes.values()),
-        tuple(dot for step, dot in dots.items() if step != chosen),
-        dots.get(chosen) if chosen is not None else None,
-        mark,
-        tuple(_labels(box, first, list(dots.values()), mark)),
+        box=box,
+        path=box.points(probes.values()),
+        chosen=dots.pop(chosen, None) if chosen is not None else None,
+        base=dots.pop(0, None),
+        dots=tuple(dots.values()),
+        level=None if level is None else Mark(box.left, box.y(level), f"the photos among themselves: {level:.3f}"),
     )
 
 
-def _step_name(step: int) -> str:
-    return "base model" if step == 0 else str(step)
-
-
-def _labels(box: Box, first: Sequence[Mark], dots: Sequence[Mark], level: Mark | None) -> Iterator[Label]:
-    """The words of the level and of each dot where no other words or dots stand, in the order given.
-
-    Of the free places each takes the one that fewest lines cross. The `first` may also take one further away.
-    """
-    taken = [(dot.x - 6, dot.y - 6, dot.x + 6, dot.y + 6) for dot in dots]
-    lines = [place for ends in pairwise(dots) for place in _along(*ends)]
-    if level:
-        lines.append((box.left, level.y, box.right, level.y))
-    near = [_beside(dot, 10) for dot in dots if dot not in first]
-    for places in [*([_above(box, level)] if level else []), *(_beside(dot, 10, 20, 34) for dot in first), *near]:
-        inside = [label for label in places if _within(extent(label), (box.left, box.top, box.width, box.bottom))]
-        free = [label for label in inside if not any(_overlap(extent(label), other) for other in taken)]
-        if free:
-            best = min(free, key=lambda label: sum(_overlap(extent(label), line) for line in lines))
-            taken.append(extent(best))
-            yield best
-
-
-def _above(box: Box, level: Mark) -> list[Label]:
-    return [Label(x, level.y - 6, anchor, level.label) for x, anchor in ((box.left, "start"), (box.right, "end"))]
-
-
-def _beside(dot: Mark, *distances: int) -> list[Label]:
-    """Right, left, above, below and askew of a dot, the first distance first."""
-    anchors = {1: "start", 0: "middle", -1: "end"}
-    sides = ((1, 0), (-1, 0), (0, -1), (0, 1), (1, -1), (-1, -1), (1, 1), (-1, 1))
-    return [
-        Label(dot.x + across * far, dot.y + down * (far + 4) + 4.5, anchors[across], dot.label)
-        for far, (across, down) in product(distances, sides)
-    ]
-
-
-def _along(start: Mark, end: Mark) -> Iterator[Place]:
-    """A line as small squares."""
-    count = math.ceil(math.hypot(end.x - start.x, end.y - start.y) / 4) or 1
-    for part in range(count + 1):
-        x, y = start.x + (end.x - start.x) * part / count, start.y + (end.y - start.y) * part / count
-        yield x - 1, y - 1, x + 1, y + 1
-
-
-def extent(label: Label) -> Place:
-    """Where a label's words stand."""
-    width = len(label.text) * LETTER
-    left = label.x - {"start": 0.0, "middle": width / 2, "end": width}[label.anchor]
-    return left, label.y - LINE + 4, left + width, label.y + 4
-
-
-def _overlap(one: Place, two: Place) -> bool:
-    return one[0] < two[2] and two[0] < one[2] and one[1] < two[3] and two[1] < one[3]
-
-
-def _within(one: Place, two: Place) -> bool:
-    return two[0] <= one[0] and one[2] <= two[2] and two[1] <= one[1] and one[3] <= two[3]
+def _named(step: int) -> str:
+    return f"step {step}" if step else "base model"
 
 
 def _padded(values: Sequence[float]) -> tuple[float, float]:

@@ -4,8 +4,6 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
@@ -15,6 +13,7 @@ from dreambooth.generation.prompts import CLASS_PROMPT
 from dreambooth.generation.samples import Sample, opened, read_samples
 from dreambooth.generation.sheet import fitted
 from dreambooth.run import Run
+from dreambooth.run.records import CLASS_IMAGES
 from dreambooth.subject import IDENTIFIER_SLOT, Subject
 from dreambooth.support.progress import log
 
@@ -51,14 +50,6 @@ class Comparison:
     stages: tuple[Stage, ...]
 
 
-@dataclass(frozen=True)
-class ClassImages:
-    """What the report reads of prior.json: the folder, and of each image its "name" in it."""
-
-    folder: Path
-    files: list[dict[str, Any]]
-
-
 def picture(image: Image.Image, side: int, alt: str) -> Picture:
     """The image with its longer side at `side` pixels, as a JPEG of nothing but pixels."""
     buffer = io.BytesIO()
@@ -80,11 +71,10 @@ def photos(subject: Subject) -> list[Picture]:
 
 def class_images(run: Run) -> list[Picture]:
     """Some of the class images that the run was trained with."""
-    if not (run.root / "prior.json").is_file():
+    if (prior := CLASS_IMAGES.find(run.root)) is None:
         return []
-    prior = run.read_record("prior.json", ClassImages)
     pictures = []
-    for path in (prior.folder / file["name"] for file in prior.files[:CLASS_IMAGES_SHOWN]):
+    for path in (prior.folder / file.name for file in prior.files[:CLASS_IMAGES_SHOWN]):
         try:
             image = open_image(path)
         except PhotoError:  # the library was moved or emptied since

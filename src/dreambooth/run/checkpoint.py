@@ -28,7 +28,7 @@ from dreambooth.support.tensor_files import save_tensors
 class Checkpoint:
     """All that a resumed run needs: everything else is a function of the settings and the step.
 
-    step: optimizer steps done.  settings: a hash of whatever must be equal to go on.  tensors: "weights", "optimizer"
+    step: optimizer steps done.  settings: a hash of whatever must be equal to resume.  tensors: "weights", "optimizer"
     (see `flat`) and perhaps "ema", by name.  scaler: the state of the fp16 gradient scaler, or empty.
     """
 
@@ -96,7 +96,7 @@ def latest(folder: Path, settings: str) -> Checkpoint | None:
             aside = path.with_name(f"damaged-{path.name}")
             _delete(aside)
             path.rename(aside)
-            log.warning("%s It is now %s; going on from the one before.", error, aside.name)
+            log.warning("%s It was renamed to %s; resuming from the checkpoint before it.", error, aside.name)
             continue
         if checkpoint.settings != settings:
             raise RunError(

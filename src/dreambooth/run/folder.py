@@ -11,27 +11,22 @@ model/           weights to use, with their SHA-256 in model.json   report.html 
 adapter/         the LoRA or learned word alone, where the method made one
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Self, TypeVar
-
-from pydantic import TypeAdapter, ValidationError
+from typing import Self
 
 from dreambooth.config import Config
 from dreambooth.data.photos import content_of
 from dreambooth.errors import DiskError, RunError, in_words
+from dreambooth.run.files import JsonFile
 from dreambooth.run.lock import locked
+from dreambooth.run.records import LOSSES, MODEL, PHOTOS, SCORES, SUBJECT
 from dreambooth.subject import Subject
-from dreambooth.support.files import sealed, sweep, unsealed, write_json, write_text
+from dreambooth.support.files import broken_seal, sealed, sweep, unsealed, write_text
 from dreambooth.support.progress import log
-
-LARGEST = 1e30
-"""No number of a run comes near it, and what does breaks what is drawn of it."""
-
-R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -68,12 +63,12 @@ class Run:
     @property
     def losses(self) -> Path:
         """A JSON line per step."""
-        return self.root / "losses.jsonl"
+        return self.root / LOSSES.name
 
     @property
     def scores(self) -> Path:
         """A JSON line per probe: the photos' own ("step": "real"), the untuned model (0), then the steps measured."""
-        return self.root / "scores.jsonl"
+        return self.root / SCORES.name
 
     def stage(self, name: str) -> Self:
         """The folder of one stage of the model: the run's own for "base", else one in it of that name."""
@@ -81,7 +76,7 @@ class Run:
 
     @classmethod
     def create(cls, root: Path, subject: Subject, config: Config) -> Self:
-        """Make the folder, or go on with the one that the same command made before.
+        """Make the folder, or open the one that the same command made before.
 
         Raises RunError where the folder holds something else, or a run with other photos or settings.
         """
@@ -97,21 +92,23 @@ class Run:
             raise DiskError(f"the run folder cannot be made: {in_words(error)}") from error
         run.save_subject(subject)
         run.save_photos(subject)
-        write_text(root / "config.toml", sealed(config.to_toml()))
+        run.save_config(config)
         return run
 
     @classmethod
     def open(cls, root: Path) -> Self:
-        """An existing run folder; raises RunError where it is none."""
+        """An existing run folder; raises RunError where it is none, or its settings are not as they were written."""
         if not (root / "config.toml").is_file():
             raise RunError(
                 f"{root} is not a run folder (it has no config.toml): make one with `dreambooth run PHOTOS_DIR`."
             )
-        return cls(root)
+        run = cls(root)
+        _ = run.config  # so that no stage begins, nor says that it is complete, on damaged settings
+        return run
 
-    @property
+    @cached_property
     def config(self) -> Config:
-        """The settings the run was made with; raises RunError where they are not as they were written."""
+        """The settings the run was made with, read once; raises RunError where they are not as they were written."""
         file = self.root / "config.toml"
         try:
             text = unsealed(file.read_text(encoding="utf-8"))
@@ -120,67 +117,54 @@ class Run:
         if text is None:
             raise RunError(
                 f"{file} is damaged or was changed by hand, and a run has the settings that it began with: put the "
-                "file back as it was, or start anew in another --output-dir."
+                "file back as it was, or start over in another --output-dir."
             )
         return Config.from_toml_text(text, file)
 
     @property
+    def is_personalised(self) -> bool:
+        """Whether model/ is there and as it was written; from the last checkpoint it is made again within seconds."""
+        if not self.model.is_dir():
+            return False
+        try:
+            broken = broken_seal(self.model, MODEL.read(self.root))
+        except RunError:
+            return False  # it was stopped before it was sealed
+        if broken is not None:
+            log.warning("%s is not as this run wrote it: the model is not used", self.model / broken)
+        return broken is None
+
+    def save_config(self, config: Config) -> None:
+        """Write config.toml, sealed."""
+        write_text(self.root / "config.toml", sealed(config.to_toml()))
+        self.__dict__.pop("config", None)  # it is read again
+
+    @property
     def subject(self) -> Subject:
         """The subject, with its identifier once that stage has run."""
-        return self.read_record("subject.json", Subject)
+        return SUBJECT.read(self.root)
 
     def save_subject(self, subject: Subject) -> None:
         """Write subject.json."""
-        photos = [str(photo.absolute()) for photo in subject.photos]
-        write_json(
-            self.root / "subject.json",
-            {
-                "photos": photos,
-                "class_noun": subject.class_noun,
-                "identifier": subject.identifier,
-                "with_class_noun": subject.with_class_noun,
-            },
-        )
+        SUBJECT.write(self.root, replace(subject, photos=tuple(photo.absolute() for photo in subject.photos)))
 
     def save_photos(self, subject: Subject) -> None:
         """Write photos.json: the content of each photo, which a later process must find again."""
-        write_json(self.root / "photos.json", content_of(subject.photos))
+        PHOTOS.write(self.root, content_of(subject.photos))
 
-    def read_json(self, name: str) -> Any:
-        """The content of one of the folder's JSON files; raises RunError where it is missing or damaged."""
-        try:
-            return json.loads((self.root / name).read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise RunError(
-                f"{self.root / name} is missing: the stage that writes it has not run in this folder."
-            ) from error
-        except (ValueError, RecursionError) as error:
-            raise RunError(f"{self.root / name} is damaged ({error}): delete it and run that stage again.") from error
-
-    def read_record(self, name: str, kind: type[R]) -> R:
-        """The same as what it should be; raises RunError where it says something else."""
-        try:
-            return TypeAdapter(kind).validate_python(self.read_json(name))
-        except ValidationError as error:
-            problem = error.errors()[0]
-            where = ".".join(map(str, problem["loc"])) or "top"
-            raise RunError(
-                f"{self.root / name} is damaged ({where}: {problem['msg']}): delete it and run that stage again."
-            ) from error
-
-    def began_with(self, name: str, now: Mapping[str, str]) -> Mapping[str, str]:
-        """What one of the folder's JSON files says that the run began with: `now`, where it is not written yet."""
-        if not (self.root / name).exists():
-            write_json(self.root / name, dict(now))
-        began = self.read_record(name, dict[str, str])
+    def began_with(self, file: JsonFile[dict[str, str]], now: Mapping[str, str]) -> Mapping[str, str]:
+        """What `file` says that the run began with: `now`, where it is not written yet."""
+        if (began := file.find(self.root)) is None:
+            file.write(self.root, began := dict(now))
         if lacking := now.keys() - began.keys():
-            raise RunError(f"{self.root / name} is damaged: it does not say {', '.join(sorted(lacking))}. Delete it.")
+            names = ", ".join(sorted(lacking))
+            raise RunError(f"{self.root / file.name} is damaged: it does not say {names}. Delete it.")
         return began
 
     def require_same_photos(self) -> None:
         """Raise RunError where a photo shows something else than the run began with; moved away is not changed."""
         now = content_of(self.subject.photos)
-        began = self.began_with("photos.json", now)
+        began = self.began_with(PHOTOS, now)
         changed = [path for path in now if began[path] and now[path] and began[path] != now[path]]
         if changed:
             raise RunError(
@@ -188,19 +172,10 @@ class Run:
                 "ones it had, or choose another --output-dir."
             )
 
-    def lines(self, file: Path) -> list[dict[str, Any]]:
-        """The whole lines of losses.jsonl or scores.jsonl; what a crash cut short, or else is none, is left out."""
-        text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
-        return [row for line in text.splitlines() if (row := _row(line)) is not None]
-
     def forget_after(self, step: int) -> None:
-        """Drop the lines of losses.jsonl and scores.jsonl that tell of later steps, or that a crash cut short."""
-        for file in (self.losses, self.scores):
-            if file.exists():
-                lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-                steps = {line: row["step"] for line in lines if (row := _row(line))}
-                kept = [line for line in lines if line in steps and steps[line] in ("real", *range(step + 1))]
-                write_text(file, "".join(f"{line}\n" for line in kept))
+        """Drop the lines of losses.jsonl and scores.jsonl that are of later steps, or that a crash cut short."""
+        LOSSES.forget_after(self.root, step)
+        SCORES.forget_after(self.root, step)
 
     @contextmanager
     def lock(self, patience: float = 0.0) -> Iterator[None]:
@@ -229,13 +204,13 @@ class Run:
             listed = "\n".join(f"  - {change}" for change in changes)
             raise RunError(
                 f"{self.root} holds a run with other settings:\n{listed}\n"
-                "To go on with it, give the settings it was made with; to start anew, choose another --output-dir."
+                "To resume it, give the settings it was made with; to start over, choose another --output-dir."
             )
 
     def _photos_began(self, subject: Subject) -> Mapping[str, str]:
         now = content_of(subject.photos)
         try:
-            return self.read_record("photos.json", dict[str, str])
+            return PHOTOS.read(self.root)
         except RunError:  # a run older than the file, or a damaged one: by their names at least
             return {str(photo): now.get(str(photo), "") for photo in self.subject.photos}
 
@@ -257,31 +232,3 @@ def _is_empty(folder: Path) -> bool:
         file.name in ("subject.json", "photos.json", ".lock") or (file.name.startswith(".") and file.suffix == ".part")
         for file in folder.iterdir()
     )
-
-
-_TABLES = ("prompts", "variety")  # of a line of scores.jsonl: names, and the numbers of each
-
-
-def _row(line: str) -> dict[str, Any] | None:
-    """A line of numbers, of a step or of the photos ("real"), perhaps also by prompt or variety; None for any other."""
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(row, dict):
-        return None
-    step, tables = row.get("step"), [row.get(name, {}) for name in _TABLES]
-    is_step = step == "real" or (isinstance(step, int) and not isinstance(step, bool) and step >= 0)
-    if not is_step or not all(isinstance(its, dict) for its in tables):
-        return None
-    rows = [its for table in tables for its in table.values()]
-    if not all(isinstance(its, dict) for its in rows):
-        return None
-    numbers = [value for key, value in row.items() if key not in ("step", *_TABLES)]
-    numbers += [value for its in rows for value in its.values()]
-    return row if all(map(_is_measured, numbers)) else None
-
-
-def _is_measured(value: Any) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return value is None or (number and not abs(value) >= LARGEST)  # nothing, or not a number, was not measured

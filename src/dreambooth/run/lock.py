@@ -25,8 +25,8 @@ _TAKEN = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
 def locked(file: Path, patience: float = 0.0) -> Iterator[None]:
     """Hold `file`'s lock; raises RunError, with who has it, where another still does after `patience` seconds.
 
-    A disk without locks is told in a warning. Processes of two machines exclude each other where their shared disk has
-    locks for all of them, as NFS has; where the file was left by another machine, that is told too.
+    A disk without locks is a warning. Processes of two machines exclude each other where their shared disk has
+    locks for all of them, as NFS has; where the file was left by another machine, that is a warning too.
     """
     until = time.monotonic() + patience
     while (handle := _taken(file)) is None:

@@ -1,196 +1,284 @@
-"""What a run measured, read back from its folder: losses, probes, the recommended checkpoint, the diagnosis."""
+"""What each file of a run folder holds: one schema, which its writer and its reader share. The table is at the end."""
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, FiniteFloat
+from pydantic import BeforeValidator, Field
 
-from dreambooth.errors import RunError
-from dreambooth.run.folder import Run
-from dreambooth.support.progress import log
-
-METRICS = ("dino", "median_dino", "clip_i", "clip_t", "pres", "masked_dino", "nearest_photo")
-VARIETY = ("subject_scenes", "subject_div", "class_scenes", "class_div")
-"""Of the pictures in no place; a line of scores.jsonl has them as {"variety": {"subject": {"scenes": ...}}}."""
+from dreambooth.run.files import JsonFile, JsonLines
+from dreambooth.subject import Subject
 
 
-class Record(BaseModel):
-    """A file of the run; it may hold more than what is read here."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
+def _measured(value: Any) -> Any:
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
-class Recommendation(Record):
-    """recommendation.json: the checkpoint that became run/model, the rule that chose it, and who measured what.
+LARGEST = 1e30
+"""No number of a run comes near it, and what does breaks what is drawn of it."""
 
-    ways: by metric, from the untuned model to the photos; None where the base model draws them already. way: that in
-    words. kept: by metric, what is left of the untuned model's, of 1.
+Finite = Annotated[float, Field(gt=-LARGEST, lt=LARGEST)]
+Number = Annotated[Finite | None, BeforeValidator(_measured)]
+"""A number that was measured; None, in a file also NaN, where it was not."""
+
+Step = Annotated[int, Field(ge=0)] | Literal["real", "untuned", "tuned", "own", "pictures"]
+"""0 is the untuned model, asked for the class noun in place of the subject; "real" is the photos among themselves.
+
+"untuned" and "tuned" drew the final samples, and "own" what was asked for later; "pictures" are those of any folder.
+"""
+
+Failure = Literal[
+    "subject not learned",
+    "context not synthesised",
+    "context-appearance entanglement",
+    "overfitting to the photos",
+    "variety lost",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """A line of losses.jsonl: one optimizer step.
+
+    loss: Eq. 2, the mean over the step's batches.  subject, prior: its terms, before lambda.  lr: of the denoiser.
+    grad_norm: before it is clipped.
+    """
+
+    step: Annotated[int, Field(ge=0)]
+    loss: Finite
+    subject: Finite
+    prior: Finite | None = None
+    lr: Finite
+    grad_norm: Finite
+    seconds: Finite
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """What the metrics say, each defined in evaluation/metrics.py; None where there was nothing to measure it on."""
+
+    dino: Number = None
+    median_dino: Number = None
+    clip_i: Number = None
+    clip_t: Number = None
+    pres: Number = None
+    div: Number = None
+    masked_dino: Number = None
+    nearest_photo: Number = None
+    background_invariance: Number = None
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """Those that were measured, by name."""
+        return {metric.name: value for metric in fields(Scores) if (value := getattr(self, metric.name)) is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variety:
+    """Of the samples of one prompt that names no place.
+
+    div: the mean perceptual distance of two of them.  scenes: their effective number of scenes, None where no reader
+    knows the scenes.  pictures: how many were looked at.
+    """
+
+    div: Finite
+    scenes: Number = None
+    pictures: int
+
+    def kept(self, untuned: "Variety") -> dict[str, float]:
+        """What is left of the untuned model's variety, of 1, by the numbers that both have; not cut off above 1.
+
+        Nothing where they are of different numbers of pictures: those do not compare.
+        """
+        if self.pictures != untuned.pictures:
+            return {}
+        pairs = {"scenes": (self.scenes, untuned.scenes), "div": (self.div, untuned.div)}
+        return {name: value / before for name, (value, before) in pairs.items() if value is not None and before}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompted(Scores):
+    """Means over the samples of one prompt. elsewhere: as clip_t, of the sentences that name the other places."""
+
+    elsewhere: Number = None
+
+    @property
+    def context(self) -> float | None:
+        """How much better the asked place fits than the others: CLIP-T without what the subject contributes to it."""
+        return None if self.clip_t is None or self.elsewhere is None else self.clip_t - self.elsewhere
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probed(Scores):
+    """A line of scores.jsonl, what one probe saw: means over its prompts, the same by template, and its seconds.
+
+    variety: of the samples of the "subject" and of the "class" that were asked for no place.  pictures: how many there
+    were, without those of the class.
+    """
+
+    step: Step
+    prompts: Mapping[str, Prompted] = field(default_factory=dict)
+    variety: Mapping[str, Variety] = field(default_factory=dict)
+    pictures: int = 0
+    seconds: Finite = 0.0
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """What was measured, by name; variety as "subject_scenes", "class_div" and so on."""
+        each = ((of, its, number) for of, its in self.variety.items() for number in ("scenes", "div"))
+        varied = {f"{of}_{number}": value for of, its, number in each if (value := getattr(its, number)) is not None}
+        return super().numbers | varied
+
+    def kept(self, untuned: "Probed") -> dict[str, float]:
+        """What is left of the untuned model's CLIP-T, "clip_t", and variety, "subject_scenes" and so on, of 1."""
+        of_words = {"clip_t": self.clip_t / untuned.clip_t} if self.clip_t is not None and untuned.clip_t else {}
+        return of_words | {
+            f"{of}_{number}": share
+            for of, its in self.variety.items()
+            if of in untuned.variety
+            for number, share in its.kept(untuned.variety[of]).items()
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """A number that was looked at for a failure, and what to say where it shows the failure.
+
+    value: the metric as a share of its reference, or the way it has gone.  threshold: the least it should be, or with
+    `at_most` the most.
+    """
+
+    failure: Failure
+    metric: str
+    value: Finite
+    threshold: Finite
+    at_most: bool = False
+    says: str
+    change: str
+
+    @property
+    def within(self) -> bool:
+        """Whether the value is within its bounds: the failure does not show."""
+        return self.value <= self.threshold if self.at_most else self.value >= self.threshold
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recommendation:
+    """The checkpoint that became run/model, the rule that chose it, and who measured what.
+
+    last: the last step that was trained.  ways: by metric, from the untuned model to the photos; None where the base
+    model draws them already.  way: what that means, in words.  kept: by metric, what is left of the untuned model's,
+    of 1.
     """
 
     step: int
     rule: str
     reason: str
     last: int
-    stopped_early: bool = False
-    judges: dict[str, str] = {}
-    ways: dict[str, float | None] = {}
-    way: str = ""
-    kept: dict[str, float] = {}
+    stopped_early: bool
+    judges: Mapping[str, str]
+    ways: Mapping[str, Finite | None]
+    way: str
+    kept: Mapping[str, Finite]
 
 
-class Check(Record):
-    """A number that was looked at for a failure: its limit, whether it is within, and what to say where it is not."""
-
-    failure: str
-    metric: str
-    value: float
-    threshold: float
-    at_most: bool = False
-    within: bool = False
-    says: str
-    change: str
-
-
-class Diagnosis(Record):
-    """diagnosis.json: the failures that were seen, and all numbers that were looked at."""
+@dataclass(frozen=True, kw_only=True)
+class Diagnosis:
+    """The failures that were seen in the probe's samples, and all numbers that were looked at."""
 
     findings: tuple[Check, ...]
+    checked: tuple[Check, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """What the judges say of finished pictures, by whose they are; "real" is the photos among themselves.
+
+    photos: how many.  places: the templates that ask for a place and nothing else.  ways, way, kept: as those of the
+    recommendation, checked: as those of the diagnosis; empty where the tuned model's or the untuned's are not there.
+    """
+
+    judges: Mapping[str, str]
+    photos: int
+    rows: Mapping[Step, Probed]
+    places: tuple[str, ...] = ()
+    ways: Mapping[str, Finite | None] = field(default_factory=dict)
+    way: str = ""
+    kept: Mapping[str, Finite] = field(default_factory=dict)
     checked: tuple[Check, ...] = ()
 
 
-class WorldFit(Record):
-    """world_fit.json: whether the photos are of nothing that the base model can draw, and what to say then."""
+@dataclass(frozen=True, kw_only=True)
+class WorldFit:
+    """How well the photos fit the base model's world.
 
+    likeness: the cosine with the nearest of its sentences, by the judge that is named.  limit: the least that the
+    world's own photos have.  foreign: whether it is below, so that the model can draw nothing like them; says: that in
+    words, then.
+    """
+
+    likeness: Finite
+    limit: Finite
+    judge: str
     foreign: bool
     says: str
 
 
-class SamplesRecord(Record):
-    """samples.json: what the judges say of the final samples; rows: "real", "untuned", "tuned", as lines of probes.
+@dataclass(frozen=True, kw_only=True)
+class ClassImage:
+    """A class image: its name in the library's folder, and the seed it was drawn from."""
 
-    ways, kept: as those of the recommendation.  checked: as those of the diagnosis.
+    name: str
+    seed: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawnWith:
+    """All that class images depend on; they are kept by its hash. fingerprint: of the model's weights.  size: pixels.
+
+    batch_size: how many were drawn at a time.  first_seed: that of image 0.
     """
 
-    rows: dict[str, dict[str, Any]]
-    ways: dict[str, float | None] = {}
-    kept: dict[str, float] = {}
-    checked: tuple[Check, ...] = ()
-
-    def scores(self, row: str) -> dict[str, float]:
-        """The numbers of a row by metric; none where it is not there."""
-        return _scores(self.rows.get(row, {}))
-
-
-@dataclass(frozen=True)
-class Measured:
-    """probes: step -> metric -> value, in the order of the steps; step 0 is the base model. real: the photos' own row.
-    prompts: step -> prompt template -> metric -> value.
-
-    The recommendation, the diagnosis and the samples are None until the run has made them, world_fit where the base
-    model is no embedded one.
-    """
-
-    probes: Mapping[int, Mapping[str, float]]
-    prompts: Mapping[int, Mapping[str, Mapping[str, float]]]
-    real: Mapping[str, float]
-    recommendation: Recommendation | None
-    diagnosis: Diagnosis | None
-    samples: SamplesRecord | None
-    world_fit: WorldFit | None
-
-    @property
-    def foreign(self) -> str:
-        """What to say of photos that the base model cannot draw; empty where it can."""
-        return self.world_fit.says if self.world_fit and self.world_fit.foreign else ""
-
-    @property
-    def checked(self) -> list[tuple[str, Check]]:
-        """What was looked at for failures, in the probe's pictures and in the samples; nothing before the diagnosis."""
-        of_probe = self.diagnosis.checked if self.diagnosis else ()
-        of_samples = self.samples.checked if self.diagnosis and self.samples else ()
-        return [*(("the probe", check) for check in of_probe), *(("the samples", check) for check in of_samples)]
-
-    @property
-    def findings(self) -> list[Check]:
-        """The failures that the diagnosis saw, then those that show in the samples alone."""
-        seen = list(self.diagnosis.findings) if self.diagnosis else []
-        named = {check.failure for check in seen}
-        alone: dict[str, Check] = {}
-        for pictures, check in self.checked:
-            if pictures == "the samples" and not check.within and check.failure not in named:
-                says = f"In the samples, not in the probe's pictures: {check.says}"
-                alone.setdefault(check.change, check.model_copy(update={"says": says}))
-        return [*seen, *alone.values()]
-
-    @property
-    def chosen(self) -> int | None:
-        """The recommended step, once there is one."""
-        return self.recommendation.step if self.recommendation else None
-
-    def over_training(self, metric: str) -> dict[int, float]:
-        """The values of one metric by step, without the probes that lack it."""
-        return {step: scores[metric] for step, scores in self.probes.items() if metric in scores}
+    fingerprint: str
+    prompt: str
+    sampler: str
+    num_inference_steps: int
+    guidance_scale: float
+    batch_size: int
+    size: int
+    first_seed: int
 
 
-def read_measured(run: Run) -> Measured:
-    """What the probes of a run have written so far; raises RunError where its verdict is damaged."""
-    rows = {row["step"]: row for row in run.lines(run.scores)}
-    steps = sorted(step for step in rows if isinstance(step, int))
-    return Measured(
-        probes={step: _scores(rows[step]) for step in steps},
-        prompts={step: {text: _scores(row) for text, row in rows[step].get("prompts", {}).items()} for step in steps},
-        real=_scores(rows.get("real", {})),
-        recommendation=_record(run, "recommendation.json", Recommendation),
-        diagnosis=_record(run, "diagnosis.json", Diagnosis),
-        samples=_record(run, "samples.json", SamplesRecord),
-        world_fit=_record(run, "world_fit.json", WorldFit),
-    )
+@dataclass(frozen=True, kw_only=True)
+class ClassImages(DrawnWith):
+    """The class images of a run: where they are, and which. key: the name of their folder in the library."""
+
+    key: str
+    model: str
+    count: int
+    folder: Path
+    files: tuple[ClassImage, ...]
 
 
-def read_losses(run: Run) -> tuple[list[int], dict[str, list[float]]]:
-    """The steps, and each term of Eq. 2 at every one; of a step that is there twice, the later line."""
-    terms = {"subject": "subject", "class prior": "prior"}
-    whole = [row for row in run.lines(run.losses) if row["step"] != "real" and _is_whole(row, terms.values())]
-    rows = {row["step"]: row for row in whole}
-    steps = sorted(rows)
-    return steps, {
-        name: [rows[step][key] for step in steps]
-        for name, key in terms.items()
-        if all(key in rows[step] for step in steps)
-    }
-
-
-def read_timings(run: Run) -> dict[str, float]:
-    """Seconds by stage; empty where nothing was timed, or where the file is damaged."""
-    if not (run.root / "timings.json").is_file():
-        return {}
-    try:
-        return run.read_record("timings.json", dict[str, FiniteFloat])
-    except RunError as error:  # no result depends on it
-        log.warning("%s The times before now are forgotten.", error)
-        return {}
-
-
-def _is_whole(row: Mapping[str, Any], keys: Iterable[str]) -> bool:
-    values = [row.get(key, 0.0) for key in keys]
-    return all(isinstance(value, int | float) and math.isfinite(value) for value in values)
-
-
-def _scores(row: Mapping[str, Any]) -> dict[str, float]:
-    values = {metric: row.get(metric) for metric in METRICS}
-    varied = row.get("variety", {})
-    for name in VARIETY:
-        of, _, number = name.partition("_")
-        values[name] = varied.get(of, {}).get(number)
-    return {name: v for name, v in values.items() if isinstance(v, int | float) and math.isfinite(v)}
-
-
-R = TypeVar("R", bound=Record)
-
-
-def _record(run: Run, name: str, kind: type[R]) -> R | None:
-    if not (run.root / name).is_file():
-        return None
-    return run.read_record(name, kind)
+SUBJECT = JsonFile("subject.json", Subject)
+PHOTOS = JsonFile("photos.json", dict[str, str])
+"""The SHA-256 of each photo by its path; empty for one that was not there."""
+BASE = JsonFile("base.json", dict[str, str])
+"""The model the run began with, "model" and "fingerprint"."""
+JUDGES = JsonFile("judges.json", dict[str, str])
+"""Who measures it: "dino", "clip" and "perceptual"."""
+WORLD_FIT = JsonFile("world_fit.json", WorldFit)
+CLASS_IMAGES = JsonFile("prior.json", ClassImages)
+LOSSES = JsonLines("losses.jsonl", Loss)
+SCORES = JsonLines("scores.jsonl", Probed)
+RECOMMENDATION = JsonFile("recommendation.json", Recommendation)
+DIAGNOSIS = JsonFile("diagnosis.json", Diagnosis)
+MODEL = JsonFile("model.json", dict[str, str])
+"""The SHA-256 of each file of model/."""
+SAMPLES = JsonFile("samples.json", Scored)
+"""The final samples."""
+TIMINGS = JsonFile("timings.json", dict[str, Finite])
+"""Seconds by stage."""

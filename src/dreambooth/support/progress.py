@@ -1,4 +1,4 @@
-"""What a stage tells while it runs: a bar with the time left, and the log."""
+"""What a stage shows while it runs: a bar with the time left, and the log."""
 
 import logging
 import os

@@ -1,0 +1,34 @@
+"""How long each stage of a run took: timings.json."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from dreambooth.errors import RunError
+from dreambooth.run.folder import Run
+from dreambooth.run.records import TIMINGS
+from dreambooth.support.progress import log
+
+
+@contextmanager
+def timed(run: Run, stage: str) -> Iterator[None]:
+    """Add the seconds inside to the stage's entry in timings.json: a run that was resumed adds up.
+
+    Seconds of a stage inside another count for the inner one alone.
+    """
+    began, before = time.monotonic(), sum(read_timings(run).values())
+    try:
+        yield
+    finally:
+        timings = read_timings(run)
+        seconds = time.monotonic() - began - (sum(timings.values()) - before)
+        TIMINGS.write(run.root, {**timings, stage: round(timings.get(stage, 0.0) + seconds, 3)})
+
+
+def read_timings(run: Run) -> dict[str, float]:
+    """Seconds by stage; empty where nothing was timed, or where the file is damaged."""
+    try:
+        return TIMINGS.find(run.root) or {}
+    except RunError as error:  # no result depends on it
+        log.warning("%s The times before now are forgotten.", error)
+        return {}
