@@ -1,5 +1,6 @@
 """The command line: flags derived from the settings, plain sentences for mistakes, exit codes."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from dreambooth import __version__, cli
 from dreambooth.config import Config, settings_reference
 from dreambooth.config.commands import parser
 from dreambooth.config.flags import given_settings, read_settings
+from dreambooth.config.zeros import MEANT_BY_ZERO
 from dreambooth.data.photos import photos_in
 from dreambooth.errors import ConfigError, PromptError, RunError
 from dreambooth.prior import default_library
@@ -84,6 +86,11 @@ def test_an_unreadable_config_file_is_named(tmp_path: Path, content: str | None)
     [
         ([*RUN, "--learning_rat", "1"], ["no flag --learning-rat", "Did you mean --learning-rate?"]),
         ([*RUN, "--zzz"], ["no flag --zzz", "dreambooth run --help"]),
+        ([*RUN, "--max-train", "9"], ["no flag --max-train", "There is --max-train-steps."]),
+        ([*RUN, "--report_to", "wandb"], ["no flag --report-to", "dreambooth run --help"]),
+        ([*RUN, "--train_text_encoder=false"], ["--train-text-encoder takes no value such as 'false'", "--no-train-"]),
+        ([*RUN, "--num_class_images=0"], ["num_class_images", "got '0'", "--no-with-prior-preservation"]),
+        ([*RUN, "--validation_steps", "0", "--snr-gamma=0.0"], ["--no-probe", "--snr-gamma none"]),
         ([*RUN, "sunny"], ["'sunny' is one word too many", "needs quotes"]),
         (["run", "photos"], ["required: --class-noun", "dreambooth run --help"]),
         (["rum", "photos"], ["rum", "generate"]),
@@ -188,6 +195,23 @@ def test_many_other_settings_are_told_by_the_first_ones(photos_dir: Path, tmp_pa
     told = str(refused.value).splitlines()
     assert told[1] == "  - model: 'owner/name', was 'toybox'" and len(told) == 1 + 8 + 1 + 1
     assert told[9].startswith("  - and ") and told[9].endswith(" more")
+
+
+def test_every_setting_that_can_be_no_zero_says_what_is_meant_by_one_where_people_mean_something() -> None:
+    names = {name for _, name, _ in settings_reference()}
+    assert MEANT_BY_ZERO.keys() <= names
+    for name in MEANT_BY_ZERO:
+        with pytest.raises(ConfigError, match=re.escape(f"; {MEANT_BY_ZERO[name]}")):
+            Config.build({name: 0})
+    with pytest.raises(ConfigError, match=r"got 'nought'$"):
+        Config.build({"num_class_images": "nought"})
+
+
+def test_a_setting_of_a_file_that_is_not_known_is_told_with_the_one_that_was_meant() -> None:
+    with pytest.raises(ConfigError, match=r"max-train-step: there is no such setting\. Did you mean max_train_steps\?"):
+        Config.build({"max-train-step": 3})
+    with pytest.raises(ConfigError, match=r"report_to: there is no such setting\.$"):
+        Config.build({"report_to": "wandb"})
 
 
 def test_a_flag_is_never_guessed() -> None:

@@ -31,7 +31,7 @@ LAYERS = (
     "adapters evaluation generation",
     "prior finetuning probe report identifier",
     "recipe",
-    "experiments",
+    "experiments export",
     "cli __init__",
     "__main__",
 )

@@ -111,6 +111,16 @@ def _generate(parsed: Namespace) -> None:
         print(run.samples / "after")
 
 
+def _export(parsed: Namespace) -> None:
+    from dreambooth.export import export_folder, export_single_file
+
+    if parsed.single_file:
+        export_single_file(parsed.source, parsed.single_file, parsed.dtype)
+    else:
+        export_folder(parsed.source, parsed.folder, parsed.dtype)
+    print(parsed.single_file or parsed.folder)
+
+
 def _evaluate(parsed: Namespace) -> None:
     from dreambooth.config import Config
 
@@ -167,6 +177,7 @@ COMMANDS: dict[str, Callable[[Namespace], None]] = {
     "continue": _continue,
     "generate": _generate,
     **dict.fromkeys(("identifier", "prior", "finetune", "report"), _stage),
+    "export": _export,
     "evaluate": _evaluate,
     "experiment": _experiment,
     f"{EMBEDDED} photos": _toybox_photos,

@@ -129,12 +129,17 @@ def base_model(run: Run) -> DiffusionModel:
 
 def personal_model(run: Run) -> DiffusionModel:
     """The model that the run made; raises RunError where it has not been made yet."""
+    model = _placed(models.load(Base(model=str(personal_folder(run)), dtype=run.config.base.dtype)))
+    model.name = BASE.read(run.root)["model"]  # its samples say what it was tuned from
+    return model
+
+
+def personal_folder(run: Run) -> Path:
+    """The folder of that model, as it was written; raises RunError where it has not been made yet."""
     if not run.is_personalised:
         there = "is not whole" if run.model.exists() else "has not been made yet"
         raise RunError(f"{run.model} {there}: make it with `dreambooth continue {run.root}`.")
-    model = _placed(models.load(Base(model=str(run.model), dtype=run.config.base.dtype)))
-    model.name = BASE.read(run.root)["model"]  # its samples say what it was tuned from
-    return model
+    return run.model
 
 
 def name_subject(run: Run, model: DiffusionModel | None = None, compare: bool = False) -> Subject:

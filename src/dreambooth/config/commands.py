@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dreambooth.config.completion import SHELLS
 from dreambooth.config.flags import add_settings, section
-from dreambooth.config.parser import Parser, between, numbers, path
+from dreambooth.config.parser import Parser, between, model, numbers, path, tensor_file
 from dreambooth.config.peers import with_aliases
 from dreambooth.config.worlds import EMBEDDED
 from dreambooth.support.device import DEVICES, VARIABLE
@@ -43,6 +43,7 @@ def parser(version: str) -> Parser:
         command = _add_on_run(commands, stage, summary)
         if stage != "report":
             _add_device(command)
+    _add_export(commands)
     _add_evaluate(commands)
     _add_experiment(commands)
     _add_toybox(commands)
@@ -107,6 +108,30 @@ def _add_generate(commands: "Commands[Parser]") -> None:
     )
     _add_device(command)
     add_settings(command, ("sampler", "num_inference_steps", "guidance_scale"), default="that of the run")
+
+
+def _add_export(commands: "Commands[Parser]") -> None:
+    command = _add(commands, "export", "a run's model for other programs: as one file, or in another precision")
+    command.usage = "dreambooth export RUN_DIR|MODEL (--single-file FILE | --folder DIR) [--dtype float16]"
+    command.example = "dreambooth export runs/my-dog --single-file my-dog.safetensors --dtype float16"
+    command.epilog = (
+        "A LoRA or a learned word needs no export: RUN_DIR/adapter holds its files, kohya's for A1111 and ComfyUI too."
+    )
+    command.add_argument("source", metavar="RUN_DIR|MODEL", type=model, help="a run, or what --model of `run` takes")
+    target = command.add_mutually_exclusive_group(required=True)
+    target.add_argument(
+        "--single-file",
+        type=tensor_file,
+        metavar="FILE",
+        help="all weights in one .safetensors file, as A1111 and ComfyUI open it (Stable Diffusion 1.x and SDXL)",
+    )
+    target.add_argument("--folder", type=path, metavar="DIR", help="a folder as diffusers opens it")
+    command.add_argument(
+        "--dtype",
+        choices=("float32", "float16", "bfloat16"),
+        default="float32",
+        help="precision of the weights; float16 takes half the room, float32 is trained on [default: float32]",
+    )
 
 
 def _add_evaluate(commands: "Commands[Parser]") -> None:

@@ -1,7 +1,6 @@
 """A command line that takes both spellings of a flag, never guesses, and complains in one plain sentence."""
 
 import argparse
-import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, NoReturn
 
 from dreambooth.config.peers import ANSWERS, COMMANDS, POSITIONAL
 from dreambooth.errors import DreamBoothError
+from dreambooth.support.spelling import suggestion
 
 
 class UsageError(DreamBoothError):
@@ -83,6 +83,9 @@ class Parser(argparse.ArgumentParser):
         return page.format_help() + example
 
     def error(self, message: str) -> NoReturn:
+        if switch := re.match(r"argument (--[\w-]+)/--no-[\w-]+: ignored explicit argument (.+)", message):
+            flag, given = switch.groups()
+            raise UsageError(f"{flag} takes no value such as {given}: give {flag} for yes, --no-{flag[2:]} for no.")
         message = re.sub(r"(--[a-z-]+)(/--[a-z-]+)+", r"\1", message)  # a flag by its own name alone
         first = " What has no flag comes first." if re.search(r"are required: [A-Z_]+", message) else ""
         raise UsageError(f"{message[0].upper()}{message[1:]}: see `{self.prog} --help`.{first}")
@@ -102,9 +105,8 @@ class Parser(argparse.ArgumentParser):
             meant = f'Did you mean --prompts "{word}"?' if " " in word and "--prompts" in known else ""
             advice = meant or "A value with spaces needs quotes."
             return f"{word!r} is one word too many: see `{self.prog} --help`. {advice}"
-        nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
         every = "--help-all" if self.rare else "--help"
-        advice = f"Did you mean {nearest[0]}?" if nearest else f"`{self.prog} {every}` lists them all."
+        advice = suggestion(name, known) or f"`{self.prog} {every}` lists them all."
         return f"There is no flag {name}. {advice}"
 
 
@@ -162,3 +164,15 @@ def numbers(text: str) -> tuple[int, ...]:
         return tuple(int(number) for number in text.split(","))
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is no list of whole numbers, such as 11,12,13") from error
+
+
+def model(text: str) -> str:
+    """A model: what is on this disk by its path, and any other name as it is."""
+    return str(there) if (there := path(text)).exists() else text
+
+
+def tensor_file(text: str) -> Path:
+    """A .safetensors file to write."""
+    if not text.endswith(".safetensors"):
+        raise argparse.ArgumentTypeError(f"{text!r} does not end in .safetensors, by which other programs know it")
+    return path(text)

@@ -25,7 +25,9 @@ from dreambooth.config.sections import (
     Training,
 )
 from dreambooth.config.worlds import EMBEDDED, World, named, recorded
+from dreambooth.config.zeros import zero_hint
 from dreambooth.errors import ConfigError
+from dreambooth.support.spelling import suggestion
 
 PLACES = ("model", "dino_model", "clip_model", "perceptual_model")
 """The settings that may be a folder or a file."""
@@ -61,7 +63,11 @@ class Config(Section):
         preset = preset_of(named(str(settings.get("world") or model)), settings.get("method", Method().method))
         sections: dict[str, Any] = {}
         homes = {name: section for section, name, _ in settings_reference()}
-        problems = [f"{name}: there is no such setting" for name in settings if name not in homes]
+        problems = [
+            f"{name}: there is no such setting. {suggestion(name, homes)}".rstrip()
+            for name in settings
+            if name not in homes
+        ]
         for name, value in {**preset, **settings}.items():
             if name in homes:
                 home = homes[name]
@@ -69,7 +75,10 @@ class Config(Section):
         try:
             config = cls.model_validate(sections)
         except ValidationError as error:
-            problems += [f"{item['loc'][-1]}: {item['msg']}, got {item['input']!r}" for item in error.errors()]
+            problems += [
+                f"{item['loc'][-1]}: {item['msg']}, got {item['input']!r}{zero_hint(item['loc'][-1], item['input'])}"
+                for item in error.errors()
+            ]
         else:
             problems += config.contradictions()
         if problems:
