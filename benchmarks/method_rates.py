@@ -22,6 +22,7 @@ from dreambooth import Config, Run, Subject, recipe
 from dreambooth.data.photos import photos_in
 from dreambooth.evaluation import load_judges, measure_photos, score
 from dreambooth.generation.generate import generate_in
+from dreambooth.generation.in_run import personal_model
 from dreambooth.generation.prompts import Prompt
 from dreambooth.toybox import captions, world
 from dreambooth.toybox.photos import photos
@@ -63,7 +64,7 @@ def measure(judge: classifier.Classifier, toy: world.Toy, seed: int, out: Path, 
 
 def drawn(run: Run, prompts: tuple[Prompt, ...], count: int) -> list[Image.Image]:
     """`count` pictures of each prompt by the run's model."""
-    return pictures(generate_in(run, recipe.personal_model(run), f"rates-{len(prompts)}", prompts, count))
+    return pictures(generate_in(run, personal_model(run), f"rates-{len(prompts)}", prompts, count))
 
 
 def _distance(judge: classifier.Classifier, images: list[Image.Image], truth: Tensor) -> float:

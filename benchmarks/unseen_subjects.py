@@ -31,6 +31,7 @@ from dreambooth.config import Evaluation
 from dreambooth.evaluation import load_judges
 from dreambooth.evaluation.base import PatchEmbedder
 from dreambooth.generation.generate import generate_in
+from dreambooth.generation.in_run import personal_model
 from dreambooth.generation.prompts import Prompt
 from dreambooth.generation.requests import sampling_of
 from dreambooth.generation.samples import Sample, opened
@@ -161,7 +162,7 @@ def measure(class_noun: str, seed: int, out: Path) -> dict[str, float]:
     without = recipe.dreambooth(
         subject, Config.build({**scenes, "with_prior_preservation": False}), folder / "run-without-prior"
     )
-    base, tuned, drifted = recipe.base_model(run), recipe.personal_model(run), recipe.personal_model(without)
+    base, tuned, drifted = recipe.base_model(run), personal_model(run), personal_model(without)
     after = generate_in(run, tuned, "after", SCENES)
     found = judge.read(tensor(pictures(after)))
     wanted = [prompt.template.removeprefix("a {} ") for prompt in SCENES for _ in range(4)]

@@ -78,7 +78,7 @@ def test_what_cannot_be_exported_is_told_and_nothing_is_written(
     assert f"{run.root} exists" in told(run.root, "--folder", run.root)
     assert "there is no folder or file nowhere" in told("nowhere", "--folder", folder)
     next(run.model.rglob("*.safetensors")).write_bytes(b"")
-    assert "make it with `dreambooth finetune" in told(run.root, "--folder", folder)
+    assert "make it with `dreambooth continue" in told(run.root, "--folder", folder)
 
 
 def test_weights_that_are_too_large_for_float16_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

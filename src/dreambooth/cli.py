@@ -106,8 +106,10 @@ def _generate(parsed: Namespace) -> None:
         samples = recipe.generate(run, parsed.prompts, count=parsed.count, seed=parsed.first_seed, **settings)
         print(*(sample.path for sample in samples), sep="\n")
     else:
+        from dreambooth.generation.in_run import personal_model
+
         with run.lock():
-            recipe.generate_samples(run, recipe.personal_model(run), "after")
+            recipe.generate_samples(run, personal_model(run), "after")
         print(run.samples / "after")
 
 

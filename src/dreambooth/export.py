@@ -8,8 +8,8 @@ import torch
 from dreambooth import models
 from dreambooth.config import Base
 from dreambooth.errors import DiskError, ModelError
+from dreambooth.generation.in_run import personal_folder
 from dreambooth.models.base import DiffusionModel
-from dreambooth.recipe import personal_folder
 from dreambooth.run import Run
 from dreambooth.support.files import require_space
 

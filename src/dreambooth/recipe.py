@@ -1,13 +1,12 @@
 """The whole method on one page, in the paper's order; each stage can also be called alone on the run folder it left."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dreambooth import adapters, models
 from dreambooth.adapters import Adapter
-from dreambooth.config import Base, Config, idle
+from dreambooth.config import Config, idle
 from dreambooth.config.machine import check_machine
 from dreambooth.data.dataset import encode_once, examples
 from dreambooth.data.photos import check_photos
@@ -16,13 +15,14 @@ from dreambooth.evaluation import Judges, fit_of, load_judges
 from dreambooth.finetuning import Observer, finetune
 from dreambooth.generation.generate import contact_sheet, generate_in
 from dreambooth.generation.generate import generate as generate_into
-from dreambooth.generation.prompts import CLASS_PROMPT, Prompt, chosen_prompts, own_prompts, warn_of_nameless
+from dreambooth.generation.in_run import live_samples, personal_model, prompts_of, quick_draw
+from dreambooth.generation.prompts import CLASS_PROMPT, Prompt, own_prompts, warn_of_nameless
 from dreambooth.generation.requests import requests, sampling_of, seeds
 from dreambooth.generation.samples import Sample, read_samples
 from dreambooth.identifier import comparison, with_identifier
 from dreambooth.models.base import DiffusionModel
 from dreambooth.prior import class_prior
-from dreambooth.probe import Draw, Probe
+from dreambooth.probe import Probe
 from dreambooth.probe.measuring import Reference
 from dreambooth.probe.scoring import FOLDERS, score_run
 from dreambooth.report.page import write_report
@@ -46,10 +46,10 @@ def dreambooth(subject: Subject, config: Config, root: Path | str) -> Run:
     check(subject, config)
     run = Run.create(Path(root).expanduser(), subject, config)
     with run.lock():
-        judges = open_judges(run)  # section 4.2: who measures
-        check_world(run, judges)
         model = base_model(run)  # section 3.1: a pre-trained text-to-image model
         adapters.check(model, config)
+        judges = open_judges(run)  # section 4.2: who measures
+        check_world(run, judges)
         name_subject(run, model)  # section 3.2: a rare token, unless the user chose one
         reference = look_at_photos(run, judges)  # section 4.2: what it is measured against
         probe = begin_probe(run, model, reference)
@@ -64,11 +64,7 @@ def dreambooth(subject: Subject, config: Config, root: Path | str) -> Run:
 
 
 def resume(run: Run, max_train_steps: int | None = None, early_stopping: bool | None = None) -> Run:
-    """Resume a run that was stopped, or train a finished one for more steps; returns it.
-
-    max_train_steps, early_stopping: in place of what it was begun with; see `run.extend` for what then comes out and
-    what is refused.
-    """
+    """Resume a run that was stopped, or train a finished one for more steps (`run.extend`); returns it."""
     with run.lock():
         extend(run, max_train_steps, early_stopping)
         if run.is_personalised:
@@ -127,21 +123,6 @@ def base_model(run: Run) -> DiffusionModel:
         return model
 
 
-def personal_model(run: Run) -> DiffusionModel:
-    """The model that the run made; raises RunError where it has not been made yet."""
-    model = _placed(models.load(Base(model=str(personal_folder(run)), dtype=run.config.base.dtype)))
-    model.name = BASE.read(run.root)["model"]  # its samples say what it was tuned from
-    return model
-
-
-def personal_folder(run: Run) -> Path:
-    """The folder of that model, as it was written; raises RunError where it has not been made yet."""
-    if not run.is_personalised:
-        there = "is not whole" if run.model.exists() else "has not been made yet"
-        raise RunError(f"{run.model} {there}: make it with `dreambooth continue {run.root}`.")
-    return run.model
-
-
 def name_subject(run: Run, model: DiffusionModel | None = None, compare: bool = False) -> Subject:
     """Section 3.2: give the subject its identifier, or check the one it has.
 
@@ -192,7 +173,7 @@ def begin_probe(run: Run, model: DiffusionModel, reference: Reference | None = N
     """
     if run.is_personalised or (reference := reference or look_at_photos(run)) is None:
         return None
-    probe = Probe(run, reference, _few(run))
+    probe = Probe(run, reference, quick_draw(run))
     with timed(run, "probe"):
         probe.before(model)
     return probe
@@ -238,7 +219,7 @@ def personalise(
 def generate_samples(run: Run, model: DiffusionModel, stage: str) -> list[Sample]:
     """Section 4: the run's prompts at the run's seeds, drawn by `model` to samples/<stage>."""
     with timed(run, f"samples {stage}"):
-        return generate_in(run, model, stage, _prompts(run))
+        return generate_in(run, model, stage, prompts_of(run))
 
 
 def generate_untuned(run: Run, model: DiffusionModel) -> list[Sample]:
@@ -248,7 +229,7 @@ def generate_untuned(run: Run, model: DiffusionModel) -> list[Sample]:
     """
     if not _is_measured(run):
         return []
-    asked = dict.fromkeys(Prompt("class", prompt.template) for prompt in _prompts(run))
+    asked = dict.fromkeys(Prompt("class", prompt.template) for prompt in prompts_of(run))
     asked.pop(CLASS_PROMPT)
     with timed(run, "samples untuned"):
         return generate_in(run, model, FOLDERS["untuned"], list(asked))
@@ -267,7 +248,7 @@ def score_samples(run: Run, reference: Reference | None = None) -> None:
 def observer(run: Run, adapter: Adapter, probe: Probe | None) -> Observer:
     """What watches the fine-tuning: the probe, or without one live samples of the first prompt and the class prompt."""
     if probe is None:
-        return lambda step, model: _live_samples(run, step, model)
+        return lambda step, model: live_samples(run, step, model)
     watching = probe.watching(adapter)
 
     def measure(step: int, model: DiffusionModel) -> bool:
@@ -275,22 +256,6 @@ def observer(run: Run, adapter: Adapter, probe: Probe | None) -> Observer:
             return watching(step, model)
 
     return measure
-
-
-def _live_samples(run: Run, step: int, model: DiffusionModel) -> None:
-    if step < run.config.training.max_train_steps:  # the last step is drawn in full, as "after"
-        first, *_, class_prompt = _prompts(run)
-        few = min(2, run.config.generation.num_images_per_prompt)
-        generate_in(run, model, f"step-{step:06d}", [first, class_prompt], few)
-
-
-def _few(run: Run) -> Draw:
-    def draw(model: DiffusionModel, stage: str, prompts: Sequence[Prompt], count: int) -> list[Sample]:
-        steps = run.config.probe.probe_num_inference_steps
-        quick = replace(sampling_of(run.config.generation), sampler=model.samplers[-1], num_inference_steps=steps)
-        return generate_in(run, model, stage, prompts, count, quick)
-
-    return draw
 
 
 def generate(
@@ -311,7 +276,7 @@ def generate(
     with run.lock():
         model = personal_model(run)
         models.check(model, config)
-        wanted = requests(own or _prompts(run), run.subject, numbers)
+        wanted = requests(own or prompts_of(run), run.subject, numbers)
         sampling = sampling_of(config.generation)
         return generate_into(model, wanted, sampling, run.samples / "own", batch_size=1, keep_others=True)
 
@@ -322,10 +287,6 @@ def report(run: Run) -> Path:
     before, after = (read_samples(run.samples / stage) for stage in ("before", "after"))
     contact_sheet(run.root / "contact-sheet.png", run.subject.photos, before, after)
     return write_report(run)
-
-
-def _prompts(run: Run) -> Sequence[Prompt]:
-    return chosen_prompts(run.config.world, run.subject.class_noun, run.config.generation.prompts)
 
 
 def _is_measured(run: Run) -> bool:

@@ -6,7 +6,7 @@ The originals are only ever read.
 import io
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -98,14 +98,11 @@ def photos_in(folder: Path | str) -> tuple[Path, ...]:
 
 def content_of(photos: Sequence[Path]) -> dict[str, str]:
     """The SHA-256 of each photo by its path; empty for one that cannot be read."""
-    return {str(photo.absolute()): _sha256(photo) for photo in photos}
-
-
-def _sha256(photo: Path) -> str:
-    try:
-        return sha256(photo) if photo.is_file() else ""
-    except OSError:
-        return ""
+    found = dict.fromkeys((str(photo.absolute()) for photo in photos), "")
+    for photo in photos:
+        with suppress(OSError):
+            found[str(photo.absolute())] = sha256(photo) if photo.is_file() else ""
+    return found
 
 
 def check_photos(photos: Sequence[Path]) -> None:

@@ -13,6 +13,7 @@ from dreambooth.config import Evaluation
 from dreambooth.evaluation import Judges, measure_photos, score, score_each, scored_prompt
 from dreambooth.experiments.cells import Cell
 from dreambooth.generation.generate import generate
+from dreambooth.generation.in_run import personal_model
 from dreambooth.generation.prompts import CLASS_PROMPT
 from dreambooth.generation.requests import requests, sampling_of, seeds
 from dreambooth.generation.samples import Sample, opened, read_samples
@@ -91,7 +92,7 @@ def _draw(cell: Cell, run: Run) -> None:
     recipe.name_subject(run, model)
     if run.config.training.max_train_steps:
         recipe.personalise(run, model)
-        model = recipe.personal_model(run)
+        model = personal_model(run)
     with timed(run, "pictures"):
         config, sampling = run.config, sampling_of(run.config.generation)
         asked = {
