@@ -26,7 +26,7 @@ from dreambooth import Config, Run, Subject, adapters, recipe
 from dreambooth.data.photos import photos_in
 from dreambooth.evaluation import Judges, load_judges
 from dreambooth.evaluation.bootstrap import interval
-from dreambooth.generation.generate import generate
+from dreambooth.generation.generate import generate_in
 from dreambooth.generation.prompts import CLASS_PROMPT, Prompt
 from dreambooth.models.base import DiffusionModel
 from dreambooth.probe import shares
@@ -53,17 +53,12 @@ ALIKE = 0.005
 
 def held_out(run: Run, model: DiffusionModel, judges: Judges, step: int) -> Probed:
     """What the judges see in pictures of PLACES and of the class; step 0 is the untuned model."""
-
-    def few(seeds: int) -> Config:
-        more = run.config.generation.model_copy(update={"num_images_per_prompt": seeds})
-        return run.config.model_copy(update={"generation": more})
-
     seen = run.config.probe.probe_class_images  # from the first seeds: what the step was chosen by
-    subject, folder = run.subject, run.samples / f"held-out-{step:06d}"
+    stage = f"held-out-{step:06d}"
     asked = [Prompt("class", prompt.template) for prompt in PLACES] if step == 0 else PLACES
-    samples = generate(model, subject, few(SEEDS), folder, asked)
-    of_class = generate(model, subject, few(seen + CLASS_SEEDS), folder, [CLASS_PROMPT])
-    reference = Reference.of(judges, subject, run.config.world)
+    samples = generate_in(run, model, stage, asked, SEEDS)
+    of_class = generate_in(run, model, stage, [CLASS_PROMPT], seen + CLASS_SEEDS)
+    reference = Reference.of(judges, run.subject, run.config.world)
     return measure(step, reference, samples, of_class[seen:])
 
 

@@ -1,4 +1,5 @@
-"""Stable Diffusion 1.5 at its real width, with random weights: it loads, trains a step, saves, and opens in diffusers.
+"""Stable Diffusion 1.5 at its real width, with random weights: it loads, trains a step, saves, opens in diffusers, and
+comes back from one file.
 
 By hand rather than in the tests: it wants about 20 GB of memory and 30 GB of disk.
 
@@ -6,7 +7,6 @@ By hand rather than in the tests: it wants about 20 GB of memory and 30 GB of di
 """
 
 import argparse
-import sys
 import time
 from pathlib import Path
 
@@ -15,12 +15,13 @@ from diffusers import AutoencoderKL, DiffusionPipeline, PNDMScheduler, StableDif
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from dreambooth import Config, Subject, recipe
+from dreambooth.config import Base
 from dreambooth.data.photos import photos_in
+from dreambooth.export import export_single_file
+from dreambooth.models import load
+from dreambooth.models.single_file import clip_tokenizer
 from dreambooth.run import Run
 from dreambooth.toybox.photos import photos
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from tiny import tiny_tokenizer
 
 
 def build(folder: Path) -> None:
@@ -36,7 +37,7 @@ def build(folder: Path) -> None:
             sample_size=512,
         ),
         text_encoder=CLIPTextModel(CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_attention_heads=12)),
-        tokenizer=tiny_tokenizer(),
+        tokenizer=clip_tokenizer("<|endoftext|>"),
         unet=UNet2DConditionModel(sample_size=64, cross_attention_dim=768),
         scheduler=PNDMScheduler(
             beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", skip_prk_steps=True, steps_offset=1
@@ -47,8 +48,19 @@ def build(folder: Path) -> None:
     ).save_pretrained(folder)
 
 
+def one_file(folder: Path, file: Path) -> None:
+    """Export a model, and open it as `--model FILE` does; exits where a weight differs."""
+    export_single_file(str(folder), file, "float32")
+    before, after = (load(Base(model=str(place))).weights.parts for place in (folder, file))
+    for part, module in before.items():
+        state = after[part].state_dict()
+        for name, tensor in module.state_dict().items():
+            if not torch.equal(tensor, state[name]):
+                raise SystemExit(f"{part}.{name} differs")
+
+
 def main() -> None:
-    """Build, train one step, save, open; print the seconds of each."""
+    """Build, train one step, save, open, export; print the seconds of each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="an empty folder with 30 GB of room")
     parser.add_argument("--resolution", type=int, default=128, help="side of the training images: memory grows with it")
@@ -77,6 +89,8 @@ def main() -> None:
     parameters = sum(p.numel() for part in (pipeline.unet, pipeline.text_encoder) for p in part.parameters())
     progress(f"opened in diffusers: {type(pipeline).__name__}, {parameters / 1e6:.0f} M trained parameters")
     print(run.losses.read_text())
+    one_file(run.model, options.out / "model.safetensors")
+    progress("exported to one file and opened again")
 
 
 if __name__ == "__main__":

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from benchmarks.unseen_subjects import CLASS, SCENES, pictures, tensor
 from dreambooth import Config, Run, Subject, recipe
-from dreambooth.config import Generation
 from dreambooth.data.photos import photos_in
 from dreambooth.evaluation import load_judges, measure_photos, score
-from dreambooth.generation.generate import generate
+from dreambooth.generation.generate import generate_in
+from dreambooth.generation.in_run import personal_model
 from dreambooth.generation.prompts import Prompt
 from dreambooth.toybox import captions, world
 from dreambooth.toybox.photos import photos
@@ -64,10 +64,7 @@ def measure(judge: classifier.Classifier, toy: world.Toy, seed: int, out: Path, 
 
 def drawn(run: Run, prompts: tuple[Prompt, ...], count: int) -> list[Image.Image]:
     """`count` pictures of each prompt by the run's model."""
-    more: Generation = run.config.generation.model_copy(update={"num_images_per_prompt": count})
-    config = run.config.model_copy(update={"generation": more})
-    folder = run.samples / f"rates-{len(prompts)}"
-    return pictures(generate(recipe.personal_model(run), run.subject, config, folder, prompts))
+    return pictures(generate_in(run, personal_model(run), f"rates-{len(prompts)}", prompts, count))
 
 
 def _distance(judge: classifier.Classifier, images: list[Image.Image], truth: Tensor) -> float:

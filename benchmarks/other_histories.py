@@ -13,6 +13,8 @@ from pathlib import Path
 
 from dreambooth import Config, Run, Subject, models
 from dreambooth.generation.generate import generate
+from dreambooth.generation.prompts import chosen_prompts
+from dreambooth.generation.requests import requests, sampling_of, seeds
 from dreambooth.models.base import DiffusionModel
 from dreambooth.prior import class_prior
 
@@ -31,8 +33,11 @@ CONFIG = Config.build(
 
 def drawn(model: DiffusionModel, root: Path) -> dict[Path, bytes]:
     """The content of all class images and samples, drawing those that are lacking."""
-    files = class_prior(model, SUBJECT, CONFIG, Run(root), root / "library")
-    samples = generate(model, SUBJECT, CONFIG, root / "samples")
+    files = class_prior(model, SUBJECT, CONFIG.prior, Run(root), root / "library")
+    own = CONFIG.generation
+    prompts = chosen_prompts(CONFIG.world, SUBJECT.class_noun, own.prompts)
+    wanted = requests(prompts, SUBJECT, seeds(CONFIG.seed, own.num_images_per_prompt))
+    samples = generate(model, wanted, sampling_of(own), root / "samples", CONFIG.prior.sample_batch_size)
     return {path: path.read_bytes() for path in (*files, *(sample.path for sample in samples))}
 
 

@@ -30,11 +30,13 @@ from dreambooth import Config, Run, Subject, recipe
 from dreambooth.config import Evaluation
 from dreambooth.evaluation import load_judges
 from dreambooth.evaluation.base import PatchEmbedder
-from dreambooth.generation.generate import generate
+from dreambooth.generation.generate import generate_in
+from dreambooth.generation.in_run import personal_model
 from dreambooth.generation.prompts import Prompt
+from dreambooth.generation.requests import sampling_of
 from dreambooth.generation.samples import Sample, opened
 from dreambooth.generation.sheet import Row, lay_out
-from dreambooth.models.base import DiffusionModel, Sampling
+from dreambooth.models.base import DiffusionModel
 from dreambooth.run.records import TIMINGS
 from dreambooth.toybox import captions, world
 from dreambooth.toybox.home import TOYBOX
@@ -123,12 +125,7 @@ def described(model: DiffusionModel, toy: world.Toy, config: Config) -> Tensor:
     noun = captions.description(toy)
     article = "an" if noun[0] in "aeiou" else "a"
     texts = [f"{article} {noun} {scene}" for scene in world.SCENES for _ in range(4)]
-    settings = config.generation
-    sampling = Sampling(
-        sampler=settings.sampler,
-        num_inference_steps=settings.num_inference_steps,
-        guidance_scale=settings.guidance_scale,
-    )
+    sampling = sampling_of(config.generation)
     return torch.from_numpy(model.generate(texts, list(range(len(texts))), sampling)).permute(0, 3, 1, 2).float() / 255
 
 
@@ -147,9 +144,7 @@ def pictures(samples: list[Sample]) -> list[Image.Image]:
 
 def class_samples(run: Run, model: DiffusionModel, stage: str) -> list[Sample]:
     """Sixteen pictures of the class prompt."""
-    more = run.config.generation.model_copy(update={"num_images_per_prompt": 16})
-    config = run.config.model_copy(update={"generation": more})
-    return generate(model, run.subject, config, run.samples / stage, [CLASS])
+    return generate_in(run, model, stage, [CLASS], 16)
 
 
 def measure(class_noun: str, seed: int, out: Path) -> dict[str, float]:
@@ -167,8 +162,8 @@ def measure(class_noun: str, seed: int, out: Path) -> dict[str, float]:
     without = recipe.dreambooth(
         subject, Config.build({**scenes, "with_prior_preservation": False}), folder / "run-without-prior"
     )
-    base, tuned, drifted = recipe.base_model(run), recipe.personal_model(run), recipe.personal_model(without)
-    after = generate(tuned, run.subject, run.config, run.samples / "after", SCENES)
+    base, tuned, drifted = recipe.base_model(run), personal_model(run), personal_model(without)
+    after = generate_in(run, tuned, "after", SCENES)
     found = judge.read(tensor(pictures(after)))
     wanted = [prompt.template.removeprefix("a {} ") for prompt in SCENES for _ in range(4)]
     result = {
@@ -179,7 +174,7 @@ def measure(class_noun: str, seed: int, out: Path) -> dict[str, float]:
     truth = Truth.of(toy)
     colours = truth.colours(judge)
     described_before = described(base, toy, run.config)
-    without_prior = generate(drifted, without.subject, without.config, without.samples / "after", SCENES)
+    without_prior = generate_in(without, drifted, "after", SCENES)
     for name, images in (
         ("tuned", tensor(pictures(after))),
         ("described", described_before),

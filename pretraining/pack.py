@@ -5,7 +5,9 @@ from pathlib import Path
 
 from diffusers import StableDiffusionPipeline
 
-from dreambooth.support.files import atomic_write
+from dreambooth.config.worlds import EMBEDDED
+from dreambooth.models import pipelines
+from dreambooth.models.stable_diffusion import READERS
 from pretraining import autoencoder, denoiser
 from pretraining.state import Trained, arguments, log, prepare
 
@@ -36,14 +38,8 @@ def main() -> None:
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    with atomic_write(options.out) as aside:
-        pipeline.save_pretrained(aside, safe_serialization=True)
-        # Tools on transformers 4 want the two files that transformers 5 no longer writes.
-        spec = json.loads((aside / "tokenizer" / "tokenizer.json").read_text())["model"]
-        (aside / "tokenizer" / "vocab.json").write_text(json.dumps(spec["vocab"], ensure_ascii=False))
-        merges = (pair if isinstance(pair, str) else " ".join(pair) for pair in spec["merges"])
-        (aside / "tokenizer" / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n")
-        megabytes = sum(file.stat().st_size for file in aside.rglob("*") if file.is_file()) / 1e6
+    pipelines.save(pipeline, READERS, options.out, EMBEDDED)
+    megabytes = sum(file.stat().st_size for file in options.out.rglob("*") if file.is_file()) / 1e6
     log(options.state, f"pack: {options.source} -> {options.out.name}, {megabytes:.1f} MB")
 
 

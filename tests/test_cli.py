@@ -1,5 +1,6 @@
 """The command line: flags derived from the settings, plain sentences for mistakes, exit codes."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -7,10 +8,14 @@ import pytest
 
 from dreambooth import __version__, cli
 from dreambooth.config import Config, settings_reference
+from dreambooth.config.commands import parser
 from dreambooth.config.flags import given_settings, read_settings
-from dreambooth.errors import ConfigError, PromptError
+from dreambooth.config.zeros import MEANT_BY_ZERO
+from dreambooth.data.photos import photos_in
+from dreambooth.errors import ConfigError, PromptError, RunError
 from dreambooth.prior import default_library
-from dreambooth.subject import require_class_noun
+from dreambooth.run import Run
+from dreambooth.subject import Subject, require_class_noun
 
 RUN = ["run", "photos", "--class-noun", "dog"]
 TOYBOX = ["toybox", "photos", "--class-noun", "dog"]
@@ -18,12 +23,12 @@ TOYBOX = ["toybox", "photos", "--class-noun", "dog"]
 
 def settings(*words: str) -> dict[str, object]:
     """What `dreambooth run photos --class-noun dog WORDS` sets."""
-    return given_settings(cli.parser(__version__).parse([*RUN, *words]))
+    return given_settings(parser(__version__).parse([*RUN, *words]))
 
 
 def test_every_setting_is_a_flag_and_nothing_is_set_unasked() -> None:
     assert settings() == {}
-    command = cli.parser(__version__).parse(RUN).parser
+    command = parser(__version__).named(RUN)
     flags = {option for action in command._actions for option in action.option_strings}
     assert {"--" + name.replace("_", "-") for _, name, _ in settings_reference()} <= flags
 
@@ -48,7 +53,7 @@ def test_spellings(words: list[str], expected: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("words", [["--instance_data_dir", "my_photos"], ["--instance-data-dir=my_photos"]])
 def test_diffusers_name_of_the_photos(words: list[str]) -> None:
-    parsed = cli.parser(__version__).parse(["run", *words, "--class-noun", "dog"])
+    parsed = parser(__version__).parse(["run", *words, "--class-noun", "dog"])
     assert parsed.photos_dir == Path("my_photos")
 
 
@@ -81,9 +86,16 @@ def test_an_unreadable_config_file_is_named(tmp_path: Path, content: str | None)
     [
         ([*RUN, "--learning_rat", "1"], ["no flag --learning-rat", "Did you mean --learning-rate?"]),
         ([*RUN, "--zzz"], ["no flag --zzz", "dreambooth run --help"]),
+        ([*RUN, "--max-train", "9"], ["no flag --max-train", "There is --max-train-steps."]),
+        ([*RUN, "--report_to", "wandb"], ["no flag --report-to", "No tracker is written to"]),
+        ([*RUN, "--train_text_encoder=false"], ["--train-text-encoder takes no value such as 'false'", "--no-train-"]),
+        ([*RUN, "--num_class_images=0"], ["num_class_images", "got '0'", "--no-with-prior-preservation"]),
+        ([*RUN, "--validation_steps", "0", "--snr-gamma=0.0"], ["--no-probe", "--snr-gamma none"]),
         ([*RUN, "sunny"], ["'sunny' is one word too many", "needs quotes"]),
         (["run", "photos"], ["required: --class-noun", "dreambooth run --help"]),
         (["rum", "photos"], ["rum", "generate"]),
+        (["generate", "--prompts", "a {}", "runs/dog"], ["required: RUN_DIR", "What has no flag comes first."]),
+        ([*RUN, "--rank", "8"], ["rank: 8 means nothing to method dreambooth", "--method lora or pivotal"]),
         ([], ["COMMAND", "dreambooth --help"]),
         ([*RUN, "--max-train-steps", "many", "--seed=-1"], ["max_train_steps", "'many'", "seed", "-1"]),
         ([*RUN, "--config", "nowhere.toml"], ["nowhere.toml", "No such file"]),
@@ -137,7 +149,7 @@ def test_a_class_noun_with_an_article_is_refused_with_the_noun_alone(
 def test_every_path_is_expanded_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "base").mkdir()
-    top = cli.parser(__version__)
+    top = parser(__version__)
     for words in (["--output-dir=~/x"], ["--output-dir", "~/x"]):
         assert top.parse([*RUN, *words]).output_dir == tmp_path / "x"
     assert top.parse(["run", "~/photos", "--class-noun", "dog"]).photos_dir == tmp_path / "photos"
@@ -165,6 +177,41 @@ def test_a_model_beside_the_command_is_found_from_another_folder(
     assert Config.build(config.flat()) == config
     assert Config.build({"model": "owner/name"}).base.model == "owner/name"  # of the hub
     assert Config.build({"model": "toybox"}).base.model == "toybox"
+
+
+def test_a_run_folder_is_not_taken_for_photos(
+    photos_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Run.create(tmp_path / "dog", Subject(photos=photos_in(photos_dir), class_noun="dog"), Config.build())
+    assert cli.main(["run", str(run.root), "--class-noun", "dog"], __version__) == 2
+    assert "is a run folder and holds no photos" in capsys.readouterr().err
+
+
+def test_many_other_settings_are_told_by_the_first_ones(photos_dir: Path, tmp_path: Path) -> None:
+    subject = Subject(photos=photos_in(photos_dir), class_noun="dog")
+    Run.create(tmp_path / "dog", subject, Config.build())
+    with pytest.raises(RunError) as refused:
+        Run.create(tmp_path / "dog", subject, Config.build(model="owner/name"))
+    told = str(refused.value).splitlines()
+    assert told[1] == "  - model: 'owner/name', was 'toybox'" and len(told) == 1 + 8 + 1 + 1
+    assert told[9].startswith("  - and ") and told[9].endswith(" more")
+
+
+def test_every_setting_that_can_be_no_zero_says_what_is_meant_by_one_where_people_mean_something() -> None:
+    names = {name for _, name, _ in settings_reference()}
+    assert MEANT_BY_ZERO.keys() <= names
+    for name in MEANT_BY_ZERO:
+        with pytest.raises(ConfigError, match=re.escape(f"; {MEANT_BY_ZERO[name]}")):
+            Config.build({name: 0})
+    with pytest.raises(ConfigError, match=r"got 'nought'$"):
+        Config.build({"num_class_images": "nought"})
+
+
+def test_a_setting_of_a_file_that_is_not_known_is_told_with_the_one_that_was_meant() -> None:
+    with pytest.raises(ConfigError, match=r"max-train-step: there is no such setting\. Did you mean max_train_steps\?"):
+        Config.build({"max-train-step": 3})
+    with pytest.raises(ConfigError, match=r"report_to: there is no such setting\.$"):
+        Config.build({"report_to": "wandb"})
 
 
 def test_a_flag_is_never_guessed() -> None:

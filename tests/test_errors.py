@@ -74,6 +74,7 @@ def test_a_run_folder_that_cannot_be_is_a_sentence(output: str, said: bytes, pla
 
 
 def test_a_terminal_that_lacks_a_letter_of_a_path_shows_its_number(place: Path) -> None:
-    words = ["toybox", "photos", "--class-noun", "dog", "--seed", "1", "--size", "32", "--out", "снег".encode()]
+    words: list[str | bytes] = ["toybox", "photos", "--class-noun", "dog", "--seed", "1", "--size", "32"]
+    words += ["--out", "снег".encode()]
     result = dreambooth(words, place, PYTHONIOENCODING="ascii", PYTHONUTF8="1")
     assert result.returncode == 0 and b"\\u0441\\u043d\\u0435\\u0433" in result.stdout

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from dreambooth.config import Config
+from dreambooth.config.machine import check_machine
 from dreambooth.data.dataset import LatentDataset
 from dreambooth.errors import ConfigError, DiskError, Interrupted, RunError, TrainingError
-from dreambooth.finetuning import Observer, check_machine, finetune, lr_factor, training_step
+from dreambooth.finetuning import Observer, finetune, lr_factor, training_step
 from dreambooth.models.base import DiffusionModel
 from dreambooth.run import Run, checkpoint
 from dreambooth.subject import Subject
@@ -338,10 +339,10 @@ def test_the_text_encoder_may_have_its_own_rate(tmp_path: Path) -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU can do it")
 def test_mixed_precision_without_a_gpu_is_refused_early() -> None:
     with pytest.raises(ConfigError, match="mixed_precision: 'fp16' needs a GPU"):
-        check_machine(Config.build({"mixed_precision": "fp16"}).training)
+        check_machine(Config.build({"mixed_precision": "fp16"}))
 
 
 def test_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match="WORLD_SIZE is 2"):
-        check_machine(Config.build({}).training)
+        check_machine(Config.build({}))

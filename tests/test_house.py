@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import dreambooth
-from dreambooth import cli
+from dreambooth.config.commands import parser
 from dreambooth.config.worlds import EMBEDDED
 from dreambooth.models.families import FAMILIES
 
@@ -31,7 +31,7 @@ LAYERS = (
     "adapters evaluation generation",
     "prior finetuning probe report identifier",
     "recipe",
-    "experiments",
+    "experiments export",
     "cli __init__",
     "__main__",
 )
@@ -45,7 +45,12 @@ HEAVY = {
 }
 """The parts that may import each of these."""
 
+COMMAND = "from dreambooth.__main__ import main; sys.argv = ['dreambooth',"
+
 PATHS = sorted(SOURCE.rglob("*.py"))
+
+FILE, FUNCTION = 300, 50
+"""Lines that a file and a function may have."""
 
 
 def part_of(module: str) -> str:
@@ -87,6 +92,23 @@ def test_the_architecture_page_draws_these_layers() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     drawn = re.findall(r"^[ \d]\d  (.+)$", page, re.MULTILINE)
     assert [row.split("   ")[0].split() for row in drawn] == [parts.split() for parts in reversed(LAYERS)]
+
+
+def test_the_architecture_page_draws_every_module_at_the_top() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    drawn = {name.rstrip("/") for line in re.findall(r"^  (\S.*?)  ", page, re.MULTILINE) for name in line.split()}
+    modules = {path.name for path in SOURCE.glob("*.py")} - {"__init__.py"}
+    assert modules | {path.name for path in SOURCE.iterdir() if (path / "__init__.py").exists()} <= drawn
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_a_file_and_a_function_fit_on_a_few_screens(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    lines = len(text.splitlines())
+    assert lines <= FILE, f"split {path.name}: one idea each"
+    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
+    long = [node.name for node in functions if (node.end_lineno or 0) - node.lineno >= FUNCTION]
+    assert not long, f"split {', '.join(long)}"
 
 
 def test_families_and_adapters_do_not_see_each_other() -> None:
@@ -134,13 +156,25 @@ def test_no_pickle_and_no_remote_code() -> None:
         assert not re.search(r"trust_remote_code(?!(=|\": )False)", text), path.name
 
 
+def test_nothing_is_imported_that_a_system_lacks() -> None:
+    """Windows has no fcntl, and there a signal 0 is Ctrl-C."""
+    for path in PATHS:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        names = {name.name for node in tree.body if isinstance(node, ast.Import) for name in node.names}
+        assert not names & {"fcntl", "msvcrt", "pwd", "grp", "resource", "termios", "winreg"}, path
+        assert "os.kill(" not in path.read_text(encoding="utf-8"), path
+
+
 @pytest.mark.parametrize(
     ("code", "limit", "absent"),
     [
         ("import dreambooth", 0.3, ("torch", "pydantic", "PIL")),
-        ("from dreambooth.__main__ import main; sys.argv = ['dreambooth', '--help']; main()", 0.5, ("torch", "PIL")),
+        (f"{COMMAND} '--help']; main()", 0.5, ("torch", "PIL")),
+        (f"{COMMAND} 'run', '--help-all']; main()", 0.5, ("torch", "PIL")),
+        (f"{COMMAND} 'completion', 'bash']; main()", 0.5, ("torch", "PIL")),
+        (f"{COMMAND} 'run', 'photos', '--report-to', 'x']; main()", 0.5, ("torch", "PIL")),
     ],
-    ids=["import", "help"],
+    ids=["import", "help", "help-all", "completion", "mistake"],
 )
 def test_what_should_be_quick_is(code: str, limit: float, absent: tuple[str, ...]) -> None:
     program = f"""
@@ -159,16 +193,15 @@ atexit.register(lambda: print([name for name in {absent} if name in sys.modules]
 
 
 def helps() -> dict[str, str]:
-    """The help of every command, by the name of its file in docs/help."""
+    """The help of every command, by the name of its file in docs/help; of those that have two both."""
     texts = {}
-    top = cli.parser(dreambooth.__version__)
-    todo = [("dreambooth", top)]
+    todo = [("dreambooth", parser(dreambooth.__version__))]
     while todo:
-        name, parser = todo.pop()
-        texts[f"{name}.txt"] = parser.format_help()
-        for action in parser._actions:
-            if isinstance(action.choices, dict):
-                todo += [(f"{name}-{word}", command) for word, command in action.choices.items()]
+        name, command = todo.pop()
+        texts[f"{name}.txt"] = command.format_help()
+        if command.rare:
+            texts[f"{name}-all.txt"] = command.format_help(everything=True)
+        todo += [(f"{name}-{word}", inner) for word, inner in command.commands().items()]
     return texts
 
 
@@ -201,16 +234,9 @@ def test_constraints_lie_within_the_bounds() -> None:
         assert wanted.specifier.contains(pinned[wanted.name]), text
 
 
-def sizes() -> str:
-    """Files over 300 lines, to feel rather than to enforce."""
-    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in PATHS}
-    return "\n".join(f"{count:5} {path.relative_to(SOURCE)}" for path, count in lines.items() if count > 300)
-
-
 if __name__ == "__main__":
     HELP.mkdir(parents=True, exist_ok=True)
     for stale in HELP.glob("*.txt"):
         stale.unlink()
     for name, text in helps().items():
         (HELP / name).write_text(text, encoding="utf-8")
-    print(sizes() or "no file is longer than 300 lines")

@@ -14,6 +14,7 @@ from benchmarks.unseen_subjects import colour_distance, diversity
 from dreambooth import recipe
 from dreambooth.config import Config
 from dreambooth.data.photos import photos_in
+from dreambooth.generation.in_run import personal_model
 from dreambooth.models.base import DiffusionModel, Sampling
 from dreambooth.run import Run
 from dreambooth.run.records import DIAGNOSIS
@@ -61,7 +62,7 @@ def drawn(model: DiffusionModel, prompt: str, count: int = 12) -> torch.Tensor:
 def test_the_prior_keeps_the_class(runs: tuple[Run, Run]) -> None:
     judge, truth = classifier.load(), classifier.colours_of(Toy.from_seed("cat", 11))
     base = recipe.base_model(runs[0])
-    tuned, drifted = map(recipe.personal_model, runs)
+    tuned, drifted = map(personal_model, runs)
     subject = runs[0].subject
 
     before = colour_distance(judge, drawn(base, subject.prompt), truth)

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from dreambooth.config import Config
+from dreambooth.config import Config, Prior
 from dreambooth.errors import DiskError, ModelError
 from dreambooth.models.base import Sampling
 from dreambooth.models.stable_diffusion import StableDiffusion
@@ -27,9 +27,9 @@ from tiny import tiny_model
 DOG = Subject(photos=(Path("a.png"),), class_noun="dog", identifier="zwx")
 
 
-def settings(count: int = 3, **changed: object) -> Config:
+def settings(count: int = 3, **changed: object) -> Prior:
     quick = {"num_class_images": count, "class_num_inference_steps": 2, "sample_batch_size": 2}
-    return Config.build({"model": "tiny", **quick, **changed})
+    return Config.build({"model": "tiny", **quick, **changed}).prior
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """The whole method, end to end, on a small random pipeline: real parts, few steps."""
 
+import html
+import re
 import shutil
 import signal
 import subprocess
@@ -16,8 +18,9 @@ from PIL import Image
 
 from dreambooth import __version__, cli
 from dreambooth.config import Config
-from dreambooth.data.photos import photos_in
+from dreambooth.data.photos import open_image, photos_in
 from dreambooth.errors import ConfigError, PhotoError, PromptError, RunError
+from dreambooth.generation.samples import text_of
 from dreambooth.recipe import check, check_world, dreambooth, generate, personalise
 from dreambooth.report.page import write_report
 from dreambooth.run import Run
@@ -140,7 +143,7 @@ def test_a_model_that_is_not_as_it_was_written_is_not_drawn_from_and_is_made_aga
         file.unlink()
     assert cli.main(["generate", str(harmed.root)], __version__) == 2
     printed = capsys.readouterr().err
-    assert f"{file} is not as this run wrote it" in printed and f"dreambooth finetune {harmed.root}" in printed
+    assert f"{file} is not as this run wrote it" in printed and f"dreambooth continue {harmed.root}" in printed
     assert cli.main(["finetune", str(harmed.root)], __version__) == 0
     assert file.read_bytes() == content and weights(harmed.model) == weights(run.model)
     assert harmed.losses.read_text() == run.losses.read_text()  # nothing was trained again
@@ -164,6 +167,103 @@ def test_more_pictures_can_be_drawn(run: Run, capsys: pytest.CaptureFixture[str]
     assert cli.main(["generate", str(run.root), "--prompts", "a {} on the moon"], __version__) == 0
     assert capsys.readouterr().out == f"{sample.path}\n"
     shutil.rmtree(run.samples / "own")
+
+
+def test_every_wish_has_files_of_its_own_that_say_what_they_were_drawn_from(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wishes: dict[tuple[str, ...], tuple[list[str], dict[str, tuple[str, ...]]]] = {
+        (): (["a {} on the moon"], {}),
+        ("--count", "3"): (["a {} on the moon"], {}),
+        ("--seed", "7", "--count", "2"): (["a {} on the moon"], {"seed": ("7", "8")}),
+        ("--guidance_scale", "3"): (["a {} on the moon"], {"guidance_scale": ("3.0",)}),
+        ("--num-inference-steps=3",): (["a {} on the moon"], {"num_inference_steps": ("3",)}),
+        ("--sampler", "ddpm", "--seed", "7"): (["a {} on the moon"], {"sampler": ("ddpm",), "seed": ("7",)}),
+        ("--num_images_per_prompt", "2", "--seed", "1"): ([], {"seed": ("1", "2") * 3}),
+    }
+    content: dict[Path, bytes] = {}
+    for flags, (prompts, said) in wishes.items():
+        asked = ["--prompts", *prompts] if prompts else []
+        assert cli.main(["generate", str(run.root), *asked, *flags], __version__) == 0
+        told = capsys.readouterr()
+        paths = [Path(line) for line in told.out.splitlines()]
+        assert ("there already" in told.err) == (flags == ("--count", "3"))  # one of three is there
+        assert all(path.parent == run.samples / "own" for path in paths)
+        texts = [text_of(path) for path in paths]
+        for name, values in said.items():
+            assert tuple(text[name] for text in texts) == values
+        assert {text["model"] for text in texts} == {Path(run.config.base.model).name}
+        content |= {path: path.read_bytes() for path in paths if path not in content}
+    assert {path: path.read_bytes() for path in content} == content
+    assert len(content) == 3 + 2 + 1 + 1 + 1 + 6
+    assert len({open_image(path).tobytes() for path in content}) == len(content)
+    shutil.rmtree(run.samples / "own")
+
+
+def test_a_sample_depends_on_its_wish_and_on_no_other(run: Run) -> None:
+    many = {s.seed: s.path.read_bytes() for s in generate(run, ["a {} at night"], seed=7, count=4)}
+    for seed in (9, 7):
+        shutil.rmtree(run.samples / "own")
+        (alone,) = generate(run, ["a red {}", "a {} at night"], seed=seed, count=1)[1:]
+        assert alone.path.read_bytes() == many[seed]
+    shutil.rmtree(run.samples / "own")
+
+
+def test_a_wish_that_cannot_be_is_told(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    for flags, said in (
+        (["--guidance-scale", "0"], "guidance_scale"),
+        (["--num-inference-steps", "many"], "num_inference_steps"),
+        (["--sampler", "euler"], "'euler' is none of"),
+        (["--seed", "-1"], "is no whole number from 0"),
+        (["--count", "0"], "is no whole number from 1"),
+        (["--steps", "3"], "those of the sampler --num-inference-steps"),
+        (["--prompts", "a {name}"], "stray brace"),
+        (["--prompts", "a", "{}", "at", "night"], 'put quotes around a prompt, --prompts "a {} at night"'),
+        (["a {} at night"], 'Did you mean --prompts "a {} at night"?'),
+    ):
+        assert cli.main(["generate", str(run.root), *flags], __version__) == 2
+        assert said in capsys.readouterr().err
+    assert not (run.samples / "own").exists()
+
+
+def test_more_samples_without_the_subjects_name_are_told(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    generate(run, ["a dog at night", f"a {run.subject.name} at night"])
+    assert [message for message in caplog.messages if "does not name your subject" in message] == [
+        "the prompt 'a dog at night' does not name your subject: write {} where its name belongs, as in "
+        '"a {} in the snow". It is used as it is.'
+    ]
+    shutil.rmtree(run.samples / "own")
+
+
+def test_no_file_has_a_name_that_windows_refuses(run: Run) -> None:
+    generate(run, ['a {} asking: "why?" <or> a|b \\ * . '])
+    for path in run.root.rglob("*"):
+        assert not re.search(r'[<>:"|?*\\\x00-\x1f]|[. ]$', path.name), path
+        assert path.stem.upper() not in {"CON", "PRN", "AUX", "NUL", "COM1", "LPT1"}, path
+    shutil.rmtree(run.samples / "own")
+
+
+def test_the_reports_lines_open_the_lora_alone(
+    base: Path, subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As someone pastes them, in the run's folder with the base model beside it."""
+    config = Config.build({**SMALL, "model": str(base), "method": "lora", "use_ema": False})
+    run = dreambooth(subject, config, tmp_path / "run")
+    (run.root / base.name).rename(run.root / "whole")
+    shutil.copytree(base, run.root / base.name)
+    pages = [html.unescape(code) for code in re.findall(r"<pre><code>(.*?)</code>", run.report.read_text(), re.DOTALL)]
+    (lora,) = [code for code in pages if "load_lora_weights" in code]
+    monkeypatch.chdir(run.root)
+    opened_here: dict[str, Any] = {}
+    exec(compile(lora, "snippet", "exec"), opened_here)
+    alone, whole = opened_here["pipeline"], opened(run.root / "whole")
+    for pipeline in (alone, whole):
+        pipeline.set_progress_bar_config(disable=True)
+    told = {"prompt": run.subject.prompt, "num_inference_steps": 2, "output_type": "np"}
+    drawn = [p(**told, generator=torch.Generator().manual_seed(0)).images for p in (alone, whole)]
+    assert abs(drawn[0] - drawn[1]).max() < 1e-4
+    plain = opened(base)(**told, generator=torch.Generator().manual_seed(0)).images
+    assert abs(drawn[0] - plain).max() > 1e-3
 
 
 def test_without_the_prior_there_are_no_class_images(base: Path, subject: Subject, tmp_path: Path) -> None:
@@ -232,7 +332,7 @@ def test_a_prompt_that_names_no_subject_is_reported(subject: Subject, caplog: py
 
 def test_a_run_without_a_model_says_how_to_make_one(subject: Subject, tmp_path: Path) -> None:
     run = Run.create(tmp_path / "run", subject, Config())
-    with pytest.raises(RunError, match="dreambooth finetune"):
+    with pytest.raises(RunError, match="dreambooth continue"):
         generate(run, ["a {}"])
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         PromptError,
         RunError,
     )
-    from dreambooth.recipe import dreambooth, generate
+    from dreambooth.recipe import dreambooth, generate, resume
     from dreambooth.run import Run
     from dreambooth.subject import Subject
 
@@ -46,6 +46,7 @@ __all__ = [
     "dreambooth",
     "generate",
     "photos_in",
+    "resume",
 ]
 
 _HOMES = {
@@ -62,6 +63,7 @@ _HOMES = {
     "dreambooth": "recipe",
     "generate": "recipe",
     "photos_in": "data.photos",
+    "resume": "recipe",
 }
 
 

@@ -92,7 +92,7 @@ class DiscreteDiffusion:
     snr_gamma: float | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "alphas_cumprod", self.alphas_cumprod.double().cpu())
+        object.__setattr__(self, "alphas_cumprod", self.alphas_cumprod.cpu().double())
 
     def sample_t(self, *generators: torch.Generator) -> Tensor:
         times = [torch.randint(len(self.alphas_cumprod), (), generator=generator) for generator in generators]
@@ -155,14 +155,14 @@ class RectifiedFlow:
         return noise - x0
 
     def snr(self, t: Tensor) -> Tensor:
-        sigma = t.double().cpu()
+        sigma = t.cpu().double()
         return ((1 - sigma) / sigma).square()
 
     def weight(self, t: Tensor) -> Tensor:
         if self.snr_gamma is None:
             return torch.ones(len(t))
         # x0 = x_sigma - sigma v: an error of v is one of x0 over sigma
-        return self.snr(t).clamp(max=self.snr_gamma) * t.double().cpu().square()
+        return self.snr(t).clamp(max=self.snr_gamma) * t.cpu().double().square()
 
     def with_snr_gamma(self, snr_gamma: float | None) -> Self:
         return replace(self, snr_gamma=snr_gamma)

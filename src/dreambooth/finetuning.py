@@ -7,28 +7,29 @@ a function of (seed, batch number, row): a resumed run equals an uninterrupted o
 import hashlib
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast, final
 
 import torch
-from accelerate import Accelerator, PartialState  # type: ignore[import-untyped]
+from accelerate import Accelerator  # type: ignore[import-untyped]
 from accelerate.state import AcceleratorState  # type: ignore[import-untyped]
 from torch import Tensor
 
 from dreambooth.adapters import Adapter
 from dreambooth.config import Config, Training
+from dreambooth.config.machine import check_machine
 from dreambooth.data.batch import Batch
 from dreambooth.data.dataset import LatentDataset
 from dreambooth.diffusion import ForwardProcess, row_errors
-from dreambooth.errors import ConfigError, Interrupted, TrainingError
+from dreambooth.errors import Interrupted, TrainingError
 from dreambooth.loss import prior_preservation_loss
 from dreambooth.models.base import DENOISER, Conditioning, DiffusionModel, Stage
 from dreambooth.run import Run, checkpoint
 from dreambooth.run.checkpoint import Checkpoint
 from dreambooth.run.records import LOSSES, Loss
+from dreambooth.support.device import device
 from dreambooth.support.files import require_space
 from dreambooth.support.progress import log, track
 from dreambooth.support.rng import generator, normal
@@ -77,7 +78,7 @@ def finetune(
     machine that cannot do what is asked, TrainingError before a loss that is not finite reaches the weights, DiskError
     where a checkpoint finds no room, and Interrupted on Ctrl-C or SIGTERM, after saving.
     """
-    check_machine(config.training)
+    check_machine(config)
     training = config.training
     loop = _Loop(model, stage, adapter, dataset, config, run)
     done = loop.resume()
@@ -108,22 +109,6 @@ def finetune(
     loop.finish()
 
 
-def check_machine(training: Training) -> None:
-    """Raise ConfigError where this machine cannot do what `training` asks; it costs nothing, so ask early."""
-    problems = []
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        problems.append(
-            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}: this package trains in one process. "
-            "Start it without torchrun or accelerate launch, one subject per GPU."
-        )
-    elif training.mixed_precision != "no" and PartialState().device.type == "cpu":
-        problems.append(
-            f"mixed_precision: {training.mixed_precision!r} needs a GPU and none was found; on a CPU it must be 'no'."
-        )
-    if problems:
-        raise ConfigError(problems)
-
-
 def lr_factor(step: int, training: Training) -> float:
     """What to multiply the learning rate of `step` (from 0) by: a linear warm-up, then the chosen decay towards 0."""
     warmup, total = training.lr_warmup_steps, training.max_train_steps
@@ -145,8 +130,8 @@ class _Loop:
         self.config, self.run = config, run
         self.settings = _settings(model, dataset, config)
         training = config.training
-        AcceleratorState._reset_state()  # else a second run in this process could not choose another precision
-        self.accelerator = Accelerator(mixed_precision=training.mixed_precision)
+        AcceleratorState._reset_state(reset_partial_state=True)  # a second run in this process may choose otherwise
+        self.accelerator = Accelerator(mixed_precision=training.mixed_precision, cpu=device().type == "cpu")
         model.to(self.accelerator.device)
         self.process = stage.process.with_snr_gamma(training.snr_gamma)
         groups = adapter.parameter_groups()
@@ -296,9 +281,9 @@ def _due(step: int, every: int, training: Training) -> bool:
 
 
 def _settings(model: DiffusionModel, dataset: LatentDataset, config: Config) -> str:
-    """A hash of what must be equal to resume; how often a run saves and shows changes nothing that it computes."""
+    """A hash of what must be equal to resume, beside config.toml; not how often a run saves and shows, nor how long."""
     mine = config.model_dump(mode="json", include={"seed", "method", "data", "prior", "training"})
-    for name in ("checkpointing_steps", "checkpoints_total_limit", "validation_steps"):
+    for name in ("max_train_steps", "checkpointing_steps", "checkpoints_total_limit", "validation_steps"):
         del mine["training"][name]
     payload = [mine, model.fingerprint(), [Path(name).name for name in dataset.names], list(dataset.prompts)]
     return hashlib.blake2b(json.dumps(payload, sort_keys=True).encode(), digest_size=16).hexdigest()

@@ -17,7 +17,7 @@ from pathlib import Path
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from dreambooth.config import Config
+from dreambooth.config import Prior
 from dreambooth.errors import DiskError, ModelError
 from dreambooth.generation.drawing import draw_in_place, is_blank
 from dreambooth.models.base import DiffusionModel, Sampling
@@ -41,7 +41,7 @@ _NAME = re.compile(r"(\d{6})-([0-9a-f]{16})\.png")
 
 
 def class_prior(
-    model: DiffusionModel, subject: Subject, config: Config, run: Run, root: Path | None = None
+    model: DiffusionModel, subject: Subject, settings: Prior, run: Run, root: Path | None = None
 ) -> tuple[Path, ...]:
     """The files of `num_class_images` class images, drawing those the library lacks; none without prior preservation.
 
@@ -50,10 +50,10 @@ def class_prior(
     that was stopped resumes with the first missing image. Writes prior.json of the run. Raises DiskError, and
     ModelError where the model draws nothing.
     """
-    if not config.prior.with_prior_preservation:
+    if not settings.with_prior_preservation:
         return ()
-    library = ClassImageLibrary.of(model, subject, config, root or default_library())
-    count, size = config.prior.num_class_images, library.drawn_with.batch_size
+    library = ClassImageLibrary.of(model, subject, settings, root or default_library())
+    count, size = settings.num_class_images, library.drawn_with.batch_size
     whole = -(-count // size) * size  # the last batch is drawn whole and kept, for a next run
     kept = library.intact(whole)
     if any(index not in kept for index in range(count)):
@@ -103,18 +103,18 @@ class ClassImageLibrary:
     drawn_with: DrawnWith
 
     @classmethod
-    def of(cls, model: DiffusionModel, subject: Subject, config: Config, root: Path) -> "ClassImageLibrary":
+    def of(cls, model: DiffusionModel, subject: Subject, settings: Prior, root: Path) -> "ClassImageLibrary":
         """That of the model as it is now."""
         sampling = Sampling(
-            sampler=config.prior.class_sampler,
-            num_inference_steps=config.prior.class_num_inference_steps,
-            guidance_scale=config.prior.class_guidance_scale,
+            sampler=settings.class_sampler,
+            num_inference_steps=settings.class_num_inference_steps,
+            guidance_scale=settings.class_guidance_scale,
         )
         drawn_with = DrawnWith(
             fingerprint=model.fingerprint(),
             prompt=subject.class_prompt,
             **asdict(sampling),
-            batch_size=min(config.prior.sample_batch_size, config.prior.num_class_images),
+            batch_size=min(settings.sample_batch_size, settings.num_class_images),
             size=model.resolution,
             first_seed=FIRST_SEED,
         )

@@ -2,33 +2,37 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-
-import torch
+from typing import Any
 
 from dreambooth import adapters, models
 from dreambooth.adapters import Adapter
-from dreambooth.config import Base, Config
+from dreambooth.config import Config, idle
+from dreambooth.config.machine import check_machine
 from dreambooth.data.dataset import encode_once, examples
 from dreambooth.data.photos import check_photos
 from dreambooth.errors import ModelError, RunError
 from dreambooth.evaluation import Judges, fit_of, load_judges
-from dreambooth.finetuning import Observer, check_machine, finetune
-from dreambooth.generation.generate import chosen_prompts, contact_sheet
+from dreambooth.finetuning import Observer, finetune
+from dreambooth.generation.generate import contact_sheet, generate_in
 from dreambooth.generation.generate import generate as generate_into
-from dreambooth.generation.prompts import CLASS_PROMPT, Prompt, own_prompts
+from dreambooth.generation.in_run import live_samples, personal_model, prompts_of, quick_draw
+from dreambooth.generation.prompts import CLASS_PROMPT, Prompt, own_prompts, warn_of_nameless
+from dreambooth.generation.requests import requests, sampling_of, seeds
 from dreambooth.generation.samples import Sample, read_samples
 from dreambooth.identifier import comparison, with_identifier
 from dreambooth.models.base import DiffusionModel
 from dreambooth.prior import class_prior
-from dreambooth.probe import Draw, Probe
+from dreambooth.probe import Probe
 from dreambooth.probe.measuring import Reference
 from dreambooth.probe.scoring import FOLDERS, score_run
 from dreambooth.report.page import write_report
 from dreambooth.run import Run
+from dreambooth.run.extend import extend
 from dreambooth.run.measured import read_measured
 from dreambooth.run.records import BASE, MODEL, SAMPLES, WORLD_FIT
 from dreambooth.run.timing import timed
-from dreambooth.subject import IDENTIFIER_SLOT, Subject, require_class_noun
+from dreambooth.subject import Subject, require_class_noun
+from dreambooth.support.device import device
 from dreambooth.support.files import seals
 from dreambooth.support.progress import log
 
@@ -42,10 +46,10 @@ def dreambooth(subject: Subject, config: Config, root: Path | str) -> Run:
     check(subject, config)
     run = Run.create(Path(root).expanduser(), subject, config)
     with run.lock():
-        judges = open_judges(run)  # section 4.2: who measures
-        check_world(run, judges)
         model = base_model(run)  # section 3.1: a pre-trained text-to-image model
         adapters.check(model, config)
+        judges = open_judges(run)  # section 4.2: who measures
+        check_world(run, judges)
         name_subject(run, model)  # section 3.2: a rare token, unless the user chose one
         reference = look_at_photos(run, judges)  # section 4.2: what it is measured against
         probe = begin_probe(run, model, reference)
@@ -59,20 +63,23 @@ def dreambooth(subject: Subject, config: Config, root: Path | str) -> Run:
     return run
 
 
+def resume(run: Run, max_train_steps: int | None = None, early_stopping: bool | None = None) -> Run:
+    """Resume a run that was stopped, or train a finished one for more steps (`run.extend`); returns it."""
+    with run.lock():
+        extend(run, max_train_steps, early_stopping)
+        if run.is_personalised:
+            done = run.config.training.max_train_steps
+            log.info("all %d steps are done: --max-train-steps with a larger number trains more", done)
+    return dreambooth(run.subject, run.config, run.root)
+
+
 def check(subject: Subject, config: Config) -> None:
     """Whether it can work, as far as can be known without a model; raises PhotoError, PromptError or ConfigError."""
-    check_machine(config.training)
+    check_machine(config)
     check_photos(subject.photos)
     require_class_noun(subject.class_noun)
     own = config.generation.prompts
-    for prompt in own_prompts(own) if own else ():
-        names = [name for name in (IDENTIFIER_SLOT, config.naming.identifier, subject.identifier) if name]
-        if not any(name in prompt.template for name in names):
-            log.warning(
-                "the prompt %r does not name your subject: write {} where its name belongs, as in "
-                '"a {} in the snow". It is used as it is.',
-                prompt.template,
-            )
+    warn_of_nameless(own_prompts(own) if own else (), subject, config.naming.identifier)
 
 
 def open_judges(run: Run) -> Judges | None:
@@ -116,14 +123,6 @@ def base_model(run: Run) -> DiffusionModel:
         return model
 
 
-def personal_model(run: Run) -> DiffusionModel:
-    """The model that the run made; raises RunError where it has not been made yet."""
-    if not run.is_personalised:
-        there = "is not whole" if run.model.exists() else "has not been made yet"
-        raise RunError(f"{run.model} {there}: make it with `dreambooth finetune {run.root}`.")
-    return _placed(models.load(Base(model=str(run.model), dtype=run.config.base.dtype)))
-
-
 def name_subject(run: Run, model: DiffusionModel | None = None, compare: bool = False) -> Subject:
     """Section 3.2: give the subject its identifier, or check the one it has.
 
@@ -134,7 +133,7 @@ def name_subject(run: Run, model: DiffusionModel | None = None, compare: bool = 
         tokenizers = list(model.tokenizers.values())
         subject = with_identifier(run.subject, tokenizers, config.naming, config.seed, config.method)
         run.save_subject(subject)
-        if compare and config.method.method in ("dreambooth", "lora"):
+        if compare and "identifier_tokens" not in idle(config.method.method):
             _compare_identifiers(run, model, subject)
     log.info('the subject is called "%s"', subject.name)
     return subject
@@ -155,7 +154,7 @@ def generate_class_images(run: Run, model: DiffusionModel | None = None) -> tupl
     """Section 3.3: images of the class, drawn by the frozen model; those that are there already are kept."""
     model = model or base_model(run)
     with timed(run, "prior"):
-        return class_prior(model, run.subject, run.config, run)
+        return class_prior(model, run.subject, run.config.prior, run)
 
 
 def look_at_photos(run: Run, judges: Judges | None = None) -> Reference | None:
@@ -174,7 +173,7 @@ def begin_probe(run: Run, model: DiffusionModel, reference: Reference | None = N
     """
     if run.is_personalised or (reference := reference or look_at_photos(run)) is None:
         return None
-    probe = Probe(run, reference, _few(run))
+    probe = Probe(run, reference, quick_draw(run))
     with timed(run, "probe"):
         probe.before(model)
     return probe
@@ -220,7 +219,7 @@ def personalise(
 def generate_samples(run: Run, model: DiffusionModel, stage: str) -> list[Sample]:
     """Section 4: the run's prompts at the run's seeds, drawn by `model` to samples/<stage>."""
     with timed(run, f"samples {stage}"):
-        return generate_into(model, run.subject, run.config, run.samples / stage, _prompts(run))
+        return generate_in(run, model, stage, prompts_of(run))
 
 
 def generate_untuned(run: Run, model: DiffusionModel) -> list[Sample]:
@@ -230,10 +229,10 @@ def generate_untuned(run: Run, model: DiffusionModel) -> list[Sample]:
     """
     if not _is_measured(run):
         return []
-    asked = dict.fromkeys(Prompt("class", prompt.template) for prompt in _prompts(run))
+    asked = dict.fromkeys(Prompt("class", prompt.template) for prompt in prompts_of(run))
     asked.pop(CLASS_PROMPT)
     with timed(run, "samples untuned"):
-        return generate_into(model, run.subject, run.config, run.samples / FOLDERS["untuned"], list(asked))
+        return generate_in(run, model, FOLDERS["untuned"], list(asked))
 
 
 def score_samples(run: Run, reference: Reference | None = None) -> None:
@@ -249,7 +248,7 @@ def score_samples(run: Run, reference: Reference | None = None) -> None:
 def observer(run: Run, adapter: Adapter, probe: Probe | None) -> Observer:
     """What watches the fine-tuning: the probe, or without one live samples of the first prompt and the class prompt."""
     if probe is None:
-        return lambda step, model: _live_samples(run, step, model)
+        return lambda step, model: live_samples(run, step, model)
     watching = probe.watching(adapter)
 
     def measure(step: int, model: DiffusionModel) -> bool:
@@ -259,44 +258,27 @@ def observer(run: Run, adapter: Adapter, probe: Probe | None) -> Observer:
     return measure
 
 
-def _live_samples(run: Run, step: int, model: DiffusionModel) -> None:
-    config = run.config
-    if step < config.training.max_train_steps:  # the last step is drawn in full, as "after"
-        first, *_, class_prompt = _prompts(run)
-        few = _with_generation(config, num_images_per_prompt=min(2, config.generation.num_images_per_prompt))
-        generate_into(model, run.subject, few, run.samples / f"step-{step:06d}", [first, class_prompt])
-
-
-def _few(run: Run) -> Draw:
-    config = run.config
-
-    def draw(model: DiffusionModel, stage: str, prompts: Sequence[Prompt], seeds: int) -> list[Sample]:
-        few = _with_generation(
-            config,
-            sampler=model.samplers[-1],
-            num_inference_steps=config.probe.probe_num_inference_steps,
-            num_images_per_prompt=seeds,
-        )
-        return generate_into(model, run.subject, few, run.samples / stage, prompts)
-
-    return draw
-
-
-def _with_generation(config: Config, **settings: object) -> Config:
-    return config.model_copy(update={"generation": config.generation.model_copy(update=settings)})
-
-
-def generate(run: Run, prompts: Sequence[str]) -> list[Sample]:
+def generate(
+    run: Run, prompts: Sequence[str] = (), *, count: int | None = None, seed: int | None = None, **settings: Any
+) -> list[Sample]:
     """Generate more samples with the personalised model, to samples/own; prompts hold {} where the subject's name goes.
 
-    Older pictures stay, and the same words give the same pictures whatever else is asked for.
-    Raises RunError where the run has no model yet, PromptError for an unusable prompt.
+    prompts: [default: the run's].  count: of each [default: as the run has it].  seed: of the first sample, the next
+    ones count on from it [default: the run's seeds].  settings: sampler, num_inference_steps, guidance_scale where they
+    are not the run's. Older samples stay. Each is drawn alone: it depends on its words, seed, settings and weights, and
+    on nothing else. Raises RunError where the run has no model yet, PromptError or ConfigError for what cannot be done.
     """
-    wanted = own_prompts(prompts)[: len(prompts)]
+    own = own_prompts(prompts)[: len(prompts)]
+    warn_of_nameless(own, run.subject)
+    config = Config.build({**run.config.flat(), **settings})
+    count = count or config.generation.num_images_per_prompt
+    numbers = seeds(config.seed, count) if seed is None else range(seed, seed + count)
     with run.lock():
-        model, subject, config, folder = personal_model(run), run.subject, run.config, run.samples / "own"
-        each = [generate_into(model, subject, config, folder, [prompt], keep_others=True) for prompt in wanted]
-        return [sample for samples in each for sample in samples]
+        model = personal_model(run)
+        models.check(model, config)
+        wanted = requests(own or prompts_of(run), run.subject, numbers)
+        sampling = sampling_of(config.generation)
+        return generate_into(model, wanted, sampling, run.samples / "own", batch_size=1, keep_others=True)
 
 
 def report(run: Run) -> Path:
@@ -307,14 +289,10 @@ def report(run: Run) -> Path:
     return write_report(run)
 
 
-def _prompts(run: Run) -> Sequence[Prompt]:
-    return chosen_prompts(run.subject, run.config)
-
-
 def _is_measured(run: Run) -> bool:
     return run.config.probe.probe and run.config.training.max_train_steps > 0
 
 
 def _placed(model: DiffusionModel) -> DiffusionModel:
-    model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    model.to(device())
     return model

@@ -1,7 +1,6 @@
 """config.py: one tree of settings, presets over defaults, every problem at once."""
 
 from collections.abc import Sequence
-from itertools import product
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -9,7 +8,6 @@ import pytest
 from pydantic import ValidationError
 
 from dreambooth.config import Config, preset_of, settings_reference
-from dreambooth.config.flags import Parser, add_settings
 from dreambooth.config.keywords import Settings
 from dreambooth.config.presets import METHODS
 from dreambooth.config.samplers import SAMPLERS, Sampler
@@ -78,19 +76,6 @@ def test_four_layers_make_a_preset(settings: dict[str, Any], expected: tuple[Any
     training = config.training
     found = (training.max_train_steps, training.learning_rate, config.generation.sampler, training.use_ema)
     assert found == expected
-
-
-def test_the_help_of_a_setting_says_what_every_world_and_method_makes_of_it() -> None:
-    parser = Parser()
-    add_settings(parser)
-    helps = {action.dest: " ".join((action.help or "").split()) for action in parser._actions}
-    for _, name, field in settings_reference():
-        listed = dict(part.split(": ") for part in helps[name].rpartition("[")[2].rstrip("]").split("; "))
-        for world, method in product(WORLDS, ["dreambooth", *METHODS]):
-            value = preset_of(named(world), method).get(name, field.default)
-            said = listed.get(f"{world} {method}", listed.get(method, listed["default"]))
-            words = {"True": "on", "False": "off", "None": "none", "()": "none"}
-            assert said == words.get(str(value), str(value)), name
 
 
 def test_every_problem_is_reported_at_once() -> None:

@@ -290,11 +290,45 @@ def test_captions_beside_photos_are_reported_as_unused(tmp_path: Path, caplog: p
     assert "captions are not used" in message and "a.txt, b.caption" in message and "readme" not in message
 
 
-def test_photos_one_level_down_are_reported(tmp_path: Path) -> None:
-    (tmp_path / "10_zwx dog").mkdir()
-    picture().save(tmp_path / "10_zwx dog" / "a.png")
-    with pytest.raises(PhotoError, match="only the folder 10_zwx dog"):
+def test_photos_in_a_folder_below_are_reported_with_the_folder_to_give(tmp_path: Path) -> None:
+    for name in ("10_zwx dog", ".hidden"):
+        (tmp_path / name).mkdir()
+        for number in range(3):
+            picture().save(tmp_path / name / f"{number}.png")
+    with pytest.raises(PhotoError) as caught:
         photos_in(tmp_path)
+    message = str(caught.value)
+    assert "photos in its folder, '10_zwx dog' (3): give that one" in message
+    assert f"'{tmp_path / '10_zwx dog'}'" in message  # as a shell takes it
+    assert "--class-noun" in message and "--identifier" in message
+    assert len(photos_in(tmp_path / "10_zwx dog")) == 3
+
+
+def test_photos_in_several_folders_below_are_reported_each(tmp_path: Path) -> None:
+    for name, count in (("img/10_zwx dog", 2), ("reg/1_dog", 3), ("log", 0)):
+        (tmp_path / name).mkdir(parents=True)
+        for number in range(count):
+            picture().save(tmp_path / name / f"{number}.png")
+    with pytest.raises(PhotoError, match=r"'img/10_zwx dog' \(2\), 'reg/1_dog' \(3\): give the one with your subject"):
+        photos_in(tmp_path)
+
+
+def test_people_s_own_folders_are_reported_without_kohya(tmp_path: Path) -> None:
+    (tmp_path / "holiday").mkdir()
+    picture().save(tmp_path / "holiday" / "a.png")
+    with pytest.raises(PhotoError, match=r"'holiday' \(1\): give that one") as caught:
+        photos_in(tmp_path)
+    assert "kohya" not in str(caught.value)
+
+
+def test_photos_below_those_that_are_used_are_reported_as_unused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "originals").mkdir()
+    for name in ("a.png", "originals/b.png"):
+        picture().save(tmp_path / name)
+    assert [photo.name for photo in photos_in(tmp_path)] == ["a.png"]
+    assert "photos in its folders are not used: originals (1)" in caplog.text
 
 
 def test_a_name_that_is_not_utf_8_is_refused_before_anything_is_written(tmp_path: Path) -> None:

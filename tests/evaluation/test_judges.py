@@ -105,6 +105,13 @@ def test_half_precision_weights_judge_in_float32(tmp_path: Path) -> None:
     assert torch.allclose(half.images(pictures(2)), whole, atol=2e-3)
 
 
+def test_a_judge_with_weights_of_one_variant_alone_opens(saved: Path) -> None:
+    few = pictures(2)
+    plain = open_dino(saved).images(few)
+    (saved / "model.safetensors").rename(saved / "model.fp16.safetensors")
+    assert torch.equal(open_dino(saved).images(few), plain)
+
+
 def test_a_name_changes_with_the_weights_only(saved: Path, tmp_path: Path) -> None:
     before = open_dino(saved).name
     assert before.startswith("dino#") and len(before) == len("dino#") + 12

@@ -227,7 +227,7 @@ def test_list_prints_the_cells_and_computes_none(
             ["table1", "--seed", "3", "--method", "lora"],
             ["seed: an experiment sets it", "method: an experiment sets it"],
         ),
-        (["table1", "--jobs", "0"], ["--jobs 0: at least one"]),
+        (["table1", "--jobs", "0"], ["--jobs: '0' is no whole number from 1"]),
         (["table1", "--model", "nowhere"], ["nowhere", "no folder"]),
         (["table1", "--max-train-steps", "many"], ["max_train_steps", "many"]),
     ],

@@ -1,5 +1,6 @@
 """One .safetensors file of the original layout opens as the pipeline that it was, and draws the same."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ from dreambooth.models import stable_diffusion, stable_diffusion_xl
 from dreambooth.models.base import Sampling
 from dreambooth.models.single_file import Published, clip_tokenizer
 from dreambooth.models.stable_diffusion_xl import StableDiffusionXL
-from original_layout import write_single_file
 from tiny import DIFFUSERS, tiny_model, tiny_tokenizer
 from tiny_xl import SCHEDULE, UNET, VAE, tiny_xl_model, tiny_xl_pipeline
 
@@ -27,16 +27,23 @@ def published() -> Published:
     """The settings of the small pipeline."""
     pipeline = tiny_xl_pipeline()
     text = {part: getattr(pipeline, part).config.to_dict() for part in ("text_encoder", "text_encoder_2")}
-    return Published(
+    return replace(
+        stable_diffusion_xl.PUBLISHED,
         configs={"unet": {"sample_size": 8, **UNET}, "vae": {"sample_size": 16, **VAE}, **text},
         scheduler=partial(DIFFUSERS.EulerDiscreteScheduler, **SCHEDULE),
         tokenizers={"tokenizer": tiny_tokenizer, "tokenizer_2": partial(tiny_tokenizer, pad="!")},
     )
 
 
+def written(file: Path, **schedule: Any) -> Path:
+    """The small pipeline as one file; schedule: further settings of its scheduler."""
+    tiny_xl_model(**schedule).save_single_file(file, "small", published())
+    return file
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    return write_single_file(tiny_xl_pipeline(), tmp_path / "model.safetensors")
+    return written(tmp_path / "model.safetensors")
 
 
 def opened(file: Path) -> Any:
@@ -66,8 +73,9 @@ def test_its_fingerprint_is_the_files(file: Path) -> None:
 
 
 def test_it_says_whether_it_predicts_velocity(tmp_path: Path) -> None:
-    marks = {"v_pred": torch.tensor([]), "ztsnr": torch.tensor([])}
-    model = opened(write_single_file(tiny_xl_pipeline(), tmp_path / "v.safetensors", **marks))
+    schedule = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True}
+    model = opened(written(tmp_path / "v.safetensors", **schedule))
+    assert {"v_pred", "ztsnr"} <= load_file(tmp_path / "v.safetensors").keys()
     process: Any = model.stages[0].process
     assert process.prediction == "v_prediction" and process.alphas_cumprod[-1] < 1e-6
 
@@ -97,8 +105,10 @@ def test_a_damaged_file_and_one_of_another_kind_are_refused(file: Path, tmp_path
     save_file({"lora_unet_mid.alpha": torch.ones(())}, tmp_path / "lora.safetensors")
     with pytest.raises(ModelError, match=r"reads Stable Diffusion 1\.x and SDXL"):
         models.load(Base(model=str(tmp_path / "lora.safetensors")))
+    file.write_bytes(whole)
+    save_file({**load_file(file), "edm_mean": torch.zeros(4)}, file)
     with pytest.raises(ModelError, match="noise schedule of EDM"):
-        opened(write_single_file(tiny_xl_pipeline(), file, edm_mean=torch.zeros(4)))
+        opened(file)
 
 
 def test_a_file_is_told_to_its_family_by_what_it_holds(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,16 +1,55 @@
 """A file is whole or not there, and the user hears why."""
 
 import errno
+import fcntl
 import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from dreambooth.errors import DiskError
-from dreambooth.support.files import atomic_write, require_space, write_json, write_text
+from dreambooth.support import files
+from dreambooth.support.files import atomic_write, broken_seal, require_space, seals, write_json, write_text
+
+
+@pytest.fixture
+def windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The two things about flushing that Windows refuses, as it refuses them."""
+
+    def open_file(path: Path, flags: int) -> int:
+        if Path(path).is_dir():
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return os.open(path, flags)
+
+    def flush(handle: int) -> None:
+        if fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        os.fsync(handle)
+
+    monkeypatch.setattr(files, "sys", SimpleNamespace(platform="win32"))
+    monkeypatch.setattr(files, "os", SimpleNamespace(**{**vars(os), "open": open_file, "fsync": flush}))
+
+
+@pytest.mark.usefixtures("windows")
+def test_windows_flushes_no_folder_and_no_file_that_is_only_read(tmp_path: Path) -> None:
+    write_text(tmp_path / "note.txt", "whole")
+    for name in ("first", "second"):
+        with atomic_write(tmp_path / "model") as aside:
+            (aside / "unet").mkdir(parents=True)
+            (aside / "unet" / name).write_text(name)
+    found = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
+    assert found == ["model/unet/second", "note.txt"]
+
+
+def test_what_is_sealed_on_one_system_is_read_on_another(tmp_path: Path) -> None:
+    (tmp_path / "unet").mkdir()
+    (tmp_path / "unet" / "weights").write_text("x")
+    assert list(seals(tmp_path)) == ["unet/weights"]
+    assert broken_seal(tmp_path, seals(tmp_path)) is None
 
 
 @contextmanager

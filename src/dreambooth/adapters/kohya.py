@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from dreambooth.support.files import atomic_write
+from dreambooth.support.tensor_files import save_tensors
 
 _HALVES = {"lora_A.weight": "lora_down.weight", "lora_B.weight": "lora_up.weight"}
 
@@ -54,4 +54,4 @@ def write_kohya(
         "modelspec.trigger_phrase": title,
     }
     with atomic_write(file) as aside:
-        save_file(dict(layers), aside, metadata=metadata)
+        save_tensors(aside, layers, metadata)

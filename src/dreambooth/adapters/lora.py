@@ -10,7 +10,6 @@ from typing import Any, final
 
 import torch
 from peft import LoraConfig, LoraModel, OFTConfig, OFTModel, get_peft_model_state_dict
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dreambooth.adapters.base import Adapter, chosen, copy_state, layers_named, rate
@@ -20,6 +19,7 @@ from dreambooth.models.base import DiffusionModel, Stage
 from dreambooth.subject import Subject
 from dreambooth.support.files import atomic_write
 from dreambooth.support.rng import generator
+from dreambooth.support.tensor_files import save_tensors
 
 
 @final
@@ -77,12 +77,14 @@ class LoRA(Adapter):
             for part, tuner in self._tuned.items()
         }
         configs = {part: tuner.peft_config["default"] for part, tuner in self._tuned.items()}
+        for config in configs.values():
+            config.target_modules = sorted(config.target_modules)  # of a set, the files would be others each time
         if self._method.lora_type == "oft":
             for part, state in weights.items():
                 with atomic_write(folder / part) as aside:
                     configs[part].save_pretrained(str(aside))
-                    names = {f"base_model.model.{name}": tensor.cpu() for name, tensor in state.items()}
-                    save_file(names, aside / "adapter_model.safetensors")
+                    names = {f"base_model.model.{name}": tensor for name, tensor in state.items()}
+                    save_tensors(aside / "adapter_model.safetensors", names)
             return
         self._model.save_lora(folder, weights, {part: config.to_dict() for part, config in configs.items()})
         if self._method.lora_type == "lora":

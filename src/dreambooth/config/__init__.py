@@ -1,9 +1,9 @@
 """Every setting, once; what a base model's world and a method change of it; and the flags made from it."""
 
-from dreambooth.config.presets import METHOD_ONLY, USED_BY, MethodName, preset_of
-from dreambooth.config.settings import (
+from dreambooth.config.methods import MethodName, idle
+from dreambooth.config.presets import preset_of
+from dreambooth.config.sections import (
     Base,
-    Config,
     Data,
     Evaluation,
     Generation,
@@ -12,13 +12,11 @@ from dreambooth.config.settings import (
     Prior,
     Probe,
     Training,
-    settings_reference,
 )
+from dreambooth.config.settings import Config, settings_reference
 from dreambooth.config.worlds import World
 
 __all__ = [
-    "METHOD_ONLY",
-    "USED_BY",
     "Base",
     "Config",
     "Data",
@@ -31,6 +29,7 @@ __all__ = [
     "Probe",
     "Training",
     "World",
+    "idle",
     "preset_of",
     "settings_reference",
 ]

@@ -1,70 +1,55 @@
-"""The settings of config.py as command-line flags: one flag a setting, with the setting's own text."""
+"""The settings as command-line flags: one flag a setting, with the setting's own text."""
 
 import argparse
-import difflib
 import tomllib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NoReturn, get_args, get_origin
+from typing import Any, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from dreambooth.config.presets import MethodName, preset_of
+from dreambooth.config.methods import MethodName
+from dreambooth.config.parser import Parser
+from dreambooth.config.peers import with_aliases
+from dreambooth.config.presets import preset_of
 from dreambooth.config.settings import Config, settings_reference
 from dreambooth.config.worlds import USUAL, WORLDS, named
-from dreambooth.errors import ConfigError, DreamBoothError
+from dreambooth.errors import ConfigError
 
-ALIASES = {"--pretrained-model-name-or-path": "--model"}
-"""Names of diffusers' own training scripts, and ours."""
-
-PHOTOS_ALIAS = "--instance-data-dir"
-"""The same for the positional folder of photos: its value stands alone."""
-
-
-class UsageError(DreamBoothError):
-    """A command line that cannot be understood."""
+COMMON = (
+    *("seed", "model", "method", "rank", "identifier", "resolution", "num_class_images", "max_train_steps"),
+    *("learning_rate", "mixed_precision", "early_stopping", "prompts"),
+)
+"""The settings that people use; --help shows these, --help-all all."""
 
 
-class _Help(argparse.HelpFormatter):
-    """Help of one width, so that docs/help does not depend on a terminal."""
+def add_settings(parser: Parser, only: Collection[str] | None = None, default: str = "") -> None:
+    """One flag for each setting, or for `only` these; one that is not given leaves no trace in the namespace.
 
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=30, width=110)
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser that takes both spellings of a flag, never guesses, and complains in one plain sentence."""
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings, allow_abbrev=False, formatter_class=_Help)
-
-    def parse(self, words: Sequence[str]) -> argparse.Namespace:
-        """What the command line says; raises UsageError, with the nearest name where a flag or a command is unknown."""
-        parsed, unknown = self.parse_known_args(spelled(words))
-        if unknown:
-            raise UsageError(_not_understood(unknown[0], getattr(parsed, "parser", self)))
-        return parsed
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message[0].upper()}{message[1:]}: see `{self.prog} --help`.")
-
-
-def add_settings(parser: argparse.ArgumentParser, only: str | None = None) -> None:
-    """One flag for each setting, or for each of one section; one that is not given leaves no trace in the namespace."""
-    groups = {} if only else {"": parser.add_argument_group("settings")}
-    for section, name, field in settings_reference():
-        if only not in (None, section):
-            continue
+    default: what the help says that a setting is then, where it is not that of the presets.
+    """
+    every = [(section, name, field) for section, name, field in settings_reference() if only is None or name in only]
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for section, name, field in every:
         if section not in groups:
-            summary = (Config.model_fields[section].annotation.__doc__ or "").strip()
-            groups[section] = parser.add_argument_group(f"settings: {section}", summary)
-        _add_setting(groups[section], name, field)
+            summary = (Config.model_fields[section].annotation.__doc__ or "").strip() if section else None
+            groups[section] = parser.add_argument_group(f"settings: {section}" if section else "settings", summary)
+        text = f"{field.description} [default: {default or '; '.join(_defaults(name, field.default))}]"
+        _add_setting(groups[section], name, field, text.replace("%", "%%"))
+    parser.set_defaults(settings=tuple(name for _, name, _ in every))
+    if only is None:
+        parser.hide(frozenset(name for _, name, _ in every if name not in COMMON))
+
+
+def section(name: str) -> tuple[str, ...]:
+    """The settings of one section."""
+    return tuple(setting for home, setting, _ in settings_reference() if home == name)
 
 
 def given_settings(parsed: argparse.Namespace) -> dict[str, Any]:
     """The settings that were given as flags, over those of --config where the command takes one."""
-    names = {name for _, name, _ in settings_reference()}
-    flags = {name: _value(value) for name, value in vars(parsed).items() if name in names}
+    flags = {name: _value(value) for name, value in vars(parsed).items() if name in parsed.settings}
     file: Path | None = getattr(parsed, "config", None)
     return {**read_settings(file), **flags} if file else flags
 
@@ -90,31 +75,18 @@ def read_settings(path: Path) -> dict[str, Any]:
     return flat
 
 
-def spelled(words: Sequence[str]) -> list[str]:
-    """The command line with --learning_rate spelled --learning-rate, and diffusers' names replaced by ours."""
-    out = []
-    for word in words:
-        if word.startswith("--"):
-            name, equals, value = word.partition("=")
-            name = name.replace("_", "-")
-            if name == PHOTOS_ALIAS:
-                out += [value] if equals else []
-                continue
-            word = ALIASES.get(name, name) + equals + value
-        out.append(word)
-    return out
-
-
-def _add_setting(group: argparse._ArgumentGroup, name: str, field: FieldInfo) -> None:
-    flag, text = "--" + name.replace("_", "-"), f"{field.description} [{_defaults(name, field)}]".replace("%", "%%")
+def _add_setting(group: argparse._ArgumentGroup, name: str, field: FieldInfo, text: str) -> None:
+    flags = with_aliases("--" + name.replace("_", "-"))
     if field.annotation is bool:
-        group.add_argument(flag, dest=name, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)
+        group.add_argument(
+            *flags, dest=name, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text
+        )
     elif get_origin(field.annotation) is tuple:
         group.add_argument(
-            flag, dest=name, nargs="+", action="extend", default=argparse.SUPPRESS, metavar="TEXT", help=text
+            *flags, dest=name, nargs="+", action="extend", default=argparse.SUPPRESS, metavar="TEXT", help=text
         )
     else:
-        group.add_argument(flag, dest=name, default=argparse.SUPPRESS, metavar=_metavar(field), help=text)
+        group.add_argument(*flags, dest=name, default=argparse.SUPPRESS, metavar=_metavar(field), help=text)
 
 
 def _metavar(field: FieldInfo) -> str:
@@ -125,15 +97,28 @@ def _metavar(field: FieldInfo) -> str:
     return "N" if kinds == {int} else "X" if kinds == {float} else "TEXT"
 
 
-def _defaults(name: str, field: FieldInfo) -> str:
-    """The default, then by method, and by world and method, what it is there if that is something else."""
+def _defaults(name: str, default: Any) -> Iterator[str]:
+    """What a setting is where it is not given, each value once: "1000", "lora: 500", "toybox: 400"."""
     methods = get_args(MethodName)
-    usual = {method: preset_of(named(USUAL), method).get(name, field.default) for method in methods}
-    told = [f"{method}: {_shown(value)}" for method, value in usual.items() if value != field.default]
+    usual = {method: preset_of(named(USUAL), method).get(name, default) for method in methods}
+    yield _shown(default)
+    yield from _exceptions("", usual, dict.fromkeys(methods, default))
     for world in (other for other in WORLDS if other != USUAL):
-        own = {method: preset_of(named(world), method).get(name, field.default) for method in methods}
-        told += [f"{world} {method}: {_shown(value)}" for method, value in own.items() if value != usual[method]]
-    return "; ".join([f"default: {_shown(field.default)}", *told])
+        own = {method: preset_of(named(world), method).get(name, default) for method in methods}
+        ((most, count),) = Counter(own.values()).most_common(1)
+        if count > 1 and any(own[method] == most != usual[method] for method in methods):
+            yield f"{world}: {_shown(most)}"
+            yield from _exceptions(f"{world} ", own, dict.fromkeys(methods, most))
+        else:
+            yield from _exceptions(f"{world} ", own, usual)
+
+
+def _exceptions(of: str, values: Mapping[str, Any], usual: Mapping[str, Any]) -> Iterator[str]:
+    """The methods whose value is not the usual one, those of one value together."""
+    others = {method: value for method, value in values.items() if value != usual[method]}
+    for value in dict.fromkeys(others.values()):
+        methods = ", ".join(method for method, its in others.items() if its == value)
+        yield f"{of}{methods}: {_shown(value)}"
 
 
 def _shown(value: Any) -> str:
@@ -144,13 +129,3 @@ def _shown(value: Any) -> str:
 
 def _value(given: Any) -> Any:
     return tuple(given) if isinstance(given, list) else None if given == "none" else given
-
-
-def _not_understood(word: str, parser: argparse.ArgumentParser) -> str:
-    name = word.partition("=")[0]
-    if not name.startswith("-"):
-        return f"{word!r} is one word too many: see `{parser.prog} --help`. A value with spaces needs quotes."
-    known = [option for option in parser._option_string_actions if option.startswith("--")]
-    nearest = difflib.get_close_matches(name, known, n=1)
-    hint = f"Did you mean {nearest[0]}?" if nearest else f"`{parser.prog} --help` lists them all."
-    return f"There is no flag {name}. {hint}"

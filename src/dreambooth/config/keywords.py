@@ -1,12 +1,12 @@
 """Every setting with its type, so that an editor completes and checks `Config.build(max_train_steps=400)`.
 
-settings.py says what they mean; tests/config/test_settings.py that these are all of them, of the same types.
+sections.py says what they mean; tests/config/test_settings.py that these are all of them, of the same types.
 """
 
 from collections.abc import Sequence
 from typing import Literal, TypedDict
 
-from dreambooth.config.presets import MethodName
+from dreambooth.config.methods import MethodName
 from dreambooth.config.samplers import Sampler
 from dreambooth.config.worlds import WorldName
 

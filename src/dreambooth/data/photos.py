@@ -6,13 +6,14 @@ The originals are only ever read.
 import io
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
+from dreambooth.data.subfolders import photos_below, which_to_give
 from dreambooth.errors import PhotoError
 from dreambooth.support.files import sha256
 from dreambooth.support.progress import log, track
@@ -59,8 +60,8 @@ _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b
 def photos_in(folder: Path | str) -> tuple[Path, ...]:
     """The picture files directly in `folder`, by name; or `folder` itself where it is a file.
 
-    A picture is known by its suffix or by its first bytes. Hidden files, folders and notes are skipped; any other
-    file is named in a warning. Raises PhotoError where there is no such folder or no picture in it.
+    A picture is known by its suffix or by its first bytes. Hidden files and notes are skipped; any other file, and
+    folders with pictures, are named in a warning. Raises PhotoError where there is no such folder or no picture in it.
     """
     folder = Path(folder).expanduser()
     if folder.is_file():
@@ -72,16 +73,19 @@ def photos_in(folder: Path | str) -> tuple[Path, ...]:
     except PermissionError as error:
         raise PhotoError([f"{folder}: you may not read it; change its permissions or copy the photos"]) from error
     files = [entry for entry in visible if not entry.is_dir()]
-    known = (*SUFFIXES, *RAW_SUFFIXES)
-    photos = tuple(file for file in files if file.suffix.lower() in known or _looks_like_a_picture(file))
+    photos = tuple(file for file in files if _is_photo(file))
     skipped = [f.name for f in files if f not in photos and f.suffix.lower() not in (*BESIDE_PHOTOS, *CAPTIONS)]
+    below = photos_below(folder, _is_photo)
+    if not photos and below:
+        raise PhotoError([f"{folder}: no photos in it itself, but {which_to_give(folder, below)}"])
     if not photos:
-        deeper = [entry.name for entry in visible if entry.is_dir()]
-        found = f"only {', '.join((skipped or [f'the folder {name}' for name in deeper])[:5])}"
-        found = found if skipped or deeper else "none"
+        found = f"only {', '.join(skipped[:5])}" if skipped else "none"
         raise PhotoError([f"{folder}: no photos in it ({found}); put three to five JPEG photos there"])
     if skipped:
         log.warning("%s: skipped, as they are not pictures: %s", folder, ", ".join(skipped))
+    if below:
+        inner = ", ".join(f"{path.relative_to(folder)} ({count})" for path, count in below.items())
+        log.warning("%s: photos in its folders are not used: %s", folder, inner)
     stems = {photo.stem for photo in photos}
     if captions := [file.name for file in files if file.suffix.lower() in CAPTIONS and file.stem in stems]:
         log.warning(
@@ -94,14 +98,11 @@ def photos_in(folder: Path | str) -> tuple[Path, ...]:
 
 def content_of(photos: Sequence[Path]) -> dict[str, str]:
     """The SHA-256 of each photo by its path; empty for one that cannot be read."""
-    return {str(photo.absolute()): _sha256(photo) for photo in photos}
-
-
-def _sha256(photo: Path) -> str:
-    try:
-        return sha256(photo) if photo.is_file() else ""
-    except OSError:
-        return ""
+    found = dict.fromkeys((str(photo.absolute()) for photo in photos), "")
+    for photo in photos:
+        with suppress(OSError):
+            found[str(photo.absolute())] = sha256(photo) if photo.is_file() else ""
+    return found
 
 
 def check_photos(photos: Sequence[Path]) -> None:
@@ -180,6 +181,10 @@ def square_scores(image: Image.Image) -> NDArray[np.float64]:
     kept = (total[across:] - total[:-across]) / total[-1] if total[-1] > 0 else np.ones(along - across + 1)
     off_centre = np.linspace(-1, 1, len(kept)) if len(kept) > 1 else np.zeros(1)
     return np.asarray(kept * (1 - CENTRE_PREFERENCE * off_centre**2))
+
+
+def _is_photo(file: Path) -> bool:
+    return file.suffix.lower() in (*SUFFIXES, *RAW_SUFFIXES) or _looks_like_a_picture(file)
 
 
 def _looks_like_a_picture(file: Path) -> bool:

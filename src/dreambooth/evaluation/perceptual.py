@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from dreambooth.errors import ModelError
 from dreambooth.evaluation.base import PatchEmbedder, PerceptualDistance, Pictures
 from dreambooth.evaluation.weights import Found
+from dreambooth.support.device import device
 
 
 @final
@@ -67,7 +68,7 @@ class Lpips(PerceptualDistance):
                 "the docstring of dreambooth.evaluation.perceptual.Lpips."
             )
         self.name = f"LPIPS {name}"
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = device()
         self.weights = {key: weights[key].float().to(self.device) for key in _KEYS}
 
     @classmethod

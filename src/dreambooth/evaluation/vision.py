@@ -11,6 +11,8 @@ from torch import Tensor
 from dreambooth.errors import ModelError
 from dreambooth.evaluation.base import Pictures
 from dreambooth.evaluation.weights import Found
+from dreambooth.support.device import device
+from dreambooth.support.variants import variant_of
 
 TRANSFORMERS: Any = transformers  # only half typed
 
@@ -37,6 +39,7 @@ def opened(found: Found, architectures: Mapping[str, Callable[..., Any]], task: 
             found.folder,
             dtype=torch.float32,
             use_safetensors=True,
+            variant=_variant(found),
             output_loading_info=True,
             **FROM_DISK,
         )
@@ -55,7 +58,13 @@ def opened(found: Found, architectures: Mapping[str, Callable[..., Any]], task: 
         )
     for parameter in model.parameters():  # a mapped file's alignment changes the last bits of what SIMD computes
         parameter.data = parameter.data.clone()
-    return model.requires_grad_(False).eval().to("cuda" if torch.cuda.is_available() else "cpu"), processor
+    return model.requires_grad_(False).eval().to(device()), processor
+
+
+def _variant(found: Found) -> str | None:
+    """None for the plain weights; where there are none, the first of the others, such as "fp16"."""
+    there = {variant for file in found.folder.glob("*.safetensors") if (variant := variant_of(file.name)) is not None}
+    return min(there, default=None) or None
 
 
 def pixel_values(processor: Any, pictures: Pictures, device: torch.device, *, uncut: bool = False) -> Iterator[Tensor]:

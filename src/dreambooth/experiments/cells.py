@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from dreambooth.config import Config, Probe, World
-from dreambooth.config.presets import METHOD_ONLY, USED_BY, MethodName
+from dreambooth.config import Config, MethodName, Probe, World, idle
 from dreambooth.errors import ConfigError
 from dreambooth.experiments.protocol import Protocol
 from dreambooth.experiments.subjects import NamedSubject
@@ -51,7 +50,8 @@ class Cell:
     @property
     def kind(self) -> str:
         """Cells of a kind take equally long: "dreambooth", "dreambooth without prior"."""
-        without = self.row in ("dreambooth", "lora", "pivotal") and not self.config.prior.with_prior_preservation
+        may_have_it = "with_prior_preservation" not in idle(self.config.method.method)
+        without = may_have_it and not self.config.prior.with_prior_preservation
         return f"{self.row} without prior" if without else self.row
 
     @property
@@ -140,11 +140,7 @@ class Cells:
 
     def _usable(self, method: MethodName) -> dict[str, Any]:
         """The given settings without those that mean nothing to `method`: one command sets them for all methods."""
-        idle = set(METHOD_ONLY - USED_BY[method])
-        idle |= set() if method in ("dreambooth", "lora") else {"identifier_tokens"}
-        idle |= {"train_text_encoder"} if method in ("textual_inversion", "prompt_only") else set()
-        idle |= {"max_train_steps"} if method == "prompt_only" else set()
-        return {name: value for name, value in self.settings.items() if name not in idle}
+        return {name: value for name, value in self.settings.items() if name not in idle(method)}
 
     def _wrong(self, subject: NamedSubject, seed: int) -> str:
         others = [noun for noun in self.world.classes if noun != subject.class_noun]

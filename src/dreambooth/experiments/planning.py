@@ -7,8 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from dreambooth import models
-from dreambooth.config import Config
-from dreambooth.config.presets import METHOD_ONLY
+from dreambooth.config import Config, idle
 from dreambooth.config.worlds import EMBEDDED, named
 from dreambooth.data.photos import check_photos
 from dreambooth.errors import ConfigError
@@ -98,7 +97,7 @@ def plan(
     protocol = FULL if full else SMALL
     if subjects_dir is not None and subject_seeds is not None:
         raise ConfigError(["--subject-seeds picks toys and --subjects a folder: give one of them"])
-    given = Config.build({name: value for name, value in settings.items() if name not in METHOD_ONLY})
+    given = Config.build({name: value for name, value in settings.items() if name not in idle("dreambooth")})
     world = given.world if subjects_dir or given.world.examples else named(EMBEDDED)
     subjects = (
         in_folder(subjects_dir) if subjects_dir else examples(world, subject_seeds or protocol.toys, out / "subjects")

@@ -20,6 +20,7 @@ from dreambooth.errors import DreamBoothError, Interrupted
 from dreambooth.evaluation import Judges, load_judges
 from dreambooth.experiments.cells import Cell
 from dreambooth.experiments.trial import carry_out
+from dreambooth.support.device import device
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def finished(cells: Mapping[Path, Cell], jobs: int, judges: Judges) -> Generator
 
 def default_jobs() -> int:
     """One per core; one in all where a GPU does the work."""
-    return 1 if torch.cuda.is_available() else os.cpu_count() or 1
+    return os.cpu_count() or 1 if device().type == "cpu" else 1
 
 
 def judges_of(config: Config) -> Judges:
@@ -97,7 +98,8 @@ def _in_processes(cells: Mapping[Path, Cell], jobs: int) -> Iterator[Ended]:
         for _ in range(jobs):
             start()
         while workers:
-            for pipe in [p for p in wait(list(workers)) if isinstance(p, Connection)]:
+            ready = wait(list(workers))
+            for pipe in [pipe for pipe in workers if pipe in ready]:
                 worker = workers.pop(pipe)
                 try:
                     problem = pipe.recv()
@@ -118,7 +120,8 @@ def _in_processes(cells: Mapping[Path, Cell], jobs: int) -> Iterator[Ended]:
 
 def _work(pipe: Connection) -> None:
     """The life of a process: a cell and its folder in, what went wrong out, until there is none left."""
-    os.setsid()  # Ctrl-C reaches the parent alone, which stops its processes once: twice would cut their saving short
+    if hasattr(os, "setsid"):  # not on Windows
+        os.setsid()  # Ctrl-C reaches the parent alone, which stops its processes once: twice would cut saving short
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     while task := pipe.recv():
@@ -133,4 +136,4 @@ def _end_with_parent() -> None:
     parent = parent_process()
     if parent is not None:
         wait([parent.sentinel])
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)

@@ -13,7 +13,9 @@ from dreambooth.config import Evaluation
 from dreambooth.evaluation import Judges, measure_photos, score, score_each, scored_prompt
 from dreambooth.experiments.cells import Cell
 from dreambooth.generation.generate import generate
+from dreambooth.generation.in_run import personal_model
 from dreambooth.generation.prompts import CLASS_PROMPT
+from dreambooth.generation.requests import requests, sampling_of, seeds
 from dreambooth.generation.samples import Sample, opened, read_samples
 from dreambooth.run import Run
 from dreambooth.run.records import Scores
@@ -90,12 +92,16 @@ def _draw(cell: Cell, run: Run) -> None:
     recipe.name_subject(run, model)
     if run.config.training.max_train_steps:
         recipe.personalise(run, model)
-        model = recipe.personal_model(run)
+        model = personal_model(run)
     with timed(run, "pictures"):
-        generate(model, run.subject, run.config, run.samples / PICTURES, cell.prompts)
-        many = run.config.generation.model_copy(update={"num_images_per_prompt": cell.class_pictures})
-        config = run.config.model_copy(update={"generation": many})
-        generate(model, cell.judged, config, run.samples / CLASS_PICTURES, [CLASS_PROMPT])
+        config, sampling = run.config, sampling_of(run.config.generation)
+        asked = {
+            PICTURES: (cell.prompts, run.subject, config.generation.num_images_per_prompt),
+            CLASS_PICTURES: ([CLASS_PROMPT], cell.judged, cell.class_pictures),
+        }
+        for folder, (prompts, subject, count) in asked.items():
+            wanted = requests(prompts, subject, seeds(config.seed, count))
+            generate(model, wanted, sampling, run.samples / folder, config.prior.sample_batch_size)
 
 
 def _is_drawn(cell: Cell, run: Run) -> bool:
@@ -125,7 +131,7 @@ def _measured(cell: Cell, run: Run, judges: Judges) -> dict[str, Any]:
 def _each(run: Run, samples: Sequence[Sample], asked: Sequence[str], each: Sequence[Scores]) -> list[dict[str, Any]]:
     return [
         {
-            "file": str(sample.path.relative_to(run.root)),
+            "file": sample.path.relative_to(run.root).as_posix(),
             "kind": sample.kind,
             "template": sample.template,
             "scored_prompt": words,

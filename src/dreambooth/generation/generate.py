@@ -1,65 +1,62 @@
-"""Section 4: prompts x seeds -> samples, from the same noise before and after the fine-tuning."""
+"""Section 4: requests -> samples, drawn alike before and after the fine-tuning."""
 
 import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import product
+from dataclasses import asdict
 from pathlib import Path
 
-import torch
 from PIL import Image
 
-from dreambooth.config import Config
 from dreambooth.data.photos import open_image
 from dreambooth.errors import PhotoError
 from dreambooth.generation.drawing import draw_in_place, is_blank, warn_of_long
-from dreambooth.generation.prompts import Prompt, own_prompts
+from dreambooth.generation.prompts import Prompt
+from dreambooth.generation.requests import Request, requests, sampling_of, seeds
 from dreambooth.generation.samples import Sample as Sample
 from dreambooth.generation.samples import opened, sample, save_sample, text_of
 from dreambooth.generation.samples import read_samples as read_samples
 from dreambooth.generation.sheet import Row, lay_out
 from dreambooth.models.base import DiffusionModel, Sampling
-from dreambooth.subject import IDENTIFIER_SLOT, Subject
+from dreambooth.run import Run
 from dreambooth.support.files import atomic_write, require_space
 from dreambooth.support.progress import log, track
-from dreambooth.support.rng import generator
 
 
 def generate(
     model: DiffusionModel,
-    subject: Subject,
-    config: Config,
+    requests: Sequence[Request],
+    sampling: Sampling,
     folder: Path,
-    prompts: Sequence[Prompt] | None = None,
+    batch_size: int,
     *,
     keep_others: bool = False,
 ) -> list[Sample]:
-    """Draw every prompt at every seed into `folder`, named <index>-<slug>-<seed>.png, prompt by prompt.
+    """Draw every request into `folder`, in its order; files are named <number of the prompt>-<slug>-<seed>.png.
 
     The slug of a class prompt begins with "class": "a <dog>" and "a dog" are otherwise the same file.
-    prompts: by default those of `chosen_prompts`. Seeds depend on the settings alone, so two folders compare picture
-    by picture. What a picture was drawn from is stored inside it as PNG text; one that is there already and was drawn
-    from the same weights, words and settings is kept. One of other weights or settings is replaced; with `keep_others`
-    it stays, as names then end with a hash of all that a picture was drawn from. The stage in the text is the folder's
-    name. Raises PromptError for an unusable prompt, DiskError where there is no room, ModelError where the model draws
-    no numbers.
+    batch_size: samples drawn together, cut from all requests; the last bits of a sample depend on the others of its
+    batch. What a sample was drawn from is stored inside it as PNG text; one that is there already and was drawn from
+    the same weights, words and settings is kept. One of other weights or settings is replaced; with `keep_others` it
+    stays, as names then end with a hash of all that a sample was drawn from. The stage in the text is the folder's
+    name. Raises DiskError where there is no room, ModelError where the model draws no numbers.
     """
-    chosen = chosen_prompts(subject, config) if prompts is None else prompts
-    texts = _texts(model, subject, config, folder, chosen, keep_others)
-    paths, size = list(texts), config.prior.sample_batch_size
+    texts = _texts(model, requests, sampling, folder, keep_others)
+    paths = list(texts)
     lacking = [at for at, path in enumerate(paths) if text_of(path) != texts[path]]
-    require_space(folder, len(lacking) * 3 * model.resolution**2, "drawing the pictures")
-    settings = config.generation
-    sampling = Sampling(
-        sampler=settings.sampler,
-        num_inference_steps=settings.num_inference_steps,
-        guidance_scale=settings.guidance_scale,
-    )
+    require_space(folder, len(lacking) * 3 * model.resolution**2, "drawing the samples")
     sentences, numbers = [text["prompt"] for text in texts.values()], [int(text["seed"]) for text in texts.values()]
     warn_of_long(model, sentences)
-    images = draw_in_place(model, sentences, numbers, sampling, size, set(lacking))
-    for _ in track(lacking, f"pictures ({folder.name})", done=len(texts) - len(lacking)):
+    if keep_others and len(lacking) < len(paths):
+        log.info(
+            "%d of %d samples are there already: the same words, seed, settings and model are the same sample. Another "
+            "--seed draws others.",
+            len(paths) - len(lacking),
+            len(paths),
+        )
+    images = draw_in_place(model, sentences, numbers, sampling, batch_size, set(lacking))
+    for _ in track(lacking, f"samples ({folder.name})", done=len(texts) - len(lacking)):
         at, image = next(images)
         if is_blank(image):
             log.warning('"%s" with seed %d is one colour throughout: %s', sentences[at], numbers[at], paths[at])
@@ -67,30 +64,23 @@ def generate(
     return [sample(path, text) for path, text in texts.items()]
 
 
-def chosen_prompts(subject: Subject, config: Config) -> tuple[Prompt, ...]:
-    """The user's prompts, or those of the model's world that fit the class; either way the class prompt is the last.
+def generate_in(
+    run: Run,
+    model: DiffusionModel,
+    stage: str,
+    prompts: Sequence[Prompt],
+    count: int | None = None,
+    sampling: Sampling | None = None,
+) -> list[Sample]:
+    """The prompts to samples/<stage> of a run, at its seeds and in its batches.
 
-    Raises PromptError for a prompt that cannot be used.
+    count: samples of each prompt, sampling: how they are drawn [default: as the run has it].
     """
-    own = config.generation.prompts
-    return own_prompts(own) if own else config.world.prompts(subject.class_noun)
-
-
-def words(prompt: Prompt, subject: Subject) -> str:
-    """What the model reads: the template with the subject's name, or for the class prompt its class noun alone."""
-    if prompt.kind == "class":
-        return prompt.template.replace(IDENTIFIER_SLOT, subject.class_noun)
-    return subject.fill(prompt.template)
-
-
-def seeds(config: Config) -> list[int]:
-    """The seeds of every prompt: distinct, below a million, and a function of config.seed.
-
-    The seeds of class images begin at a million: from the noise of a class image that was trained on, the class prompt
-    would hide a drift.
-    """
-    order = torch.randperm(10**6, generator=generator(config.seed, "samples"))
-    return [int(seed) for seed in order[: config.generation.num_images_per_prompt]]
+    config = run.config
+    numbers = seeds(config.seed, count or config.generation.num_images_per_prompt)
+    wanted = requests(prompts, run.subject, numbers)
+    sampling = sampling or sampling_of(config.generation)
+    return generate(model, wanted, sampling, run.samples / stage, config.prior.sample_batch_size)
 
 
 def contact_sheet(target: Path, photos: Sequence[Path], before: Sequence[Sample], after: Sequence[Sample]) -> None:
@@ -129,38 +119,29 @@ def _tile(side: int) -> int:
 
 
 def _texts(
-    model: DiffusionModel,
-    subject: Subject,
-    config: Config,
-    folder: Path,
-    prompts: Sequence[Prompt],
-    keep_others: bool,
+    model: DiffusionModel, requests: Sequence[Request], sampling: Sampling, folder: Path, keep_others: bool
 ) -> dict[Path, dict[str, str]]:
-    """The text of every picture to be had, by its path; of a local model only its own name, as pictures travel."""
-    settings, base = config.generation, config.base.model
+    """The text of every sample to be had, by its path; of a local model only its own name, as samples travel."""
     shared = {
-        "model": Path(base).name if Path(base).exists() else base,
+        "model": Path(model.name).name if Path(model.name).exists() else model.name,
+        "world": model.world,
         "weights": model.fingerprint(),
         "stage": folder.name,
-        "sampler": settings.sampler,
-        "num_inference_steps": str(settings.num_inference_steps),
-        "guidance_scale": str(settings.guidance_scale),
+        **{name: str(value) for name, value in asdict(sampling).items()},
     }
-    if config.base.world:
-        shared["world"] = config.base.world
+    places: dict[str, int] = {}
     texts = {}
-    for (index, prompt), seed in product(enumerate(prompts), seeds(config)):
-        sentence = words(prompt, subject)
-        asked = {"prompt": sentence, "template": prompt.template, "kind": prompt.kind, "seed": str(seed)}
-        text = asked | shared
-        mark = f"-{_digest(text)}" if keep_others else ""
-        texts[folder / f"{index:02d}-{_slug(sentence, prompt)}-{seed}{mark}.png"] = text
+    for request in requests:
+        text = {name: str(value) for name, value in asdict(request).items()} | shared
+        place = places.setdefault(f"{request.kind} {request.template}", len(places))
+        name = f"{_slug(request)}-{request.seed}"
+        texts[folder / (f"{name}-{_digest(text)}.png" if keep_others else f"{place:02d}-{name}.png")] = text
     return texts
 
 
-def _slug(sentence: str, prompt: Prompt) -> str:
-    plain = re.sub(r"[^a-z0-9]+", "-", sentence.lower())[:60].strip("-") or "prompt"
-    return f"class-{plain}" if prompt.kind == "class" else plain
+def _slug(request: Request) -> str:
+    plain = re.sub(r"[^a-z0-9]+", "-", request.prompt.lower())[:60].strip("-") or "prompt"
+    return f"class-{plain}" if request.kind == "class" else plain
 
 
 def _digest(text: Mapping[str, str]) -> str:

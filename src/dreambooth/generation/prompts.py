@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
+from dreambooth.config import World
 from dreambooth.errors import PromptError
 from dreambooth.subject import CLASS_PROMPT as CLASS_PROMPT
+from dreambooth.subject import IDENTIFIER_SLOT, Subject, prompts_of
 from dreambooth.subject import Prompt as Prompt
-from dreambooth.subject import prompts_of
+from dreambooth.support.progress import log
 
 _PLACES = prompts_of(
     "recontextualization",
@@ -113,8 +115,24 @@ def is_live(class_noun: str) -> bool:
     return not set(_LIVE.split()).isdisjoint(class_noun.lower().split()[-1:])
 
 
+def chosen_prompts(world: World, class_noun: str, own: Sequence[str] = ()) -> tuple[Prompt, ...]:
+    """The user's own prompts, or those of a model's world that fit the class; either way the class prompt is the last.
+
+    Raises PromptError for a prompt that cannot be used.
+    """
+    return own_prompts(own) if own else world.prompts(class_noun)
+
+
 def own_prompts(templates: Sequence[str]) -> tuple[Prompt, ...]:
-    """The user's own prompts, then the class prompt; raises PromptError for an empty one or a stray brace."""
+    """The user's own prompts, then the class prompt.
+
+    Raises PromptError for an empty one or a stray brace, and where a shell has made several of one.
+    """
+    if len(templates) > 1 and not any(" " in template.strip() for template in templates):
+        sentence = " ".join(templates)
+        raise PromptError(
+            f'these are {len(templates)} prompts of one word each: put quotes around a prompt, --prompts "{sentence}".'
+        )
     for template in templates:
         if not template.strip():
             raise PromptError('a prompt is empty: write what to draw, such as "a {} in the snow".')
@@ -124,3 +142,15 @@ def own_prompts(templates: Sequence[str]) -> tuple[Prompt, ...]:
                 'write {} where the subject goes, as in "a {} in the snow".'
             )
     return (*prompts_of("own", *templates), CLASS_PROMPT)
+
+
+def warn_of_nameless(prompts: Sequence[Prompt], subject: Subject, identifier: str | None = None) -> None:
+    """Log the prompts that do not name the subject, by its identifier or by {}."""
+    names = [name for name in (IDENTIFIER_SLOT, identifier, subject.identifier) if name]
+    for prompt in prompts:
+        if not any(name in prompt.template for name in names):
+            log.warning(
+                "the prompt %r does not name your subject: write {} where its name belongs, as in "
+                '"a {} in the snow". It is used as it is.',
+                prompt.template,
+            )

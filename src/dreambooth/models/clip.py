@@ -1,13 +1,17 @@
 """What families with CLIP's text encoders share: the tokens of a prompt, and new words."""
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import AddedToken
 
+from dreambooth.support.files import write_json
 from dreambooth.support.progress import log
+from dreambooth.support.tensor_files import make_canonical
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
 """Ends of the names of the layers that a LoRA is usually added to."""
@@ -59,3 +63,17 @@ def pool_at_the_end(encoder: Any, tokenizer: Any) -> None:
 def text_model_prefix(encoder: Any, joint: str) -> str:
     """What a LoRA file has before a layer's name that this transformers leaves out of it."""
     return "" if hasattr(encoder, "text_model") else f"text_model{joint}"
+
+
+def for_every_version(encoder: Any, folder: Path) -> None:
+    """Have transformers 4 and 5 read the same of a text encoder that was saved to `folder`.
+
+    Under names without "text_model." transformers 4 finds nothing and begins with random weights; 5 takes both. And of
+    an encoder stored in half precision 5 makes one in half precision, beside a U-Net that diffusers makes in float32:
+    nothing can be drawn by the two. So the settings say float32, whatever is stored.
+    """
+    prefix = text_model_prefix(encoder, ".")
+    for file in sorted(folder.glob("*.safetensors")):
+        make_canonical(file, lambda name: name if name.startswith(prefix) else prefix + name)
+    settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    write_json(folder / "config.json", {**settings, "dtype": "float32"})

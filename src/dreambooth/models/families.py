@@ -1,7 +1,12 @@
 """The families of text-to-image models, as one table: a new one adds its row."""
 
+import json
+from collections.abc import Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Any
+
+from dreambooth.errors import ModelError
 
 FAMILIES = {
     "StableDiffusionPipeline": ("stable_diffusion", "StableDiffusion"),
@@ -18,5 +23,34 @@ FILES = {
 
 def family(class_name: str) -> Any:
     """The class of a family, imported only now: all of them would take seconds. Raises KeyError for an unknown one."""
-    module, name = FAMILIES[class_name]
-    return getattr(import_module(f"dreambooth.models.{module}"), name)
+    return getattr(_module(class_name), FAMILIES[class_name][1])
+
+
+def kind(class_name: str) -> Any:
+    """What is in a folder of this family, an `opening.Kind`; raises KeyError for an unknown one."""
+    return _module(class_name).KIND
+
+
+def _module(class_name: str) -> Any:
+    return import_module(f"dreambooth.models.{FAMILIES[class_name][0]}")
+
+
+def index_in(file: Path) -> dict[str, Any]:
+    """The content of a model_index.json; raises OSError or ValueError where it is missing or damaged."""
+    index = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(index, dict):
+        raise ValueError(f"{file} holds no table")
+    return index
+
+
+def require_known(index: Mapping[str, Any], name: str) -> str:
+    """The `_class_name` in a model_index.json; raises ModelError where it is none of FAMILIES.
+
+    name: what the user called the model.
+    """
+    called = index.get("_class_name")
+    if not isinstance(called, str) or called not in FAMILIES:
+        raise ModelError(
+            f"{name} is a {called!r}; this package trains {', '.join(FAMILIES)}. Choose another base model."
+        )
+    return called

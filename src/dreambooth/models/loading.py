@@ -1,16 +1,15 @@
 """A base model by what the user calls it: the embedded one, a folder, a file, or a name on the hub."""
 
-import json
 from pathlib import Path
 
 import torch
-from diffusers import DiffusionPipeline
 
 from dreambooth.config import Base, Config
 from dreambooth.config.worlds import RECORD, named
 from dreambooth.errors import ConfigError, ModelError
+from dreambooth.models import hub
 from dreambooth.models.base import DiffusionModel
-from dreambooth.models.families import FAMILIES, FILES, family
+from dreambooth.models.families import FILES, family, index_in, require_known
 from dreambooth.models.single_file import names_in
 
 
@@ -25,19 +24,15 @@ def load(base: Base) -> DiffusionModel:
     if folder.is_file():
         return _from_file(folder, base, dtype)
     try:
-        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+        index = index_in(folder / "model_index.json")
     except (OSError, ValueError) as error:
         raise ModelError(
             f"{folder} is not a diffusers model folder: its model_index.json is missing or damaged. "
             "Give a folder that a pipeline's save_pretrained has written."
         ) from error
-    kind = index.get("_class_name")
-    if kind not in FAMILIES:
-        raise ModelError(
-            f"{base.model} is a {kind!r}; this package trains {', '.join(FAMILIES)}. Choose another base model."
-        )
+    class_name = require_known(index, base.model)
     world = _world(base, index.get(RECORD))
-    model: DiffusionModel = family(kind).open(folder, _told(base, folder), base.variant, dtype)
+    model: DiffusionModel = family(class_name).open(folder, _told(base, folder), base.variant, dtype)
     model.world = world
     return model
 
@@ -95,27 +90,4 @@ def _folder(base: Base) -> Path:
             f"there is no folder or file {base.model}, and it is no hub id either: give toybox, an existing diffusers "
             "folder or .safetensors file, or owner/name."
         )
-    return _downloaded(base)
-
-
-def _downloaded(base: Base) -> Path:
-    try:
-        folder = Path(
-            DiffusionPipeline.download(
-                base.model,
-                revision=base.revision,
-                variant=base.variant,
-                use_safetensors=True,
-                trust_remote_code=False,
-                safety_checker=None,
-                feature_extractor=None,
-            )
-        )
-    except Exception as error:  # the hub's client raises its own kinds for a name, a licence, a network, a file
-        said = str(error).strip().partition("\n")[0] or type(error).__name__
-        at = f" at revision {base.revision}" if base.revision else ""
-        raise ModelError(
-            f"{base.model}{at} could not be found or downloaded. Check the name and the network, log in with "
-            f"`hf auth login` if the model asks for it, or give a folder that is on this disk. (The hub: {said})"
-        ) from error
-    return folder
+    return hub.downloaded(base)

@@ -1,7 +1,6 @@
 """Pipelines of diffusers from the files that hold them: safetensors alone, whole, and no code of the model's."""
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,8 @@ import torch
 from torch import nn
 
 from dreambooth.errors import ModelError
+from dreambooth.models.families import index_in
+from dreambooth.support.variants import chosen_variant, variant_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +34,13 @@ class Kind:
 def from_folder(kind: Kind, folder: Path, name: str, variant: str | None, dtype: torch.dtype) -> tuple[Any, list[Path]]:
     """The pipeline in a diffusers folder, and the files of its weights.
 
-    variant: the infix of the weight files, such as "fp16".  Raises ModelError where a part is missing, damaged, or
-    none that this package knows.
+    variant: the infix of the weight files, such as "fp16"; None: the plain ones, or the only ones.  Raises ModelError
+    where a part is missing, damaged, or none that this package knows.
     """
-    _require_known_parts(kind, folder, name)
+    require_known_parts(kind, index_in(folder / "model_index.json"), name)
+    _require_schedules(kind, folder, name)
+    paths = [path.relative_to(folder).as_posix() for part in kind.weights for path in (folder / part).glob("*")]
+    variant = chosen_variant(name, kind.weights, paths, variant)
     reading = {"dtype": dtype, "variant": variant, "use_safetensors": True, "local_files_only": True}
     parts, lacking = {}, []
     try:
@@ -56,10 +60,8 @@ def from_folder(kind: Kind, folder: Path, name: str, variant: str | None, dtype:
 
 def files_of(kind: Kind, folder: Path, variant: str | None) -> list[Path]:
     """The safetensors that are read for a variant, part by part, whole or in shards."""
-    infix = rf"\.{re.escape(variant)}" if variant else ""
-    read = re.compile(rf"[^.]+{infix}(-\d+-of-\d+)?\.safetensors")
     found = (file for part in kind.weights for file in sorted((folder / part).glob("*.safetensors")))
-    return [file for file in found if read.fullmatch(file.name)]
+    return [file for file in found if variant_of(file.name) == (variant or "")]
 
 
 def damaged(name: str, place: Path, error: Exception) -> ModelError:
@@ -86,8 +88,8 @@ def unmap(parts: Mapping[str, nn.Module]) -> None:
             parameter.data = parameter.data.clone()
 
 
-def _require_known_parts(kind: Kind, folder: Path, name: str) -> None:
-    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+def require_known_parts(kind: Kind, index: Mapping[str, Any], name: str) -> None:
+    """Raise ModelError where a model_index.json names parts that are not this kind's, or that bring their own code."""
     for part in (*kind.weights, *kind.others):
         library, class_name = (*index[part], "", "")[:2] if isinstance(index.get(part), list) else ("", "")
         asks = library == "transformers" and str(class_name).startswith("Auto")  # whether to run code in the folder
@@ -96,18 +98,21 @@ def _require_known_parts(kind: Kind, folder: Path, name: str) -> None:
                 f"{name} names {index.get(part)!r} as its {part}, which is no class of diffusers or transformers, and "
                 f"no code of a model is ever run. Choose a {kind.family} checkpoint as diffusers writes it."
             )
+    filled = {part for part, source in index.items() if isinstance(source, list) and source and source[0] is not None}
+    if others := sorted(filled - {*kind.weights, *kind.others, *kind.unread}):
+        raise ModelError(
+            f"{name} has parts that this package cannot train with: {', '.join(others)}. "
+            f"Choose a text-to-image {kind.family} checkpoint."
+        )
+
+
+def _require_schedules(kind: Kind, folder: Path, name: str) -> None:
     for part in kind.others:
         if part.startswith("scheduler") and "num_train_timesteps" not in _settings(folder / part, name):
             raise ModelError(
                 f"{name} has no noise schedule in {folder / part / 'scheduler_config.json'}, and others would be "
                 "taken without a word: copy or download the model again."
             )
-    filled = {part for part, source in index.items() if isinstance(source, list) and source[0] is not None}
-    if others := sorted(filled - {*kind.weights, *kind.others, *kind.unread}):
-        raise ModelError(
-            f"{name} has parts that this package cannot train with: {', '.join(others)}. "
-            f"Choose a text-to-image {kind.family} checkpoint."
-        )
 
 
 def _settings(folder: Path, name: str) -> Mapping[str, Any]:

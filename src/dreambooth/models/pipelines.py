@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dreambooth.config.worlds import record
 from dreambooth.errors import ModelError
+from dreambooth.models import clip
 from dreambooth.models.base import DENOISER, Sampling
 from dreambooth.models.schedules import schedule
 from dreambooth.support.files import atomic_write
+from dreambooth.support.tensor_files import make_canonical, save_tensors
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 """Ends of the names of the U-Net's layers that a LoRA is usually added to."""
@@ -113,21 +114,24 @@ def _at_rest(modules: Sequence[nn.Module]) -> Iterator[None]:
             module.training = True
 
 
-def save(pipeline: Any, tokenizers: Sequence[str], folder: Path, world: str) -> None:
-    """Write the pipeline's folder, whole or not at all, with the name of its world.
+def save(pipeline: Any, readers: Mapping[str, str], folder: Path, world: str) -> None:
+    """Write the pipeline's folder, whole or not at all, for the versions of transformers and diffusers that are in use.
 
-    tokenizers: the names of its parts that are ones of CLIP's.
+    readers: its tokenizers by the text encoder they are of, all of CLIP's.  world: the name of its world.
     """
-    backends = {name: getattr(pipeline, name).backend_tokenizer for name in tokenizers}
-    for backend in backends.values():  # they remember how the last prompt was padded, and would write it
+    for reader in readers.values():  # they remember how the last prompt was padded, and would write it
+        backend = getattr(pipeline, reader).backend_tokenizer
         backend.no_truncation()
         backend.no_padding()
     with atomic_write(folder) as aside:
         pipeline.save_pretrained(aside, safe_serialization=True)
         record(aside, world)
-        for name, backend in backends.items():
+        for file in sorted(aside.rglob("*.safetensors")):
+            make_canonical(file)
+        for part, reader in readers.items():
             # vocab.json and merges.txt: readers older than transformers 5 look for them
-            backend.model.save(str(aside / name))
+            getattr(pipeline, reader).backend_tokenizer.model.save(str(aside / reader))
+            clip.for_every_version(getattr(pipeline, part), aside / part)
 
 
 def save_lora(
@@ -150,12 +154,13 @@ def save_lora(
         }
     with atomic_write(folder / "pytorch_lora_weights.safetensors") as aside:
         pipeline.save_lora_weights(aside.parent, weight_name=aside.name, **arguments)
+        make_canonical(aside)
 
 
 def save_embeddings(folder: Path, rows: Mapping[str, Tensor]) -> None:
     """Write learned_embeds.safetensors with `rows` (K, D) under their names."""
     with atomic_write(folder / "learned_embeds.safetensors") as aside:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in rows.items()}, aside)
+        save_tensors(aside, rows)
 
 
 def _lora_key(key: str, half: str) -> str:

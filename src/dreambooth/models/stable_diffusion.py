@@ -14,7 +14,7 @@ from transformers import CLIPTextModel
 
 from dreambooth.data.batch import Batch
 from dreambooth.errors import ModelError
-from dreambooth.models import clip, opening, pipelines, schedules, single_file
+from dreambooth.models import clip, opening, original_layout, pipelines, schedules, single_file
 from dreambooth.models.base import DENOISER, Conditioning, DiffusionModel, LoraLayout, Sampling, Stage, joined
 from dreambooth.models.weights import Weights
 
@@ -26,11 +26,13 @@ KIND = opening.Kind(
     options={"requires_safety_checker": False},
     family="Stable Diffusion 1.x or 2.x",
 )
-
+READERS = {"text_encoder": "tokenizer"}
+"""The tokenizer of the text encoder."""
 
 PUBLISHED = single_file.Published(
+    family="Stable Diffusion 1.x",
     configs={
-        "unet": {"sample_size": 64, "cross_attention_dim": 768},
+        "unet": {"sample_size": 64, "cross_attention_dim": 768, "layers_per_block": 2},
         "vae": {
             "sample_size": 512,
             "block_out_channels": (128, 256, 512, 512),
@@ -56,8 +58,13 @@ PUBLISHED = single_file.Published(
         steps_offset=1,
     ),
     tokenizers={"tokenizer": partial(single_file.clip_tokenizer, "<|endoftext|>")},
+    layout={
+        "unet": ("model.diffusion_model.", original_layout.unet),
+        "vae": ("first_stage_model.", original_layout.vae),
+        "text_encoder": ("cond_stage_model.transformer.", original_layout.clip),
+    },
 )
-"""The settings of Stable Diffusion 1.x; single files of 2.x are not read."""
+"""The settings of Stable Diffusion 1.x; single files of 2.x are neither read nor written."""
 
 
 @final
@@ -151,11 +158,15 @@ class StableDiffusion(DiffusionModel):
         pipelines.save_embeddings(folder, {token: rows["text_encoder"]})
 
     def fingerprint(self) -> str:
-        return self.weights.fingerprint(pipelines.description(self.pipeline, ("tokenizer",)))
+        return self.weights.fingerprint(pipelines.description(self.pipeline, tuple(READERS.values())))
 
     def save(self, folder: Path) -> None:
-        pipelines.save(self.pipeline, ("tokenizer",), folder, self.world)
+        pipelines.save(self.pipeline, READERS, folder, self.world)
         self.weights.are(opening.files_of(KIND, folder, None))
+
+    def save_single_file(self, file: Path, title: str, published: single_file.Published = PUBLISHED) -> None:
+        metadata = single_file.model_spec(self.lora_layout.architecture, title, self.stages[0])
+        single_file.to_file(KIND, published, self.pipeline, file, self.name, metadata)
 
 
 def _require_family(pipeline: Any, name: str) -> None:

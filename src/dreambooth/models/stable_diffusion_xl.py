@@ -15,7 +15,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from dreambooth.data.batch import Batch
 from dreambooth.errors import ModelError
-from dreambooth.models import clip, opening, pipelines, schedules, single_file
+from dreambooth.models import clip, opening, original_layout, pipelines, schedules, single_file
 from dreambooth.models.base import DENOISER, Conditioning, DiffusionModel, LoraLayout, Sampling, Stage, joined
 from dreambooth.models.weights import Weights
 
@@ -34,10 +34,12 @@ KIND = opening.Kind(
 )
 _CLIP = {"vocab_size": 49408, "max_position_embeddings": 77, "bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1}
 PUBLISHED = single_file.Published(
+    family="SDXL",
     configs={
         "unet": {
             "sample_size": 128,
             "block_out_channels": (320, 640, 1280),
+            "layers_per_block": 2,
             "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
             "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
             "transformer_layers_per_block": (1, 2, 10),
@@ -73,6 +75,12 @@ PUBLISHED = single_file.Published(
     tokenizers={
         "tokenizer": partial(single_file.clip_tokenizer, "<|endoftext|>"),
         "tokenizer_2": partial(single_file.clip_tokenizer, "!"),
+    },
+    layout={
+        "unet": ("model.diffusion_model.", original_layout.unet),
+        "vae": ("first_stage_model.", original_layout.vae),
+        "text_encoder": ("conditioner.embedders.0.transformer.", original_layout.clip),
+        "text_encoder_2": ("conditioner.embedders.1.model.", original_layout.open_clip),
     },
 )
 """The settings of https://huggingface.co/stabilityai/stable-diffusion-xl-base-1.0; those tuned from it share them."""
@@ -190,8 +198,12 @@ class StableDiffusionXL(DiffusionModel):
         return self.weights.fingerprint([zeros, pipelines.description(self.pipeline, tuple(READERS.values()))])
 
     def save(self, folder: Path) -> None:
-        pipelines.save(self.pipeline, tuple(READERS.values()), folder, self.world)
+        pipelines.save(self.pipeline, READERS, folder, self.world)
         self.weights.are(opening.files_of(KIND, folder, None))
+
+    def save_single_file(self, file: Path, title: str, published: single_file.Published = PUBLISHED) -> None:
+        metadata = single_file.model_spec(self.lora_layout.architecture, title, self.stages[0])
+        single_file.to_file(KIND, published, self.pipeline, file, self.name, metadata)
 
 
 def _require_family(pipeline: Any, name: str) -> None:

@@ -53,6 +53,12 @@ class Weights:
         finally:
             self._move(self._away, torch.device("cpu"))
 
+    def round_to(self, dtype: torch.dtype) -> bool:
+        """Have all weights in one precision; whether all of them are finite in it."""
+        for module in self.parts.values():
+            module.to(dtype)
+        return all(bool(p.isfinite().all()) for module in self.parts.values() for p in module.parameters())
+
     def are(self, files: Iterable[Path]) -> None:
         """The weights are now those of `files`."""
         self._files, self._read = [sha256(file) for file in files], {}

@@ -11,9 +11,9 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from dreambooth.config import Config, settings_reference
-from dreambooth.config.presets import preset_of
+from dreambooth.config import Config, preset_of, settings_reference
 from dreambooth.config.samplers import SAMPLERS
+from dreambooth.config.worlds import named
 from dreambooth.evaluation import CHOICES
 from dreambooth.report import measures
 from dreambooth.report import pictures as album
@@ -97,7 +97,7 @@ def _content(run: Run) -> dict[str, Any]:
         "names": {key: name for key, (name, _, _) in measures.METRICS.items()},
         "learned": LEARNED.get(config.method.method),
         "name": subject.name if subject.identifier else subject.class_noun,
-        "base": Path(config.base.model).name if Path(config.base.model).is_dir() else config.base.model,
+        "base": _base(config),
         "config": config,
         "photos": album.photos(subject),
         "comparisons": [comparison for comparison in compared if comparison.kind != "class"],
@@ -118,6 +118,7 @@ def _content(run: Run) -> dict[str, Any]:
         "versions": _versions(),
         "timings": {STAGES.get(stage, stage): seconds for stage, seconds in read_timings(run).items()},
         "snippet": _snippet(subject, config) if subject.identifier else "",
+        "lora_snippet": _lora_snippet(config) if config.method.method == "lora" else "",
         "has_model": (run.model / "model_index.json").is_file(),
     }
 
@@ -134,6 +135,21 @@ def _snippet(subject: Subject, config: Config) -> str:
         "image = pipeline(prompt, num_inference_steps=steps, guidance_scale=guidance).images[0]\n"
         'image.save("picture.png")'
     )
+
+
+def _lora_snippet(config: Config) -> str:
+    """How to open the LoRA alone on its base model, in place of model/."""
+    found, model = "from diffusers import DiffusionPipeline\n", json.dumps(_base(config))
+    if named(config.base.model).embedded:
+        found += "from importlib.resources import files\n"
+        model = f'str(files("dreambooth.{config.base.model}") / "weights")'
+    return f'{found}\npipeline = DiffusionPipeline.from_pretrained({model})\npipeline.load_lora_weights("adapter")'
+
+
+def _base(config: Config) -> str:
+    """The base model as a page that travels names it: without the place of a folder."""
+    model = config.base.model
+    return Path(model).name if Path(model).is_dir() else model
 
 
 def _settings(config: Config) -> list[Setting]:

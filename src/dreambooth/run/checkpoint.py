@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from dreambooth.errors import DiskError, RunError
 from dreambooth.support.files import atomic_write, require_space, sha256, write_json
 from dreambooth.support.progress import log
+from dreambooth.support.tensor_files import save_tensors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +65,7 @@ def write(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
         aside.mkdir()
         for part, tensors in checkpoint.tensors.items():
             try:
-                save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, aside / _file(part))
+                save_tensors(aside / _file(part), tensors)
             except SafetensorError as error:  # its own kind, even where the disk is full
                 raise DiskError(
                     f"{target} could not be written: {error}. Earlier checkpoints are unchanged: free some space and "

@@ -4,7 +4,7 @@ A schema is a frozen dataclass or a mapping. What is at its default is left out,
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -84,8 +84,15 @@ class JsonLines(_Json[S]):
 
     def forget_after(self, folder: Path, step: int) -> None:
         """Drop the lines of later steps, and whatever is no line; those of no step, such as "real", stay."""
+        self._keep(folder, lambda its: isinstance(its, str) or its <= step)
+
+    def forget(self, folder: Path, step: int) -> None:
+        """Drop the lines of one step, and whatever is no line."""
+        self._keep(folder, lambda its: its != step)
+
+    def _keep(self, folder: Path, wanted: Callable[[int | str], bool]) -> None:
         if (folder / self.name).exists():
-            kept = [line for line, value in self._lines(folder).items() if not _is_later(value.step, step)]
+            kept = [line for line, value in self._lines(folder).items() if wanted(value.step)]
             write_text(folder / self.name, "".join(f"{line}\n" for line in kept))
 
     def _lines(self, folder: Path) -> Mapping[str, S]:
@@ -97,7 +104,3 @@ class JsonLines(_Json[S]):
             except ValidationError:
                 continue
         return found
-
-
-def _is_later(step: int | str, than: int) -> bool:
-    return isinstance(step, int) and step > than

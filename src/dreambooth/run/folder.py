@@ -28,6 +28,9 @@ from dreambooth.subject import Subject
 from dreambooth.support.files import broken_seal, sealed, sweep, unsealed, write_text
 from dreambooth.support.progress import log
 
+MOST_CHANGES = 8
+"""Another base model alone changes a score of settings."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -201,10 +204,15 @@ class Run:
         if subject.identifier not in (None, mine.identifier):
             changes.append(f"identifier: {subject.identifier!r}, was {mine.identifier!r}")
         if changes:
-            listed = "\n".join(f"  - {change}" for change in changes)
+            shown = changes if len(changes) <= MOST_CHANGES + 1 else changes[:MOST_CHANGES]
+            shown = [*shown, f"and {len(changes) - len(shown)} more"] if shown != changes else shown
+            listed = "\n".join(f"  - {change}" for change in shown)
+            steps = config.training.max_train_steps
+            longer = f"\nFor other steps: `dreambooth continue {self.root} --max-train-steps {steps}`."
             raise RunError(
                 f"{self.root} holds a run with other settings:\n{listed}\n"
                 "To resume it, give the settings it was made with; to start over, choose another --output-dir."
+                + (longer if changes[0].startswith("max_train_steps") and len(changes) == 1 else "")
             )
 
     def _photos_began(self, subject: Subject) -> Mapping[str, str]:

@@ -17,6 +17,9 @@ from pathlib import Path
 from dreambooth.errors import RunError
 from dreambooth.support.progress import log
 
+_FAR = 2**30
+"""The byte that is locked on Windows, where nobody else can read a locked one: beyond what the file says."""
+
 _TAKEN = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
 """What systems say of a lock that another has."""
 
@@ -49,7 +52,8 @@ def locked(file: Path, patience: float = 0.0) -> Iterator[None]:
             os.write(handle, json.dumps({"process": os.getpid(), "host": socket.gethostname()}).encode())
         yield
     finally:
-        with suppress(OSError):  # while it is held: who waits sees that it has another file and tries again
+        # while it is held: who waits sees that it has another file and tries again; on Windows it stays, unlocked
+        with suppress(OSError):
             file.unlink(missing_ok=True)
         os.close(handle)
 
@@ -81,7 +85,11 @@ def _lock(handle: int) -> None:
     if sys.platform == "win32":
         import msvcrt
 
-        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        os.lseek(handle, _FAR, os.SEEK_SET)
+        try:
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        finally:
+            os.lseek(handle, 0, os.SEEK_SET)
     else:
         import fcntl
 

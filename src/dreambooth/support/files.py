@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -64,7 +65,9 @@ def unsealed(text: str) -> str | None:
 
 def seals(folder: Path) -> dict[str, str]:
     """The SHA-256 of every file below `folder`, by its path in it."""
-    return {str(file.relative_to(folder)): _sha256_once(file) for file in sorted(folder.rglob("*")) if file.is_file()}
+    return {
+        file.relative_to(folder).as_posix(): _sha256_once(file) for file in sorted(folder.rglob("*")) if file.is_file()
+    }
 
 
 def broken_seal(folder: Path, expected: Mapping[str, str]) -> str | None:
@@ -127,11 +130,18 @@ def _remembered(file: Path, size: int, mtime_ns: int) -> str:
 
 def _flush(path: Path) -> None:
     for file in [path] if path.is_file() else [*path.rglob("*"), path]:
-        handle = os.open(file, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        _fsync(file)
+
+
+def _fsync(path: Path) -> None:
+    """Have a file or folder reach the disk; Windows has that for files alone, and those that may be written to."""
+    if sys.platform == "win32" and path.is_dir():
+        return
+    handle = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _beside(target: Path, ending: str) -> Path:
@@ -148,11 +158,7 @@ def _take_place(aside: Path, target: Path) -> None:
         _remove(old)
     else:
         os.replace(aside, target)
-    handle = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    _fsync(target.parent)
 
 
 def _remove(path: Path) -> None:

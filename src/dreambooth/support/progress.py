@@ -26,6 +26,21 @@ def quiet_libraries() -> None:
     os.environ.setdefault("TQDM_DELAY", "5")
 
 
+def show_log() -> None:
+    """Write the log to stderr, each line as it is; warnings and worse by their names."""
+
+    class Plain(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
+            return prefix + record.getMessage()
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Plain())
+    log.handlers = [handler]
+    log.setLevel(logging.INFO)
+    log.propagate = False
+
+
 def track(items: Sequence[T], what: str, done: int = 0) -> Iterator[T]:
     """Yield `items`, showing on stderr how many are finished and how long the rest will take.
 

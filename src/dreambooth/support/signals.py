@@ -37,6 +37,21 @@ def stop_signal() -> Iterator[list[str]]:
         raise stopped_by(received[0])
 
 
+@contextmanager
+def sigterm_as_ctrl_c() -> Iterator[None]:
+    """Inside, SIGTERM ends everything at once as Ctrl-C does, so that nothing is left half done."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        # no DreamBoothError: what catches those of a damaged file would catch it too
+        raise stopped_by("SIGTERM")
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def stopped_by(name: str) -> KeyboardInterrupt:
     """What to raise for a signal that ends everything at once."""
     return KeyboardInterrupt(f"stopped by {name}: run the same command again to go on.")

@@ -1,0 +1,26 @@
+"""What this machine can do of what is asked."""
+
+import os
+
+from dreambooth.config.settings import Config
+from dreambooth.errors import ConfigError
+from dreambooth.support.device import device
+
+
+def check_machine(config: Config) -> None:
+    """Raise ConfigError where this machine cannot do what is asked of it; it costs nothing, so ask early.
+
+    Raises DreamBoothError for a device that is not there.
+    """
+    problems, precision, kind = [], config.training.mixed_precision, device().type
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        problems.append(
+            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}: this package trains in one process. "
+            "Start it without torchrun or accelerate launch, one subject per GPU."
+        )
+    if precision != "no" and kind != "cuda":
+        problems.append(f"mixed_precision: {precision!r} needs a GPU with CUDA; on {kind} it must be 'no'.")
+    if config.base.dtype != "float32" and kind == "mps":
+        problems.append(f"dtype: {config.base.dtype!r} is not for Apple's mps; there it must be 'float32'.")
+    if problems:
+        raise ConfigError(problems)

@@ -1,0 +1,46 @@
+"""A model for other programs: one file, as ComfyUI and A1111 open it, or a diffusers folder in another precision."""
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from dreambooth import models
+from dreambooth.config import Base
+from dreambooth.errors import DiskError, ModelError
+from dreambooth.generation.in_run import personal_folder
+from dreambooth.models.base import DiffusionModel
+from dreambooth.run import Run
+from dreambooth.support.files import require_space
+
+Precision = Literal["float32", "float16", "bfloat16"]
+
+
+def export_single_file(source: str, file: Path, precision: Precision) -> None:
+    """Write a run's model, or a base model, to one .safetensors file of the original layout.
+
+    source: a run folder, or what --model takes.  Raises ModelError where that layout has no place for the model,
+    DiskError where the file exists or cannot be written, RunError where the run has no model yet.
+    """
+    model, title = _opened(source, file, precision)
+    model.save_single_file(file, title)
+
+
+def export_folder(source: str, folder: Path, precision: Precision) -> None:
+    """Write the same to a diffusers folder; raises as `export_single_file` does."""
+    model, _ = _opened(source, folder, precision)
+    model.save(folder)
+
+
+def _opened(source: str, target: Path, precision: Precision) -> tuple[DiffusionModel, str]:
+    """The model in one precision, and what it is called."""
+    if target.exists():
+        raise DiskError(f"{target} exists, and nothing is written over it: choose another name.")
+    run = Run(Path(source))
+    is_run = (run.root / "config.toml").is_file()
+    model = models.load(Base(model=str(personal_folder(run)) if is_run else source))
+    if not model.weights.round_to(getattr(torch, precision)):
+        raise ModelError(f"{source} has weights too large for {precision}: give --dtype bfloat16 or float32.")
+    size = sum(p.nbytes for module in model.weights.parts.values() for p in module.parameters())
+    require_space(target.parent, size, "the export")
+    return model, run.subject.name if is_run else model.name

@@ -1,0 +1,57 @@
+"""Samples of a run: its prompts, the model that it made, and the quick ones while it trains."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from dreambooth import models
+from dreambooth.config import Base
+from dreambooth.errors import RunError
+from dreambooth.generation.generate import generate_in
+from dreambooth.generation.prompts import Prompt, chosen_prompts
+from dreambooth.generation.requests import sampling_of
+from dreambooth.generation.samples import Sample
+from dreambooth.models.base import DiffusionModel
+from dreambooth.run import Run
+from dreambooth.run.records import BASE
+from dreambooth.support.device import device
+
+
+def prompts_of(run: Run) -> Sequence[Prompt]:
+    """The prompts that a run draws: its own, or those of its world for the class; the class prompt last."""
+    return chosen_prompts(run.config.world, run.subject.class_noun, run.config.generation.prompts)
+
+
+def personal_model(run: Run) -> DiffusionModel:
+    """The model that the run made; raises RunError where it has not been made yet."""
+    model = models.load(Base(model=str(personal_folder(run)), dtype=run.config.base.dtype))
+    model.to(device())
+    model.name = BASE.read(run.root)["model"]  # its samples say what it was tuned from
+    return model
+
+
+def personal_folder(run: Run) -> Path:
+    """The folder of that model, as it was written; raises RunError where it has not been made yet."""
+    if not run.is_personalised:
+        there = "is not whole" if run.model.exists() else "has not been made yet"
+        raise RunError(f"{run.model} {there}: make it with `dreambooth continue {run.root}`.")
+    return run.model
+
+
+def live_samples(run: Run, step: int, model: DiffusionModel) -> None:
+    """The first prompt and the class prompt as `model` draws them at a step of its training."""
+    if step < run.config.training.max_train_steps:  # the last step is drawn in full, as "after"
+        first, *_, class_prompt = prompts_of(run)
+        few = min(2, run.config.generation.num_images_per_prompt)
+        generate_in(run, model, f"step-{step:06d}", [first, class_prompt], few)
+
+
+def quick_draw(run: Run) -> Callable[[DiffusionModel, str, Sequence[Prompt], int], list[Sample]]:
+    """What draws a probe's pictures: its prompts to samples/<stage>, so many of each, in few steps."""
+
+    def draw(model: DiffusionModel, stage: str, prompts: Sequence[Prompt], count: int) -> list[Sample]:
+        steps = run.config.probe.probe_num_inference_steps
+        quick = replace(sampling_of(run.config.generation), sampler=model.samplers[-1], num_inference_steps=steps)
+        return generate_in(run, model, stage, prompts, count, quick)
+
+    return draw

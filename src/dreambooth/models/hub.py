@@ -1,0 +1,77 @@
+"""A base model on the hub: looked at before it is downloaded, since what cannot be trained may be 20 GB."""
+
+from pathlib import Path
+
+from diffusers import DiffusionPipeline
+from huggingface_hub import hf_hub_download, list_repo_files
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+from dreambooth.config import Base
+from dreambooth.errors import ModelError
+from dreambooth.models.families import index_in, kind, require_known
+from dreambooth.models.opening import Kind, require_known_parts
+from dreambooth.support.variants import chosen_variant
+
+
+def downloaded(base: Base) -> Path:
+    """The folder of a hub id, in the hub's own cache; what is there is not downloaded again.
+
+    Its model_index.json comes first: raises ModelError for a family or parts that are not known, or variants that are
+    not whole, before any weight is downloaded; and where there is no such model, or no way to it.
+    """
+    index_file = _index_file(base)
+    try:
+        index = index_in(index_file)
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"the model_index.json of {base.model} is damaged: delete {index_file}, and try again."
+        ) from error
+    its = kind(require_known(index, base.model))
+    require_known_parts(its, index, base.model)
+    commit = index_file.parent.name
+    variant = _variant(base, its, commit)
+    try:
+        folder = DiffusionPipeline.download(
+            base.model,
+            revision=commit,
+            variant=variant,
+            use_safetensors=True,
+            trust_remote_code=False,
+            safety_checker=None,
+            feature_extractor=None,
+        )
+    except Exception as error:  # as above
+        raise _unreachable(base, error) from error
+    return Path(folder)
+
+
+def _index_file(base: Base) -> Path:
+    try:
+        return Path(hf_hub_download(base.model, "model_index.json", revision=base.revision))
+    except LocalEntryNotFoundError as error:  # of the cache: the hub was not reached
+        raise _unreachable(base, error) from error
+    except EntryNotFoundError as error:
+        raise ModelError(
+            f"{base.model} has no model_index.json, so it is no diffusers model: perhaps a LoRA, or a checkpoint in "
+            "one file. Give the id of the diffusers model, or download the .safetensors file and give its path."
+        ) from error
+    except Exception as error:  # the hub's client raises its own kinds for a name, a licence, a network
+        raise _unreachable(base, error) from error
+
+
+def _variant(base: Base, its: Kind, commit: str) -> str | None:
+    """What is asked for, or all that there is; what is in the cache is told by who opens it, without the hub."""
+    try:
+        files = list_repo_files(base.model, revision=commit)
+    except Exception:  # no network: the cache is all there is
+        return base.variant
+    return chosen_variant(base.model, its.weights, files, base.variant)
+
+
+def _unreachable(base: Base, error: Exception) -> ModelError:
+    said = str(error).strip().partition("\n")[0] or type(error).__name__
+    at = f" at revision {base.revision}" if base.revision else ""
+    return ModelError(
+        f"{base.model}{at} could not be found or downloaded. Check the name and the network, log in with "
+        f"`hf auth login` if the model asks for it, or give a folder that is on this disk. (The hub: {said})"
+    )

@@ -1,0 +1,65 @@
+"""A run made longer: what it made at its end is put away, what a longer run would have made until then stays."""
+
+import shutil
+from pathlib import Path
+
+from dreambooth.config import Config
+from dreambooth.errors import RunError
+from dreambooth.run import Run, checkpoint
+from dreambooth.run.records import RECOMMENDATION, SCORES
+from dreambooth.support.progress import log
+
+ENDS = (
+    *("model.json", "model", "adapter", "recommendation.json", "diagnosis.json", "samples.json", "samples/after"),
+    *("report.html", "contact-sheet.png"),
+)
+"""What a run makes after its last step. Without its seal a model is not used, whatever else a crash leaves of it."""
+
+
+def extend(run: Run, max_train_steps: int | None = None, early_stopping: bool | None = None) -> None:
+    """Give a run other steps than it was begun with, for the next one who resumes it; hold its lock meanwhile.
+
+    Trained on, it is what a run of so many steps at once would have been, to the bit, where the learning rate does not
+    depend on their number; where it does, a warning says so. Raises RunError where more steps than that are done, or
+    where early stopping would end it at once, ConfigError for a method that takes no steps.
+    """
+    before = run.config
+    given = {"max_train_steps": max_train_steps, "early_stopping": early_stopping}
+    after = Config.build(before.flat() | {name: value for name, value in given.items() if value is not None})
+    if after == before:
+        return
+    _require_steps_to_come(run, after)
+    last, steps = before.training.max_train_steps, after.training.max_train_steps
+    if (schedule := after.training.lr_scheduler) != "constant" and steps != last:
+        log.warning(
+            "the learning rate falls to 0 over all steps (%s): those that are done were planned for %d, the others are "
+            "for %d. A run of %d steps at once would have come out otherwise.",
+            *(schedule, last, steps, steps),
+        )
+    for name in ENDS:
+        _remove(run.root / name)
+    if last != steps and last % before.training.validation_steps:  # only the last step is measured out of turn
+        SCORES.forget(run.root, last)
+        _remove(run.samples / f"step-{last:06d}")
+        if checkpoint.newest_step(run.root / "best") == last:
+            _remove(run.root / "best")
+    run.save_config(after)
+
+
+def _require_steps_to_come(run: Run, after: Config) -> None:
+    done, steps = checkpoint.newest_step(run.checkpoints) or 0, after.training.max_train_steps
+    if steps < done:
+        raise RunError(f"{run.root} has {done} steps behind it: --max-train-steps {steps} must be more than that.")
+    recommendation = RECOMMENDATION.find(run.root)
+    if recommendation and recommendation.stopped_early and after.probe.early_stopping:
+        raise RunError(
+            f"{run.root} was stopped after step {recommendation.last} by --early-stopping, and would be again: give "
+            "--no-early-stopping as well."
+        )
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,47 @@
+"""Where models compute: on a GPU where there is one, or where the user says."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from dreambooth.errors import DreamBoothError
+
+if TYPE_CHECKING:
+    import torch
+
+DEVICES = ("cuda", "mps", "cpu")
+"""The best first."""
+
+VARIABLE = "DREAMBOOTH_DEVICE"
+"""The environment variable that names one of them; the processes started from here have it too."""
+
+
+def device() -> "torch.device":
+    """The device that VARIABLE names, else the best one of this machine: CUDA, Apple's MPS, the CPU.
+
+    Raises DreamBoothError for one that is not there.
+    """
+    import torch  # the command line names the devices before it needs any
+
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    found = [name for name in DEVICES if there[name]]
+    wanted = os.environ.get(VARIABLE) or found[0]
+    if wanted not in found:
+        raise DreamBoothError(f"there is no device {wanted!r} here, only {', '.join(found)}: give --device {found[0]}.")
+    return torch.device(wanted)
+
+
+@contextmanager
+def computing_on(name: str | None) -> Iterator[None]:
+    """Inside, `device` is the one of this name; None: as it was."""
+    before = os.environ.get(VARIABLE)
+    if name is not None:
+        os.environ[VARIABLE] = name
+    try:
+        yield
+    finally:
+        if name is not None:
+            os.environ.pop(VARIABLE)
+        if before is not None:
+            os.environ[VARIABLE] = before

@@ -1,0 +1,84 @@
+"""The help of the settings: short and whole, each default once."""
+
+import re
+import shlex
+from typing import get_args
+
+import pytest
+
+from dreambooth import __version__
+from dreambooth.config import Config, MethodName, preset_of, settings_reference
+from dreambooth.config.commands import parser
+from dreambooth.config.flags import COMMON
+from dreambooth.config.worlds import WORLDS, named
+
+TOP = parser(__version__)
+COMMANDS = {" ".join(words): TOP.named(words) for words in (["run"], ["experiment"])}
+RUN = ["run", "photos", "--class-noun", "dog"]
+
+
+def flags_in(text: str) -> set[str]:
+    """The flags that a help describes."""
+    return set(re.findall(r"^  (--[a-z][a-z0-9-]*)", text, re.MULTILINE))
+
+
+def defaults_of(name: str) -> str:
+    """What the help says that a setting is by default."""
+    flag = "--" + name.replace("_", "-")
+    text = " ".join(TOP.named(RUN).format_help(everything=True).split())
+    found = re.search(rf" {flag}[ ,].*?\[default: (.*?)\]", text)
+    assert found
+    return found[1]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_short_help_has_the_dozen_that_people_use_and_the_whole_one_all(command: str) -> None:
+    every = {"--" + name.replace("_", "-") for _, name, _ in settings_reference()}
+    usual = {"--" + name.replace("_", "-") for name in COMMON}
+    short, whole = (flags_in(COMMANDS[command].format_help(everything=which)) for which in (False, True))
+    assert len(usual) == 12 and short & every == usual
+    assert whole >= every | short
+    assert "--help-all" in short and "example:" in COMMANDS[command].format_help()
+
+
+def test_the_examples_are_command_lines_that_work() -> None:
+    commands = {"run": TOP, **TOP.commands(), "toybox photos": TOP.named(["toybox", "photos"])}
+    examples = {name: command.example for name, command in commands.items() if command.example}
+    assert examples.keys() >= {"run", "continue", "generate", "evaluate", "experiment", "toybox photos", "completion"}
+    for name, example in examples.items():
+        program, *words = shlex.split(example.partition(" >")[0])
+        assert program == "dreambooth" and TOP.parse(words).command == name
+
+
+@pytest.mark.parametrize("name", [name for _, name, _ in settings_reference()])
+def test_each_value_of_a_default_is_told_once_and_the_right_one(name: str) -> None:
+    """Read back from the words, what the help says is what the presets give, for every base model and method."""
+    usual, *others = defaults_of(name).split("; ")
+    plain: dict[str, str] = {}
+    by_base: dict[str, str] = {}
+    pairs: dict[tuple[str, str], str] = {}
+    methods = get_args(MethodName)
+    for told in others:
+        key, _, value = told.rpartition(": ")
+        base, _, rest = key.partition(" ") if key.partition(" ")[0] in WORLDS else ("", "", key)
+        if base and not rest:
+            by_base[base] = value
+        elif base:
+            pairs |= {(base, method): value for method in rest.split(", ")}
+        else:
+            plain |= dict.fromkeys(rest.split(", "), value)
+    assert len(others) == len(set(others))
+    default = Config().flat()[name]
+    for world in WORLDS:
+        for method in methods:
+            meant = preset_of(named(world), method).get(name, default)
+            said = pairs.get((world, method), by_base.get(world, plain.get(method, usual)))
+            shown = {True: "on", False: "off", None: "none", (): "none"}
+            word = shown[meant] if isinstance(meant, bool | tuple) or meant is None else str(meant)
+            assert said == word, (world, method)
+
+
+def test_a_number_that_all_methods_share_is_told_once() -> None:
+    assert defaults_of("num_class_images") == "1000; toybox: 100"
+    assert defaults_of("with_prior_preservation") == "on; textual_inversion, prompt_only: off"
+    assert defaults_of("gradient_accumulation_steps") == "1; textual_inversion: 4; toybox: 1"

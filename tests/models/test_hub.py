@@ -1,0 +1,109 @@
+"""A model on the hub is looked at before it is downloaded; the hub's cache on this disk stands for the hub."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from huggingface_hub.errors import EntryNotFoundError
+
+from dreambooth import models
+from dreambooth.config import Base
+from dreambooth.errors import ModelError
+from dreambooth.models import hub
+from tiny import tiny_pipeline
+
+PARTS = {
+    **{part: ["diffusers", "X"] for part in ("unet", "vae", "scheduler")},
+    **{part: ["transformers", "X"] for part in ("text_encoder", "tokenizer", "safety_checker")},
+}
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the cache keeps owner/name; empty."""
+    repository = tmp_path / "hub" / "models--owner--name"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(COMMIT)
+    (repository / "snapshots").mkdir()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    return repository / "snapshots" / COMMIT
+
+
+@pytest.fixture
+def downloads(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What is asked of diffusers' downloader, which finds nothing."""
+    asked: list[dict[str, Any]] = []
+
+    def download(name: str, **how: Any) -> str:
+        asked.append({"name": name, **how})
+        raise OSError("nothing there")
+
+    monkeypatch.setattr("diffusers.DiffusionPipeline.download", download)
+    return asked
+
+
+@pytest.mark.parametrize("kind", ["FluxPipeline", "StableDiffusionXLInpaintPipeline", ["pipeline", "Own"], None])
+def test_a_family_that_is_not_known_is_refused_before_the_download(
+    kind: Any, snapshot: Path, downloads: list[dict[str, Any]]
+) -> None:
+    snapshot.mkdir()
+    (snapshot / "model_index.json").write_text(json.dumps({"_class_name": kind}))
+    with pytest.raises(ModelError, match=r"owner/name is a .*; this package trains StableDiffusionPipeline"):
+        models.load(Base(model="owner/name"))
+    assert downloads == []
+
+
+@pytest.mark.parametrize("part", [{"image_encoder": ["transformers", "X"]}, {"unet": ["own_code", "X"]}])
+def test_parts_that_are_not_known_are_refused_before_the_download(
+    part: dict[str, Any], snapshot: Path, downloads: list[dict[str, Any]]
+) -> None:
+    snapshot.mkdir()
+    index = {"_class_name": "StableDiffusionPipeline", **PARTS, **part}
+    (snapshot / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(ModelError, match=r"owner/name (has parts|names .* as its unet)"):
+        models.load(Base(model="owner/name"))
+    assert downloads == []
+
+
+def test_a_model_of_the_cache_with_fp16_weights_alone_opens(snapshot: Path) -> None:
+    tiny_pipeline().to(torch.float16).save_pretrained(snapshot, variant="fp16")
+    assert models.load(Base(model="owner/name")).name == f"owner/name@{COMMIT}"
+
+
+def test_the_commit_that_was_looked_at_is_downloaded_in_the_only_variant_that_is_there(
+    snapshot: Path, downloads: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot.mkdir()
+    (snapshot / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline", **PARTS}))
+    files = [f"{part}/model.fp16.safetensors" for part in ("unet", "vae", "text_encoder")]
+    files += ["safety_checker/model.safetensors", "x.gif"]
+    monkeypatch.setattr(hub, "list_repo_files", lambda name, revision: files)
+    with pytest.raises(ModelError, match="could not be found or downloaded"):
+        models.load(Base(model="owner/name"))
+    assert [(its["revision"], its["variant"], its["use_safetensors"]) for its in downloads] == [(COMMIT, "fp16", True)]
+    with pytest.raises(ModelError, match=r"no variant bf16 of every part .* Give --variant fp16"):
+        models.load(Base(model="owner/name", variant="bf16"))
+    assert len(downloads) == 1
+
+
+def test_a_repository_that_is_no_diffusers_model_is_told_as_one(
+    downloads: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent(*_: Any, **__: Any) -> str:
+        raise EntryNotFoundError("404")
+
+    monkeypatch.setattr(hub, "hf_hub_download", absent)
+    with pytest.raises(ModelError, match=r"owner/name has no model_index\.json, so it is no diffusers model"):
+        models.load(Base(model="owner/name"))
+    assert downloads == []
+
+
+def test_a_damaged_index_is_told_with_its_file(snapshot: Path) -> None:
+    snapshot.mkdir()
+    for content in ("{", "[]", "3"):
+        (snapshot / "model_index.json").write_text(content)
+        with pytest.raises(ModelError, match=r"model_index\.json of owner/name is damaged"):
+            models.load(Base(model="owner/name"))
