@@ -1,8 +1,9 @@
 """Does any damage to a run's files, or to a settings file, end in a traceback or start what was not asked for?
 
 A finished small run is copied, one of its files is emptied, cut, flipped in one bit, filled with noise or given a value
-of another kind, and a command that reads it is called. What may come is success or one plain sentence; of a damaged
-config.toml a sentence, and not a file changed.
+of another kind, and a command that reads it is called. What may come is success or one plain sentence: of a damaged
+config.toml a sentence, and not a file changed; of any other file of the run one that is no dead end, since the run's
+first command makes the file again once it is deleted.
 
     python -m benchmarks.damaged_files [--trials 1200] [--results FILE]
 """
@@ -40,8 +41,9 @@ QUICK = {
     "probe_num_inference_steps": 1,
     "prompts": ["a {}"],
 }
-STAGES = ("run", "identifier", "prior", "finetune", "generate", "report", "evaluate")
+STAGES = ("run", "continue", "identifier", "prior", "finetune", "generate", "report", "evaluate", "export")
 RECORDS = (".toml", ".json", ".jsonl")
+BAD = ("TRACEBACK", "TAKEN", "STARTED", "DEAD END")
 WRONG: tuple[Any, ...] = (None, [], {}, "x", -1, 1e300, True, ["a"], {"a": {"b": []}})
 
 
@@ -99,11 +101,14 @@ class Trials:
             raise SystemExit(said)
         self.place.rename(self.whole)
         names = sorted(path.relative_to(self.whole) for path in self.whole.rglob("*") if path.is_file())
+        self.given = [Path("settings.toml"), Path("run/config.toml")]
         self.records = [name for name in names if name.suffix in RECORDS]
         self.others = [name for name in names if name.suffix not in RECORDS]
 
     def words(self, stage: str) -> list[str]:
         """A command line for the run."""
+        if stage == "export":
+            return [stage, str(self.run), "--folder", str(self.place / "exported")]
         if stage != "run":
             return [stage, str(self.run)]
         given = ["--class-noun", "dog", "--config", str(self.settings), "--output-dir", str(self.run)]
@@ -122,7 +127,10 @@ class Trials:
 
     def one(self, rng: random.Random) -> tuple[str, str, str, str]:
         """A random damage: its kind, the file, the command, and how that ended."""
-        name, harm = rng.choice(rng.choices((self.records, self.others), (5, 1))[0]), rng.choice(list(HARM))
+        name, harm = (
+            rng.choice(rng.choices((self.given, self.records, self.others), (2, 7, 1))[0]),
+            rng.choice(list(HARM)),
+        )
         stage = "run" if name == Path("settings.toml") else rng.choice(STAGES)
         self.damage(name, HARM[harm]((self.whole / name).read_bytes(), rng))
         before = self.there()
@@ -131,6 +139,10 @@ class Trials:
             said = "TAKEN: other settings than the run began with"
         if status and name == Path("run/config.toml") and self.there() != before:
             said = "STARTED: files changed though config.toml is damaged"
+        if status and name not in self.given:
+            (self.place / name).unlink(missing_ok=True)
+            again, why = called(self.words("run"))
+            said = said if again == 0 and (self.place / name).exists() else f"DEAD END: {said} {why}"
         return harm, str(name), stage, said
 
 
@@ -164,7 +176,7 @@ def main() -> None:
         trials = Trials(Path(root))
         for _ in range(options.trials):
             harm, name, stage, said = trials.one(rng)
-            bad = said.startswith(("TRACEBACK", "TAKEN", "STARTED"))
+            bad = said.startswith(BAD)
             ends[f"{harm}: {said.split(':')[0] if bad else 'a sentence' if said else 'went on'}"] += 1
             files[name] += 1
             if bad:
@@ -177,6 +189,7 @@ def main() -> None:
         "tracebacks": sum(fault[3].startswith("TRACEBACK") for fault in faults),
         "of a damaged config.toml": files["run/config.toml"],
         "taken or begun all the same": sum(fault[3].startswith(("TAKEN", "STARTED")) for fault in faults),
+        "dead ends": sum(fault[3].startswith("DEAD END") for fault in faults),
         "ends": dict(sorted(ends.items())),
         "faults": faults,
     }

@@ -22,7 +22,7 @@ from dreambooth.generation.samples import Sample, read_samples
 from dreambooth.identifier import comparison, with_identifier
 from dreambooth.models.base import DiffusionModel
 from dreambooth.prior import class_prior
-from dreambooth.probe import Probe
+from dreambooth.probe import Probe, restore_verdict
 from dreambooth.probe.measuring import Reference
 from dreambooth.probe.scoring import FOLDERS, score_run
 from dreambooth.report.page import write_report
@@ -192,6 +192,7 @@ def personalise(
     """
     if run.is_personalised:
         log.info("%s is complete", run.model)
+        restore_verdict(run)
         return run.model
     run.require_same_photos()
     model = model or base_model(run)

@@ -376,6 +376,21 @@ def test_what_can_be_computed_again_is_no_dead_end_and_ends_the_same(
         assert mended[key] == expected[key], key
 
 
+@pytest.mark.parametrize("name", [RECOMMENDATION.name, DIAGNOSIS.name])
+def test_a_verdict_that_is_deleted_is_written_again_without_training(
+    settings: dict[str, Any], photos_dir: Path, tmp_path: Path, name: str
+) -> None:
+    run = personalised(tmp_path / "run", photos_dir, settings)
+    expected = outcome(run)
+    shutil.rmtree(run.checkpoints)
+    (run.root / name).unlink()
+    assert outcome(personalised(run.root, photos_dir, settings)) == expected
+    assert not run.checkpoints.exists()
+    (run.root / name).unlink()
+    shutil.rmtree(run.root / "best")  # what it follows from
+    assert not (personalised(run.root, photos_dir, settings).root / name).exists()
+
+
 def test_the_model_has_the_recommended_weights_and_the_run_says_why(
     settings: dict[str, Any], photos_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

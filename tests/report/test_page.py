@@ -289,7 +289,9 @@ def test_what_a_kill_left_of_the_scores_is_shown(tmp_path: Path) -> None:
 def test_a_damaged_verdict_is_named(content: str, tmp_path: Path) -> None:
     run = measured(tmp_path)
     (run.root / "recommendation.json").write_text(content, encoding="utf-8")
-    with pytest.raises(RunError, match=r"recommendation\.json is damaged \(.*delete it and run that stage again"):
+    with pytest.raises(
+        RunError, match=r"recommendation\.json is damaged \(.*delete it, and give the run's first command"
+    ):
         write_report(run)
 
 

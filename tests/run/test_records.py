@@ -81,7 +81,7 @@ def test_a_damaged_file_is_a_sentence_that_names_it(name: str, tmp_path: Path) -
     file = FILES[name]
     for wrong in WRONG:
         (tmp_path / file.name).write_bytes(wrong)
-        with pytest.raises(RunError, match=rf"{file.name} is damaged \(.*delete it and run that stage again"):
+        with pytest.raises(RunError, match=rf"{file.name} is damaged \(.*delete it, and give the run's first command"):
             file.read(tmp_path)
 
 

@@ -3,5 +3,6 @@
 from dreambooth.probe.diagnosis import checks, diagnose
 from dreambooth.probe.observer import Draw, Probe
 from dreambooth.probe.rule import RULE, shares
+from dreambooth.probe.verdict import restore_verdict
 
-__all__ = ["RULE", "Draw", "Probe", "checks", "diagnose", "shares"]
+__all__ = ["RULE", "Draw", "Probe", "checks", "diagnose", "restore_verdict", "shares"]

@@ -8,16 +8,15 @@ from typing import final
 
 from dreambooth.adapters import Adapter
 from dreambooth.errors import RunError
-from dreambooth.evaluation import WAY, ways
 from dreambooth.generation.prompts import CLASS_PROMPT, Prompt
 from dreambooth.generation.samples import Sample
 from dreambooth.models.base import DiffusionModel
-from dreambooth.probe.diagnosis import checks, diagnose
 from dreambooth.probe.measuring import Reference, measure, real_row
-from dreambooth.probe.rule import RULE, Shares, best_step, may_stop, reason, shares
+from dreambooth.probe.rule import Shares, best_step, may_stop, shares
+from dreambooth.probe.verdict import write_verdict
 from dreambooth.run import Run, checkpoint
 from dreambooth.run.checkpoint import Checkpoint
-from dreambooth.run.records import DIAGNOSIS, JUDGES, RECOMMENDATION, SCORES, Diagnosis, Probed, Recommendation
+from dreambooth.run.records import JUDGES, SCORES, Probed
 from dreambooth.support.files import require_space
 from dreambooth.support.progress import log
 
@@ -73,31 +72,11 @@ class Probe:
 
         Returns that step. Call it after the fine-tuning that `watching` observed.
         """
-        probes = {probed.step: probed for probed in SCORES.read(self.run.root)}
-        found, step = shares(list(probes.values())), checkpoint.newest_step(self.best)
-        last = max(found)
+        step = checkpoint.newest_step(self.best)
         assert step is not None, "the last probe keeps its weights where no other has"
-        if step != last:
+        if step != max(shares(SCORES.read(self.run.root))):
             adapter.load(checkpoint.read(self.best / f"checkpoint-{step}").tensors["weights"])
-        why = reason(step, probes, self.run.subject)
-        verdict = Recommendation(
-            step=step,
-            rule=RULE,
-            reason=why,
-            last=last,
-            stopped_early=last < self.config.training.max_train_steps,
-            judges=self.reference.judges.names,
-            ways=ways(probes[step], probes[0], probes["real"]),
-            way=WAY,
-            kept=probes[step].kept(probes[0]),
-        )
-        RECOMMENDATION.write(self.run.root, verdict)
-        findings, checked = diagnose(probes, step), checks(probes[step], probes[0], probes["real"])
-        DIAGNOSIS.write(self.run.root, Diagnosis(findings=tuple(findings), checked=tuple(checked)))
-        log.info("recommended: %s", why)
-        log.info("(%s)", WAY)
-        for finding in findings:
-            log.warning("%s: %s %s", finding.failure, finding.says, finding.change)
+        write_verdict(self.run, step, self.reference.judges.names)
         return step
 
     def _require_same_judges(self) -> None:

@@ -62,7 +62,7 @@ class JsonFile(_Json[T]):
             problem = error.errors(include_input=False)[0]
             where = ".".join(map(str, problem["loc"])) or "top"
             raise RunError(
-                f"{file} is damaged ({where}: {problem['msg']}): delete it and run that stage again."
+                f"{file} is damaged ({where}: {problem['msg']}): delete it, and give the run's first command again."
             ) from error
 
     def find(self, folder: Path) -> T | None:

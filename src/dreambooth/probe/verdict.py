@@ -1,0 +1,46 @@
+"""What the probes say together: which step is recommended and why, and which failures they show."""
+
+from collections.abc import Mapping
+
+from dreambooth.evaluation import WAY, ways
+from dreambooth.probe.diagnosis import checks, diagnose
+from dreambooth.probe.rule import RULE, reason, shares
+from dreambooth.run import Run, checkpoint
+from dreambooth.run.records import DIAGNOSIS, JUDGES, RECOMMENDATION, SCORES, Diagnosis, Recommendation
+from dreambooth.support.progress import log
+
+
+def write_verdict(run: Run, step: int, judges: Mapping[str, str]) -> None:
+    """Write recommendation.json, of `step`, and diagnosis.json, by what scores.jsonl says.
+
+    judges: their names, by what they measure.
+    """
+    probes = {probed.step: probed for probed in SCORES.read(run.root)}
+    last, why = max(shares(list(probes.values()))), reason(step, probes, run.subject)
+    verdict = Recommendation(
+        step=step,
+        rule=RULE,
+        reason=why,
+        last=last,
+        stopped_early=last < run.config.training.max_train_steps,
+        judges=judges,
+        ways=ways(probes[step], probes[0], probes["real"]),
+        way=WAY,
+        kept=probes[step].kept(probes[0]),
+    )
+    RECOMMENDATION.write(run.root, verdict)
+    findings, checked = diagnose(probes, step), checks(probes[step], probes[0], probes["real"])
+    DIAGNOSIS.write(run.root, Diagnosis(findings=tuple(findings), checked=tuple(checked)))
+    log.info("recommended: %s", why)
+    log.info("(%s)", WAY)
+    for finding in findings:
+        log.warning("%s: %s %s", finding.failure, finding.says, finding.change)
+
+
+def restore_verdict(run: Run) -> None:
+    """Of a finished run, write the same again where one of them is missing and what they follow from is there."""
+    if all((run.root / file.name).exists() for file in (RECOMMENDATION, DIAGNOSIS)):
+        return
+    step, judges = checkpoint.newest_step(run.root / "best"), JUDGES.find(run.root)
+    if step and judges and {"real", 0, step} <= {probed.step for probed in SCORES.read(run.root)}:
+        write_verdict(run, step, judges)
