@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from itertools import count, pairwise
+from itertools import pairwise
 from pathlib import Path
 
 import dreambooth
@@ -178,35 +178,26 @@ def kill_in_every_stage(
     return kills
 
 
-def main() -> None:
-    """Kill until there are enough moments; print how they ended and whatever came out otherwise."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--moments", type=int, default=56)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--method", default="dreambooth", help="of the run")
-    parser.add_argument("--results", type=Path, help="write the result to this JSON file")
-    options = parser.parse_args()
-    rng, kills, different, half_written = random.Random(options.seed), list[dict[str, object]](), list[str](), 0
-    said, runs = "", 0
-    with tempfile.TemporaryDirectory() as root:
-        whole = Trial(Path(root, "whole"), options.method)
-        moments, expected = timeline(whole), whole.left()
-        images = [mark for mark, _ in moments["class images"] if mark.endswith(".png")][:20]
-        for runs in count(1):
-            trial = Trial(Path(root, str(runs)), options.method)
-            if runs % 2 == 0:
-                begin_library(trial, images, rng)
-            kills += kill_in_every_stage(trial, moments, rng, runs)
-            status, left = trial.finish(), trial.left()
-            different += [f"run {runs}: exit {status}"] if status else []
-            different += [f"run {runs}: {name}" for name in left | expected if left.get(name) != expected.get(name)]
-            half_written += len(trial.half_written)
-            said += trial.log.read_text(encoding="utf-8")
-            print(f"run {runs}: {len(kills)} kills by now; otherwise: {different or 'nothing'}", flush=True)
-            if len(kills) >= options.moments:
-                break
-    result = {
-        "method": options.method,
+def killed_runs(root: Path, method: str, wanted: int, rng: random.Random) -> dict[str, object]:
+    """Kill runs below `root` until there are `wanted` kills; how they ended, and whatever came out otherwise."""
+    whole = Trial(root / "whole", method)
+    moments, expected = timeline(whole), whole.left()
+    images = [mark for mark, _ in moments["class images"] if mark.endswith(".png")][:20]
+    kills, different, half_written, said, runs = list[dict[str, object]](), list[str](), 0, "", 0
+    while len(kills) < wanted:
+        runs += 1
+        trial = Trial(root / str(runs), method)
+        if runs % 2 == 0:
+            begin_library(trial, images, rng)
+        kills += kill_in_every_stage(trial, moments, rng, runs)
+        status, left = trial.finish(), trial.left()
+        different += [f"run {runs}: exit {status}"] if status else []
+        different += [f"run {runs}: {name}" for name in left | expected if left.get(name) != expected.get(name)]
+        half_written += len(trial.half_written)
+        said += trial.log.read_text(encoding="utf-8")
+        print(f"run {runs}: {len(kills)} kills by now; otherwise: {different or 'nothing'}", flush=True)
+    return {
+        "method": method,
         "kills": len(kills),
         "runs": runs,
         "of these with a library that another run began": runs // 2,
@@ -218,6 +209,18 @@ def main() -> None:
         "stages": Counter(str(made["stage"]) for made in kills),
         "moments": kills,
     }
+
+
+def main() -> None:
+    """Kill until there are enough moments, and print what came of it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--moments", type=int, default=56)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--method", default="dreambooth", help="of the run")
+    parser.add_argument("--results", type=Path, help="write the result to this JSON file")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as root:
+        result = killed_runs(Path(root), options.method, options.moments, random.Random(options.seed))
     print(json.dumps({name: value for name, value in result.items() if name != "moments"}, indent=2))
     if options.results:
         write_json(options.results, {"machine": machine(), **result})

@@ -210,6 +210,14 @@ def test_docs_help_is_the_help() -> None:
     assert written == helps(), "the command line changed: run `make help-texts`"
 
 
+def test_the_tests_that_the_reliability_page_names_are_there() -> None:
+    page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/[^`]+)`", page) + [f"{name}.py" for name in re.findall(r"-m (benchmarks\.\w+)", page)]
+    assert len(named) > 20
+    for name in named:
+        assert (ROOT / name.replace("benchmarks.", "benchmarks/")).is_file(), name
+
+
 def test_changelog_and_package_have_one_version() -> None:
     newest = re.search(r"^## \[?(\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert newest and newest[1] == dreambooth.__version__
