@@ -1,8 +1,8 @@
 """The U-Net, trained with the text encoder on cached latents.
 
-v-prediction, Min-SNR 5, zero terminal SNR (so that "at night" can be dark), one caption in ten empty for guidance. The
-learning rate stays constant for as many sittings as one likes (--samples); --cooldown then decays it to nothing in a
-copy, whose averaged weights are the ones to ship. Half of the renders are mirrored.
+v-prediction whose loss counts less where there is hardly any noise, zero terminal SNR (so that "at night" can be dark),
+one caption in ten empty for guidance, Muon. The learning rate stays constant for as many sittings as one likes
+(--samples); --cooldown then decays it to nothing in a copy, whose averaged weights are the ones to ship.
 """
 
 import argparse
@@ -22,10 +22,11 @@ from dreambooth.diffusion import DiscreteDiffusion, row_errors
 from dreambooth.files import written_aside
 from pretraining import autoencoder, renders, text_encoder
 from pretraining.sizes import Size
-from pretraining.state import Trained, arguments, log, prepare
+from pretraining.state import Trained, arguments, autocast, log, prepare
 
 EMPTY_CAPTIONS = 0.1
-RATE = 8e-4
+SNR_LIMIT = 10.0  # beyond it the loss counts less: what noise is left there is below what the autoencoder shows
+RATE, MUON_RATE = 8e-4, 5e-3
 
 
 def scheduler() -> DDPMScheduler:
@@ -60,7 +61,7 @@ def build(size: Size) -> UNet2DConditionModel:
 
 
 def cached_latents(options: argparse.Namespace, size: Size) -> tuple[Tensor, float]:
-    """Latents (N, C, h, w) fp16 of all renders, every second one mirrored, at unit variance; and the factor."""
+    """Latents (N, C, h, w) fp16 of all renders at unit variance; and the factor that brings them there."""
     model = autoencoder.build(size).to(options.device, memory_format=torch.channels_last)
     trained = Trained({"autoencoder": model}, 1e-3, decay=0.5)
     trained.load(options.state / "autoencoder.safetensors", weights_only=True)
@@ -68,10 +69,8 @@ def cached_latents(options: argparse.Namespace, size: Size) -> tuple[Tensor, flo
     for shard in renders.shards(options.state):
         path = options.state / "latents" / f"{shard:05}.safetensors"
         if not path.exists():
-            images = renders.load(options.state, shard)[0]
-            images[::2] = images[::2].flip(-1)
             with written_aside(path) as aside:
-                save_file({"latents": encode(model, images).half().contiguous()}, aside)
+                save_file({"latents": encode(model, renders.load_images(options.state, shard)).half()}, aside)
         parts.append(load_file(path)["latents"])
     factor_path = options.state / "scaling_factor.json"
     if not factor_path.exists():
@@ -88,7 +87,7 @@ def encode(model: AutoencoderKL, images: Tensor) -> Tensor:
     for part in images.split(16):
         x = (part.to(device).float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
         means.append(model.encode(x).latent_dist.mean.cpu())
-    return torch.cat(means)
+    return torch.cat(means).contiguous()
 
 
 class Examples:
@@ -96,9 +95,7 @@ class Examples:
 
     def __init__(self, options: argparse.Namespace, size: Size, tokenizer: CLIPTokenizer) -> None:
         self.latents, self.factor = cached_latents(options, size)
-        self.truths = [
-            truth for shard in renders.shards(options.state) for truth in renders.load(options.state, shard)[1]
-        ]
+        self.truths = [t for shard in renders.shards(options.state) for t in renders.load_truths(options.state, shard)]
         self.tokenizer = tokenizer
 
     def batch(self, step: int, count: int) -> tuple[Tensor, Tensor]:
@@ -106,7 +103,7 @@ class Examples:
         rng = random.Random(f"denoiser/{step}")
         rows = [rng.randrange(len(self.truths)) for _ in range(count)]
         x0 = self.latents[rows].float()
-        texts = ["" if rng.random() < EMPTY_CAPTIONS else text_encoder.spoken(*self.truths[row], rng) for row in rows]
+        texts = ["" if rng.random() < EMPTY_CAPTIONS else text_encoder.spoken(self.truths[row], rng) for row in rows]
         return x0, text_encoder.token_ids(self.tokenizer, texts)
 
 
@@ -120,10 +117,10 @@ def modules(options: argparse.Namespace, size: Size) -> tuple[UNet2DConditionMod
     return build(size).to(options.device), encoder.to(options.device), tokenizer
 
 
-def rate_at(options: argparse.Namespace, step: int, stable: int) -> float:
-    """Warm-up, constant, and after `stable` steps a straight line down to a hundredth."""
+def share_at(options: argparse.Namespace, step: int, stable: int) -> float:
+    """Of the learning rates: warm-up, constant, and after `stable` steps a straight line down to a hundredth."""
     cooled = max(0, step - stable) * options.batch / max(1, options.cooldown)
-    return float(options.learning_rate * min(1.0, (step + 1) / 300) * max(0.01, 1 - cooled))
+    return float(min(1.0, (step + 1) / 200) * max(0.01, 1 - cooled))
 
 
 def main() -> None:
@@ -133,11 +130,14 @@ def main() -> None:
     parser.add_argument("--cooldown", type=int, default=0, help="further samples of decay, kept apart")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--learning-rate", type=float, default=RATE)
+    parser.add_argument("--muon-rate", type=float, default=MUON_RATE)
     options = parser.parse_args()
     size = prepare(options)
     torch.manual_seed(0)
     unet, encoder, tokenizer = modules(options, size)
-    trained = Trained({"unet": unet, "text_encoder": encoder}, options.learning_rate, decay=0.999)
+    parts = {"unet": unet, "text_encoder": encoder}
+    dtype = torch.bfloat16 if options.bf16 else torch.float32
+    trained = Trained(parts, options.learning_rate, 0.999, muon_rate=options.muon_rate, muon_dtype=dtype)
     main_path = options.state / "denoiser.safetensors"
     path, stable = main_path, options.samples // options.batch
     if options.cooldown:
@@ -151,7 +151,7 @@ def main() -> None:
     total = stable + (options.cooldown // options.batch)
     log(
         options.state,
-        f"denoiser: from step {trained.step} to {total}, {len(examples.truths)} renders and their mirrors",
+        f"denoiser: from step {trained.step} to {total}, {len(examples.truths)} renders",
     )
     train(options, trained, examples, stable, total, path)
 
@@ -167,11 +167,16 @@ def saved_step(path: Path) -> int:
         return int(json.loads(file.metadata()["step"]))
 
 
+def loss_weights(process: DiscreteDiffusion, t: Tensor) -> Tensor:
+    """(B,) 1 up to SNR_LIMIT, then falling as 1 / SNR: v's error there is finer than any pixel."""
+    return ((SNR_LIMIT + 1) / (process.snr(t) + 1)).clamp(max=1)
+
+
 def train(
     options: argparse.Namespace, trained: Trained, examples: Examples, stable: int, total: int, path: Path
 ) -> None:
     """The loop, saving every 500 steps."""
-    process = DiscreteDiffusion(scheduler().alphas_cumprod, "v_prediction", snr_gamma=5.0)
+    process = DiscreteDiffusion(scheduler().alphas_cumprod, "v_prediction")
     unet, encoder = trained.modules["unet"], trained.modules["text_encoder"]
     started, first, losses = time.time(), trained.step, []
     while trained.step < total:
@@ -179,20 +184,17 @@ def train(
         torch.manual_seed(trained.step)
         noise = torch.randn_like(x0)
         t = stratified_times(len(x0)).to(x0.device)
-        with torch.autocast("cuda", torch.bfloat16, enabled=options.device == "cuda"):
-            states = encoder(ids).last_hidden_state
-            pred = unet(process.add_noise(x0, noise, t), t, states).sample
-        loss = row_errors(process, pred, x0, noise, t).mean()
-        trained.update(loss, rate_at(options, trained.step, stable))
+        with autocast(options):
+            pred = unet(process.add_noise(x0, noise, t), t, encoder(ids).last_hidden_state).sample
+        loss = (row_errors(process, pred, x0, noise, t) * loss_weights(process, t)).mean()
+        trained.update(loss, share_at(options, trained.step, stable))
         losses.append(loss.detach())
         if trained.step % 100 == 0:
             rate = (trained.step - first) * options.batch / (time.time() - started)
             mean = float(torch.stack(losses).mean())
             left = (total - trained.step) * options.batch / rate / 60
-            log(
-                options.state,
-                f"denoiser: step {trained.step} loss {mean:.4f} {rate:.0f} samples/s, {left:.0f} min left",
-            )
+            told = f"step {trained.step} loss {mean:.4f} {rate:.0f} samples/s, {left:.0f} min left"
+            log(options.state, f"denoiser: {told}")
             losses = []
         if trained.step % 500 == 0 or trained.step == total:
             trained.save(path)
