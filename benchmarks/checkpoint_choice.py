@@ -22,16 +22,17 @@ from typing import Any
 import torch
 
 from benchmarks.machine import machine
-from dreambooth import Config, Run, Subject, adapters, checkpoint, recipe
+from dreambooth import Config, Run, Subject, adapters, recipe
+from dreambooth.data.photos import photos_in
 from dreambooth.evaluation import Judges, load_judges
 from dreambooth.evaluation.bootstrap import interval
-from dreambooth.generation import generate
+from dreambooth.generation.generate import generate
+from dreambooth.generation.prompts import CLASS_PROMPT, Prompt, probe_prompts
 from dreambooth.models.base import DiffusionModel
-from dreambooth.photos import photos_in
 from dreambooth.probe import Probed, read_probes, shares
 from dreambooth.probe.measuring import Reference, measure
 from dreambooth.probe.rule import Shares, best_step, may_stop
-from dreambooth.prompts import CLASS_PROMPT, Prompt, probe_prompts
+from dreambooth.run import checkpoint
 from dreambooth.toybox import world
 from dreambooth.toybox.photos import photos
 

@@ -27,10 +27,10 @@ import torch
 from benchmarks.machine import machine
 from benchmarks.pictures import as_pictures, tensor
 from dreambooth import Config, Run, Subject, recipe
-from dreambooth.files import written_aside
-from dreambooth.photos import open_image
+from dreambooth.data.photos import open_image
+from dreambooth.generation.samples import opened, read_samples
 from dreambooth.probe import diagnose, read_probes
-from dreambooth.samples import opened, read_samples
+from dreambooth.support.files import written_aside
 from dreambooth.toybox import world
 from dreambooth.toybox.photos import photos
 from dreambooth.toybox.render import render

@@ -8,9 +8,9 @@ from itertools import groupby
 from pathlib import Path
 
 from dreambooth import Run
-from dreambooth.photos import open_image
-from dreambooth.samples import opened, read_samples
-from dreambooth.sheet import Row, lay_out
+from dreambooth.data.photos import open_image
+from dreambooth.generation.samples import opened, read_samples
+from dreambooth.generation.sheet import Row, lay_out
 
 
 def main() -> None:

@@ -19,13 +19,13 @@ from typing import Any
 import torch
 
 from benchmarks.machine import machine
+from dreambooth.data.photos import photos_in
 from dreambooth.evaluation.base import TextImageEmbedder
 from dreambooth.evaluation.clip import Clip
 from dreambooth.evaluation.foreign import LIMIT, likeness_to_world
 from dreambooth.evaluation.scores import open_squares
 from dreambooth.evaluation.weights import EMBEDDED, find
-from dreambooth.files import write_json
-from dreambooth.photos import photos_in
+from dreambooth.support.files import write_json
 from dreambooth.toybox.photos import photos
 from dreambooth.toybox.world import CLASSES
 

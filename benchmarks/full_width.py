@@ -15,7 +15,7 @@ from diffusers import AutoencoderKL, DiffusionPipeline, PNDMScheduler, StableDif
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from dreambooth import Config, Subject, recipe
-from dreambooth.photos import photos_in
+from dreambooth.data.photos import photos_in
 from dreambooth.run import Run
 from dreambooth.toybox.photos import photos
 

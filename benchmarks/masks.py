@@ -25,7 +25,7 @@ from dreambooth.evaluation.dino import Dino
 from dreambooth.evaluation.masks import alone, look_of
 from dreambooth.evaluation.metrics import resemblance, usual_resemblance
 from dreambooth.evaluation.weights import EMBEDDED, find
-from dreambooth.files import write_json
+from dreambooth.support.files import write_json
 from dreambooth.toybox.render import render, render_mask
 from dreambooth.toybox.world import CLASSES, SCENES, Shot, Toy
 

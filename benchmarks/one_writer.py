@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from dreambooth.lock import locked
+from dreambooth.run.lock import locked
 
 PATIENCE = 600.0
 

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from dreambooth import Config, Run, Subject, models
-from dreambooth.generation import generate
+from dreambooth.generation.generate import generate
 from dreambooth.models.base import DiffusionModel
 from dreambooth.prior import class_prior
 

@@ -35,8 +35,8 @@ from dreambooth.evaluation import load_judges
 from dreambooth.evaluation.base import Judges
 from dreambooth.evaluation.bootstrap import interval
 from dreambooth.evaluation.scores import measure_photos, score
-from dreambooth.files import write_text
 from dreambooth.models.base import DiffusionModel, Sampling
+from dreambooth.support.files import write_text
 from dreambooth.toybox import captions, world
 from dreambooth.toybox.photos import photos
 from pretraining import classifier

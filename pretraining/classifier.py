@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dreambooth.files import written_aside
+from dreambooth.support.files import written_aside
 from dreambooth.toybox import world
 from pretraining import renders
 from pretraining.state import Trained, arguments, log, prepare

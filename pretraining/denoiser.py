@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from dreambooth.diffusion import DiscreteDiffusion, row_errors
-from dreambooth.files import written_aside
+from dreambooth.support.files import written_aside
 from pretraining import autoencoder, renders, text_encoder
 from pretraining.sizes import Size
 from pretraining.state import Trained, arguments, autocast, log, prepare

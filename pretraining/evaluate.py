@@ -8,8 +8,8 @@ from PIL import Image
 
 from dreambooth import models
 from dreambooth.config import Base
+from dreambooth.generation.sheet import Row, lay_out
 from dreambooth.models.base import Sampling
-from dreambooth.sheet import Row, lay_out
 from dreambooth.toybox import world
 from dreambooth.toybox.captions import article
 from dreambooth.toybox.colours import COLOURS

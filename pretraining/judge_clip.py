@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer, CLIPVisionConfig
 
-from dreambooth.files import written_aside
+from dreambooth.support.files import written_aside
 from dreambooth.toybox import world
 from dreambooth.toybox.colours import COLOURS
 from pretraining import judge_renders, renders, text_encoder

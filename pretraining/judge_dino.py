@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import ViTConfig, ViTImageProcessorPil, ViTModel
 
-from dreambooth.files import written_aside
+from dreambooth.support.files import written_aside
 from pretraining import judge_renders
 from pretraining.sizes import Size
 from pretraining.state import Trained, arguments, log, prepare

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from dreambooth.files import written_aside
+from dreambooth.support.files import written_aside
 from dreambooth.toybox import colours, world
 from pretraining import renders
 from pretraining.state import arguments, log, prepare

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from diffusers import StableDiffusionPipeline
 
-from dreambooth.files import written_aside
+from dreambooth.support.files import written_aside
 from pretraining import autoencoder, denoiser
 from pretraining.state import Trained, arguments, log, prepare
 

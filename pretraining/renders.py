@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dreambooth.files import write_text, written_aside
+from dreambooth.support.files import write_text, written_aside
 from dreambooth.toybox import captions, colours, render, world
 from dreambooth.toybox.famous import famous_toys
 from pretraining.state import arguments, log, prepare

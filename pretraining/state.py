@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from dreambooth.files import written_aside
+from dreambooth.support.files import written_aside
 from pretraining.muon import Muon, is_matrix
 from pretraining.sizes import SIZES, Size
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from dreambooth.files import written_aside
+from dreambooth.support.files import written_aside
 from dreambooth.toybox import captions, world
 from dreambooth.toybox.colours import COLOURS
 from dreambooth.toybox.famous import famous_toys

@@ -12,12 +12,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from dreambooth.data import Encoded
+from dreambooth.data.dataset import Encoded
 from dreambooth.models.base import DiffusionModel
 from dreambooth.models.stable_diffusion import StableDiffusion
 from dreambooth.models.stable_diffusion_xl import StableDiffusionXL
-from dreambooth.rng import normal
 from dreambooth.subject import Subject
+from dreambooth.support.rng import normal
 from tiny import tiny_pipeline
 from tiny_xl import tiny_xl_pipeline
 

@@ -7,8 +7,8 @@ import pytest
 
 from dreambooth import __version__, cli
 from dreambooth.config import Config, settings_reference
+from dreambooth.config.flags import given_settings, read_settings
 from dreambooth.errors import ConfigError, PromptError
-from dreambooth.flags import given_settings, read_settings
 from dreambooth.prior import default_library
 from dreambooth.subject import require_class_noun
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dreambooth.diffusion import PREDICTIONS, DiscreteDiffusion, ForwardProcess, RectifiedFlow, row_errors
 from dreambooth.loss import prior_preservation_loss
-from dreambooth.rng import generator
+from dreambooth.support.rng import generator
 
 TIMES = torch.tensor([0, 1, 250, 500, 750, 998])
 

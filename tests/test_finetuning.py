@@ -14,16 +14,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from dreambooth import checkpoint
 from dreambooth.config import Config
-from dreambooth.data import Encoded
+from dreambooth.data.dataset import Encoded
 from dreambooth.errors import ConfigError, DiskError, Interrupted, RunError, TrainingError
 from dreambooth.finetuning import Observer, check_machine, finetune, lr_factor, training_step
 from dreambooth.models.base import DiffusionModel
-from dreambooth.rng import generator, normal
-from dreambooth.run import Run
-from dreambooth.signals import stop_signal
+from dreambooth.run import Run, checkpoint
 from dreambooth.subject import Subject
+from dreambooth.support.rng import generator, normal
+from dreambooth.support.signals import stop_signal
 from tiny import attached, tiny_model
 
 SUBJECT = Subject(photos=(), class_noun="dog", identifier="sks")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dreambooth.config import Config
-from dreambooth.photos import photos_in
+from dreambooth.data.photos import photos_in
 from dreambooth.recipe import personalise
 from dreambooth.run import Run
 from dreambooth.subject import Subject

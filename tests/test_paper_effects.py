@@ -12,8 +12,8 @@ import torch
 
 from dreambooth import recipe
 from dreambooth.config import Config
+from dreambooth.data.photos import photos_in
 from dreambooth.models.base import DiffusionModel, Sampling
-from dreambooth.photos import photos_in
 from dreambooth.run import Run
 from dreambooth.subject import Subject
 from dreambooth.toybox.photos import photos

@@ -16,10 +16,10 @@ from PIL import Image
 
 from dreambooth import __version__, cli
 from dreambooth.config import PRESETS, Config
+from dreambooth.data.photos import photos_in
 from dreambooth.errors import ConfigError, PhotoError, PromptError, RunError
-from dreambooth.photos import photos_in
 from dreambooth.recipe import check, check_world, draw, dreambooth, personalise
-from dreambooth.report import write_report
+from dreambooth.report.page import write_report
 from dreambooth.run import Run
 from dreambooth.subject import Subject
 from tiny import tiny_pipeline

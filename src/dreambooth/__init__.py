@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dreambooth.config import Config
+    from dreambooth.data.photos import photos_in
     from dreambooth.errors import (
         ConfigError,
         DreamBoothError,
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
         PromptError,
         RunError,
     )
-    from dreambooth.photos import photos_in
     from dreambooth.recipe import draw, dreambooth
     from dreambooth.run import Run
     from dreambooth.subject import Subject
@@ -61,7 +61,7 @@ _HOMES = {
     "Subject": "subject",
     "draw": "recipe",
     "dreambooth": "recipe",
-    "photos_in": "photos",
+    "photos_in": "data.photos",
 }
 
 

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from dreambooth.config.flags import Parser, UsageError, add_settings, given_settings
 from dreambooth.errors import DreamBoothError, Interrupted, in_words
-from dreambooth.flags import Parser, UsageError, add_settings, given_settings
-from dreambooth.progress import log, quiet_libraries
-from dreambooth.signals import stopped_by
+from dreambooth.support.progress import log, quiet_libraries
+from dreambooth.support.signals import stopped_by
 
 STAGES = {
     "identifier": "choose the rare token that will name the subject (section 3.2)",
@@ -215,7 +215,7 @@ def _run(parsed: argparse.Namespace) -> None:
     from dreambooth.config import Config
 
     config = Config.build(given_settings(parsed))  # before torch is imported: a typing error is told at once
-    from dreambooth.photos import photos_in
+    from dreambooth.data.photos import photos_in
     from dreambooth.subject import Subject
 
     photos: Path = parsed.photos_dir
@@ -256,8 +256,8 @@ def _evaluate(parsed: argparse.Namespace) -> None:
 
     given = given_settings(parsed)
     Config.build(given)  # before torch is imported: a typing error is told at once
-    from dreambooth.files import write_json
-    from dreambooth.scoring import evaluate
+    from dreambooth.probe.scoring import evaluate
+    from dreambooth.support.files import write_json
 
     folder: Path = parsed.pictures
     scored = evaluate(folder, given, parsed.photos, parsed.class_noun.strip(), parsed.prompts)

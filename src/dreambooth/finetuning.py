@@ -18,21 +18,20 @@ from accelerate import Accelerator, PartialState  # type: ignore[import-untyped]
 from accelerate.state import AcceleratorState  # type: ignore[import-untyped]
 from torch import Tensor
 
-from dreambooth import checkpoint
 from dreambooth.adapters import Adapter
-from dreambooth.batch import Batch
-from dreambooth.checkpoint import Checkpoint
 from dreambooth.config import Config, Training
-from dreambooth.data import Encoded
+from dreambooth.data.batch import Batch
+from dreambooth.data.dataset import Encoded
 from dreambooth.diffusion import ForwardProcess, row_errors
 from dreambooth.errors import ConfigError, Interrupted, TrainingError
-from dreambooth.files import require_space
 from dreambooth.loss import prior_preservation_loss
 from dreambooth.models.base import DENOISER, Conditioning, DiffusionModel, Stage
-from dreambooth.progress import log, track
-from dreambooth.rng import generator, normal
-from dreambooth.run import Run
-from dreambooth.signals import stop_signal
+from dreambooth.run import Run, checkpoint
+from dreambooth.run.checkpoint import Checkpoint
+from dreambooth.support.files import require_space
+from dreambooth.support.progress import log, track
+from dreambooth.support.rng import generator, normal
+from dreambooth.support.signals import stop_signal
 
 Observer = Callable[[int, DiffusionModel], bool | None]
 """Called with the step and the model as it would be saved then; True: stop training here.

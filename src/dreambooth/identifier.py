@@ -18,13 +18,13 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from dreambooth import rng
 from dreambooth.config import Method, Naming
 from dreambooth.errors import PromptError
 from dreambooth.evaluation.base import ImageEmbedder
 from dreambooth.models.base import Conditioning, DiffusionModel, Sampling
-from dreambooth.progress import log
 from dreambooth.subject import Subject
+from dreambooth.support import rng
+from dreambooth.support.progress import log
 
 MAX_CHARACTERS = 32
 TRIES = 20_000

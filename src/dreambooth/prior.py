@@ -19,13 +19,13 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from dreambooth.config import Config
-from dreambooth.drawing import draw_in_place, is_blank
 from dreambooth.errors import DiskError, ModelError
-from dreambooth.files import require_space, sha256, write_json, written_aside
+from dreambooth.generation.drawing import draw_in_place, is_blank
 from dreambooth.models.base import DiffusionModel, Sampling
-from dreambooth.progress import log, track
 from dreambooth.run import Run
 from dreambooth.subject import Subject
+from dreambooth.support.files import require_space, sha256, write_json, written_aside
+from dreambooth.support.progress import log, track
 
 FIRST_SEED = 1_000_000
 """Image i is drawn with seed FIRST_SEED + i in every library; the seeds of samples are small numbers."""

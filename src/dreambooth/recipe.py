@@ -10,25 +10,25 @@ import torch
 from dreambooth import adapters, models
 from dreambooth.adapters import Adapter
 from dreambooth.config import Base, Config
-from dreambooth.data import encode_once, examples
+from dreambooth.data.dataset import encode_once, examples
+from dreambooth.data.photos import check_photos
 from dreambooth.errors import ModelError, RunError
 from dreambooth.evaluation import Judges, fit_of, load_judges
-from dreambooth.files import broken_seal, seals, write_json
 from dreambooth.finetuning import Observer, check_machine, finetune
-from dreambooth.generation import chosen_prompts, contact_sheet, generate
+from dreambooth.generation.generate import chosen_prompts, contact_sheet, generate
+from dreambooth.generation.prompts import Prompt, own_prompts
+from dreambooth.generation.samples import Sample, read_samples
 from dreambooth.identifier import candidates, weak_priors, with_identifier
-from dreambooth.measured import read_measured, read_timings
 from dreambooth.models.base import DiffusionModel, Sampling
-from dreambooth.photos import check_photos
 from dreambooth.prior import class_prior
 from dreambooth.probe import Draw, Probe
-from dreambooth.progress import log
-from dreambooth.prompts import Prompt, own_prompts
-from dreambooth.report import write_report
+from dreambooth.probe.scoring import FOLDERS, score_run
+from dreambooth.report.page import write_report
 from dreambooth.run import Run
-from dreambooth.samples import Sample, read_samples
-from dreambooth.scoring import FOLDERS, score_run
+from dreambooth.run.records import read_measured, read_timings
 from dreambooth.subject import IDENTIFIER_SLOT, Subject, require_class_noun
+from dreambooth.support.files import broken_seal, seals, write_json
+from dreambooth.support.progress import log
 
 
 def dreambooth(subject: Subject, config: Config, root: Path | str) -> Run:

@@ -15,12 +15,12 @@ from torch import Tensor
 from dreambooth import models
 from dreambooth.adapters import Adapter
 from dreambooth.config import Base, Config
-from dreambooth.data import Encoded
+from dreambooth.data.dataset import Encoded
 from dreambooth.finetuning import finetune
 from dreambooth.models.base import DiffusionModel, Sampling
-from dreambooth.rng import normal
 from dreambooth.run import Run
 from dreambooth.subject import Subject
+from dreambooth.support.rng import normal
 from families import FAMILIES, Family
 from tiny import attached
 

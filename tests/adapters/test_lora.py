@@ -16,13 +16,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dreambooth.adapters import Adapter, check
+from dreambooth.adapters.kohya import kohya_layers
 from dreambooth.config import Config
 from dreambooth.errors import ConfigError
-from dreambooth.kohya import kohya_layers
 from dreambooth.models.base import DiffusionModel
 from dreambooth.models.stable_diffusion import StableDiffusion
-from dreambooth.rng import normal
 from dreambooth.subject import Subject
+from dreambooth.support.rng import normal
 from tiny import attached, tiny_model
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "kohya-keys.txt"

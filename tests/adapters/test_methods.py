@@ -7,8 +7,8 @@ import pytest
 from diffusers import DiffusionPipeline
 
 from dreambooth.config import Config
+from dreambooth.data.photos import photos_in
 from dreambooth.errors import ConfigError
-from dreambooth.photos import photos_in
 from dreambooth.recipe import base_model, dreambooth, personal_model
 from dreambooth.run import Run
 from dreambooth.subject import Subject

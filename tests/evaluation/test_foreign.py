@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from dreambooth.data.photos import photos_in
 from dreambooth.evaluation import fit_of
 from dreambooth.evaluation.foreign import LIMIT, Fit
 from dreambooth.evaluation.weights import EMBEDDED
-from dreambooth.photos import photos_in
 from dreambooth.toybox.photos import photos
 from dreambooth.toybox.world import CLASSES
 from small_judges import pictures

@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from dreambooth.data.photos import photos_in
 from dreambooth.errors import PhotoError
 from dreambooth.evaluation import Judges, Photos, Scores, measure_photos, score, score_each, scored_prompt
 from dreambooth.evaluation.masks import Look
-from dreambooth.photos import photos_in
 from dreambooth.subject import Subject
 from small_judges import pictures
 

@@ -15,7 +15,7 @@ from dreambooth.experiments.protocol import FULL, PAPER_CLASSES, SMALL, TABLES, 
 from dreambooth.experiments.subjects import NamedSubject, in_folder, toys
 from dreambooth.experiments.tables import Table, differences, lines, table
 from dreambooth.experiments.trial import Result
-from dreambooth.prompts import PAPER_LIVE, PAPER_OBJECT
+from dreambooth.generation.prompts import PAPER_LIVE, PAPER_OBJECT
 from dreambooth.toybox.world import CLASSES
 
 SMALL_CELLS = Cells(settings={}, protocol=SMALL, toybox=True)

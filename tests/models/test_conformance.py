@@ -25,9 +25,9 @@ from dreambooth.diffusion import row_errors
 from dreambooth.finetuning import finetune, training_step
 from dreambooth.identifier import with_identifier
 from dreambooth.models.base import DENOISER, Conditioning, Sampling
-from dreambooth.rng import generator, normal
 from dreambooth.run import Run
 from dreambooth.subject import Subject
+from dreambooth.support.rng import generator, normal
 from families import FAMILIES, SUBJECT, Family, encoded, noisy
 from tiny import attached
 

@@ -18,8 +18,8 @@ from dreambooth.errors import ModelError
 from dreambooth.finetuning import training_step
 from dreambooth.models.base import Conditioning, Sampling
 from dreambooth.models.stable_diffusion_xl import StableDiffusionXL
-from dreambooth.rng import normal
 from dreambooth.subject import Subject
+from dreambooth.support.rng import normal
 from families import encoded
 from tiny import attached
 from tiny_xl import tiny_xl_model, tiny_xl_pipeline

@@ -14,12 +14,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dreambooth.adapters.base import Adapter, chosen, copy_state, layers_named, rate
+from dreambooth.adapters.kohya import kohya_layers, write_kohya
 from dreambooth.config import Config, Method
-from dreambooth.files import written_aside
-from dreambooth.kohya import kohya_layers, write_kohya
 from dreambooth.models.base import DiffusionModel, Stage
-from dreambooth.rng import generator
 from dreambooth.subject import Subject
+from dreambooth.support.files import written_aside
+from dreambooth.support.rng import generator
 
 
 @final

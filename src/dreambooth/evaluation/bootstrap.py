@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from dreambooth.rng import generator
+from dreambooth.support.rng import generator
 
 
 def interval(

@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from dreambooth.data.photos import crop_square, open_image, square_scores
 from dreambooth.evaluation import metrics
 from dreambooth.evaluation.base import Judges, Pictures
 from dreambooth.evaluation.masks import Look, alone, look_of
-from dreambooth.photos import crop_square, open_image, square_scores
 from dreambooth.subject import IDENTIFIER_SLOT, Subject
 
 

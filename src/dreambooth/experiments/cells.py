@@ -12,13 +12,13 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from dreambooth.config import Config, Probe
+from dreambooth.config.presets import METHOD_ONLY, USED_BY, MethodName
 from dreambooth.errors import ConfigError
 from dreambooth.experiments.protocol import PAPER_CLASSES, TOYBOX_CLASSES, Protocol, scored_prompts
 from dreambooth.experiments.subjects import NamedSubject
-from dreambooth.files import sha256
-from dreambooth.presets import METHOD_ONLY, USED_BY, MethodName
-from dreambooth.prompts import Prompt
+from dreambooth.generation.prompts import Prompt
 from dreambooth.subject import Subject
+from dreambooth.support.files import sha256
 
 Noun = Literal["correct", "wrong", "none"]
 """What stands for the class noun in the training (Table 4)."""

@@ -10,8 +10,8 @@ from dreambooth.experiments.planning import Plan
 from dreambooth.experiments.pool import finished
 from dreambooth.experiments.tables import differences, lines
 from dreambooth.experiments.written import as_csv, as_text, choices_as_text
-from dreambooth.files import write_text
-from dreambooth.progress import duration, track
+from dreambooth.support.files import write_text
+from dreambooth.support.progress import duration, track
 
 
 def experiment(plan: Plan, jobs: int) -> tuple[str, Path]:

@@ -4,16 +4,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dreambooth.album import Picture, picture
+from dreambooth.data.photos import open_image
 from dreambooth.experiments.cells import Cell
 from dreambooth.experiments.tables import METRICS, REAL, Line, Row, Table
 from dreambooth.experiments.trial import CLASS_PICTURES, PICTURES, Result
 from dreambooth.experiments.written import choices, interval_of
-from dreambooth.files import write_text
-from dreambooth.photos import open_image
-from dreambooth.prompts import CLASS_PROMPT
-from dreambooth.report import page_template
-from dreambooth.samples import opened, read_samples
+from dreambooth.generation.prompts import CLASS_PROMPT
+from dreambooth.generation.samples import opened, read_samples
+from dreambooth.report.page import page_template
+from dreambooth.report.pictures import Picture, picture
+from dreambooth.support.files import write_text
 
 SIDE = 128
 SUBJECTS, PROMPTS, ACROSS = 8, 4, 2

@@ -8,6 +8,8 @@ from typing import Any
 
 from dreambooth import models
 from dreambooth.config import Config
+from dreambooth.config.presets import METHOD_ONLY
+from dreambooth.data.photos import check_photos
 from dreambooth.errors import ConfigError
 from dreambooth.evaluation import Judges, load_judges
 from dreambooth.experiments.cells import Cell, Cells
@@ -15,9 +17,7 @@ from dreambooth.experiments.protocol import FULL, SMALL, Share
 from dreambooth.experiments.subjects import in_folder, toys
 from dreambooth.experiments.tables import Table, table
 from dreambooth.experiments.trial import Result
-from dreambooth.photos import check_photos
-from dreambooth.presets import METHOD_ONLY
-from dreambooth.progress import duration
+from dreambooth.support.progress import duration
 
 TOYBOX_SECONDS = {
     "dreambooth": 74,

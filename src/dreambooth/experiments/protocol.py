@@ -15,7 +15,7 @@ The small protocol is made for two CPU cores and the toybox, where a cell (a fin
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dreambooth.prompts import PAPER_LIVE, PAPER_OBJECT, Prompt, is_live, prompts_for
+from dreambooth.generation.prompts import PAPER_LIVE, PAPER_OBJECT, Prompt, is_live, prompts_for
 from dreambooth.toybox.world import CLASSES, SCENES
 
 PAPER_CLASSES = (

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dreambooth.data.photos import photos_in
 from dreambooth.errors import DreamBoothError, PhotoError
 from dreambooth.experiments.protocol import TOYBOX_CLASSES
-from dreambooth.photos import photos_in
 from dreambooth.toybox.captions import description
 from dreambooth.toybox.photos import photos
 from dreambooth.toybox.world import Toy

@@ -12,11 +12,11 @@ from dreambooth import recipe
 from dreambooth.config import Evaluation
 from dreambooth.evaluation import Judges, Scores, measure_photos, score, score_each, scored_prompt
 from dreambooth.experiments.cells import Cell
-from dreambooth.files import write_json
-from dreambooth.generation import generate
-from dreambooth.prompts import CLASS_PROMPT
+from dreambooth.generation.generate import generate
+from dreambooth.generation.prompts import CLASS_PROMPT
+from dreambooth.generation.samples import Sample, opened, read_samples
 from dreambooth.run import Run
-from dreambooth.samples import Sample, opened, read_samples
+from dreambooth.support.files import write_json
 
 PICTURES, CLASS_PICTURES = "after", "class"
 """Folders of a cell's samples."""

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dreambooth.batch import Batch
+from dreambooth.data.batch import Batch
 from dreambooth.diffusion import ForwardProcess
 from dreambooth.models.weights import Weights
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AddedToken
 
-from dreambooth.progress import log
+from dreambooth.support.progress import log
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
 """Ends of the names of the layers that a LoRA is usually added to."""

@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dreambooth.errors import ModelError
-from dreambooth.files import written_aside
 from dreambooth.models.base import DENOISER, Sampling
 from dreambooth.models.schedules import schedule
+from dreambooth.support.files import written_aside
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 """Ends of the names of the U-Net's layers that a LoRA is usually added to."""

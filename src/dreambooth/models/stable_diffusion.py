@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import CLIPTextModel
 
-from dreambooth.batch import Batch
+from dreambooth.data.batch import Batch
 from dreambooth.errors import ModelError
 from dreambooth.models import clip, opening, pipelines, schedules, single_file
 from dreambooth.models.base import DENOISER, Conditioning, DiffusionModel, LoraLayout, Sampling, Stage, joined

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from dreambooth.files import sha256
+from dreambooth.support.files import sha256
 
 
 class Weights:

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from dreambooth.evaluation import Scores, Variety, way, ways
 from dreambooth.evaluation.ways import percent
+from dreambooth.generation.prompts import CLASS_PROMPT
 from dreambooth.probe.lines import Probed, Prompted, Step
-from dreambooth.prompts import CLASS_PROMPT
 
 Failure = Literal[
     "subject not learned",

@@ -20,9 +20,9 @@ from dreambooth.evaluation import (
 )
 from dreambooth.evaluation.base import Pictures
 from dreambooth.evaluation.metrics import nearest_photo, pres, scene_blindness, usual_resemblance
+from dreambooth.generation.prompts import CLASS_PROMPT
+from dreambooth.generation.samples import Sample, opened
 from dreambooth.probe.lines import Probed, Prompted, Step, mean
-from dreambooth.prompts import CLASS_PROMPT
-from dreambooth.samples import Sample, opened
 from dreambooth.subject import Subject
 
 

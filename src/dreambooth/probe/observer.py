@@ -6,21 +6,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import final
 
-from dreambooth import checkpoint
 from dreambooth.adapters import Adapter
-from dreambooth.checkpoint import Checkpoint
 from dreambooth.errors import RunError
 from dreambooth.evaluation import WAY, Judges, ways
-from dreambooth.files import require_space, write_json
+from dreambooth.generation.prompts import CLASS_PROMPT, Prompt, probe_prompts
+from dreambooth.generation.samples import Sample
 from dreambooth.models.base import DiffusionModel
 from dreambooth.probe.diagnosis import checks, diagnose
 from dreambooth.probe.lines import Probed, read_probes
 from dreambooth.probe.measuring import Reference, measure, real_row
 from dreambooth.probe.rule import RULE, Shares, best_step, may_stop, reason, shares
-from dreambooth.progress import log
-from dreambooth.prompts import CLASS_PROMPT, Prompt, probe_prompts
-from dreambooth.run import Run
-from dreambooth.samples import Sample
+from dreambooth.run import Run, checkpoint
+from dreambooth.run.checkpoint import Checkpoint
+from dreambooth.support.files import require_space, write_json
+from dreambooth.support.progress import log
 
 Draw = Callable[[DiffusionModel, str, Sequence[Prompt], int], list[Sample]]
 """Draws every prompt from so many seeds, to samples/<stage>: (model, stage, prompts, seeds)."""

@@ -1,0 +1,1 @@
+"""Photos and class images, from files to the batch that a training step sees."""

@@ -1,0 +1,178 @@
+"""Photos and class images as rows, encoded once, and the batch that each training step sees.
+
+Crops are chosen before training and no row changes afterwards, so the image encoder runs once a row. Which rows a
+step sees is a function of (seed, step): an interrupted run goes on as if it had not been.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from dreambooth import config
+from dreambooth.data.batch import Batch
+from dreambooth.data.photos import DETAIL_SIDE, crop_square, open_image, size_of, square_scores, upright_size
+from dreambooth.data.photos import check_photos as check_photos
+from dreambooth.data.photos import photos_in as photos_in
+from dreambooth.subject import Subject
+from dreambooth.support import rng
+from dreambooth.support.progress import log, track
+
+BANK, KEPT_DETAIL = 8, 0.8
+"""Random crops: up to so many of a photo, each with at least this share of the best one's detail."""
+
+ENCODED_TOGETHER = 4
+"""Images decoded and encoded at a time: memory does not grow with the number of photos."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """One square training image and its caption.
+
+    path: the file.  offset: where along its long side the square lies, in [0, 1].  prompt: "a sks dog" or "a dog".
+    """
+
+    path: Path
+    offset: float
+    prompt: str
+    is_prior: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """All M rows a run may see; a photo with several crops has several.  resolution: side of the squares in pixels."""
+
+    rows: tuple[Example, ...]
+    resolution: int
+
+    def image(self, row: int) -> Tensor:
+        """(3, H, W) in [-1, 1]."""
+        example = self.rows[row]
+        image = open_image(example.path, at_least=2 * self.resolution)
+        return to_tensor(crop_square(image, example.offset, self.resolution))
+
+    def framing(self, row: int) -> tuple[int, ...]:
+        """Height and width of the picture, top and left of its square, height and width of that: see `Batch`."""
+        example = self.rows[row]
+        width, height = upright_size(example.path)
+        scale = self.resolution / min(width, height)
+        top, left = (round(example.offset * (length * scale - self.resolution)) for length in (height, width))
+        return height, width, top, left, self.resolution, self.resolution
+
+
+def to_tensor(image: Image.Image) -> Tensor:
+    """(3, H, W) in [-1, 1] from an RGB picture."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 127.5 - 1
+
+
+def examples(subject: Subject, class_images: Sequence[Path], data: config.Data, resolution: int, seed: int) -> Examples:
+    """The rows of a subject's photos, captioned with its name, and of the class images, captioned with the class.
+
+    resolution: the model's; `data.resolution` goes before it. Raises PhotoError for a picture that cannot be used.
+    """
+    side = data.resolution or resolution
+    rows = []
+    for number, photo in enumerate(subject.photos):
+        smallest, offsets = _crop_offsets(photo, data.crop, seed, number)
+        if smallest < side:
+            log.warning("%s: its short side is %d pixels, training needs %d: it will look soft", photo, smallest, side)
+        rows += [Example(path=photo, offset=at, prompt=subject.prompt, is_prior=False) for at in offsets]
+    rows += [Example(path=path, offset=0.5, prompt=subject.class_prompt, is_prior=True) for path in class_images]
+    return Examples(rows=tuple(rows), resolution=side)
+
+
+def _crop_offsets(
+    photo: Path, crop: Literal["subject", "center", "random"], seed: int, number: int
+) -> tuple[int, tuple[float, ...]]:
+    """The photo's short side in pixels, and where its squares lie: one, or a bank of them where crop is "random"."""
+    width, height = size_of(photo)
+    if crop == "center" or width == height:
+        return min(width, height), (0.5,)
+    scores = square_scores(open_image(photo, at_least=DETAIL_SIDE))
+    last = max(len(scores) - 1, 1)
+    if crop == "subject":
+        return min(width, height), (int(scores.argmax()) / last,)
+    keeping = np.flatnonzero(scores >= KEPT_DETAIL * scores.max())
+    drawn = rng.permutation(len(keeping), seed, "crop", number)[:BANK]
+    return min(width, height), tuple(int(keeping[at]) / last for at in sorted(drawn))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Encoded:
+    """Every row's latent distribution, on the CPU.
+
+    mean, std: (M, C, h, w) float32.  prompts: M captions.  is_prior: (M,) bool.  names: M file names; rows with the
+    same name are crops of one photo.  framing: (M, 6), see `Batch`; None where it is not known.
+    """
+
+    mean: Tensor
+    std: Tensor
+    prompts: tuple[str, ...]
+    is_prior: Tensor
+    names: tuple[str, ...]
+    framing: Tensor | None = None
+
+    def batch(self, seed: int, number: int, subject_rows: int, prior_rows: int) -> Batch:
+        """What the run's batch `number` sees: `subject_rows` of the subject, `prior_rows` of the class.
+
+        Both go through all their photos before they repeat one, each in an order of its own that is new every epoch;
+        of a photo with several crops one is drawn. Raises ValueError where rows are asked for and there are none.
+        """
+        place = (seed, number)
+        rows = [*self._draw(False, subject_rows, place), *self._draw(True, prior_rows, place)]
+        return Batch(
+            mean=self.mean[rows],
+            std=self.std[rows],
+            prompts=tuple(self.prompts[row] for row in rows),
+            is_prior=self.is_prior[rows],
+            rows=tuple(rows),
+            framing=None if self.framing is None else self.framing[rows],
+        )
+
+    def _draw(self, is_prior: bool, count: int, place: tuple[int, int]) -> list[int]:
+        photos = self._photos[is_prior]
+        if count and not photos:
+            raise ValueError(f"asked for {count} rows with is_prior={is_prior}, but there are none")
+        seed, number = place
+        purpose = "class order" if is_prior else "subject order"
+        drawn = []
+        for row in range(count):
+            epoch, at = divmod(number * count + row, len(photos))
+            order = rng.permutation(len(photos), seed, purpose, epoch)
+            crops = photos[order[at]]
+            drawn.append(crops[rng.permutation(len(crops), *place, "crop", row)[0]])
+        return drawn
+
+    @cached_property
+    def _photos(self) -> dict[bool, list[list[int]]]:
+        """The rows of each photo, of the subject (False) and of the class (True)."""
+        found: dict[bool, dict[str, list[int]]] = {False: {}, True: {}}
+        for row, (name, is_prior) in enumerate(zip(self.names, self.is_prior.tolist(), strict=True)):
+            found[is_prior].setdefault(name, []).append(row)
+        return {is_prior: list(photos.values()) for is_prior, photos in found.items()}
+
+
+@torch.no_grad()
+def encode_once(examples: Examples, posterior: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Encoded:
+    """Encode every row with the model's `posterior`: (B, 3, H, W) in [-1, 1] to mean and std (B, C, h, w)."""
+    means, stds = [], []
+    starts = range(0, len(examples.rows), ENCODED_TOGETHER)
+    for start in track(starts, "encoding images") if len(starts) > 5 else starts:
+        rows = range(start, min(start + ENCODED_TOGETHER, len(examples.rows)))
+        mean, std = posterior(torch.stack([examples.image(row) for row in rows]))
+        means.append(mean.float().cpu())
+        stds.append(std.float().cpu())
+    return Encoded(
+        mean=torch.cat(means),
+        std=torch.cat(stds),
+        prompts=tuple(row.prompt for row in examples.rows),
+        is_prior=torch.tensor([row.is_prior for row in examples.rows]),
+        names=tuple(str(row.path) for row in examples.rows),
+        framing=torch.tensor([examples.framing(row) for row in range(len(examples.rows))]),
+    )

@@ -1,0 +1,58 @@
+"""Pictures that say inside themselves what they were drawn from, as PNG text."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from dreambooth.support.files import written_aside
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One picture and what it was asked for; `prompt` is the template with its slot filled."""
+
+    path: Path
+    prompt: str
+    template: str
+    kind: str
+    seed: int
+
+
+def save_sample(image: Image.Image, path: Path, text: dict[str, str]) -> None:
+    """Write a PNG with `text` inside, whole or not at all; raises DiskError where it cannot be written."""
+    info = PngInfo()
+    for key, value in text.items():
+        info.add_text(key, value)
+    with written_aside(path) as aside:
+        image.save(aside, format="PNG", pnginfo=info)
+
+
+def text_of(path: Path) -> dict[str, str]:
+    """What is written inside a picture; nothing where it is missing, damaged or not ours."""
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            image.load()
+            return {str(key): value for key, value in image.info.items() if isinstance(value, str)}
+    except (OSError, SyntaxError, ValueError):  # Pillow raises all three for damaged files
+        return {}
+
+
+def sample(path: Path, text: dict[str, str]) -> Sample:
+    """The record of the picture at `path` that holds `text`."""
+    return Sample(
+        path=path, prompt=text["prompt"], template=text["template"], kind=text["kind"], seed=int(text["seed"])
+    )
+
+
+def read_samples(folder: Path) -> list[Sample]:
+    """The pictures that were saved to `folder`, in the order of their prompts; none where there is no folder."""
+    found = [(path, text_of(path)) for path in sorted(folder.glob("*.png"))]
+    return [sample(path, text) for path, text in found if {"prompt", "template", "kind", "seed"} <= text.keys()]
+
+
+def opened(sample: Sample) -> Image.Image:
+    """The picture itself, RGB."""
+    with Image.open(sample.path) as image:
+        return image.convert("RGB")

@@ -1,0 +1,47 @@
+"""The stop button of a long stage: Ctrl-C and SIGTERM end it where it can be gone on from."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from dreambooth.support.progress import log
+
+
+@contextmanager
+def stop_signal() -> Iterator[list[str]]:
+    """Collect the names of SIGINT and SIGTERM; the second one acts as it did before, which stops at once.
+
+    One that came too late to be looked at ends in KeyboardInterrupt, so that none is lost.
+    """
+    received: list[str] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received  # only the main thread may ask for signals
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        received.append(signal.Signals(number).name)
+        log.warning("%s: finishing this step and saving; once more stops at once", received[0])
+        _restore(before)
+
+    try:
+        for number in before:
+            signal.signal(number, note)
+        yield received
+    finally:
+        _restore(before)
+    if received:
+        raise stopped_by(received[0])
+
+
+def stopped_by(name: str) -> KeyboardInterrupt:
+    """What to raise for a signal that ends everything at once."""
+    return KeyboardInterrupt(f"stopped by {name}: run the same command again to go on.")
+
+
+def _restore(handlers: dict[signal.Signals, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)

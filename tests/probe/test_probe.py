@@ -1,0 +1,442 @@
+"""Measuring while it trains: the rule, the weights it keeps, the early stop, and a run that goes on from anywhere."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from dreambooth import recipe
+from dreambooth.config import Config
+from dreambooth.data.photos import photos_in
+from dreambooth.errors import ModelError, RunError
+from dreambooth.evaluation import Photos, Scores, Variety
+from dreambooth.evaluation.masks import Look
+from dreambooth.evaluation.scores import Seen
+from dreambooth.generation.samples import read_samples
+from dreambooth.probe import Check, Probed, Prompted, checks, diagnose, read_probes, shares
+from dreambooth.probe.lines import Step
+from dreambooth.probe.measuring import real_row
+from dreambooth.probe.rule import Shares, may_stop, reason
+from dreambooth.run import Run, checkpoint
+from dreambooth.subject import Subject
+from small_judges import clip_parts, dino_parts, save
+from tiny import tiny_pipeline
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers, dpmsolver++
+REAL = Probed(step="real", scores=Scores(dino=0.8, nearest_photo=0.85))
+DOG = Subject(photos=(), class_noun="dog", identifier="sks")
+PROMPTS = ("a {}", "a {} in the snow", "a {} in the jungle")
+
+
+def probed(step: Step, clip_t: float = 0.3, masked: float = 0.8, nearest: float = 0.7, **scores: float) -> Probed:
+    """A probe whose prompts all score the same."""
+    each = Scores(clip_t=clip_t, masked_dino=masked, nearest_photo=nearest)
+    prompts = {prompt: Prompted(scores=each, elsewhere=None if prompt == "a {}" else 0.1) for prompt in PROMPTS}
+    return Probed(step=step, scores=replace(each, **scores), prompts=prompts)
+
+
+def merit(probes: list[Probed]) -> dict[int, float]:
+    """The rule's number of every trained step."""
+    return {step: its.merit for step, its in shares(probes).items()}
+
+
+UNTUNED = probed(0, masked=0.2, nearest=0.3, dino=0.2, pres=0.2)
+
+
+def varied(step: Step, subject: float | None, of_class: float | None, div: float = 1.0, pictures: int = 8) -> Probed:
+    """A probe that has learned the subject, by the effective scenes of its pictures in no place."""
+    scenes = {"subject": subject, "class": of_class}
+    return replace(
+        UNTUNED if step == 0 else probed(step, dino=0.8, pres=0.2),
+        variety={of: Variety(div=div, scenes=its, pictures=pictures) for of, its in scenes.items()},
+    )
+
+
+def test_variety_is_half_of_the_merit() -> None:
+    before = varied(0, 5.0, 5.0)
+    half_way = replace(probed(20, dino=0.5, pres=0.2), variety=before.variety)
+    assert merit([REAL, before, varied(10, 1.0, 3.0), half_way]) == {10: pytest.approx(0.7), 20: pytest.approx(0.5)}
+    assert merit([REAL, before, varied(10, 9.0, 5.0)]) == {10: 1.0}
+
+
+def test_without_scenes_variety_is_that_of_div() -> None:
+    assert merit([REAL, varied(0, None, None, 0.8), varied(10, None, None, 0.4)]) == {10: pytest.approx(0.75)}
+
+
+def test_varieties_of_different_numbers_of_pictures_do_not_compare() -> None:
+    assert merit([REAL, varied(0, 5.0, 5.0), varied(10, 1.0, 1.0, pictures=4)]) == {10: 1.0}
+
+
+def test_merit_is_the_product_of_its_shares() -> None:
+    found = merit([REAL, UNTUNED, probed(10, clip_t=0.24, dino=0.5, pres=0.5), probed(20, dino=0.8, pres=0.2)])
+    assert found == {10: pytest.approx(0.5 * 0.8 * 0.5), 20: 1.0}
+
+
+def test_nothing_is_gained_above_the_photos_the_untuned_model_or_its_drift() -> None:
+    beyond = probed(10, clip_t=0.5, dino=0.95, pres=0.0)
+    assert merit([REAL, UNTUNED, beyond]) == {10: 1.0}
+    assert merit([REAL, UNTUNED, probed(10, clip_t=-0.1, dino=0.8, pres=0.2)]) == {10: 0.0}
+
+
+def test_a_likeness_that_the_untuned_model_has_counts_for_nothing() -> None:
+    assert merit([REAL, UNTUNED, probed(10, dino=0.2, pres=0.2), probed(20, dino=0.1, pres=0.2)]) == {10: 0.0, 20: 0.0}
+
+
+def test_a_single_photo_has_no_row_of_its_own() -> None:
+    alone = Probed(step="real", scores=Scores())
+    assert merit([alone, UNTUNED, probed(10, dino=0.6, pres=0.2)]) == {10: pytest.approx(0.5)}
+    assert diagnose({"real": alone, 0: UNTUNED, 10: probed(10, dino=0.9, pres=0.3, nearest=0.99)}, 10) == []
+    (drifted,) = diagnose({"real": alone, 0: UNTUNED, 10: probed(10, dino=0.9, pres=0.9, nearest=0.99)}, 10)
+    assert drifted.metric == "pres" and drifted.value == pytest.approx(0.7 / 0.8)
+
+
+def test_photos_no_more_alike_than_any_of_their_class_are_no_ceiling() -> None:
+    two_sides = Probed(step="real", scores=Scores(dino=0.25))
+    assert merit([two_sides, UNTUNED, probed(10, dino=0.6, pres=0.2)]) == {10: pytest.approx(0.5)}
+    assert diagnose({"real": two_sides, 0: UNTUNED, 10: probed(10, dino=0.3, pres=0.25)}, 10) == []
+
+
+def test_a_run_stops_where_the_subject_is_learned_and_the_class_kept_or_nothing_gets_better() -> None:
+    learning, drifted, learned = Shares(0.5, 1.0, 0.8), Shares(1.0, 1.0, 0.3), Shares(0.95, 0.9, 0.92)
+    assert not may_stop({1: learning, 2: drifted}, patience=2)
+    assert may_stop({1: learning, 2: learned}, patience=2)
+    assert may_stop({1: learning, 2: drifted, 3: learning}, patience=2)
+    assert not may_stop({1: learning, 2: drifted, 3: Shares(0.6, 1.0, 0.8)}, patience=1)
+
+
+def test_the_reason_says_what_the_last_step_has_instead() -> None:
+    probes: dict[Step, Probed] = {
+        "real": REAL,
+        0: UNTUNED,
+        10: probed(10, dino=0.74, pres=0.2),
+        20: probed(20, clip_t=0.15, dino=0.95, pres=0.17),
+    }
+    told = reason(10, probes, DOG)
+    assert told.startswith("step 10: the subject has gone 90% of the way from the untuned model to its photos (DINO)")
+    assert "CLIP-T is 100% of the untuned model's" in told
+    assert '"a dog" has come no nearer to the subject, 0% of the way' in told
+    last = told.partition("; the last step, 20: ")[2]
+    assert "gone 125% of the way" in last and "CLIP-T is 50%" in last
+    assert '"a dog" has come no nearer to the subject, -5% of the way' in last
+    assert "the last step" not in reason(20, probes, DOG)
+    drifted = probes | {20: probed(20, dino=0.8, pres=0.5)}
+    assert '"a dog" has gone 50% of the way to the subject (PRES)' in reason(20, drifted, DOG)
+
+
+def test_the_reason_says_what_is_left_of_the_variety() -> None:
+    scenes: dict[Step, Probed] = {"real": REAL, 0: varied(0, 5.0, 5.0), 10: varied(10, 1.0, 4.0)}
+    assert 'untuned model\'s scenes "a sks dog" keeps 20% and "a dog" keeps 80%' in reason(10, scenes, DOG)
+    unread: dict[Step, Probed] = {"real": REAL, 0: varied(0, None, None), 10: varied(10, None, None, 0.5)}
+    assert 'model\'s variety (DIV) "a sks dog" keeps 50% and "a dog" keeps 50%' in reason(10, unread, DOG)
+
+
+def test_the_reason_says_where_the_base_model_already_draws_the_subject() -> None:
+    known = probed(0, masked=0.2, nearest=0.3, dino=0.72, pres=0.72)
+    told = reason(10, {"real": REAL, 0: known, 10: probed(10, dino=0.78, pres=0.75)}, DOG)
+    assert "the base model already draws this (DINO of its pictures and the photos is 0.72" in told
+    assert "of the way" not in told
+
+
+@pytest.mark.parametrize(
+    ("broken", "failure", "metric"),
+    [
+        (probed(10, clip_t=0.15, dino=0.7, pres=0.25), "context not synthesised", "clip_t"),
+        (probed(10, nearest=0.95, dino=0.9, pres=0.25), "overfitting to the photos", "nearest_photo"),
+        (probed(10, dino=0.7, pres=0.7), "overfitting to the photos", "pres"),
+    ],
+)
+def test_each_failure_has_its_number(broken: Probed, failure: str, metric: str) -> None:
+    (finding,) = diagnose({"real": REAL, 0: UNTUNED, 10: broken}, 10)
+    assert (finding.failure, finding.metric) == (failure, metric)
+    assert finding.change
+    assert finding.metric == "nearest_photo" or f"{finding.value:.0%}" in finding.says
+    assert finding.metric != "nearest_photo" or "(DINO 0.95) than the photos are to each other (0.85)" in finding.says
+
+
+@pytest.mark.parametrize(
+    ("scenes", "metric", "said"),
+    [
+        ((1.0, 5.0), "subject_scenes", "Asked for the subject in no place, the model draws 20% of the variety"),
+        ((5.0, 2.0), "class_scenes", "Asked for the class in no place, the model draws 40% of the variety"),
+    ],
+)
+def test_a_run_whose_pictures_are_all_on_one_scene_has_lost_its_variety(
+    scenes: tuple[float, float], metric: str, said: str
+) -> None:
+    probes: dict[Step, Probed] = {"real": REAL, 0: varied(0, 5.0, 5.0), 10: varied(10, *scenes)}
+    (finding,) = diagnose(probes, 10)
+    assert (finding.failure, finding.metric) == ("variety lost", metric)
+    assert finding.says.startswith(said) and "in 8 pictures, untuned 5.0 effective scenes" in finding.says
+
+
+def test_pictures_that_are_all_alike_have_lost_their_variety_where_no_scenes_are_known() -> None:
+    found = diagnose({"real": REAL, 0: varied(0, None, None), 10: varied(10, None, None, 0.3)}, 10)
+    assert [finding.metric for finding in found] == ["subject_div", "class_div"]
+    both = diagnose({"real": REAL, 0: varied(0, 5.0, 5.0), 10: varied(10, 1.0, 5.0, 0.3)}, 10)
+    assert [finding.metric for finding in both] == ["subject_scenes", "class_div"]  # one for each thing to change
+    assert diagnose({"real": REAL, 0: varied(0, None, None), 10: varied(10, None, None, 0.6)}, 10) == []
+
+
+def test_what_is_not_learned_is_told() -> None:
+    (finding,) = diagnose({"real": REAL, 0: UNTUNED, 10: probed(10, dino=0.44, pres=0.2)}, 10)
+    assert finding.failure == "subject not learned" and "gone 40% of the way" in finding.says
+
+
+def test_every_number_that_was_looked_at_is_listed_with_its_limit() -> None:
+    looked_at = checks(varied(10, 1.0, 5.0), varied(0, 5.0, 5.0), REAL)
+    within = {check.metric: check.within for check in looked_at}
+    assert within == {
+        **{"dino": True, "clip_t": True, "nearest_photo": True, "pres": True},
+        **{"subject_scenes": False, "subject_div": True, "class_scenes": True, "class_div": True},
+    }
+    assert all(check.record["within"] == check.within for check in looked_at)
+
+
+def entangled(real: Scores, usual: float = 0.8, **snow: float | None) -> list[Check]:
+    """What is found where every prompt has `usual` DINO, masked and not, and the snow has other numbers."""
+    each = Scores(clip_t=0.3, usual_dino=usual, masked_dino=usual, nearest_photo=0.7)
+    prompts = {prompt: replace(its, scores=each) for prompt, its in probed(10).prompts.items()}
+    prompts["a {} in the snow"] = replace(prompts["a {} in the snow"], scores=replace(each, **snow))
+    step = replace(probed(10, dino=0.7, pres=0.25), prompts=prompts)
+    untuned = replace(UNTUNED, scores=replace(UNTUNED.scores, usual_dino=0.2))
+    return diagnose({"real": Probed(step="real", scores=real), 0: untuned, 10: step}, 10)
+
+
+def test_entanglement_names_the_place_where_the_subject_changes() -> None:
+    seeing = Scores(dino=0.8, nearest_photo=0.85, usual_dino=0.8, scene_blindness=0.6)
+    assert entangled(seeing) == []
+    assert entangled(seeing, masked_dino=0.3) == []  # the mask took in the place: the whole is as like as ever
+    assert entangled(seeing, usual_dino=0.5) == []  # a place that no photo shows: the subject alone is as like as ever
+    (finding,) = entangled(seeing, masked_dino=0.4, usual_dino=0.3)
+    assert finding.failure == "context-appearance entanglement"
+    assert "in the snow" in finding.says and finding.value == pytest.approx(0.5)
+
+
+def test_a_judge_blind_to_scenes_needs_no_mask() -> None:
+    blind = Scores(dino=0.8, nearest_photo=0.85, usual_dino=0.8, scene_blindness=0.96)
+    (finding,) = entangled(blind, usual_dino=0.5)
+    assert finding.value == pytest.approx(0.5 / 0.8 / 0.96)
+    (finding,) = entangled(blind, usual_dino=-0.1, masked_dino=None)
+    assert finding.value == 0
+    unmasked = replace(blind, scene_blindness=None)
+    assert entangled(unmasked, usual_dino=0.1, masked_dino=None) == []  # the place or the subject: nobody can tell
+
+
+def test_what_is_not_learned_is_not_entangled() -> None:
+    blind = Scores(dino=0.8, nearest_photo=0.85, usual_dino=0.8, scene_blindness=0.96)
+    assert entangled(blind, usual=0.1, usual_dino=0.02, masked_dino=0.02) == []
+    assert entangled(blind, usual=0.45, usual_dino=0.1, masked_dino=0.1) == []  # of .6 to go it has gone .25
+
+
+def test_photos_among_themselves_are_those_of_the_median_photo() -> None:
+    usual, odd = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
+
+    def row(*rows: torch.Tensor) -> Scores:
+        of_all = torch.stack(rows)
+        found = torch.ones(len(rows), dtype=torch.bool)
+        return real_row(
+            Photos(seen=Seen(dino=of_all, clip=of_all, masked=of_all, found=found), look=Look(subject=usual))
+        )
+
+    several = row(usual, usual, usual, odd)
+    assert several.nearest_photo == several.usual_dino == several.masked_dino == several.scene_blindness == 1
+    assert several.dino == 0.5
+    assert row(usual, odd).nearest_photo is None
+    alone = row(usual)
+    assert (alone.usual_dino, alone.nearest_photo, alone.scene_blindness) == (None, None, 1)
+
+
+def test_a_failure_of_the_last_step_alone_is_told_as_such() -> None:
+    probes: dict[Step, Probed] = {"real": REAL, 0: UNTUNED, 10: probed(10, dino=0.7, pres=0.25)}
+    (finding,) = diagnose(probes | {20: probed(20, dino=0.8, pres=0.75)}, 10)
+    assert finding.metric == "pres" and finding.says.startswith("The last step, 20, has it")
+
+
+def test_a_line_is_read_as_it_was_written(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    written = [REAL, UNTUNED, varied(5, 1.5, None), replace(probed(10, dino=1 / 3), seconds=1.25)]
+    run.scores.write_text("".join(row.line for row in written))
+    assert read_probes(run) == written
+    assert "null" not in run.scores.read_text()
+    run.scores.write_text(run.scores.read_text()[:-30])  # a crash while the last line was written
+    run.forget_after(10)
+    assert read_probes(run) == written[:3]
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A small model, small judges, few steps."""
+    folder = tmp_path_factory.mktemp("models")
+    tiny_pipeline(size=16).save_pretrained(folder / "base")
+    save(folder / "dino", dino_parts())
+    save(folder / "clip", clip_parts())
+    return {
+        "model": str(folder / "base"),
+        "dino_model": str(folder / "dino"),
+        "clip_model": str(folder / "clip"),
+        "with_prior_preservation": False,
+        "max_train_steps": 6,
+        "learning_rate": 1e-2,
+        "validation_steps": 2,
+        "checkpointing_steps": 1,
+        "checkpoints_total_limit": 20,
+        "probe_images_per_prompt": 1,
+        "probe_class_images": 2,
+        "probe_num_inference_steps": 1,
+    }
+
+
+def personalised(root: Path, photos: Path, settings: dict[str, Any], **more: object) -> Run:
+    """A run in `root`, begun or gone on with."""
+    subject = Subject(photos=photos_in(photos), class_noun="dog")
+    run = Run.create(root, subject, Config.build({**settings, **more}))
+    recipe.personalise(run)
+    return run
+
+
+def outcome(run: Run) -> dict[str, Any]:
+    """All that must not depend on interruptions: what was measured, recommended, diagnosed and saved."""
+    files = [*run.model.rglob("*.safetensors"), *(run.root / "best").rglob("*.safetensors")]
+    return {
+        "scores": [replace(probed, seconds=0.0) for probed in read_probes(run)],
+        "steps": len(run.losses.read_text().splitlines()),
+        **{name: run.read_json(f"{name}.json") for name in ("recommendation", "diagnosis")},
+        **{str(path.relative_to(run.root)): path.read_bytes() for path in files},
+    }
+
+
+def interrupted(whole: Run, root: Path, step: int) -> None:
+    """`whole` as if it had been killed at its very end, with no checkpoint left after `step`."""
+    shutil.copytree(whole.root, root)
+    left = Run(root)
+    shutil.rmtree(left.model)
+    (root / "recommendation.json").unlink()
+    for path in left.checkpoints.iterdir():
+        if int(path.name.removeprefix("checkpoint-")) > step:
+            shutil.rmtree(path)
+
+
+@pytest.mark.parametrize("more", [{}, {"use_ema": True}, {"early_stopping": True, "early_stopping_patience": 1}])
+def test_a_resumed_run_measures_and_decides_as_an_uninterrupted_one(
+    settings: dict[str, Any], photos_dir: Path, tmp_path: Path, more: dict[str, Any]
+) -> None:
+    whole = personalised(tmp_path / "whole", photos_dir, settings, **more)
+    expected = outcome(whole)
+    last = expected["recommendation"]["last"]
+    for step in {1, max(1, last - 2), last}:
+        root = tmp_path / f"from-{step}"
+        interrupted(whole, root, step)
+        assert outcome(personalised(root, photos_dir, settings, **more)) == expected, step
+
+
+def _flip(folder: Path) -> None:
+    (file,) = folder.rglob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:-1] + bytes([file.read_bytes()[-1] ^ 1]))
+
+
+HARM: dict[str, Callable[[Run], object]] = {
+    "best/ is gone": lambda run: shutil.rmtree(run.root / "best"),
+    "best/ is damaged": lambda run: _flip(run.root / "best"),
+    "scores.jsonl is cut": lambda run: run.scores.write_text("".join(run.scores.read_text().splitlines(True)[:3])),
+    "a score is damaged": lambda run: run.scores.write_text(run.scores.read_text().replace('"step": 4', '"step": 4x')),
+    "timings.json is damaged": lambda run: (run.root / "timings.json").write_text('{"load": "long"}'),
+}
+
+
+@pytest.mark.parametrize("harm", HARM)
+@pytest.mark.parametrize("total_limit", [2, 20])
+def test_what_can_be_computed_again_is_no_dead_end_and_ends_alike(
+    settings: dict[str, Any], photos_dir: Path, tmp_path: Path, harm: str, total_limit: int
+) -> None:
+    whole = personalised(tmp_path / "run", photos_dir, settings, checkpoints_total_limit=total_limit)
+    expected = outcome(whole)
+    shutil.rmtree(whole.model)
+    HARM[harm](whole)
+    mended = outcome(personalised(whole.root, photos_dir, settings, checkpoints_total_limit=total_limit))
+    for key in ("recommendation", "steps", *(name for name in expected if name.startswith(("best/", "model/")))):
+        assert mended[key] == expected[key], key
+
+
+def test_the_model_has_the_recommended_weights_and_the_run_says_why(
+    settings: dict[str, Any], photos_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", "dreambooth"):
+        run = personalised(tmp_path / "run", photos_dir, settings)
+    told, probes = run.read_json("recommendation.json"), read_probes(run)
+    assert [probed.step for probed in probes] == ["real", 0, 2, 4, 6]
+    assert all(probed.scores.dino is not None for probed in probes)
+    assert all(probed.variety.keys() == {"subject", "class"} for probed in probes[1:])
+    drawn = {(sample.template, sample.kind) for sample in read_samples(run.samples / "step-000002")}
+    assert len(drawn) == 7 and len(read_samples(run.samples / "step-000002")) == 2 + 2 + 5
+    assert told["kept"] == probes[-1 if told["step"] == 6 else told["step"] // 2 + 1].kept(probes[1])
+    assert told["step"] == max(merit(probes), key=lambda step: merit(probes)[step])
+    assert told["last"] == 6 and told["stopped_early"] is False
+    assert f"recommended: {told['reason']}" in caplog.messages
+    kept = checkpoint.read(run.checkpoints / f"checkpoint-{told['step']}").tensors["weights"]
+    (unet,) = (run.model / "unet").glob("*.safetensors")
+    saved = {f"denoiser.{name}": tensor for name, tensor in load_file(unet).items()}
+    assert saved.items() and all(torch.equal(kept[name], tensor) for name, tensor in saved.items())
+    assert [path.name for path in (run.root / "best").iterdir()] == [f"checkpoint-{told['step']}"]
+    timings = run.read_json("timings.json")
+    assert timings["probe"] >= sum(probed.seconds for probed in probes) > 0
+    assert timings["finetune"] > 0
+
+
+def test_early_stopping_leaves_a_finished_run(settings: dict[str, Any], photos_dir: Path, tmp_path: Path) -> None:
+    more = {"early_stopping": True, "early_stopping_patience": 1, "max_train_steps": 40, "checkpointing_steps": 100}
+    run = personalised(tmp_path / "run", photos_dir, settings, **more)
+    told = run.read_json("recommendation.json")
+    assert told["stopped_early"] and told["step"] <= told["last"] < 40
+    assert [path.name for path in run.checkpoints.iterdir()] == [f"checkpoint-{told['last']}"]
+    expected, written = outcome(run), [file.read_bytes() for file in (run.scores, run.losses)]
+    shutil.rmtree(run.model)
+    assert outcome(personalised(run.root, photos_dir, settings, **more)) == expected
+    assert [file.read_bytes() for file in (run.scores, run.losses)] == written  # nothing was trained or measured again
+
+
+def test_no_probe_keeps_the_last_step(settings: dict[str, Any], photos_dir: Path, tmp_path: Path) -> None:
+    without = {name: value for name, value in settings.items() if name not in ("dino_model", "clip_model")}
+    run = personalised(tmp_path / "run", photos_dir, without, probe=False)
+    assert not run.scores.exists() and not (run.root / "best").exists()
+    assert "probe" not in run.read_json("timings.json")
+    last = checkpoint.read(run.checkpoints / "checkpoint-6").tensors["weights"]
+    (unet,) = (run.model / "unet").glob("*.safetensors")
+    assert all(torch.equal(last[f"denoiser.{name}"], tensor) for name, tensor in load_file(unet).items())
+    assert {path.name for path in run.samples.iterdir()} == {"step-000002", "step-000004"}
+
+
+@pytest.mark.parametrize("step", [2, 6])
+def test_a_run_is_never_measured_by_two_judges_and_can_be_measured_anew(
+    settings: dict[str, Any], photos_dir: Path, tmp_path: Path, step: int
+) -> None:
+    judge = shutil.copytree(settings["dino_model"], tmp_path / "judge")
+    own = {**settings, "dino_model": str(judge)}
+    whole = personalised(tmp_path / "whole", photos_dir, own)
+    interrupted(whole, tmp_path / "run", step)
+    run = Run(tmp_path / "run")
+    weights = judge / "model.safetensors"
+    save_file({name: tensor + 0.01 for name, tensor in load_file(weights).items()}, weights, {"format": "pt"})
+    before = run.scores.read_bytes()
+    with pytest.raises(RunError, match="other judges so far") as refused:
+        personalised(run.root, photos_dir, own)
+    assert "  - dino: judge#" in str(refused.value) and "  - clip" not in str(refused.value)
+    assert run.scores.read_bytes() == before and not run.model.exists()
+    for name in ("judges.json", "scores.jsonl"):
+        (run.root / name).unlink()
+    shutil.rmtree(run.root / "best")
+    personalised(run.root, photos_dir, own)
+    assert [probed.step for probed in read_probes(run)] == ["real", 0, *range(step, 7, 2)]
+    assert run.read_json("recommendation.json")["judges"] == run.read_json("judges.json")
+
+
+def test_judges_that_are_missing_are_told_before_anything_is_trained(
+    settings: dict[str, Any], photos_dir: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError, match="--no-probe"):
+        personalised(tmp_path / "run", photos_dir, settings, dino_model=str(tmp_path / "nowhere"))
+    assert not Run(tmp_path / "run").losses.exists()

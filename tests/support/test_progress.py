@@ -1,0 +1,48 @@
+"""progress.py: plain lines where there is no terminal."""
+
+import itertools
+import sys
+import time
+
+import pytest
+
+from dreambooth.support import progress
+
+
+def test_what_is_tracked_comes_through_in_order(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(progress.track(range(3, 6), "steps", done=3)) == [3, 4, 5]
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err == "steps: 6/6, took 0 s\n"
+
+
+def test_nothing_to_do_is_nothing_to_say(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(progress.track([], "steps", done=3)) == []
+    assert capsys.readouterr().err == ""
+
+
+def test_a_line_every_few_seconds_tells_the_time_left(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count(0, 30)  # 30 seconds pass from one look at the clock to the next
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    assert list(progress.track("abc", "letters", done=7)) == ["a", "b", "c"]
+    assert capsys.readouterr().err.splitlines() == [
+        "letters: 8/10, 1 min 00 s left",
+        "letters: 9/10, 30 s left",
+        "letters: 10/10, took 1 min 30 s",
+    ]
+
+
+def test_a_terminal_gets_a_bar(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert list(progress.track([1, 2], "steps")) == [1, 2]
+    told = capsys.readouterr().err
+    assert "steps" in told and "2/2" in told
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (200, "3 min 20 s"), (3900, "1 h 05 min")]
+)
+def test_durations_read_like_speech(seconds: float, said: str) -> None:
+    assert progress.duration(seconds) == said
