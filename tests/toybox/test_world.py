@@ -101,7 +101,7 @@ def test_sampling_covers_the_world() -> None:
 def test_silhouettes_tell_the_classes_apart() -> None:
     toys = [replace(Toy.from_seed(noun, 0), proportions=(0.0,) * PROPORTIONS) for noun in CLASSES]
     masks = render_mask(toys, [still()] * len(toys), 64)[:, 0]
-    assert all(0.12 < float(mask.mean()) < 0.6 for mask in masks)
+    assert all(0.12 < float(mask.mean()) < 0.7 for mask in masks)
     for i in range(len(toys)):
         for k in range(i):
             union, common = torch.maximum(masks[i], masks[k]).sum(), torch.minimum(masks[i], masks[k]).sum()
@@ -149,7 +149,7 @@ def test_a_colour_goes_by_the_name_that_people_give_it() -> None:
     assert name_of((0.95, 0.1, 0.2)) == "red" and name_of((0.15, 0.15, 0.17)) == "black"
     assert distance((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)) == pytest.approx(1, abs=1e-3)
     toys, _ = sample(300, seed=7)
-    assert all(distance(toy.main, toy.secondary) >= 0.23 for toy in toys)
+    assert all(distance(toy.main, toy.secondary) >= 0.31 for toy in toys)
 
 
 def test_famous_toys_have_names_that_no_identifier_shares() -> None:

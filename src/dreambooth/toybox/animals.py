@@ -23,15 +23,15 @@ def dog(toy: Toy) -> Figure:
     ear = 0.25 + 0.11 * ears
     muzzle = 0.20 + 0.09 * snout
     parts = [
-        ball((0, 0, z), (half, 0.25, 0.24), main, patterned=True),
+        ball((0, 0, z), (half, 0.25, 0.24), main, coat=True),
         tube((half - 0.22, 0, z + 0.02), (hx - 0.03, 0, hz), 0.19, main, taper=0.8, coat=True),
         ball((hx, 0, hz), r, main, coat=True),
         ball((hx + r * 0.85, 0, hz - 0.08), (muzzle + 0.04, 0.14, 0.125), second),
         ball((hx + r * 0.85 + muzzle, 0, hz - 0.02), 0.075, BLACK),
         tube(
-            (-half + 0.08, 0, z + 0.10), (-half - 0.14 - 0.10 * tail, 0, z + 0.38 + 0.2 * tail), 0.075, main, taper=0.6
+            (-half + 0.08, 0, z + 0.10), (-half - 0.14 - 0.10 * tail, 0, z + 0.38 + 0.2 * tail), 0.085, main, taper=0.6
         ),
-        *eyes(hx + r * 0.72, 0.12, hz + 0.13, 0.075),
+        *eyes(hx + r * 0.72, 0.13, hz + 0.13, 0.095),
     ]
     for side in (-1, 1):
         parts.append(ball((hx - 0.05, side * (r + 0.03), hz + 0.08 - ear * 0.7), (0.13, 0.075, ear), second))
@@ -63,16 +63,16 @@ def cat(toy: Toy) -> Figure:
     ear = 0.28 + 0.13 * ears
     tip = 0.95 + 0.3 * tail
     parts = [
-        ball((-0.06, 0, h - 0.04), (0.31, w, h), main, patterned=True),
+        ball((-0.06, 0, h - 0.04), (0.31, w, h), main, coat=True),
         ball((0.13, 0, h + 0.02), (0.20, w * 0.62, h * 0.65), second),
-        ball((hx, 0, hz), (r * 0.92, r * (1.12 + 0.16 * cheeks), r * 0.92), main, patterned=True),
+        ball((hx, 0, hz), (r * 0.92, r * (1.12 + 0.16 * cheeks), r * 0.92), main, coat=True),
         ball((hx + r * 0.78, 0, hz - 0.10), (0.10, 0.15 + 0.04 * cheeks, 0.09), second),
         ball((hx + r * 0.78 + 0.09, 0, hz - 0.05), (0.04, 0.05, 0.035), PINK),
         tube((-0.28, 0, 0.10), (-0.56, 0.02, 0.24), 0.085, main, coat=True),
         ball((-0.56, 0.02, 0.24), 0.085, main, coat=True),
-        tube((-0.56, 0.02, 0.24), (-0.60, 0.06, tip - 0.12), 0.085, main, patterned=True),
+        tube((-0.56, 0.02, 0.24), (-0.60, 0.06, tip - 0.12), 0.085, main, coat=True),
         ball((-0.60, 0.06, tip - 0.08), (0.09, 0.09, 0.15), second),
-        *eyes(hx + r * 0.76, 0.14, hz + 0.06, 0.085, (0.55, 0.95, 0.25)),
+        *eyes(hx + r * 0.76, 0.15, hz + 0.06, 0.1, (0.55, 0.95, 0.25)),
     ]
     for side in (-1, 1):
         root, point = (hx - 0.02, side * r * 0.62, hz + r * 0.5), (hx - 0.04, side * r * 0.95, hz + r * 0.55 + ear)
@@ -105,12 +105,12 @@ def duck(toy: Toy) -> Figure:
     wing = 0.32 + 0.09 * wings
     feet = YELLOW if toy.colour in ("orange", "red", "brown") else ORANGE
     parts = [
-        ball((0, 0, 0.44), (half, 0.36, 0.32), main, patterned=True),
+        ball((0, 0, 0.44), (half, 0.36, 0.32), main, coat=True),
         tube((-half + 0.2, 0, 0.50), (-half - 0.16, 0, 0.82 + 0.16 * tail), 0.22, main, taper=0.05, coat=True),
         tube((0.26, 0, 0.52), (hx, 0, hz), 0.19, main, taper=0.8, coat=True),
         ball((hx, 0, hz), r, main, coat=True),
         ball((hx + r * 0.8 + bill * 0.4, 0, hz - 0.06), (bill, 0.15, 0.065), feet),
-        *eyes(hx + r * 0.7, 0.13, hz + 0.1, 0.075),
+        *eyes(hx + r * 0.7, 0.14, hz + 0.1, 0.095),
     ]
     for side in (-1, 1):
         parts.append(ball((-0.08, side * 0.33, 0.48), (wing, 0.08, 0.19), second))
@@ -142,11 +142,11 @@ def bear(toy: Toy) -> Figure:
     foot = 0.44 + 0.12 * legs
     muzzle = 0.13 + 0.05 * snout
     parts = [
-        ball((0, 0, 0.42), (0.30, w, 0.42), main, patterned=True),
+        ball((0, 0, 0.42), (0.30, w, 0.42), main, coat=True),
         ball((hx, 0, hz), (r * 0.95, r * 1.08, r), main, coat=True),
         ball((hx + r * 0.85, 0, hz - 0.09), (muzzle, 0.15, 0.12), second),
         ball((hx + r * 0.85 + muzzle * 0.9, 0, hz - 0.05), (0.05, 0.07, 0.05), BLACK),
-        *eyes(hx + r * 0.82, 0.14, hz + 0.08, 0.06),
+        *eyes(hx + r * 0.8, 0.14, hz + 0.09, 0.085),
     ]
     for side in (-1, 1):
         parts.append(ball((hx - 0.04, side * r * 0.82, hz + r * 0.75), (0.07, ear, ear), main, coat=True))

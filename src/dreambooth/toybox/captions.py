@@ -22,6 +22,7 @@ from dreambooth.toybox.world import (
 
 _OPENINGS = ("", "a photo of", "photo of", "a picture of", "an image of")
 _WEARING = ("wearing", "with")
+_SIDED = {"": 0.5, "from the side": 0.5, "from above": 0.5}  # how often a view's caption says which way the toy faces
 _ALONE = 0.12  # of captions say nothing but the subject
 
 
@@ -64,6 +65,8 @@ def caption(toy: Toy, shot: Shot, rng: random.Random, name: str = "", changed: f
     view = f"seen {shot.view}" if rng.random() < 0.5 else shot.view
     view = view if shot.view and rng.random() < 0.9 else ""
     subject = f"{opening} {article(phrase)}".strip()
+    if rng.random() < _SIDED.get(shot.view, 0):
+        subject += " facing right" if shot.yaw > 0 else " facing left"
     if scene and not opening and rng.random() < 0.2:
         order = [scene, subject, worn, view]
     elif rng.random() < 0.5:
@@ -75,7 +78,11 @@ def caption(toy: Toy, shot: Shot, rng: random.Random, name: str = "", changed: f
 
 def _vocabulary() -> set[str]:
     phrases = [*CLASSES, *COLOURS, *PATTERNS[1:], *MATERIALS[1:], *SCENES, *ACCESSORIES, *VIEWS, *STYLES]
-    return {word for phrase in [*phrases, *_OPENINGS, *_WEARING, "a", "an", "seen"] for word in phrase.split()}
+    return {
+        word
+        for phrase in [*phrases, *_OPENINGS, *_WEARING, "a", "an", "seen", "facing", "left", "right"]
+        for word in phrase.split()
+    }
 
 
 @lru_cache(maxsize=1)

@@ -25,7 +25,7 @@ class Table:
     ray: Tensor  # (N, P, 3): local direction towards the camera
     normal: Tensor  # (N, P, 3, 3): local normals to view space (right, up, camera)
     taper: Tensor  # (N, P, 2): a tube's radius is a + b z
-    paint: Tensor  # (N, P, 6): colour; whether patterned, coat, worn
+    paint: Tensor  # (N, P, 5): colour; whether coat, worn
     extent: Tensor  # (N, P, 4): x low, x high, y low, y high in the frame; low > high where there is nothing
     toy_space: Tensor  # (N, 3, 4): toy coordinates as a linear map of e and of depth
     frame: Tensor  # (N, 4): offset x, offset y, zoom, sine of the pitch
@@ -34,19 +34,19 @@ class Table:
 
 
 def _rows(toys: Sequence[Toy], shots: Sequence[Shot]) -> tuple[list[int], Tensor, Tensor]:
-    """Kinds (P), primitives (N, P, 16) padded kind by kind to equal numbers, and which of them exist."""
+    """Kinds (P), primitives (N, P, 15) padded kind by kind to equal numbers, and which of them exist."""
     by_kind: list[list[list[list[float]]]] = [[], [], []]
     for toy, shot in zip(toys, shots, strict=True):
         lists: list[list[list[float]]] = [[], [], []]
         for part in shapes.parts(toy, shot.accessory):
-            flags = [float(part.patterned), float(part.coat), float(part.worn)]
+            flags = [float(part.coat), float(part.worn)]
             row = [*part.centre, *part.size, *part.axis, part.taper, *part.colour, *flags, 1.0]
             lists[part.kind].append(row)
         for kind in range(3):
             by_kind[kind].append(lists[kind])
     kinds: list[int] = []
     # Padding lies far off with unit size: no ray meets it.
-    nothing = [1e3, 0, 0, 1, 1, 1, 0, 0, 1, 1, *([0.0] * 7)]
+    nothing = [1e3, 0, 0, 1, 1, 1, 0, 0, 1, 1, *([0.0] * 6)]
     padded: list[list[list[float]]] = [[] for _ in toys]
     for kind, rows_of in enumerate(by_kind):
         most = max(len(rows) for rows in rows_of)
@@ -54,7 +54,7 @@ def _rows(toys: Sequence[Toy], shots: Sequence[Shot]) -> tuple[list[int], Tensor
         for image, rows in zip(padded, rows_of, strict=True):
             image += rows + [nothing] * (most - len(rows))
     table_rows = torch.tensor(padded, dtype=torch.float32)
-    return kinds, table_rows[..., :16], table_rows[..., 16] > 0
+    return kinds, table_rows[..., :15], table_rows[..., 15] > 0
 
 
 def _basis(axis: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ def _basis(axis: Tensor) -> Tensor:
 def _frame(toy: Toy, shot: Shot) -> tuple[float, float, float]:
     """Offset x, offset y and zoom that centre the toy, with its hat, in the frame."""
     top, half = shapes.hat_top(toy, shot.accessory), shapes.bounds(toy).length
-    zoom = shot.zoom * min(1.2, 1.74 / top, 0.95 / half)
+    zoom = shot.zoom * min(1.35, 1.84 / top, 1.0 / half)
     middle = top / 2 * math.cos(math.radians(shot.pitch))
     return shot.offset[0], shot.offset[1] - 0.03 - zoom * middle, zoom
 
@@ -109,7 +109,7 @@ def table(toys: Sequence[Toy], shots: Sequence[Shot]) -> Table:
         ray=(to_local @ camera[:, None, :, None])[..., 0],
         normal=view.transpose(-1, -2)[:, None] @ to_local.transpose(-1, -2),
         taper=torch.stack([(1 + taper) / 2, (taper - 1) / 2], dim=-1),
-        paint=rows[..., 10:16],
+        paint=rows[..., 10:15],
         extent=extent,
         toy_space=toy_space,
         frame=torch.cat([frame, pitch.sin()[:, None]], dim=-1),
@@ -238,7 +238,7 @@ def surface(table: Table, depth: Tensor, index: Tensor, x: Tensor, y: Tensor) ->
     flat = torch.cat([on.affine.flatten(2), on.ray, on.normal.flatten(2), on.taper, on.paint, kinds], dim=-1)
     row = flat.flatten(0, 1)[which]
     local = (row[:, :9].view(-1, 3, 3) * e[:, None, :3]).sum(-1) + row[:, 9:12] * e[:, 3:]
-    kind = row[:, 29:30]
+    kind = row[:, 28:29]
     px, py, pz = local.unbind(-1)
     a, b = row[:, 21], row[:, 22]
     on_cap = (px * px + py * py).sqrt() < (a + b * pz) - 1e-3
@@ -249,7 +249,6 @@ def surface(table: Table, depth: Tensor, index: Tensor, x: Tensor, y: Tensor) ->
     normal = torch.where(kind == parts.BOX, face, normal)
     normal = F.normalize((row[:, 12:21].view(-1, 3, 3) * normal[:, None]).sum(-1), dim=-1)
     point = (on.toy_space.index_select(0, image) * e[:, None]).sum(-1)
-    patterned, coat = (row[:, column] > 0 for column in (26, 27))
     pattern, marks = on.pattern.index_select(0, image), on.marks.index_select(0, image)
-    colour = markings.dress(row[:, 23:26], patterned, coat, pattern, marks, point)
+    colour = markings.dress(row[:, 23:26], row[:, 26] > 0, pattern, marks, point)
     return Surface(pixels, image, normal, colour)

@@ -38,7 +38,7 @@ _HUES = (
 )
 _BROWN_BELOW = {"red": 0.45, "orange": 0.65, "yellow": 0.5}  # the value of dark warm hues
 _SHADES = 256  # of each name
-_APART = 0.24  # between the hues of one toy, in Oklab, so that patterns and markings show
+_APART = 0.32  # between the hues of one toy, in Oklab, so that patterns and markings show
 
 
 def oklab(colour: RGB) -> tuple[float, float, float]:
@@ -100,8 +100,9 @@ def sample(name: str, rng: random.Random) -> RGB:
 
 
 def sample_apart(others: list[RGB], rng: random.Random) -> RGB:
-    """A colour of any name that is easily told from the others."""
-    while True:
+    """A colour of any name that is easily told from the others, or as easily as sixty tries allow."""
+    tried: list[tuple[float, RGB]] = []
+    while len(tried) < 60 and not (tried and tried[-1][0] >= _APART):
         colour = sample(rng.choice(tuple(COLOURS)), rng)
-        if all(distance(colour, other) >= _APART for other in others):
-            return colour
+        tried.append((min(distance(colour, other) for other in others), colour))
+    return max(tried)[1]

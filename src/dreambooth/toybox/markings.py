@@ -232,19 +232,19 @@ def _on_pattern(row: Tensor, point: Tensor) -> Tensor:
     x, y, z = point.unbind(-1)
     tilt = 0.75 + 0.75 * n[:, 0]
     along = tilt.cos() * x + tilt.sin() * z
-    bands = torch.sin((18 + 7 * n[:, 1]) * along + math.pi * n[:, 2]) > 0.1 + 0.35 * n[:, 3]
-    f = 15 + 4 * n[:, 0]
+    bands = torch.sin((13 + 4 * n[:, 1]) * along + math.pi * n[:, 2]) > 0.1 + 0.35 * n[:, 3]
+    f = 14 + 3 * n[:, 0]
     waves = (torch.cos(f * axis + math.pi * n[:, k]) for k, axis in ((1, x), (2, y), (3, z)))
     return ((kind == _STRIPED) & bands) | ((kind == _SPOTTED) & (sum(waves, torch.zeros_like(x)) > 0.9))
 
 
-def dress(colour: Tensor, patterned: Tensor, coat: Tensor, pattern: Tensor, marks: Tensor, point: Tensor) -> Tensor:
+def dress(colour: Tensor, coat: Tensor, pattern: Tensor, marks: Tensor, point: Tensor) -> Tensor:
     """Colours (F, 3) of F points of toys, of `colour` (F, 3) where nothing else shows.
 
-    patterned, coat: (F,) bool, whether the point's part shows patterns and markings.  pattern: (F, 8).
+    coat: (F,) bool, whether the point's part shows the pattern and the markings.  pattern: (F, 8).
     marks: (F, MOST, 11).  point: (F, 3) in toy space.
     """
-    colour = torch.where((patterned & _on_pattern(pattern, point))[:, None], pattern[:, 5:8], colour)
+    colour = torch.where((coat & _on_pattern(pattern, point))[:, None], pattern[:, 5:8], colour)
     for row in marks.unbind(1):
         colour = torch.where((coat & _inside(row, point))[:, None], row[:, 8:11], colour)
     return colour

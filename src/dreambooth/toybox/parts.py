@@ -22,7 +22,7 @@ UP: Vec = (0.0, 0.0, 1.0)
 class Part(NamedTuple):
     """One primitive: half sizes along its own axes, the third of which points along `axis`.
 
-    coat: part of the toy's own skin, where markings show.  patterned: and its pattern too.
+    coat: part of the toy's own skin, where its pattern and its markings show.
     """
 
     kind: int
@@ -32,7 +32,6 @@ class Part(NamedTuple):
     axis: Vec = UP
     taper: float = 1.0  # radius of a tube's far end over that of its near end; 0 is a cone
     coat: bool = False
-    patterned: bool = False
     worn: bool = False
 
 
@@ -62,15 +61,15 @@ class Figure:
     anchors: Anchors
 
 
-def ball(centre: Vec, size: Vec | float, colour: RGB, *, coat: bool = False, patterned: bool = False) -> Part:
+def ball(centre: Vec, size: Vec | float, colour: RGB, *, coat: bool = False) -> Part:
     """An ellipsoid."""
     half = (size, size, size) if isinstance(size, float) else size
-    return Part(BALL, centre, half, colour, coat=coat or patterned, patterned=patterned)
+    return Part(BALL, centre, half, colour, coat=coat)
 
 
-def box(centre: Vec, size: Vec, colour: RGB, *, coat: bool = False, patterned: bool = False) -> Part:
+def box(centre: Vec, size: Vec, colour: RGB, *, coat: bool = False) -> Part:
     """An upright box of these half sizes."""
-    return Part(BOX, centre, size, colour, coat=coat or patterned, patterned=patterned)
+    return Part(BOX, centre, size, colour, coat=coat)
 
 
 def tube(
@@ -81,14 +80,13 @@ def tube(
     *,
     taper: float = 1.0,
     coat: bool = False,
-    patterned: bool = False,
 ) -> Part:
     """A capped tube of `radius` at the start and `radius * taper` at the end."""
     delta = (end[0] - start[0], end[1] - start[1], end[2] - start[2])
     length = math.sqrt(sum(d * d for d in delta))
     centre = ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2, (start[2] + end[2]) / 2)
     axis = (delta[0] / length, delta[1] / length, delta[2] / length)
-    return Part(TUBE, centre, (radius, radius, length / 2), colour, axis, taper, coat or patterned, patterned)
+    return Part(TUBE, centre, (radius, radius, length / 2), colour, axis, taper, coat)
 
 
 def eyes(x: float, y: float, z: float, radius: float, iris: RGB = WHITE) -> list[Part]:

@@ -177,7 +177,7 @@ def render_mask(
     for group in _batches(toys, shots, size, place):
         geometry = table([toys[i] for i in group], [shots[i] for i in group])
         _, index = cast(geometry, x, y)
-        worn = torch.cat([geometry.paint[..., 5], torch.ones(len(group), 1)], dim=1).to(place)
+        worn = torch.cat([geometry.paint[..., 4], torch.ones(len(group), 1)], dim=1).to(place)
         flat = index.flatten(1).long()  # the backdrop's -1 becomes the last column
         own = 1 - worn.gather(1, torch.where(flat < 0, worn.shape[1] - 1, flat))
         fine = own.view(len(group), 1, *index.shape[1:])

@@ -28,7 +28,7 @@ def car(toy: Toy) -> Figure:
     top = 0.22 + 2 * deep
     z = top + h
     parts = [
-        box((0, 0, 0.22 + deep), (half, 0.38, deep), main, patterned=True),
+        box((0, 0, 0.22 + deep), (half, 0.38, deep), main, coat=True),
         box((cx, 0, z), (span, 0.345, h), main, coat=True),
         box((cx, 0, z), (span - 0.07, 0.355, h * 0.72), GLASS),
         box((cx, 0, z), (span + 0.01, 0.28, h * 0.72), GLASS),
@@ -65,7 +65,7 @@ def teapot(toy: Toy) -> Figure:
     dome = 0.15 + 0.07 * lid
     top = z + h * 0.78
     parts = [
-        ball((0, 0, z), (w, w, h), main, patterned=True),
+        ball((0, 0, z), (w, w, h), main, coat=True),
         tube((0, 0, 0), (0, 0, 0.18 + 0.05 * foot), w * (0.68 + 0.12 * foot), second, taper=0.85),
         ball((0, 0, top), (w * 0.66, w * 0.66, dome), second),
         ball((0, 0, top + dome + knob * 0.7), knob, main),
@@ -99,7 +99,7 @@ def robot(toy: Toy) -> Figure:
     tip = hz + hh + 0.16 + 0.09 * antenna
     hand = z - 0.17 - 0.12 * arms
     parts = [
-        box((0, 0, z), (0.21, w, 0.26), main, patterned=True),
+        box((0, 0, z), (0.21, w, 0.26), main, coat=True),
         box((0.20, 0, z + 0.03), (0.03, w * 0.55, 0.12), second),
         ball((0.22, 0, z + 0.03), (0.04, 0.065, 0.065), SIGNAL),
         tube((0, 0, z + 0.22), (0, 0, z + 0.37), 0.11, STEEL),
@@ -137,21 +137,21 @@ def clock(toy: Toy) -> Figure:
     main, second = toy.main, toy.secondary
     radius, depth, bells, feet, hour, minute = toy.proportions
     r = 0.46 + 0.05 * radius
-    d = 0.19 + 0.06 * depth
+    d = 0.22 + 0.06 * depth
     z = r + 0.14 + 0.06 * feet
     bell = 0.17 + 0.05 * bells
     front = d + 0.005
     parts = [
-        tube((-d, 0, z), (d, 0, z), r, main, patterned=True),
-        tube((0, 0, z), (front, 0, z), r * 0.78, WHITE),
+        tube((-d, 0, z), (d, 0, z), r, main, coat=True),
+        tube((0, 0, z), (front, 0, z), r * 0.7, WHITE),
         ball((front, 0, z), 0.05, second),
         tube((0, 0, z + r), (0, 0, z + r + 0.26), 0.03, STEEL),
         ball((0, 0, z + r + 0.26), (0.05, 0.12, 0.05), second),
     ]
     for quarter in range(4):
         y, up = math.sin(quarter * math.pi / 2), math.cos(quarter * math.pi / 2)
-        parts.append(box((front, 0.64 * r * y, z + 0.64 * r * up), (0.02, 0.035, 0.035), BLACK))
-    for turn, long, thick in ((180 * hour, 0.42, 0.045), (180 * minute, 0.66, 0.032)):
+        parts.append(box((front, 0.57 * r * y, z + 0.57 * r * up), (0.02, 0.035, 0.035), BLACK))
+    for turn, long, thick in ((180 * hour, 0.38, 0.05), (180 * minute, 0.58, 0.038)):
         y, up = math.sin(math.radians(turn)), math.cos(math.radians(turn))
         parts.append(tube((front + 0.02, 0, z), (front + 0.02, long * r * y, z + long * r * up), thick, BLACK))
     for side in (-1, 1):
@@ -174,7 +174,7 @@ def backpack(toy: Toy) -> Figure:
     p = 0.21 + 0.06 * pocket
     lid = 0.16 + 0.08 * flap
     parts = [
-        box((0, 0, h), (d, w, h), main, patterned=True),
+        box((0, 0, h), (d, w, h), main, coat=True),
         ball((0, 0, top), (d, w, 0.2), main, coat=True),
         box((d + 0.05, 0, p + 0.09), (0.10, w * 0.72, p), second),
         box((d + 0.155, 0, 2 * p - 0.02), (0.015, w * 0.6, 0.025), STEEL),
