@@ -1,4 +1,4 @@
-"""The U-Net, trained with the text encoder on cached latents.
+"""The U-Net, trained with the text encoder on the latents of `examples`.
 
 v-prediction whose loss counts less where there is hardly any noise, zero terminal SNR (so that "at night" can be dark),
 one caption in ten empty for guidance, Muon. The learning rate stays constant for as many sittings as one likes
@@ -7,25 +7,22 @@ one caption in ten empty for guidance, Muon. The learning rate stays constant fo
 
 import argparse
 import json
-import random
 import time
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from diffusers import DDPMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from dreambooth.diffusion import DiscreteDiffusion, row_errors
-from dreambooth.support.files import written_aside
-from pretraining import autoencoder, renders, text_encoder
+from pretraining import text_encoder
+from pretraining.examples import Examples
 from pretraining.sizes import Size
 from pretraining.state import Trained, arguments, autocast, log, prepare
 
-EMPTY_CAPTIONS = 0.1
 SNR_LIMIT = 10.0  # beyond it the loss counts less: what noise is left there is below what the autoencoder shows
 RATE, MUON_RATE = 8e-4, 5e-3
 
@@ -61,53 +58,6 @@ def build(size: Size) -> UNet2DConditionModel:
     )
 
 
-def cached_latents(options: argparse.Namespace, size: Size) -> tuple[Tensor, float]:
-    """Latents (N, C, h, w) fp16 of all renders at unit variance; and the factor that brings them there."""
-    model = autoencoder.build(size).to(options.device, memory_format=torch.channels_last)
-    trained = Trained({"autoencoder": model}, 1e-3, decay=0.5)
-    trained.load(options.state / "autoencoder.safetensors", weights_only=True)
-    parts = []
-    for shard in renders.shards(options.state):
-        path = options.state / "latents" / f"{shard:05}.safetensors"
-        if not path.exists():
-            with written_aside(path) as aside:
-                save_file({"latents": encode(model, renders.load_images(options.state, shard)).half()}, aside)
-        parts.append(load_file(path)["latents"])
-    factor_path = options.state / "scaling_factor.json"
-    if not factor_path.exists():
-        factor_path.write_text(json.dumps(float(1 / parts[0].float().std())))
-    factor = float(json.loads(factor_path.read_text()))
-    return torch.cat([(part.float() * factor).half() for part in parts]), factor
-
-
-@torch.no_grad()
-def encode(model: AutoencoderKL, images: Tensor) -> Tensor:
-    """Posterior means (N, C, h, w) of images (N, 3, H, W) uint8."""
-    device = next(model.parameters()).device
-    means = []
-    for part in images.split(16):
-        x = (part.to(device).float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
-        means.append(model.encode(x).latent_dist.mean.cpu())
-    return torch.cat(means).contiguous()
-
-
-class Examples:
-    """Latents and captions of any training step, as a function of the step's number."""
-
-    def __init__(self, options: argparse.Namespace, size: Size, tokenizer: CLIPTokenizer) -> None:
-        self.latents, self.factor = cached_latents(options, size)
-        self.truths = [t for shard in renders.shards(options.state) for t in renders.load_truths(options.state, shard)]
-        self.tokenizer = tokenizer
-
-    def batch(self, step: int, count: int) -> tuple[Tensor, Tensor]:
-        """x0 (B, C, h, w) float32 and token ids (B, L)."""
-        rng = random.Random(f"denoiser/{step}")
-        rows = [rng.randrange(len(self.truths)) for _ in range(count)]
-        x0 = self.latents[rows].float()
-        texts = ["" if rng.random() < EMPTY_CAPTIONS else text_encoder.spoken(self.truths[row], rng) for row in rows]
-        return x0, text_encoder.token_ids(self.tokenizer, texts)
-
-
 def modules(options: argparse.Namespace, size: Size) -> tuple[UNet2DConditionModel, CLIPTextModel, CLIPTokenizer]:
     """The U-Net and the text encoder, the latter as `text_encoder` left it, and the tokenizer."""
     tokenizer = CLIPTokenizer.from_pretrained(options.state / "tokenizer", local_files_only=True)
@@ -131,6 +81,7 @@ def main() -> None:
     """Train up to --samples, or go on; then, with --cooldown, decay in a copy."""
     parser = arguments(__doc__)
     parser.add_argument("--samples", type=int, default=1_000_000, help="samples at the constant learning rate")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop, saved, after so long")
     parser.add_argument("--cooldown", type=int, default=0, help="further samples of decay, kept apart")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--learning-rate", type=float, default=RATE)
@@ -153,10 +104,7 @@ def main() -> None:
             break
     examples = Examples(options, size, tokenizer)
     total = stable + (options.cooldown // options.batch)
-    log(
-        options.state,
-        f"denoiser: from step {trained.step} to {total}, {len(examples.truths)} renders",
-    )
+    log(options.state, f"denoiser: from step {trained.step} to {total}, {len(examples.latents)} renders")
     train(options, trained, examples, stable, total, path)
 
 
@@ -184,7 +132,7 @@ def train(
     unet, encoder = trained.modules["unet"], trained.modules["text_encoder"]
     started, first, losses = time.time(), trained.step, []
     while trained.step < total:
-        x0, ids = (tensor.to(options.device) for tensor in examples.batch(trained.step, options.batch))
+        x0, ids = examples.batch(trained.step, options.batch)
         torch.manual_seed(trained.step)
         noise = torch.randn_like(x0)
         t = stratified_times(len(x0)).to(x0.device)
@@ -200,8 +148,11 @@ def train(
             told = f"step {trained.step} loss {mean:.4f} {rate:.0f} samples/s, {left:.0f} min left"
             log(options.state, f"denoiser: {told}")
             losses = []
-        if trained.step % 500 == 0 or trained.step == total:
+        late = time.time() - started > 60 * options.minutes
+        if trained.step % 500 == 0 or trained.step == total or late:
             trained.save(path)
+        if late:
+            break
 
 
 if __name__ == "__main__":
