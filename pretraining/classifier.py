@@ -121,13 +121,13 @@ def worn(images: Tensor, rng: random.Random) -> Tensor:
 def main() -> None:
     """Train, and print the accuracy on renders it never saw."""
     parser = arguments(__doc__)
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--batch", type=int, default=64)
     options = parser.parse_args()
     size = prepare(options)
     torch.manual_seed(0)
     model = Classifier().to(options.device)
-    trained = Trained({"classifier": model}, 2e-3, decay=0.99)
+    trained = Trained({"classifier": model}, 2e-3, decay=0.99, muon_rate=5e-3)
     held_out = renders.truths_of(1_000_001, 2048)
     held_out_images = renders.draw(held_out, size.resolution)
     shards = renders.shards(options.state)
