@@ -205,9 +205,10 @@ class _Loop:
 
     def _not_finite(self, what: str, step: int, rows: Sequence[int]) -> TrainingError:
         photos = ", ".join(dict.fromkeys(self.dataset.names[row] for row in rows))
+        kept = ", and the step before is saved" if step else ""
         return TrainingError(
-            f"{what} at step {step + 1}, on {photos}. The weights were not changed by it, and the step before is "
-            f"saved. Look at these photos, or start over with a lower learning rate (it was {self.rates[0]:g})"
+            f"{what} at step {step + 1}, on {photos}. The weights were not changed by it{kept}. "
+            f"Look at these photos, or start over with a lower learning rate (it was {self.rates[0]:g})"
             + ("." if self.accelerator.scaler is None else " or --mixed-precision bf16.")
         )
 

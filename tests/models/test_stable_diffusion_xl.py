@@ -138,7 +138,7 @@ def test_every_sampler_draws_the_same_picture_in_any_batch(sampler: str) -> None
     ("harm", "said"),
     [
         (lambda p: p.unet.register_to_config(in_channels=9), "reads 9 channels"),
-        (lambda p: p.unet.register_to_config(addition_embed_type=None), "how a photo is framed"),
+        (lambda p: p.unet.register_to_config(addition_embed_type=None), "takes no framing of a photo"),
         (lambda p: p.vae.register_to_config(latents_mean=[0.0] * 4), r"Playground 2\.5"),
         (lambda p: p.scheduler.register_to_config(prediction_type="flow"), "prediction type 'flow'"),
     ],

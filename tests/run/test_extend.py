@@ -165,7 +165,7 @@ def test_what_cannot_be_continued_is_said_and_changes_nothing(
     assert "is not a run folder" in capsys.readouterr().err
     assert outcome(run) == before
     described = Config.build({**settings, "method": "prompt_only", "description": "red dog"})
-    with pytest.raises(ConfigError, match="max_train_steps: must be 0 for method prompt_only"):
+    with pytest.raises(ConfigError, match="max_train_steps: 5 means nothing to method prompt_only"):
         extend(Run.create(tmp_path / "described", subject, described), 5)
 
 

@@ -64,6 +64,14 @@ def again(place: Path, tuned: Run) -> Run:
     return Run(place / "runs" / "again")
 
 
+def test_a_saved_model_does_not_say_where_on_this_machine_it_was_made(tuned: Run) -> None:
+    here = str(files("dreambooth"))
+    assert list(tuned.model.rglob("*.json"))
+    for config in tuned.model.rglob("*.json"):
+        said = config.read_text(encoding="utf-8")
+        assert here not in said and str(tuned.root) not in said, config.name
+
+
 def test_diffusers_opens_the_saved_model_without_a_word(tuned: Run, caplog: pytest.LogCaptureFixture) -> None:
     assert json.loads((tuned.model / "model_index.json").read_text())["_world"] == TOYBOX.name
     diffusers = logging.getLogger("diffusers")

@@ -1,5 +1,6 @@
 """What families have in common that have a pipeline of diffusers that has a latent U-Net: encode, draw, save."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from dreambooth.errors import ModelError
 from dreambooth.models import clip
 from dreambooth.models.base import DENOISER, Sampling
 from dreambooth.models.schedules import schedule
-from dreambooth.support.files import atomic_write
+from dreambooth.support.files import atomic_write, write_json
 from dreambooth.support.tensor_files import make_canonical, save_tensors
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
@@ -125,6 +126,8 @@ def save(pipeline: Any, readers: Mapping[str, str], folder: Path, world: str) ->
         backend.no_padding()
     with atomic_write(folder) as aside:
         pipeline.save_pretrained(aside, safe_serialization=True)
+        for config in aside.rglob("*.json"):
+            _leave_out_places(config)
         record(aside, world)
         for file in sorted(aside.rglob("*.safetensors")):
             make_canonical(file)
@@ -132,6 +135,13 @@ def save(pipeline: Any, readers: Mapping[str, str], folder: Path, world: str) ->
             # vocab.json and merges.txt: readers older than transformers 5 look for them
             getattr(pipeline, reader).backend_tokenizer.model.save(str(aside / reader))
             clip.for_every_version(getattr(pipeline, part), aside / part)
+
+
+def _leave_out_places(config: Path) -> None:
+    """Drop from a saved config where on this machine it was read from: a model is given to others."""
+    content = json.loads(config.read_text(encoding="utf-8"))
+    if isinstance(content, dict) and "_name_or_path" in content:
+        write_json(config, {key: value for key, value in content.items() if key != "_name_or_path"})
 
 
 def save_lora(

@@ -191,18 +191,18 @@ class Run:
             yield
 
     def _require_same(self, subject: Subject, config: Config) -> None:
-        changes = self.config.changes(config)
         try:
             mine = self.subject
         except RunError as error:  # all of it was given again
             log.warning("%s It is made again.", error)
             self.save_subject(subject)
             mine = self.subject
-        changes += _photo_changes(content_of(subject.photos), self._photos_began(subject))
+        changes = _photo_changes(content_of(subject.photos), self._photos_began(subject))
         if subject.class_noun != mine.class_noun:
             changes.append(f"class_noun: {subject.class_noun!r}, was {mine.class_noun!r}")
         if subject.identifier not in (None, mine.identifier):
             changes.append(f"identifier: {subject.identifier!r}, was {mine.identifier!r}")
+        changes += self.config.changes(config)
         if changes:
             shown = changes if len(changes) <= MOST_CHANGES + 1 else changes[:MOST_CHANGES]
             shown = [*shown, f"and {len(changes) - len(shown)} more"] if shown != changes else shown
