@@ -2,6 +2,7 @@
 
 import logging
 import os
+import pwd
 import shutil
 import threading
 from collections.abc import Sequence
@@ -258,4 +259,13 @@ def test_the_library_is_where_the_environment_says(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert default_library() == tmp_path / "xdg" / "dreambooth" / "class-images"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert default_library() == Path.home() / ".cache" / "dreambooth" / "class-images"
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert default_library() == tmp_path / "home" / ".cache" / "dreambooth" / "class-images"
+
+
+def test_without_a_home_the_library_asks_for_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DREAMBOOTH_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)  # a user without an entry, as in a container
+    with pytest.raises(DiskError, match="set the environment variable DREAMBOOTH_CACHE"):
+        default_library()
