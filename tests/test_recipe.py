@@ -251,7 +251,10 @@ def test_the_reports_lines_open_the_lora_alone(
     run = dreambooth(subject, config, tmp_path / "run")
     (run.root / base.name).rename(run.root / "whole")
     shutil.copytree(base, run.root / base.name)
-    pages = [html.unescape(code) for code in re.findall(r"<pre><code>(.*?)</code>", run.report.read_text(), re.DOTALL)]
+    pages = [
+        html.unescape(code)
+        for code in re.findall(r"<pre><code>(.*?)</code>", run.report.read_text(encoding="utf-8"), re.DOTALL)
+    ]
     (lora,) = [code for code in pages if "load_lora_weights" in code]
     monkeypatch.chdir(run.root)
     opened_here: dict[str, Any] = {}
