@@ -91,7 +91,7 @@ def test_an_unreadable_config_file_is_named(tmp_path: Path, content: str | None)
         ([*RUN, "--train_text_encoder=false"], ["--train-text-encoder takes no value such as 'false'", "--no-train-"]),
         ([*RUN, "--num_class_images=0"], ["num_class_images", "got '0'", "--no-with-prior-preservation"]),
         ([*RUN, "--validation_steps", "0", "--snr-gamma=0.0"], ["--no-probe", "--snr-gamma none"]),
-        ([*RUN, "sunny"], ["'sunny' is one word too many", "needs quotes"]),
+        ([*RUN, "sunny"], ["'sunny' is not expected here", "needs quotes"]),
         (["run", "photos"], ["required: --class-noun", "dreambooth run --help"]),
         (["rum", "photos"], ["rum", "generate"]),
         (["generate", "--prompts", "a {}", "runs/dog"], ["required: RUN_DIR", "What has no flag comes first."]),

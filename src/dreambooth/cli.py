@@ -24,7 +24,7 @@ STOPPED = 130
 
 
 def main(words: Sequence[str], version: str) -> int:
-    """Run one command; returns the exit status: 0, 2 for anything the user can mend, 130 when stopped."""
+    """Run one command; returns the exit status: 0, 2 for anything the user can fix, 130 when stopped."""
     quiet_libraries()
     show_log()
     for stream in (sys.stdout, sys.stderr):
@@ -52,7 +52,7 @@ def main(words: Sequence[str], version: str) -> int:
 def _run(parsed: Namespace) -> None:
     from dreambooth.config import Config
 
-    config = Config.build(given_settings(parsed))  # before torch is imported: a typing error is told at once
+    config = Config.build(given_settings(parsed))  # before torch is imported: a typing error shows at once
     from dreambooth.data.photos import photos_in
     from dreambooth.subject import Subject
 
@@ -127,7 +127,7 @@ def _evaluate(parsed: Namespace) -> None:
     from dreambooth.config import Config
 
     given = given_settings(parsed)
-    Config.build(given)  # before torch is imported: a typing error is told at once
+    Config.build(given)  # before torch is imported: a typing error shows at once
     from dreambooth.probe.scoring import evaluate, table
     from dreambooth.run.files import JsonFile
     from dreambooth.run.records import Scored

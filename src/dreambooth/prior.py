@@ -150,7 +150,7 @@ class ClassImageLibrary:
         """Make the folder and say in it what it holds; raises DiskError where there is no room or no right to write."""
         advice = "choose another place for class images with the environment variable DREAMBOOTH_CACHE"
         room = missing * self.drawn_with.size**2 * 3
-        require_space(self.folder, room, f"drawing {missing} class images ({advice})")
+        require_space(self.folder, room, f"generating {missing} class images ({advice})")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -12,7 +12,7 @@ from dreambooth.support.device import DEVICES, VARIABLE
 
 STAGES = {
     "identifier": "choose the rare token that will name the subject (section 3.2)",
-    "prior": "draw the class images (section 3.3)",
+    "prior": "generate the class images (section 3.3)",
     "finetune": "fine-tune the model on photos and class images, and save it",
     "report": "write report.html and the contact sheet again",
 }
@@ -31,7 +31,7 @@ def parser(version: str) -> Parser:
     top = Parser(
         prog="dreambooth",
         description="A few photos of one thing in, the same thing in new scenes out (DreamBooth, Ruiz et al. 2023).",
-        epilog="`dreambooth COMMAND --help` tells more. The same command resumes a run that was stopped.",
+        epilog="`dreambooth COMMAND --help` says more. The same command resumes a run that was stopped.",
     )
     top.example = "dreambooth run PHOTOS_DIR --class-noun dog --model stable-diffusion-v1-5/stable-diffusion-v1-5"
     top.add_argument("--version", action="version", version=f"dreambooth {version}", help="show the version and stop")
@@ -85,7 +85,7 @@ def _add_continue(commands: "Commands[Parser]") -> None:
 
 
 def _add_generate(commands: "Commands[Parser]") -> None:
-    summary = "draw the subject in new scenes with the personalised model (section 4)"
+    summary = "generate the subject in new scenes with the personalised model (section 4)"
     command = _add_on_run(commands, "generate", summary)
     command.example = 'dreambooth generate runs/my-dog --prompts "a {} on the moon" --count 8 --seed 7'
     command.epilog = (
@@ -142,7 +142,7 @@ def _add_evaluate(commands: "Commands[Parser]") -> None:
         "A folder's judges are the embedded ones where its pictures say that the toybox drew them, else the paper's, "
         "from the hub."
     )
-    command.add_argument("pictures", metavar="RUN_DIR|FOLDER", type=path, help="a run, or pictures that any tool made")
+    command.add_argument("pictures", metavar="RUN_DIR|FOLDER", type=path, help="a run, or samples that any tool made")
     command.add_argument("--photos", type=path, metavar="DIR", help="photos of the subject [default: those of the run]")
     nouns, help_ = with_aliases("--class-noun"), "of a folder: the kind of thing, where a prompt has {}"
     command.add_argument(*nouns, dest="class_noun", default="", metavar="NOUN", help=help_)
@@ -160,7 +160,7 @@ def _add_experiment(commands: "Commands[Parser]") -> None:
     command.usage = "dreambooth experiment TABLE [--model MODEL] [--subjects DIR] [--full] [--list] [settings]"
     command.example = "dreambooth experiment table1 --list"
     command.epilog = (
-        "On the toybox and two cores `experiment all` takes less than an hour; --list tells beforehand. What is "
+        "On the toybox and two cores `experiment all` takes less than an hour; --list says beforehand. What is "
         "finished is kept in DIR/cells and shared by all tables."
     )
     listed = "; ".join(f"{name}: {summary}" for name, summary in TABLES.items())

@@ -73,7 +73,7 @@ def _fish(parser: Parser) -> str:
         tests = [f"__fish_seen_subcommand_from {word}" for word in place]
         tests += [f"not __fish_seen_subcommand_from {inner}"] if inner else []
         start = f"complete -c {parser.prog} -n '{'; and '.join(tests)}'"
-        lines += [f"{start} -f -a {name} -d {_quoted(told)}" for name, told in _inner(command).items()]
+        lines += [f"{start} -f -a {name} -d {_quoted(summary)}" for name, summary in _inner(command).items()]
         for flag, action in _flags(command).items():
             takes = f" -x -a '{' '.join(choices)}'" if (choices := _choices(action)) else " -x"
             takes = "" if action.nargs == 0 else " -r -F" if _is_path(action) else takes
@@ -113,6 +113,6 @@ def _is_path(action: argparse.Action) -> bool:
 
 
 def _choices(action: argparse.Action) -> list[str]:
-    """The words that a flag takes, where these are few: settings tell them as "a|b|c"."""
-    told = action.metavar if isinstance(action.metavar, str) else ""
-    return list(action.choices or (told.split("|") if "|" in told else ()))
+    """The words that a flag takes, where these are few: settings have them as "a|b|c"."""
+    metavar = action.metavar if isinstance(action.metavar, str) else ""
+    return list(action.choices or (metavar.split("|") if "|" in metavar else ()))

@@ -104,7 +104,7 @@ class Parser(argparse.ArgumentParser):
         if not name.startswith("-"):
             meant = f'Did you mean --prompts "{word}"?' if " " in word and "--prompts" in known else ""
             advice = meant or "A value with spaces needs quotes."
-            return f"{word!r} is one word too many: see `{self.prog} --help`. {advice}"
+            return f"{word!r} is not expected here: see `{self.prog} --help`. {advice}"
         every = "--help-all" if self.rare else "--help"
         advice = suggestion(name, known) or f"`{self.prog} {every}` lists them all."
         return f"There is no flag {name}. {advice}"

@@ -141,7 +141,7 @@ _ANSWERS = (
     ),
     (
         "--network-weights --lora-weights",
-        "A run begins with the base model alone. To go on with a run of its own: `dreambooth continue RUN_DIR "
+        "A run begins with the base model alone. To train one of its own runs further: `dreambooth continue RUN_DIR "
         "--max-train-steps N`.",
     ),
     (
@@ -180,7 +180,7 @@ _ANSWERS = (
     ),
     (
         "--verbose --quiet --debug",
-        "What it does is told as it is, in full. Leave it out.",
+        "It always reports all that it does. Leave it out.",
     ),
 )
 ANSWERS: dict[str, str] = {flag: says for flags, says in _ANSWERS for flag in flags.split()}

@@ -144,7 +144,7 @@ class Probe(Section):
     probe: bool = Field(True, description="measure, recommend a step and save its weights; off: the last step's")
     probe_images_per_prompt: int = Field(2, ge=1, description="seeds of each of the five places that a probe draws")
     probe_class_images: int = Field(
-        4, ge=1, description="pictures of the class, and as many of the subject, in no place: for drift and variety"
+        4, ge=1, description="samples of the class, and as many of the subject, without a place: for drift and variety"
     )
     probe_num_inference_steps: int = Field(20, ge=1, le=1000, description="sampler steps of a probe")
     early_stopping: bool = Field(

@@ -1,15 +1,14 @@
 """One cell carried out: learn the subject, draw, measure, and keep the pictures and the numbers alone."""
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from dreambooth import recipe
 from dreambooth.config import Evaluation
+from dreambooth.errors import RunError
 from dreambooth.evaluation import Judges, measure_photos, score, score_each, scored_prompt
 from dreambooth.experiments.cells import Cell
 from dreambooth.generation.generate import generate
@@ -18,12 +17,39 @@ from dreambooth.generation.prompts import CLASS_PROMPT
 from dreambooth.generation.requests import requests, sampling_of, seeds
 from dreambooth.generation.samples import Sample, opened, read_samples
 from dreambooth.run import Run
+from dreambooth.run.files import JsonFile
 from dreambooth.run.records import Scores
 from dreambooth.run.timing import read_timings, timed
-from dreambooth.support.files import write_json
 
 PICTURES, CLASS_PICTURES = "after", "class"
 """Folders of a cell's samples."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredSample(Scores):
+    """One picture and its numbers. file: its path in the cell's folder.  scored_prompt: what CLIP-T read."""
+
+    file: str
+    kind: str
+    template: str
+    scored_prompt: str
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellRecord:
+    """cell.json. cell: its label.  The other fields are those of `Result`, the pictures one by one."""
+
+    cell: str
+    judges: Mapping[str, str]
+    scores: Scores
+    real: Scores
+    pictures: tuple[ScoredSample, ...]
+    class_pictures: tuple[ScoredSample, ...]
+    seconds: float
+
+
+CELL = JsonFile("cell.json", CellRecord)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,17 +71,19 @@ class Result:
     def read(cls, folder: Path) -> "Result | None":
         """The result in a cell's folder; None where it is unfinished, or its record is damaged."""
         try:
-            payload = json.loads((folder / "cell.json").read_text(encoding="utf-8"))
-            return cls(
-                folder=folder,
-                scores=Scores(**payload["scores"]),
-                real=Scores(**payload["real"]),
-                pictures=len(payload["pictures"]),
-                judges=payload["judges"],
-                seconds=payload["seconds"],
-            )
-        except (OSError, ValueError, KeyError, TypeError):
+            record = CELL.find(folder)
+        except (OSError, RunError):
+            record = None
+        if record is None:
             return None
+        return cls(
+            folder=folder,
+            scores=record.scores,
+            real=record.real,
+            pictures=len(record.pictures),
+            judges=record.judges,
+            seconds=record.seconds,
+        )
 
 
 def carry_out(cell: Cell, folder: Path, judges: Judges) -> None:
@@ -74,8 +102,7 @@ def carry_out(cell: Cell, folder: Path, judges: Judges) -> None:
             _draw(cell, run)
         with timed(run, "measure"):
             record = _measured(cell, run, judges)
-        seconds = round(sum(read_timings(run).values()), 3)
-        write_json(folder / "cell.json", {"cell": cell.label, **record, "seconds": seconds})
+        CELL.write(folder, replace(record, seconds=round(sum(read_timings(run).values()), 3)))
         for heavy in (run.checkpoints, run.model, run.adapter):
             shutil.rmtree(heavy, ignore_errors=True)
 
@@ -111,32 +138,36 @@ def _is_drawn(cell: Cell, run: Run) -> bool:
     return tuple(found) == (wanted, cell.class_pictures)
 
 
-def _measured(cell: Cell, run: Run, judges: Judges) -> dict[str, Any]:
-    """The numbers of each picture and of all together, as JSON."""
+def _measured(cell: Cell, run: Run, judges: Judges) -> CellRecord:
+    """The numbers of each picture and of all together."""
     photos = measure_photos(judges, cell.judged.photos)
     samples, of_class = (read_samples(run.samples / folder) for folder in (PICTURES, CLASS_PICTURES))
     pictures, class_pictures = [opened(s) for s in samples], [opened(s) for s in of_class]
     asked = [scored_prompt(sample.template, cell.judged) for sample in samples]
     each = score_each(judges, photos, pictures, asked)
     class_asked = [scored_prompt(sample.template, cell.judged) for sample in of_class]
-    return {
-        "judges": judges.names,
-        "scores": asdict(score(judges, photos, pictures, asked, class_pictures)),
-        "real": asdict(photos.real_row),
-        "pictures": _each(run, samples, asked, each),
-        "class_pictures": _each(run, of_class, class_asked, score_each(judges, photos, class_pictures, class_asked)),
-    }
+    return CellRecord(
+        cell=cell.label,
+        judges=judges.names,
+        scores=score(judges, photos, pictures, asked, class_pictures),
+        real=photos.real_row,
+        pictures=_each(run, samples, asked, each),
+        class_pictures=_each(run, of_class, class_asked, score_each(judges, photos, class_pictures, class_asked)),
+        seconds=0.0,
+    )
 
 
-def _each(run: Run, samples: Sequence[Sample], asked: Sequence[str], each: Sequence[Scores]) -> list[dict[str, Any]]:
-    return [
-        {
-            "file": sample.path.relative_to(run.root).as_posix(),
-            "kind": sample.kind,
-            "template": sample.template,
-            "scored_prompt": words,
-            "seed": sample.seed,
-            **{name: value for name, value in asdict(scores).items() if value is not None},
-        }
+def _each(
+    run: Run, samples: Sequence[Sample], asked: Sequence[str], each: Sequence[Scores]
+) -> tuple[ScoredSample, ...]:
+    return tuple(
+        ScoredSample(
+            file=sample.path.relative_to(run.root).as_posix(),
+            kind=sample.kind,
+            template=sample.template,
+            scored_prompt=words,
+            seed=sample.seed,
+            **asdict(scores),
+        )
         for sample, words, scores in zip(samples, asked, each, strict=True)
-    ]
+    )

@@ -1,4 +1,4 @@
-"""Section 4: requests -> samples, drawn alike before and after the fine-tuning."""
+"""Section 4: requests -> samples, from the same noise before and after the fine-tuning."""
 
 import hashlib
 import json

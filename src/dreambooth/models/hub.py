@@ -60,7 +60,7 @@ def _index_file(base: Base) -> Path:
 
 
 def _variant(base: Base, its: Kind, commit: str) -> str | None:
-    """What is asked for, or all that there is; what is in the cache is told by who opens it, without the hub."""
+    """What is asked for, or all that there is; what the cache has, whoever opens it finds without the hub."""
     try:
         files = list_repo_files(base.model, revision=commit)
     except Exception:  # no network: the cache is all there is

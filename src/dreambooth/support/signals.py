@@ -1,4 +1,4 @@
-"""The stop button of a long stage: Ctrl-C and SIGTERM end it where it can be gone on from."""
+"""The stop button of a long stage: Ctrl-C and SIGTERM end it where it can be resumed."""
 
 import signal
 import threading
@@ -54,7 +54,7 @@ def sigterm_as_ctrl_c() -> Iterator[None]:
 
 def stopped_by(name: str) -> KeyboardInterrupt:
     """What to raise for a signal that ends everything at once."""
-    return KeyboardInterrupt(f"stopped by {name}: run the same command again to go on.")
+    return KeyboardInterrupt(f"stopped by {name}: run the same command again to resume.")
 
 
 def _restore(handlers: dict[signal.Signals, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Which name was meant: told only where it is near, since a wrong suggestion is worse than none."""
+"""Which name was meant, suggested only where it is near, since a wrong suggestion is worse than none."""
 
 import difflib
 from collections.abc import Iterable
@@ -13,13 +13,13 @@ FEW = 4
 def suggestion(word: str, names: Iterable[str]) -> str:
     """A sentence with the names that `word` is a typing error of, or else a part of; empty where there are none.
 
-    "_" and "-" are alike. A part is whole words of a name: "max-train" of "max-train-steps".
+    "_" and "-" are the same. A part is whole words of a name: "max-train" of "max-train-steps".
     """
     meant, plain = _plain(word), {name: _plain(name) for name in names}
-    alike = {name: difflib.SequenceMatcher(None, meant, its).ratio() for name, its in plain.items()}
-    nearest = max(alike.values(), default=0.0)
+    likeness = {name: difflib.SequenceMatcher(None, meant, its).ratio() for name, its in plain.items()}
+    nearest = max(likeness.values(), default=0.0)
     if nearest >= NEAR:
-        return f"Did you mean {' or '.join(name for name in alike if alike[name] == nearest)}?"
+        return f"Did you mean {' or '.join(name for name in likeness if likeness[name] == nearest)}?"
     longer = [name for name, its in plain.items() if f"-{meant}-" in f"-{its}-" and not its.startswith("no-")]
     return f"There is {' and '.join(longer)}." if 0 < len(longer) <= FEW else ""
 
