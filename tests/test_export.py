@@ -79,6 +79,8 @@ def test_what_cannot_be_exported_is_told_and_nothing_is_written(
     assert "there is no folder or file nowhere" in told("nowhere", "--folder", folder)
     next(run.model.rglob("*.safetensors")).write_bytes(b"")
     assert "make it with `dreambooth continue" in told(run.root, "--folder", folder)
+    (run.root / "config.toml").write_bytes(b"")
+    assert "config.toml is damaged" in told(run.root, "--folder", folder)
 
 
 def test_weights_that_are_too_large_for_float16_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,7 @@ def export_single_file(source: str, file: Path, precision: Precision) -> None:
     """Write a run's model, or a base model, to one .safetensors file of the original layout.
 
     source: a run folder, or what --model takes.  Raises ModelError where that layout has no place for the model,
-    DiskError where the file exists or cannot be written, RunError where the run has no model yet.
+    DiskError where the file exists or cannot be written, RunError where the run has no model yet or is damaged.
     """
     model, title = _opened(source, file, precision)
     model.save_single_file(file, title)
@@ -36,11 +36,10 @@ def _opened(source: str, target: Path, precision: Precision) -> tuple[DiffusionM
     """The model in one precision, and what it is called."""
     if target.exists():
         raise DiskError(f"{target} exists, and nothing is written over it: choose another name.")
-    run = Run(Path(source))
-    is_run = (run.root / "config.toml").is_file()
-    model = models.load(Base(model=str(personal_folder(run)) if is_run else source))
+    run = Run.open(Path(source)) if Path(source, "config.toml").is_file() else None
+    model = models.load(Base(model=str(personal_folder(run)) if run else source))
     if not model.weights.round_to(getattr(torch, precision)):
         raise ModelError(f"{source} has weights too large for {precision}: give --dtype bfloat16 or float32.")
     size = sum(p.nbytes for module in model.weights.parts.values() for p in module.parameters())
     require_space(target.parent, size, "the export")
-    return model, run.subject.name if is_run else model.name
+    return model, run.subject.name if run else model.name
