@@ -4,20 +4,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Self, final
+from typing import Any, final
 
-import numpy as np
 import torch
 from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from dreambooth.data.batch import Batch
 from dreambooth.errors import ModelError
 from dreambooth.models import clip, opening, original_layout, pipelines, schedules, single_file
-from dreambooth.models.base import DENOISER, Conditioning, DiffusionModel, LoraLayout, Sampling, Stage, joined
-from dreambooth.models.weights import Weights
+from dreambooth.models.base import DENOISER, Conditioning, LoraLayout
+from dreambooth.models.latent import LatentModel, LatentStage
 
 KIND = opening.Kind(
     pipeline=StableDiffusionXLPipeline,
@@ -91,24 +89,10 @@ EMBEDDING_NAMES = {"text_encoder": "clip_l", "text_encoder_2": "clip_g"}
 
 
 @final
-class FramedDenoising(Stage):
+class FramedDenoising(LatentStage):
     """Latents of an autoencoder; both encoders at their last layer but one, and the second one's pooled words."""
 
-    name = "base"
-
-    def __init__(self, pipeline: Any) -> None:
-        self.pipeline = pipeline
-        self.process = schedules.process(pipeline.scheduler)
-        self.resolution = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
-        self._cut: set[str] = set()
-
-    @property
-    def parts(self) -> Mapping[str, nn.Module]:
-        return {DENOISER: self.pipeline.unet, **{part: getattr(self.pipeline, part) for part in READERS}}
-
-    @torch.no_grad()
-    def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        return pipelines.posterior(self.pipeline.vae, images)
+    readers = READERS
 
     def condition(self, prompts: Sequence[str]) -> Conditioning:
         states = []
@@ -118,9 +102,6 @@ class FramedDenoising(Stage):
             read = encoder(ids.to(encoder.device), output_hidden_states=True)
             states.append(read.hidden_states[-2].to(self.device))
         return Conditioning(embeds=torch.cat(states, dim=-1), pooled=read.text_embeds.to(self.device))
-
-    def stack(self, rows: Sequence[Conditioning]) -> Conditioning:
-        return joined(rows)
 
     def with_rows(self, conditioning: Conditioning, batch: Batch, *place: int) -> Conditioning:
         return conditioning if batch.framing is None else replace(conditioning, extras={"framing": batch.framing})
@@ -139,56 +120,45 @@ class FramedDenoising(Stage):
 
 
 @final
-class StableDiffusionXL(DiffusionModel):
-    """A diffusers StableDiffusionXLPipeline, all of its weights frozen until an adapter asks for some.
-
-    pipeline: Any to the type checker, because diffusers sets its parts at run time.  files: what its weights were read
-    from.  Raises ModelError where the pipeline's parts do not fit this family.
-    """
+class StableDiffusionXL(LatentModel):
+    """A diffusers StableDiffusionXLPipeline."""
 
     samplers = ("ddpm", "ddim", "euler", "dpmsolver++")
+    kind, published, denoising = KIND, PUBLISHED, FramedDenoising
 
-    def __init__(self, pipeline: Any, name: str, files: Sequence[Path] = ()) -> None:
-        _require_family(pipeline, name)
-        self.name = name
-        self.pipeline = pipeline
-        self.stages = (FramedDenoising(pipeline),)
-        self.tokenizers = {part: getattr(pipeline, reader) for part, reader in READERS.items()}
-        self.dtype = pipeline.unet.dtype
-        self.lora_layout = _lora_layout(pipeline)
-        self.weights = Weights({**self.stages[0].parts, "vae": pipeline.vae}, files)
+    @staticmethod
+    def require_family(pipeline: Any, name: str) -> None:
+        problems = pipelines.problems(pipeline) + schedules.problems(pipeline.scheduler)
+        if pipeline.unet.config.addition_embed_type != "text_time":
+            problems.append("its U-Net takes no framing of a photo")
+        if pipeline.vae.config.latents_mean is not None:
+            problems.append("its latents are scaled channel by channel, as Playground 2.5's are")
+        if problems:
+            raise ModelError(
+                f"{name} is not a text-to-image model of the SDXL family: {'; '.join(problems)}. "
+                "Choose another base model."
+            )
 
-    @classmethod
-    def open(cls, folder: Path, name: str, variant: str | None, dtype: torch.dtype) -> Self:
-        """The pipeline in `folder`, in `dtype`.
+    @staticmethod
+    def layout_of(pipeline: Any) -> LoraLayout:
+        prefixes = {part: clip.text_model_prefix(getattr(pipeline, part), "_") for part in READERS}
+        return LoraLayout(
+            targets={DENOISER: pipelines.ATTENTION, **dict.fromkeys(READERS, clip.ATTENTION)},
+            kohya_prefixes={
+                DENOISER: "lora_unet_",
+                "text_encoder": "lora_te1_" + prefixes["text_encoder"],
+                "text_encoder_2": "lora_te2_" + prefixes["text_encoder_2"],
+            },
+            architecture="stable-diffusion-xl-v1-base",
+        )
 
-        variant: the infix of the weight files, such as "fp16".  Raises ModelError where a part is missing or damaged.
-        """
-        pipeline, files = opening.from_folder(KIND, folder, name, variant, dtype)
-        return cls(pipeline, name, files)
-
-    @classmethod
-    def open_file(cls, file: Path, name: str, dtype: torch.dtype, published: single_file.Published = PUBLISHED) -> Self:
-        """The pipeline in one .safetensors file of the original layout; raises ModelError as `open` does."""
-        return cls(single_file.from_file(KIND, published, file, name, dtype), name, [file])
-
-    @torch.no_grad()
-    def generate(self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling) -> NDArray[np.uint8]:
-        parts = {**self.pipeline.components, "scheduler": schedules.sampler(self.pipeline.scheduler, sampling)}
+    def drawing_options(self) -> Mapping[str, Any]:
         zeros = self.pipeline.config.force_zeros_for_empty_prompt  # what guidance leads away from
-        drawing = KIND.pipeline(**parts, **KIND.options, force_zeros_for_empty_prompt=zeros)
-        with self.weights.together():
-            return pipelines.draw(drawing, self.resolution, prompts, seeds, sampling)
+        return {"force_zeros_for_empty_prompt": zeros}
 
     def add_tokens(self, tokens: Sequence[str]) -> Mapping[str, tuple[nn.Embedding, list[int]]]:
         clip.pool_at_the_end(self.pipeline.text_encoder_2, self.pipeline.tokenizer_2)
         return {part: clip.add_words(self.tokenizers[part], getattr(self.pipeline, part), tokens) for part in READERS}
-
-    def save_lora(
-        self, folder: Path, weights: Mapping[str, Mapping[str, Tensor]], configs: Mapping[str, Mapping[str, Any]]
-    ) -> None:
-        prefixes = {part: clip.text_model_prefix(getattr(self.pipeline, part), ".") for part in READERS}
-        pipelines.save_lora(KIND.pipeline, folder, weights, configs, prefixes)
 
     def save_embeddings(self, folder: Path, token: str, rows: Mapping[str, Tensor]) -> None:
         pipelines.save_embeddings(folder, {EMBEDDING_NAMES[part]: vectors for part, vectors in rows.items()})
@@ -196,36 +166,3 @@ class StableDiffusionXL(DiffusionModel):
     def fingerprint(self) -> str:
         zeros = self.pipeline.config.force_zeros_for_empty_prompt
         return self.weights.fingerprint([zeros, pipelines.description(self.pipeline, tuple(READERS.values()))])
-
-    def save(self, folder: Path) -> None:
-        pipelines.save(self.pipeline, READERS, folder, self.world)
-        self.weights.are(opening.files_of(KIND, folder, None))
-
-    def save_single_file(self, file: Path, title: str, published: single_file.Published = PUBLISHED) -> None:
-        metadata = single_file.model_spec(self.lora_layout.architecture, title, self.stages[0])
-        single_file.to_file(KIND, published, self.pipeline, file, self.name, metadata)
-
-
-def _require_family(pipeline: Any, name: str) -> None:
-    problems = pipelines.problems(pipeline) + schedules.problems(pipeline.scheduler)
-    if pipeline.unet.config.addition_embed_type != "text_time":
-        problems.append("its U-Net takes no framing of a photo")
-    if pipeline.vae.config.latents_mean is not None:
-        problems.append("its latents are scaled channel by channel, as Playground 2.5's are")
-    if problems:
-        raise ModelError(
-            f"{name} is not a text-to-image model of the SDXL family: {'; '.join(problems)}. Choose another base model."
-        )
-
-
-def _lora_layout(pipeline: Any) -> LoraLayout:
-    prefixes = {part: clip.text_model_prefix(getattr(pipeline, part), "_") for part in READERS}
-    return LoraLayout(
-        targets={DENOISER: pipelines.ATTENTION, **dict.fromkeys(READERS, clip.ATTENTION)},
-        kohya_prefixes={
-            DENOISER: "lora_unet_",
-            "text_encoder": "lora_te1_" + prefixes["text_encoder"],
-            "text_encoder_2": "lora_te2_" + prefixes["text_encoder_2"],
-        },
-        architecture="stable-diffusion-xl-v1-base",
-    )
