@@ -4,8 +4,6 @@
 a function of (seed, batch number, row): a resumed run equals an uninterrupted one, bit for bit.
 """
 
-import hashlib
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -30,7 +28,7 @@ from dreambooth.run import Run, checkpoint
 from dreambooth.run.checkpoint import Checkpoint
 from dreambooth.run.records import LOSSES, Loss
 from dreambooth.support.device import device
-from dreambooth.support.files import require_space
+from dreambooth.support.files import key_of, require_space
 from dreambooth.support.progress import log, track
 from dreambooth.support.rng import generator, normal
 from dreambooth.support.signals import stop_signal
@@ -287,4 +285,4 @@ def _settings(model: DiffusionModel, dataset: LatentDataset, config: Config) -> 
     for name in ("max_train_steps", "checkpointing_steps", "checkpoints_total_limit", "validation_steps"):
         del mine["training"][name]
     payload = [mine, model.fingerprint(), [Path(name).name for name in dataset.names], list(dataset.prompts)]
-    return hashlib.blake2b(json.dumps(payload, sort_keys=True).encode(), digest_size=16).hexdigest()
+    return key_of(payload, 16)

@@ -7,7 +7,6 @@ content, so a stray or damaged file is never taken for one, and any number of pr
 
 import hashlib
 import io
-import json
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -25,7 +24,7 @@ from dreambooth.run import Run
 from dreambooth.run.files import JsonFile
 from dreambooth.run.records import CLASS_IMAGES, ClassImage, ClassImages, DrawnWith
 from dreambooth.subject import Subject
-from dreambooth.support.files import atomic_write, require_space, sha256, sweep
+from dreambooth.support.files import atomic_write, key_of, require_space, sha256, sweep
 from dreambooth.support.progress import log, track
 
 FIRST_SEED = 1_000_000
@@ -123,8 +122,7 @@ class ClassImageLibrary:
     @property
     def key(self) -> str:
         """A hash of all that the images depend on."""
-        payload = json.dumps(asdict(self.drawn_with), sort_keys=True)
-        return hashlib.blake2b(payload.encode(), digest_size=12).hexdigest()
+        return key_of(asdict(self.drawn_with), 12)
 
     @property
     def folder(self) -> Path:

@@ -18,8 +18,6 @@ from torch import Tensor
 from dreambooth import config
 from dreambooth.data.batch import Batch
 from dreambooth.data.photos import DETAIL_SIDE, crop_square, open_image, size_of, square_scores, upright_size
-from dreambooth.data.photos import check_photos as check_photos
-from dreambooth.data.photos import photos_in as photos_in
 from dreambooth.subject import Subject
 from dreambooth.support import rng
 from dreambooth.support.progress import log, track

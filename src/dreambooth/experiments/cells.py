@@ -4,8 +4,6 @@ A cell's address is a hash of all that its pictures depend on, so that a cell wh
 once, and whatever is finished is found again by any later command.
 """
 
-import hashlib
-import json
 import random
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -17,7 +15,7 @@ from dreambooth.experiments.protocol import Protocol
 from dreambooth.experiments.subjects import NamedSubject
 from dreambooth.generation.prompts import Prompt
 from dreambooth.subject import Subject
-from dreambooth.support.files import sha256
+from dreambooth.support.files import key_of, sha256
 
 Noun = Literal["correct", "wrong", "none"]
 """What stands for the class noun in the training (Table 4)."""
@@ -85,7 +83,7 @@ class Cell:
             [self.photos, self.class_noun, self.subject.class_noun, self.class_pictures],
             [asdict(prompt) for prompt in self.prompts],
         ]
-        return hashlib.blake2b(json.dumps(payload, sort_keys=True).encode(), digest_size=10).hexdigest()
+        return key_of(payload, 10)
 
 
 @dataclass(frozen=True, kw_only=True)

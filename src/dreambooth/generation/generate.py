@@ -1,9 +1,7 @@
 """Section 4: requests -> samples, from the same noise before and after the fine-tuning."""
 
-import hashlib
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,7 +18,7 @@ from dreambooth.generation.samples import read_samples as read_samples
 from dreambooth.generation.sheet import Row, lay_out
 from dreambooth.models.base import DiffusionModel, Sampling
 from dreambooth.run import Run
-from dreambooth.support.files import atomic_write, require_space
+from dreambooth.support.files import atomic_write, key_of, require_space
 from dreambooth.support.progress import log, track
 
 
@@ -135,14 +133,10 @@ def _texts(
         text = {name: str(value) for name, value in asdict(request).items()} | shared
         place = places.setdefault(f"{request.kind} {request.template}", len(places))
         name = f"{_slug(request)}-{request.seed}"
-        texts[folder / (f"{name}-{_digest(text)}.png" if keep_others else f"{place:02d}-{name}.png")] = text
+        texts[folder / (f"{name}-{key_of(text, 5)}.png" if keep_others else f"{place:02d}-{name}.png")] = text
     return texts
 
 
 def _slug(request: Request) -> str:
     plain = re.sub(r"[^a-z0-9]+", "-", request.prompt.lower())[:60].strip("-") or "prompt"
     return f"class-{plain}" if request.kind == "class" else plain
-
-
-def _digest(text: Mapping[str, str]) -> str:
-    return hashlib.blake2b(json.dumps(text, sort_keys=True).encode(), digest_size=5).hexdigest()

@@ -117,6 +117,11 @@ def sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def key_of(content: object, size: int) -> str:
+    """A hash of plain JSON values, 2 * size hexadecimal digits: equal for equal content, in whatever order it stood."""
+    return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=size).hexdigest()
+
+
 def _sha256_once(file: Path) -> str:
     """The same, remembered while size and time stay: of gigabytes it takes seconds, and a run asks more than once."""
     stat = file.stat()
