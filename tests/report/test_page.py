@@ -27,8 +27,6 @@ from dreambooth.run.records import (
     TIMINGS,
     WORLD_FIT,
     Check,
-    ClassImage,
-    ClassImages,
     Diagnosis,
     Loss,
     Probed,
@@ -38,6 +36,7 @@ from dreambooth.run.records import (
     WorldFit,
 )
 from dreambooth.subject import Subject
+from written import class_images
 
 SECTIONS = [
     "The photos",
@@ -105,24 +104,6 @@ def write(file: JsonLines[Any], run: Run, lines: Iterable[Any]) -> None:
 
 def loss(step: int, subject: float = 0.2, prior: float | None = None) -> Loss:
     return Loss(step=step, loss=0.3, subject=subject, prior=prior, lr=1e-4, grad_norm=1.0, seconds=0.1)
-
-
-def class_images(folder: Path, *names: str) -> ClassImages:
-    return ClassImages(
-        fingerprint="0f",
-        prompt="a dog",
-        sampler="ddpm",
-        num_inference_steps=2,
-        guidance_scale=7.5,
-        batch_size=4,
-        size=64,
-        first_seed=0,
-        key="k",
-        model="toybox",
-        count=len(names),
-        folder=folder,
-        files=tuple(ClassImage(name=name, seed=at, sha256="0f") for at, name in enumerate(names)),
-    )
 
 
 def finished(root: Path, **settings: Any) -> Run:

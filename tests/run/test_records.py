@@ -14,6 +14,7 @@ from dreambooth.run.measured import read_measured
 from dreambooth.run.records import LOSSES, SCORES, Check, Loss, Probed, Prompted, Variety
 from dreambooth.run.timing import read_timings, timed
 from dreambooth.subject import Subject
+from written import class_images
 
 CHECK = Check(
     failure="variety lost", metric="class_div", value=0.2, threshold=0.4, says="all similar", change="train less"
@@ -24,21 +25,7 @@ HELD: dict[str, Any] = {
     "BASE": {"model": "a model", "fingerprint": "0f"},
     "JUDGES": {"dino": "a", "clip": "b", "perceptual": "c"},
     "WORLD_FIT": records.WorldFit(likeness=0.5, limit=0.6, judge="clip", foreign=True, says="no toys"),
-    "CLASS_IMAGES": records.ClassImages(
-        fingerprint="0f",
-        prompt="a dog",
-        sampler="ddpm",
-        num_inference_steps=2,
-        guidance_scale=7.5,
-        batch_size=4,
-        size=64,
-        first_seed=1,
-        key="k",
-        model="a model",
-        count=1,
-        folder=Path("/class"),
-        files=(records.ClassImage(name="0.png", seed=1, sha256="0f"),),
-    ),
+    "CLASS_IMAGES": class_images(Path("/class"), "0.png"),
     "RECOMMENDATION": records.Recommendation(
         step=2,
         rule="the best",
