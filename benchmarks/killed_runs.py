@@ -17,7 +17,6 @@ import random
 import re
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -26,6 +25,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import dreambooth
+from benchmarks.command_line import start
 from benchmarks.machine import machine
 from dreambooth.support.files import sha256, write_json
 from dreambooth.toybox.photos import photos
@@ -68,18 +68,7 @@ class Trial:
         """The command, as a person gives it; the same on each call."""
         words = ["run", taken, "--class-noun", "dog", "--output-dir", output, "--method", self.method]
         command = [*words, "--num-class-images", str(class_images), *SETTINGS]
-        here = {
-            "PYTHONPATH": str(Path(dreambooth.__file__).parents[1]),
-            "DREAMBOOTH_CACHE": str(self.place / "library"),
-        }
-        with self.log.open("ab") as said:
-            return subprocess.Popen(
-                [sys.executable, "-m", "dreambooth", *command],
-                cwd=self.place,
-                env={**os.environ, **here},
-                stdout=said,
-                stderr=said,
-            )
+        return start(Path(dreambooth.__file__).parents[1], self.place, command)
 
     def finish(self) -> int:
         """The command once more, to its end; its exit status."""

@@ -10,10 +10,7 @@ tensors of every part that was saved, and the pixels of class images and samples
 import argparse
 import hashlib
 import json
-import os
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterable
@@ -23,15 +20,19 @@ import numpy as np
 from PIL import Image
 from safetensors.torch import load_file
 
+from benchmarks.command_line import start
 from benchmarks.machine import machine
 from dreambooth.support.files import write_json
 from dreambooth.toybox.photos import photos
 
+CHOSEN = ("--identifier", "sks", "--no-use-ema")
+"""What a tree would choose itself: trees that choose differently should compute the same of the same choice."""
+
 RUNS = {
-    "dreambooth": (),
-    "lora": ("--method", "lora"),
-    "textual_inversion": ("--method", "textual_inversion"),
-    "stopped and resumed": ("--checkpointing-steps", "4"),
+    "dreambooth": CHOSEN,
+    "lora": ("--method", "lora", *CHOSEN),
+    "textual_inversion": ("--method", "textual_inversion", "--no-use-ema"),
+    "stopped and resumed": ("--checkpointing-steps", "4", *CHOSEN),
 }
 SETTINGS = (
     *("run", "photos", "--class-noun", "dog", "--output-dir", "run", "--num-class-images", "8"),
@@ -40,28 +41,15 @@ SETTINGS = (
 )
 
 
-def start(tree: Path, place: Path, words: Iterable[str]) -> "subprocess.Popen[bytes]":
-    """The command line of a tree, in a folder."""
-    here = {"PYTHONPATH": str(tree / "src"), "DREAMBOOTH_CACHE": str(place / "library")}
-    with (place / "said.txt").open("ab") as said:
-        return subprocess.Popen(
-            [sys.executable, "-m", "dreambooth", *SETTINGS, *words],
-            cwd=place,
-            env={**os.environ, **here},
-            stdout=said,
-            stderr=said,
-        )
-
-
 def carry_out(tree: Path, place: Path, name: str) -> None:
     """One of RUNS; raises SystemExit with what was said where it fails."""
-    process = start(tree, place, RUNS[name])
+    process = start(tree / "src", place, [*SETTINGS, *RUNS[name]])
     if "resumed" in name:
         while process.poll() is None and not list((place / "run").rglob("checkpoint-*")):
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
         process.wait()
-        process = start(tree, place, RUNS[name])
+        process = start(tree / "src", place, [*SETTINGS, *RUNS[name]])
     if process.wait() != 0:
         raise SystemExit(f"{name} of {tree}:\n" + (place / "said.txt").read_text())
 
