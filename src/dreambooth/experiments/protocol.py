@@ -98,8 +98,8 @@ FULL = Protocol(
 def scored_prompts(class_noun: str, *, toybox: bool, whole: bool) -> tuple[Prompt, ...]:
     """What is drawn and scored of a subject of that class.
 
-    The paper's 25 prompts for things or live subjects, or every third of them. In the toybox's words: all ten scenes,
-    and every other prompt of its list, or every second accessory and property alone.
+    The paper's 25 prompts for things or live subjects, or every third of them. In the toybox's words: all scenes and
+    every other prompt of its list, or every second accessory and property alone.
     """
     if not toybox:
         listed = PAPER_LIVE if is_live(class_noun) else PAPER_OBJECT

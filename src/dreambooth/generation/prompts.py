@@ -160,7 +160,7 @@ TOYBOX_PROBE: tuple[Prompt, ...] = (
 )
 """The same in the embedded model's own words."""
 
-_TOYBOX_WEARERS = frozenset({"dog", "cat", "duck", "robot"})
+_TOYBOX_WEARERS = frozenset({"dog", "cat", "duck", "bear", "robot"})
 
 _LIVE = """
     dog puppy cat kitten bird duck parrot chicken horse pony cow pig sheep goat rabbit hamster fox wolf bear lion tiger
