@@ -28,7 +28,7 @@ check: $(STAMP)
 	$(BIN)/mypy $(CODE)
 
 bench: $(STAMP)
-	$(BIN)/python -m benchmarks.unseen_subjects --out build/unseen
+	$(BIN)/python -m benchmarks.quality --out build/quality
 
 help-texts: $(STAMP)  # after a change of the command line: tests/test_house.py compares these
 	$(BIN)/python tests/test_house.py
