@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer, CLIPModel
 
-from benchmarks.judges import captions_told_apart, clip, correlations, dino, subjects_told_apart
+from benchmarks.judges import captions_told_apart, clip, dino, subjects_told_apart
 from dreambooth.toybox.photos import SIZE
 from pretraining import judge_clip, judge_dino, judge_renders
 
@@ -48,12 +48,12 @@ def test_the_processor_prepares_a_picture_as_the_training_did(folder: Path) -> N
 
 def test_dino_knows_a_toy_in_another_pose_scene_and_light() -> None:
     areas = subjects_told_apart(dino(), toys=8, shots=2, same_words=False)
-    assert areas["all"] >= 0.93
+    assert areas["all"] >= 0.97
     assert min(areas[name] for name in ("pose", "scene", "light")) >= 0.93
 
 
 def test_dino_tells_toys_apart_that_no_caption_does() -> None:
-    assert subjects_told_apart(dino(), toys=8, shots=2, same_words=True)["all"] >= 0.85
+    assert subjects_told_apart(dino(), toys=8, shots=2, same_words=True)["all"] >= 0.90
 
 
 def test_clip_hears_a_changed_word() -> None:
@@ -61,8 +61,3 @@ def test_clip_hears_a_changed_word() -> None:
     right = captions_told_apart(model, tokenizer, 256)
     assert right["all"][0] >= 0.9
     assert min(right[name][0] for name in ("class_noun", "colour", "scene")) >= 0.88
-
-
-def test_likeness_falls_with_the_true_distance() -> None:
-    found = correlations(dino(), clip()[0], 60)
-    assert max(found.values()) < -0.2

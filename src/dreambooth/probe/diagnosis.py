@@ -21,7 +21,7 @@ LEARNED = 0.5
 """Least way of the likeness to the photos; a subject that is not learned has nothing to be changed either."""
 COPYING = 1.1
 """Most likeness of a picture in a new place to the nearest photo, of that of the median photo to the nearest other."""
-DRIFT = 0.65
+DRIFT = 0.5
 """Most of the way from the untuned class to the photos' likeness among themselves that PRES may have gone."""
 VARIETY = {"scenes": 0.6, "div": 0.4}
 """Least of the untuned model's effective scenes, and of its DIV, in as many pictures in no place.
