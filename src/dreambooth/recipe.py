@@ -15,7 +15,7 @@ from dreambooth.evaluation import Judges, fit_of, load_judges
 from dreambooth.finetuning import Observer, finetune
 from dreambooth.generation.generate import contact_sheet, generate_in
 from dreambooth.generation.generate import generate as generate_into
-from dreambooth.generation.in_run import live_samples, personal_model, prompts_of, quick_draw
+from dreambooth.generation.in_run import live_samples, personal_model, prompts_of
 from dreambooth.generation.prompts import CLASS_PROMPT, Prompt, own_prompts, warn_of_nameless
 from dreambooth.generation.requests import requests, sampling_of, seeds
 from dreambooth.generation.samples import Sample, read_samples
@@ -173,7 +173,7 @@ def begin_probe(run: Run, model: DiffusionModel, reference: Reference | None = N
     """
     if run.is_personalised or (reference := reference or look_at_photos(run)) is None:
         return None
-    probe = Probe(run, reference, quick_draw(run))
+    probe = Probe(run, reference)
     with timed(run, "probe"):
         probe.before(model)
     return probe
@@ -206,10 +206,12 @@ def personalise(
             dataset = encode_once(rows, stage.posterior)
             adapter = adapters.attach(model, stage, subject, config)  # from here on some weights train
             its = run.stage(stage.name)
+            its.root.mkdir(exist_ok=True)
+            its_probe = probe.of_stage(its) if probe else None
             if adapter.parameter_groups():
-                finetune(model, stage, adapter, dataset, config, its, [observer(run, adapter, probe)])
-            if probe:
-                probe.conclude(adapter)
+                finetune(model, stage, adapter, dataset, config, its, [observer(its, adapter, its_probe)])
+            if its_probe:
+                its_probe.conclude(adapter)
             adapter.export(its.adapter)
             adapter.merge()
         model.save(run.model)

@@ -2,14 +2,14 @@
 
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import final
 
 from dreambooth.adapters import Adapter
 from dreambooth.errors import RunError
+from dreambooth.generation.in_run import probe_samples
 from dreambooth.generation.prompts import CLASS_PROMPT, Prompt
-from dreambooth.generation.samples import Sample
 from dreambooth.models.base import DiffusionModel
 from dreambooth.probe.measuring import Reference, measure, real_row
 from dreambooth.probe.rule import Shares, best_step, may_stop, shares
@@ -20,9 +20,6 @@ from dreambooth.run.records import JUDGES, SCORES, Probed
 from dreambooth.support.files import require_space
 from dreambooth.support.progress import log
 
-Draw = Callable[[DiffusionModel, str, Sequence[Prompt], int], list[Sample]]
-"""Draws every prompt from so many seeds, to samples/<stage>: (model, stage, prompts, seeds)."""
-
 
 @final
 class Probe:
@@ -32,8 +29,8 @@ class Probe:
     the weights of the best step so far, whole and verified; those of other steps are not kept.
     """
 
-    def __init__(self, run: Run, reference: Reference, draw: Draw) -> None:
-        self.run, self.reference, self.draw = run, reference, draw
+    def __init__(self, run: Run, reference: Reference) -> None:
+        self.run, self.reference = run, reference
         self.config = run.config
         self.best = run.root / "best"
 
@@ -49,6 +46,19 @@ class Probe:
             SCORES.append(self.run.root, real_row(self.reference.photos))
         if 0 not in known:
             SCORES.append(self.run.root, self._measure(0, untuned))
+
+    def of_stage(self, its: Run) -> "Probe":
+        """The probe of one stage of the model: its scores, samples, best/ and verdict are in the folder of the stage.
+
+        its: what `Run.stage` returns.  Every stage is measured against the photos and the untuned model as a whole.
+        """
+        if its == self.run:
+            return self
+        known = {probed.step for probed in SCORES.read(its.root)}
+        for probed in SCORES.read(self.run.root):
+            if probed.step in ("real", 0) and probed.step not in known:
+                SCORES.append(its.root, probed)
+        return Probe(its, self.reference)
 
     def watching(self, adapter: Adapter) -> Callable[[int, DiffusionModel], bool]:
         """The observer of a fine-tuning of `adapter`; raises DiskError where the best weights would find no room."""
@@ -98,11 +108,10 @@ class Probe:
         asked = [Prompt("class", prompt.template) for prompt in prompts] if step == 0 else prompts
         alone = [prompt for prompt in asked if prompt.template == CLASS_PROMPT.template]
         stage = f"step-{step:06d}"
-        of_class = self.draw(model, stage, [CLASS_PROMPT], settings.probe_class_images)
-        samples = self.draw(model, stage, alone, settings.probe_class_images)
-        samples += self.draw(
-            model, stage, [prompt for prompt in asked if prompt not in alone], settings.probe_images_per_prompt
-        )
+        elsewhere = [prompt for prompt in asked if prompt not in alone]
+        of_class = probe_samples(self.run, model, stage, [CLASS_PROMPT], settings.probe_class_images)
+        samples = probe_samples(self.run, model, stage, alone, settings.probe_class_images)
+        samples += probe_samples(self.run, model, stage, elsewhere, settings.probe_images_per_prompt)
         probed = measure(step, self.reference, samples, of_class)
         return replace(probed, seconds=round(time.monotonic() - began, 3))
 

@@ -38,9 +38,10 @@ def write_verdict(run: Run, step: int, judges: Mapping[str, str]) -> None:
 
 
 def restore_verdict(run: Run) -> None:
-    """Of a finished run, write the same again where one of them is missing and what they follow from is there."""
-    if all((run.root / file.name).exists() for file in (RECOMMENDATION, DIAGNOSIS)):
-        return
-    step, judges = checkpoint.newest_step(run.root / "best"), JUDGES.find(run.root)
-    if step and judges and {"real", 0, step} <= {probed.step for probed in SCORES.read(run.root)}:
-        write_verdict(run, step, judges)
+    """Of each stage of a finished run, write what is missing of it again, where what it follows from is there."""
+    for its in (run, *run.later_stages):
+        if all((its.root / file.name).exists() for file in (RECOMMENDATION, DIAGNOSIS)):
+            continue
+        step, judges = checkpoint.newest_step(its.root / "best"), JUDGES.find(run.root)
+        if step and judges and {"real", 0, step} <= {probed.step for probed in SCORES.read(its.root)}:
+            write_verdict(its, step, judges)

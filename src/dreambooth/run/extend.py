@@ -38,6 +38,8 @@ def extend(run: Run, max_train_steps: int | None = None, early_stopping: bool | 
         )
     for name in ENDS:
         _remove(run.root / name)
+    for later in run.later_stages:  # it began with what the first stage had made, which is another model now
+        _remove(later.root)
     if last != steps and last % before.training.validation_steps:  # only the last step is measured out of turn
         SCORES.forget(run.root, last)
         _remove(run.samples / f"step-{last:06d}")

@@ -34,9 +34,13 @@ MOST_CHANGES = 8
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder."""
+    """A run folder.
+
+    whole: the run that this is a later stage of, as a cascade has them; it keeps the settings and the subject of all.
+    """
 
     root: Path
+    whole: "Run | None" = None
 
     @property
     def checkpoints(self) -> Path:
@@ -73,9 +77,15 @@ class Run:
         """A JSON line per probe: the photos' own ("step": "real"), the untuned model (0), then the steps measured."""
         return self.root / SCORES.name
 
-    def stage(self, name: str) -> Self:
-        """The folder of one stage of the model: the run's own for "base", else one in it of that name."""
-        return self if name == "base" else type(self)(self.root / name)
+    def stage(self, name: str) -> "Run":
+        """What one stage of the model writes to: the run's own folder for "base", else one in it of that name."""
+        return self if name == "base" else Run(self.root / name, self)
+
+    @property
+    def later_stages(self) -> list["Run"]:
+        """The stages after "base" that were trained so far; none of a model with one stage."""
+        folders = [file.parent for file in sorted(self.root.glob(f"*/{LOSSES.name}"))]
+        return [Run(folder, self) for folder in folders if not (folder / "config.toml").exists()]  # else another run
 
     @classmethod
     def create(cls, root: Path, subject: Subject, config: Config) -> Self:
@@ -112,6 +122,8 @@ class Run:
     @cached_property
     def config(self) -> Config:
         """The settings the run was made with, read once; raises RunError where they are not as they were written."""
+        if self.whole:
+            return self.whole.config
         file = self.root / "config.toml"
         try:
             text = unsealed(file.read_text(encoding="utf-8"))
@@ -145,7 +157,7 @@ class Run:
     @property
     def subject(self) -> Subject:
         """The subject, with its identifier once that stage has run."""
-        return SUBJECT.read(self.root)
+        return SUBJECT.read(self.whole.root if self.whole else self.root)
 
     def save_subject(self, subject: Subject) -> None:
         """Write subject.json."""
