@@ -116,11 +116,12 @@ class Probe:
         return replace(probed, seconds=round(time.monotonic() - began, 3))
 
     def _keep(self, step: int, found: Mapping[int, Shares], adapter: Adapter) -> None:
+        """Write the weights of `step` to best/ where RULE prefers it to the step that is there."""
         kept = checkpoint.newest_step(self.best)
         if kept is not None and kept > step:  # of steps that a crash took back: they will be trained again
             shutil.rmtree(self.best)
             kept = None
-        if kept is None or found[step].merit > found[kept].merit:
+        if step != kept and step == best_step({at: its for at, its in found.items() if at in (kept, step)}):
             state = Checkpoint(step=step, settings="", tensors={"weights": adapter.state()})
             checkpoint.write(self.best, state, keep=1)
 

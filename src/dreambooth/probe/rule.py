@@ -53,7 +53,7 @@ def shares(probes: Sequence[Probed]) -> dict[int, Shares]:
 
 
 def best_step(found: Mapping[int, Shares]) -> int:
-    """The step that RULE names."""
+    """The step that RULE recommends of these; raises ValueError for none."""
     return max(sorted(found), key=lambda step: found[step].merit)
 
 
