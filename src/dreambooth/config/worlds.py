@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dreambooth.subject import Prompt
+from dreambooth.support.model_index import MODEL_INDEX, read_model_index
 
 WorldName = Literal["photographs", "toybox"]
 
@@ -91,8 +92,8 @@ def named(name: str) -> World:
 def record(folder: Path, world: str) -> None:
     """Name the world in a saved model; a model of photographs stays as diffusers wrote it."""
     if world != USUAL:
-        file = folder / "model_index.json"
-        index = {**json.loads(file.read_text(encoding="utf-8")), RECORD: world}
+        file = folder / MODEL_INDEX
+        index = {**read_model_index(file), RECORD: world}
         file.write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
@@ -101,7 +102,6 @@ def recorded(model: str) -> str | None:
     if named(model).embedded:
         return None
     try:
-        index = json.loads((Path(model) / "model_index.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):  # reported by who opens it
+        return read_model_index(Path(model) / MODEL_INDEX).get(RECORD)
+    except (OSError, ValueError):  # reported by who opens it
         return None
-    return index.get(RECORD) if isinstance(index, dict) else None

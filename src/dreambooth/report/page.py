@@ -23,6 +23,7 @@ from dreambooth.run.records import LOSSES
 from dreambooth.run.timing import read_timings
 from dreambooth.subject import Subject
 from dreambooth.support.files import write_text
+from dreambooth.support.model_index import MODEL_INDEX
 from dreambooth.support.progress import duration
 
 LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "pillow")
@@ -119,7 +120,7 @@ def _content(run: Run) -> dict[str, Any]:
         "timings": {STAGES.get(stage, stage): seconds for stage, seconds in read_timings(run).items()},
         "snippet": _snippet(subject, config) if subject.identifier else "",
         "lora_snippet": _lora_snippet(config) if config.method.method == "lora" else "",
-        "has_model": (run.model / "model_index.json").is_file(),
+        "has_model": (run.model / MODEL_INDEX).is_file(),
     }
 
 
