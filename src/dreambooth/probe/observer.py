@@ -61,8 +61,12 @@ class Probe:
         return Probe(its, self.reference)
 
     def watching(self, adapter: Adapter) -> Callable[[int, DiffusionModel], bool]:
-        """The observer of a fine-tuning of `adapter`; raises DiskError where the best weights would find no room."""
-        self._mend()
+        """The observer of a fine-tuning of `adapter`.
+
+        Where best/ does not hold the weights that scores.jsonl says are the best so far, it deletes the checkpoints
+        after that step, so that they are trained again. Raises DiskError where the best weights would find no room.
+        """
+        self._rewind_to_lost_best()
         size = sum(tensor.nbytes for tensor in adapter.state().values())
         copies = 2 if checkpoint.newest_step(self.best) is None else 1  # a new one is written before the old one goes
         require_space(self.best, copies * size, "keeping the best step's weights")
@@ -125,8 +129,8 @@ class Probe:
             state = Checkpoint(step=step, settings="", tensors={"weights": adapter.state()})
             checkpoint.write(self.best, state, keep=1)
 
-    def _mend(self) -> None:
-        """Where best/ is damaged, or not the best of scores.jsonl, have the training go back to before that step."""
+    def _rewind_to_lost_best(self) -> None:
+        """Delete best/ and all checkpoints after the best step where the weights of that step are lost or damaged."""
         done, kept = checkpoint.newest_step(self.run.checkpoints) or 0, checkpoint.newest_step(self.best)
         found = {step: its for step, its in shares(SCORES.read(self.run.root)).items() if step <= done}
         if kept is not None and kept > done:  # of steps that will be trained again
