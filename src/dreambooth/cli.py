@@ -54,10 +54,11 @@ def _run(parsed: Namespace) -> None:
 
     config = Config.build(given_settings(parsed))  # before torch is imported: a typing error shows at once
     from dreambooth.data.photos import photos_in
+    from dreambooth.run.contents import CONFIG
     from dreambooth.subject import Subject
 
     photos: Path = parsed.photos_dir
-    if (photos / "config.toml").is_file():
+    if (photos / CONFIG).is_file():
         raise DreamBoothError(f"{photos} is a run folder and holds no photos: resume it with `dreambooth continue`.")
     subject = Subject(photos=photos_in(photos), class_noun=parsed.class_noun.strip())
     from dreambooth.recipe import dreambooth
@@ -75,7 +76,7 @@ def _continue(parsed: Namespace) -> None:
 
 
 def _print_results(run: "Run") -> None:
-    print(f"report         {run.report}\ncontact sheet  {run.root / 'contact-sheet.png'}\nmodel          {run.model}")
+    print(f"report         {run.report}\ncontact sheet  {run.contact_sheet}\nmodel          {run.model}")
 
 
 def _stage(parsed: Namespace) -> None:

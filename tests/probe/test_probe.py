@@ -3,7 +3,7 @@
 import copy
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from dreambooth.probe import checks, diagnose, shares
 from dreambooth.probe.measuring import real_row
 from dreambooth.probe.rule import Shares, may_stop, reason
 from dreambooth.run import Run, checkpoint
+from dreambooth.run.contents import CONTENTS
 from dreambooth.run.extend import extend
 from dreambooth.run.records import (
     DIAGNOSIS,
@@ -414,6 +415,7 @@ def test_the_model_has_the_recommended_weights_and_the_run_says_why(
     saved = {f"denoiser.{name}": tensor for name, tensor in load_file(unet).items()}
     assert saved.items() and all(torch.equal(kept[name], tensor) for name, tensor in saved.items())
     assert [path.name for path in (run.root / "best").iterdir()] == [f"checkpoint-{verdict.step}"]
+    assert {path.name for path in run.root.iterdir()} <= CONTENTS.keys()
     timings = TIMINGS.read(run.root)
     assert timings["probe"] >= sum(probed.seconds for probed in probes) > 0
     assert timings["finetune"] > 0
@@ -463,7 +465,7 @@ def test_a_run_is_never_measured_by_two_judges_and_can_be_measured_again(
     shutil.rmtree(run.root / "best")
     personalised(run.root, photos_dir, own)
     assert [probed.step for probed in SCORES.read(run.root)] == ["real", 0, *range(step, 7, 2)]
-    assert RECOMMENDATION.read(run.root).judges == JUDGES.read(run.root)
+    assert RECOMMENDATION.read(run.root).judges == asdict(JUDGES.read(run.root))
 
 
 def two_staged(settings: dict[str, Any]) -> StableDiffusion:

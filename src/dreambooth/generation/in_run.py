@@ -26,7 +26,7 @@ def personal_model(run: Run) -> DiffusionModel:
     """The model that the run made; raises RunError where it has not been made yet."""
     model = models.load(Base(model=str(personal_folder(run)), dtype=run.config.base.dtype))
     model.to(device())
-    model.name = BASE.read(run.root)["model"]  # its samples say what it was tuned from
+    model.name = BASE.read(run.root).model  # its samples say what it was tuned from
     return model
 
 

@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import final
 
 from dreambooth.adapters import Adapter
@@ -16,7 +16,7 @@ from dreambooth.probe.rule import Shares, best_step, may_stop, shares
 from dreambooth.probe.verdict import write_verdict
 from dreambooth.run import Run, checkpoint
 from dreambooth.run.checkpoint import Checkpoint
-from dreambooth.run.records import JUDGES, SCORES, Probed
+from dreambooth.run.records import JUDGES, SCORES, JudgeNames, Probed
 from dreambooth.support.files import require_space
 from dreambooth.support.progress import log
 
@@ -32,7 +32,7 @@ class Probe:
     def __init__(self, run: Run, reference: Reference) -> None:
         self.run, self.reference = run, reference
         self.config = run.config
-        self.best = run.root / "best"
+        self.best = run.best
 
     def before(self, untuned: DiffusionModel) -> None:
         """Measure what every later probe is compared with, unless it is known: the photos, and the untuned model.
@@ -95,7 +95,7 @@ class Probe:
 
     def _require_same_judges(self) -> None:
         mine = self.reference.judges.names
-        began = self.run.began_with(JUDGES, mine)
+        began = asdict(self.run.began_with(JUDGES, JudgeNames(**mine)))
         changes = [f"  - {judge}: {name}, was {began[judge]}" for judge, name in mine.items() if began[judge] != name]
         if changes:
             listed = "\n".join(changes)

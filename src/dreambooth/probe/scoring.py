@@ -17,6 +17,7 @@ from dreambooth.generation.samples import Sample, read_samples, text_of
 from dreambooth.probe.diagnosis import checks
 from dreambooth.probe.measuring import Reference, means, measure, real_row
 from dreambooth.run import Run
+from dreambooth.run.contents import CONFIG
 from dreambooth.run.records import Probed, Scored, Step
 from dreambooth.subject import IDENTIFIER_SLOT, Subject
 from dreambooth.support.progress import log
@@ -99,7 +100,7 @@ def evaluate(
     if not folder.is_dir():
         raise DreamBoothError(f"{folder} is no folder: give a run folder, or a folder that holds pictures.")
     files = photos_in(photos) if photos else ()
-    if (folder / "config.toml").is_file():
+    if (folder / CONFIG).is_file():
         if class_noun or prompts:
             raise DreamBoothError(f"{folder} is a run and knows its class noun and prompts: leave both out.")
         run = Run.open(folder)

@@ -1,6 +1,7 @@
 """What the probes say together: which step is recommended and why, and which failures they show."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 
 from dreambooth.evaluation import WAY, ways
 from dreambooth.probe.diagnosis import checks, diagnose
@@ -42,6 +43,6 @@ def restore_verdict(run: Run) -> None:
     for its in (run, *run.later_stages):
         if all((its.root / file.name).exists() for file in (RECOMMENDATION, DIAGNOSIS)):
             continue
-        step, judges = checkpoint.newest_step(its.root / "best"), JUDGES.find(run.root)
+        step, judges = checkpoint.newest_step(its.best), JUDGES.find(run.root)
         if step and judges and {"real", 0, step} <= {probed.step for probed in SCORES.read(its.root)}:
-            write_verdict(its, step, judges)
+            write_verdict(its, step, asdict(judges))

@@ -1,4 +1,4 @@
-"""What each file of a run folder holds: one schema, which its writer and its reader share. The table is at the end."""
+"""What each file of a run holds: one schema, which its writer and reader share; the table at the end binds both."""
 
 import math
 from collections.abc import Mapping
@@ -36,6 +36,27 @@ Failure = Literal[
     "overfitting to the photos",
     "variety lost",
 ]
+
+
+Hashes = dict[str, str]
+"""The SHA-256 of files by their paths: of photos absolute, empty for one that cannot be read; else below the folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseModel:
+    """The model that a run began with: what the user called it, and a hash of its weights and schedule."""
+
+    model: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeNames:
+    """The judges that measure a run, each with a hash of its weights in its name."""
+
+    dino: str
+    clip: str
+    perceptual: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,21 +285,15 @@ class ClassImages(DrawnWith):
 
 
 SUBJECT = JsonFile("subject.json", Subject)
-PHOTOS = JsonFile("photos.json", dict[str, str])
-"""The SHA-256 of each photo by its path; empty for one that was not there."""
-BASE = JsonFile("base.json", dict[str, str])
-"""The model the run began with, "model" and "fingerprint"."""
-JUDGES = JsonFile("judges.json", dict[str, str])
-"""Who measures it: "dino", "clip" and "perceptual"."""
+PHOTOS = JsonFile("photos.json", Hashes)
+BASE = JsonFile("base.json", BaseModel)
+JUDGES = JsonFile("judges.json", JudgeNames)
 WORLD_FIT = JsonFile("world_fit.json", WorldFit)
 CLASS_IMAGES = JsonFile("prior.json", ClassImages)
 LOSSES = JsonLines("losses.jsonl", Loss)
 SCORES = JsonLines("scores.jsonl", Probed)
 RECOMMENDATION = JsonFile("recommendation.json", Recommendation)
 DIAGNOSIS = JsonFile("diagnosis.json", Diagnosis)
-MODEL = JsonFile("model.json", dict[str, str])
-"""The SHA-256 of each file of model/."""
+MODEL = JsonFile("model.json", Hashes)
 SAMPLES = JsonFile("samples.json", Scored)
-"""The final samples."""
 TIMINGS = JsonFile("timings.json", dict[str, Finite])
-"""Seconds by stage."""
