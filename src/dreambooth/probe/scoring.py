@@ -10,6 +10,7 @@ from dreambooth.config.worlds import USUAL, named
 from dreambooth.data.photos import open_image, photos_in, size_of
 from dreambooth.errors import DreamBoothError, ModelError, PhotoError, PromptError
 from dreambooth.evaluation import WAY, Judges, fit_of, load_judges, ways
+from dreambooth.evaluation.names import METRIC_NAMES
 from dreambooth.evaluation.perceptual import Lpips
 from dreambooth.evaluation.ways import percent
 from dreambooth.generation.prompts import CLASS_PROMPT
@@ -25,16 +26,8 @@ from dreambooth.support.progress import log
 FOLDERS: Mapping[Step, str] = {"untuned": "untuned", "tuned": "after", "own": "own"}
 """Where a run's samples are; the untuned model was asked for the class noun alone, as for the probe."""
 
-COLUMNS = {
-    "dino": "DINO",
-    "clip_i": "CLIP-I",
-    "masked_dino": "subject DINO",
-    "clip_t": "CLIP-T",
-    "pres": "PRES",
-    "div": "DIV",
-    "nearest_photo": "nearest photo",
-}
-"""The table's numbers and their headings."""
+COLUMNS = ("dino", "clip_i", "masked_dino", "clip_t", "pres", "div", "nearest_photo")
+"""The table's numbers, in order."""
 
 
 def scored(reference: Reference, rows: Mapping[Step, Probed], places: Sequence[str] = ()) -> Scored:
@@ -65,7 +58,7 @@ def _of_places(row: Probed, places: Sequence[str]) -> Probed:
 def table(scored: Scored) -> str:
     """The rows as text, with the ways below, and who measured."""
     shown = [name for name in COLUMNS if any(name in row.numbers for row in scored.rows.values())]
-    lines = [["", "n", *(COLUMNS[name] for name in shown)]]
+    lines = [["", "n", *(METRIC_NAMES[name] for name in shown)]]
     for step, row in scored.rows.items():
         label = {"real": "photos"}.get(str(step), str(step))
         numbers = (row.numbers.get(name) for name in shown)

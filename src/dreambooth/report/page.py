@@ -15,6 +15,7 @@ from dreambooth.config import Config, preset_of, settings_reference
 from dreambooth.config.samplers import SAMPLERS
 from dreambooth.config.worlds import named
 from dreambooth.evaluation import CHOICES
+from dreambooth.evaluation.names import METRIC_NAMES
 from dreambooth.report import measures
 from dreambooth.report import pictures as album
 from dreambooth.run import Run
@@ -95,7 +96,7 @@ def _content(run: Run) -> dict[str, Any]:
     strips = [measures.with_numbers(strip, measured) for strip in album.while_training(run, measured.chosen)]
     return {
         "subject": subject,
-        "names": {key: name for key, (name, _, _) in measures.METRICS.items()},
+        "names": METRIC_NAMES,
         "learned": LEARNED.get(config.method.method),
         "name": subject.name if subject.identifier else subject.class_noun,
         "base": _base(config),

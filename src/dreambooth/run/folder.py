@@ -69,12 +69,15 @@ class Run:
 
     @property
     def losses(self) -> Path:
-        """A JSON line per step."""
+        """A JSON line per step. The package itself reads records.LOSSES; this path is for its callers."""
         return self.root / LOSSES.name
 
     @property
     def scores(self) -> Path:
-        """A JSON line per probe: the photos' own ("step": "real"), the untuned model (0), then the steps measured."""
+        """A JSON line per probe: the photos' own ("step": "real"), the untuned model (0), then the steps measured.
+
+        The package itself reads records.SCORES; this path is for its callers.
+        """
         return self.root / SCORES.name
 
     def stage(self, name: str) -> "Run":
