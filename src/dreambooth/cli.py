@@ -131,12 +131,12 @@ def _evaluate(parsed: Namespace) -> None:
     Config.build(given)  # before torch is imported: a typing error shows at once
     from dreambooth.probe.scoring import evaluate, table
     from dreambooth.run.files import JsonFile
-    from dreambooth.run.records import Scored
+    from dreambooth.run.records import SampleScores
 
     folder: Path = parsed.pictures
     scored = evaluate(folder, given, parsed.photos, parsed.class_noun.strip(), parsed.prompts)
     target = parsed.out or folder / "evaluation.json"
-    JsonFile(target.name, Scored).write(target.parent, scored)
+    JsonFile(target.name, SampleScores).write(target.parent, scored)
     print(f"{table(scored)}\nwritten to {target}")
 
 

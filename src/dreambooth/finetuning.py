@@ -54,7 +54,7 @@ def training_step(
     noise = normal(shape, "noise", *place).to(device)  # (B, C, h, w), own noise for every row: eps and eps' of Eq. 2
     t = process.sample_t(*(generator("t", *place, row) for row in range(len(x0))))  # (B,), own time: t and t'
     x_t = process.add_noise(x0, noise, t)  # (B, C, h, w)
-    cond = stage.with_rows(words, batch, *place)  # the words, and what this family asks of the photo itself
+    cond = stage.with_row_conditioning(words, batch, *place)  # the words, and what this family asks of the photo itself
     pred = stage.predict(x_t, t, cond)  # (B, C, h, w)
     error = row_errors(process, pred, x0, noise, t, batch.weight)  # (B,), every weighting reaches every row
     return prior_preservation_loss(error, batch.is_prior.to(device), prior_loss_weight), error

@@ -34,7 +34,7 @@ from dreambooth.run.records import (
     TIMINGS,
     Check,
     Probed,
-    Prompted,
+    PromptScores,
     Scores,
     Step,
     Variety,
@@ -52,7 +52,7 @@ PROMPTS = ("a {}", "a {} in the snow", "a {} in the jungle")
 def probed(step: Step, clip_t: float = 0.3, masked: float = 0.8, nearest: float = 0.7, **scores: float) -> Probed:
     """A probe whose prompts all score the same."""
     each = {"clip_t": clip_t, "masked_dino": masked, "nearest_photo": nearest}
-    prompts = {prompt: Prompted(**each, elsewhere=None if prompt == "a {}" else 0.1) for prompt in PROMPTS}
+    prompts = {prompt: PromptScores(**each, elsewhere=None if prompt == "a {}" else 0.1) for prompt in PROMPTS}
     return replace(Probed(step=step, prompts=prompts), **(each | scores))  # type: ignore[arg-type]
 
 

@@ -11,7 +11,7 @@ from dreambooth.errors import RunError
 from dreambooth.run import Run, records
 from dreambooth.run.files import JsonFile
 from dreambooth.run.measured import read_measured
-from dreambooth.run.records import LOSSES, SCORES, Check, Loss, Probed, Prompted, Variety
+from dreambooth.run.records import LOSSES, SCORES, Check, Loss, Probed, PromptScores, Variety
 from dreambooth.run.timing import read_timings, timed
 from dreambooth.subject import Subject
 from written import class_images
@@ -39,7 +39,7 @@ HELD: dict[str, Any] = {
     ),
     "DIAGNOSIS": records.Diagnosis(findings=(CHECK,), checked=(CHECK, replace(CHECK, at_most=True))),
     "MODEL": {"model_index.json": "0f"},
-    "SAMPLES": records.Scored(
+    "SAMPLES": records.SampleScores(
         judges={"dino": "a"}, photos=2, rows={"real": Probed(step="real", dino=0.5)}, ways={"dino": None}
     ),
     "TIMINGS": {"load": 0.1},
@@ -96,7 +96,7 @@ def test_the_photos_of_a_run_must_all_be_known(tmp_path: Path) -> None:
 
 def test_a_line_is_read_as_it_was_written(tmp_path: Path) -> None:
     losses = [Loss(step=at, loss=1 / 3, subject=0.1, prior=0.2, lr=5e-6, grad_norm=1.5, seconds=0.25) for at in (1, 2)]
-    snow = Prompted(clip_t=0.3, elsewhere=0.1)
+    snow = PromptScores(clip_t=0.3, elsewhere=0.1)
     probes = [
         Probed(step="real", dino=0.8),
         Probed(step=0, dino=1 / 3, prompts={"a {}\u2028": snow}, variety={"class": Variety(div=0.5, pictures=8)}),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 
-from dreambooth.evaluation import WAY, ways
+from dreambooth.evaluation import WAY, progress_by_metric
 from dreambooth.probe.diagnosis import checks, diagnose
 from dreambooth.probe.rule import RULE, reason, shares
 from dreambooth.run import Run, checkpoint
@@ -25,7 +25,7 @@ def write_verdict(run: Run, step: int, judges: Mapping[str, str]) -> None:
         last=last,
         stopped_early=last < run.config.training.max_train_steps,
         judges=judges,
-        ways=ways(probes[step], probes[0], probes["real"]),
+        ways=progress_by_metric(probes[step], probes[0], probes["real"]),
         way=WAY,
         kept=probes[step].kept(probes[0]),
     )

@@ -8,7 +8,7 @@ from dreambooth.evaluation.ways import percent
 from dreambooth.report.charts import LossChart, MetricChart, Scatter, loss_chart, metric_chart, scatter
 from dreambooth.report.pictures import Comparison, Stage
 from dreambooth.run.measured import Measured
-from dreambooth.run.records import Loss, Probed, Prompted, Scores
+from dreambooth.run.records import Loss, Probed, PromptScores, Scores
 
 METRICS = {
     "dino": ("Do the samples look like the photos? The paper's measure of the subject.", "higher"),
@@ -126,7 +126,7 @@ def with_numbers(strip: Comparison, measured: Measured) -> Comparison:
             return {}
         if strip.kind == "class":
             return _named(probed, "pres")
-        return _named(probed.prompts.get(strip.template, Prompted()), "dino", "clip_t")
+        return _named(probed.prompts.get(strip.template, PromptScores()), "dino", "clip_t")
 
     return replace(strip, stages=tuple(replace(stage, numbers=numbers(stage)) for stage in strip.stages))
 
