@@ -24,6 +24,7 @@ from dreambooth.generation.samples import text_of
 from dreambooth.recipe import check, check_world, dreambooth, generate, personalise
 from dreambooth.report.page import write_report
 from dreambooth.run import Run
+from dreambooth.run.contents import CONTENTS
 from dreambooth.run.records import SAMPLES, TIMINGS, WORLD_FIT
 from dreambooth.subject import Subject
 from tiny import tiny_pipeline
@@ -73,6 +74,7 @@ def opened(model: Path) -> Any:
 
 
 def test_photos_in_everything_out(run: Run) -> None:
+    assert [path.name for path in run.root.iterdir() if path.name not in CONTENTS] == []
     folders = {"checkpoints", "samples", "model"}
     records = {"config.toml", "subject.json", "base.json", "prior.json", "losses.jsonl", "timings.json", "photos.json"}
     records |= {"model.json"}

@@ -54,10 +54,11 @@ def _run(parsed: Namespace) -> None:
 
     config = Config.build(given_settings(parsed))  # before torch is imported: a typing error shows at once
     from dreambooth.data.photos import photos_in
+    from dreambooth.run.contents import CONFIG
     from dreambooth.subject import Subject
 
     photos: Path = parsed.photos_dir
-    if (photos / "config.toml").is_file():
+    if (photos / CONFIG).is_file():
         raise DreamBoothError(f"{photos} is a run folder and holds no photos: resume it with `dreambooth continue`.")
     subject = Subject(photos=photos_in(photos), class_noun=parsed.class_noun.strip())
     from dreambooth.recipe import dreambooth
@@ -75,7 +76,7 @@ def _continue(parsed: Namespace) -> None:
 
 
 def _print_results(run: "Run") -> None:
-    print(f"report         {run.report}\ncontact sheet  {run.root / 'contact-sheet.png'}\nmodel          {run.model}")
+    print(f"report         {run.report}\ncontact sheet  {run.contact_sheet}\nmodel          {run.model}")
 
 
 def _stage(parsed: Namespace) -> None:
@@ -130,12 +131,12 @@ def _evaluate(parsed: Namespace) -> None:
     Config.build(given)  # before torch is imported: a typing error shows at once
     from dreambooth.probe.scoring import evaluate, table
     from dreambooth.run.files import JsonFile
-    from dreambooth.run.records import Scored
+    from dreambooth.run.records import SampleScores
 
     folder: Path = parsed.pictures
     scored = evaluate(folder, given, parsed.photos, parsed.class_noun.strip(), parsed.prompts)
     target = parsed.out or folder / "evaluation.json"
-    JsonFile(target.name, Scored).write(target.parent, scored)
+    JsonFile(target.name, SampleScores).write(target.parent, scored)
     print(f"{table(scored)}\nwritten to {target}")
 
 

@@ -11,6 +11,7 @@ from dreambooth.errors import DiskError, ModelError
 from dreambooth.generation.in_run import personal_folder
 from dreambooth.models.base import DiffusionModel
 from dreambooth.run import Run
+from dreambooth.run.contents import CONFIG
 from dreambooth.support.files import require_space
 
 Precision = Literal["float32", "float16", "bfloat16"]
@@ -36,7 +37,7 @@ def _opened(source: str, target: Path, precision: Precision) -> tuple[DiffusionM
     """The model in one precision, and what it is called."""
     if target.exists():
         raise DiskError(f"{target} exists, and nothing is written over it: choose another name.")
-    run = Run.open(Path(source)) if Path(source, "config.toml").is_file() else None
+    run = Run.open(Path(source)) if Path(source, CONFIG).is_file() else None
     model = models.load(Base(model=str(personal_folder(run)) if run else source))
     if not model.weights.round_to(getattr(torch, precision)):
         raise ModelError(f"{source} has weights too large for {precision}: give --dtype bfloat16 or float32.")

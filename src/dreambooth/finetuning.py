@@ -54,7 +54,7 @@ def training_step(
     noise = normal(shape, "noise", *place).to(device)  # (B, C, h, w), own noise for every row: eps and eps' of Eq. 2
     t = process.sample_t(*(generator("t", *place, row) for row in range(len(x0))))  # (B,), own time: t and t'
     x_t = process.add_noise(x0, noise, t)  # (B, C, h, w)
-    cond = stage.with_rows(words, batch, *place)  # the words, and what this family asks of the photo itself
+    cond = stage.with_row_conditioning(words, batch, *place)  # the words, and what this family asks of the photo itself
     pred = stage.predict(x_t, t, cond)  # (B, C, h, w)
     error = row_errors(process, pred, x0, noise, t, batch.weight)  # (B,), every weighting reaches every row
     return prior_preservation_loss(error, batch.is_prior.to(device), prior_loss_weight), error
@@ -79,6 +79,9 @@ def finetune(
     check_machine(config)
     training = config.training
     loop = _Loop(model, stage, adapter, dataset, config, run)
+    if not adapter.trains_text:
+        loop.encode_prompts_once()
+        model.offload(stage.text_parts)  # nothing reads a prompt again: the frozen text encoders make room
     done = loop.resume()
     # the observers may have been cut short by what ended the run before
     enough = done > 0 and _due(done, training.validation_steps, training) and loop.show(done, observers)
@@ -147,7 +150,12 @@ class _Loop:
             module.eval()  # no dropout: it would draw from a stream that depends on the steps before
         if training.gradient_checkpointing:
             cast(Any, stage.parts[DENOISER]).enable_gradient_checkpointing()
-        self.conditions = {} if adapter.trains_text else self._conditions_once()
+        self.encoded: dict[str, Conditioning] = {}
+
+    @torch.no_grad()
+    def encode_prompts_once(self) -> None:
+        """Keep the conditioning of every prompt of the dataset, which no step changes."""
+        self.encoded = {prompt: self.stage.condition([prompt]) for prompt in dict.fromkeys(self.dataset.prompts)}
 
     def advance(self, step: int) -> None:
         """One optimizer step over all micro-batches, and its line in losses.jsonl."""
@@ -192,14 +200,7 @@ class _Loop:
     def _condition(self, prompts: Sequence[str]) -> Conditioning:
         if self.adapter.trains_text:
             return self.stage.condition(prompts)
-        return self.stage.stack([self.conditions[prompt] for prompt in prompts])
-
-    @torch.no_grad()
-    def _conditions_once(self) -> dict[str, Conditioning]:
-        """Every prompt as it will always be read; the encoders are not needed again and make room."""
-        conditions = {prompt: self.stage.condition([prompt]) for prompt in dict.fromkeys(self.dataset.prompts)}
-        self.model.offload(self.stage.text_parts)
-        return conditions
+        return self.stage.stack([self.encoded[prompt] for prompt in prompts])
 
     def _not_finite(self, what: str, step: int, rows: Sequence[int]) -> TrainingError:
         photos = ", ".join(dict.fromkeys(self.dataset.names[row] for row in rows))

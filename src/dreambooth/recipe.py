@@ -15,7 +15,7 @@ from dreambooth.evaluation import Judges, fit_of, load_judges
 from dreambooth.finetuning import Observer, finetune
 from dreambooth.generation.generate import contact_sheet, generate_in
 from dreambooth.generation.generate import generate as generate_into
-from dreambooth.generation.in_run import live_samples, personal_model, prompts_of, quick_draw
+from dreambooth.generation.in_run import live_samples, personal_model, prompts_of
 from dreambooth.generation.prompts import CLASS_PROMPT, Prompt, own_prompts, warn_of_nameless
 from dreambooth.generation.requests import requests, sampling_of, seeds
 from dreambooth.generation.samples import Sample, read_samples
@@ -29,7 +29,7 @@ from dreambooth.report.page import write_report
 from dreambooth.run import Run
 from dreambooth.run.extend import extend
 from dreambooth.run.measured import read_measured
-from dreambooth.run.records import BASE, MODEL, SAMPLES, WORLD_FIT
+from dreambooth.run.records import BASE, MODEL, SAMPLES, WORLD_FIT, BaseModel
 from dreambooth.run.timing import timed
 from dreambooth.subject import Subject, require_class_noun
 from dreambooth.support.device import device
@@ -112,12 +112,13 @@ def base_model(run: Run) -> DiffusionModel:
     Raises RunError where the run was begun with other weights, ConfigError for what the model cannot do.
     """
     with timed(run, "load"):
-        model = _placed(models.load(run.config.base))
+        model = models.load(run.config.base)
+        model.to(device())
         models.check(model, run.config)
-        mine = {"model": model.name, "fingerprint": model.fingerprint()}
+        mine = BaseModel(model=model.name, fingerprint=model.fingerprint())
         if (began := run.began_with(BASE, mine)) != mine:
             raise RunError(
-                f"{run.root} was begun with {began['model']}, and {mine['model']} has other weights: give the "
+                f"{run.root} was begun with {began.model}, and {mine.model} has other weights: give the "
                 "--revision it had, or choose another --output-dir."
             )
         return model
@@ -173,7 +174,7 @@ def begin_probe(run: Run, model: DiffusionModel, reference: Reference | None = N
     """
     if run.is_personalised or (reference := reference or look_at_photos(run)) is None:
         return None
-    probe = Probe(run, reference, quick_draw(run))
+    probe = Probe(run, reference)
     with timed(run, "probe"):
         probe.before(model)
     return probe
@@ -206,10 +207,12 @@ def personalise(
             dataset = encode_once(rows, stage.posterior)
             adapter = adapters.attach(model, stage, subject, config)  # from here on some weights train
             its = run.stage(stage.name)
+            its.root.mkdir(exist_ok=True)
+            its_probe = probe.of_stage(its) if probe else None
             if adapter.parameter_groups():
-                finetune(model, stage, adapter, dataset, config, its, [observer(run, adapter, probe)])
-            if probe:
-                probe.conclude(adapter)
+                finetune(model, stage, adapter, dataset, config, its, [observer(its, adapter, its_probe)])
+            if its_probe:
+                its_probe.conclude(adapter)
             adapter.export(its.adapter)
             adapter.merge()
         model.save(run.model)
@@ -286,14 +289,9 @@ def report(run: Run) -> Path:
     """Everything in one page, report.html, and all pictures on one sheet, contact-sheet.png; returns the page."""
     run.require_same_photos()
     before, after = (read_samples(run.samples / stage) for stage in ("before", "after"))
-    contact_sheet(run.root / "contact-sheet.png", run.subject.photos, before, after)
+    contact_sheet(run.contact_sheet, run.subject.photos, before, after)
     return write_report(run)
 
 
 def _is_measured(run: Run) -> bool:
     return run.config.probe.probe and run.config.training.max_train_steps > 0
-
-
-def _placed(model: DiffusionModel) -> DiffusionModel:
-    model.to(device())
-    return model

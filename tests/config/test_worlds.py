@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dreambooth.config import Config, World
-from dreambooth.config.worlds import EMBEDDED, USUAL, WORLDS, named, record, recorded
+from dreambooth.config.worlds import DEFAULT_WORLD, EMBEDDED, WORLDS, named, record, recorded
 from dreambooth.errors import ConfigError
 from dreambooth.run import Run
 from dreambooth.subject import Subject
@@ -30,8 +30,8 @@ def test_every_world_is_called_as_the_table_calls_it() -> None:
 
 def test_the_embedded_model_is_of_its_own_world_and_any_other_of_photographs() -> None:
     assert Config.build({}).world is Config.build({"model": EMBEDDED}).world is named(EMBEDDED)
-    for model in ("owner/name", "nowhere", "", USUAL):
-        assert Config.build({"model": model}).world is named(USUAL)
+    for model in ("owner/name", "nowhere", "", DEFAULT_WORLD):
+        assert Config.build({"model": model}).world is named(DEFAULT_WORLD)
 
 
 def test_a_saved_model_is_of_the_world_that_its_folder_names(saved: Path) -> None:
@@ -47,13 +47,13 @@ def test_a_world_that_was_read_once_outlives_the_folder(saved: Path, tmp_path: P
 
 
 def test_what_the_user_says_is_stronger_than_what_the_folder_says(saved: Path) -> None:
-    assert Config.build({"model": str(saved), "world": USUAL}).world is named(USUAL)
+    assert Config.build({"model": str(saved), "world": DEFAULT_WORLD}).world is named(DEFAULT_WORLD)
     assert Config.build({"model": "owner/copy", "world": EMBEDDED}).generation == Config.build({}).generation
 
 
 def test_the_embedded_model_is_never_looked_for_in_a_folder(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     index = json.loads((saved / "model_index.json").read_text())
-    (saved / "model_index.json").write_text(json.dumps(index | {"_world": USUAL}))
+    (saved / "model_index.json").write_text(json.dumps(index | {"_world": DEFAULT_WORLD}))
     saved.rename(saved.with_name(EMBEDDED))
     monkeypatch.chdir(saved.parent)
     assert Config.build({}).world is named(EMBEDDED) and Config.build({}).base.model == EMBEDDED
@@ -61,7 +61,7 @@ def test_the_embedded_model_is_never_looked_for_in_a_folder(saved: Path, monkeyp
 
 def test_a_model_of_photographs_stays_as_diffusers_wrote_it(saved: Path) -> None:
     before = (saved / "model_index.json").read_bytes()
-    record(saved, USUAL)
+    record(saved, DEFAULT_WORLD)
     assert (saved / "model_index.json").read_bytes() == before
 
 
@@ -69,7 +69,7 @@ def test_a_model_of_photographs_stays_as_diffusers_wrote_it(saved: Path) -> None
 def test_a_folder_that_says_nothing_is_reported_by_who_opens_it(content: str, saved: Path) -> None:
     (saved / "model_index.json").write_text(content)
     assert recorded(str(saved)) is None
-    assert Config.build({"model": str(saved)}).world is named(USUAL)
+    assert Config.build({"model": str(saved)}).world is named(DEFAULT_WORLD)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from torch import Tensor
 from dreambooth import models
 from dreambooth.adapters import Adapter
 from dreambooth.config import Base, Config, Naming
-from dreambooth.config.worlds import USUAL, WORLDS
+from dreambooth.config.worlds import DEFAULT_WORLD, WORLDS
 from dreambooth.diffusion import row_errors
 from dreambooth.finetuning import finetune, training_step
 from dreambooth.identifier import with_identifier
@@ -174,7 +174,7 @@ def test_what_is_saved_names_its_world_and_one_of_photographs_names_none(
     model.save(tmp_path / "ours")
     family.pipeline().save_pretrained(tmp_path / "theirs")
     ours, theirs = (json.loads((tmp_path / name / "model_index.json").read_text()) for name in ("ours", "theirs"))
-    assert ours == (theirs if world == USUAL else theirs | {"_world": world})
+    assert ours == (theirs if world == DEFAULT_WORLD else theirs | {"_world": world})
     assert models.load(Base(model=str(tmp_path / "ours"))).world == world
 
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from dreambooth import models
 from dreambooth.config import Base, Config
-from dreambooth.config.worlds import EMBEDDED, USUAL
+from dreambooth.config.worlds import DEFAULT_WORLD, EMBEDDED
 from dreambooth.errors import ConfigError, ModelError
 from tiny import tiny_model, tiny_pipeline
 
@@ -170,10 +170,10 @@ def of_the_toybox(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_saved_model_is_of_the_world_that_it_names_or_that_is_given(saved: Path) -> None:
-    assert load(saved).world == USUAL
+    assert load(saved).world == DEFAULT_WORLD
     edit_index(saved, _world=EMBEDDED)
     assert load(saved).world == EMBEDDED
-    assert models.load(Base(model=str(saved), world="photographs")).world == USUAL
+    assert models.load(Base(model=str(saved), world="photographs")).world == DEFAULT_WORLD
 
 
 def test_a_world_that_only_the_download_knows_is_told(of_the_toybox: str) -> None:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from dreambooth import models
 from dreambooth.config import Base
-from dreambooth.config.worlds import EMBEDDED, USUAL
+from dreambooth.config.worlds import DEFAULT_WORLD, EMBEDDED
 from dreambooth.errors import ModelError
 from dreambooth.models import stable_diffusion, stable_diffusion_xl
 from dreambooth.models.base import Sampling
@@ -119,7 +119,7 @@ def test_a_file_is_told_to_its_family_by_what_it_holds(file: Path, monkeypatch: 
         return tiny_model()
 
     monkeypatch.setattr(StableDiffusionXL, "open_file", opened)
-    assert models.load(Base(model=str(file))).world == USUAL
+    assert models.load(Base(model=str(file))).world == DEFAULT_WORLD
     assert models.load(Base(model=str(file), world=EMBEDDED)).world == EMBEDDED
     assert called == [file, file]
 

@@ -49,12 +49,12 @@ def test_a_framing_is_what_the_pipeline_is_told_of_sizes_and_corner() -> None:
     )
     (stage,), batch = model.stages, encoded().batch(seed=0, number=0, subject_rows=1, prior_rows=0)
     words = stage.condition(["a dog"])
-    framed = stage.with_rows(words, replace(batch, framing=torch.tensor([[48, 40, 3, 5, 16, 16]])))
+    framed = stage.with_row_conditioning(words, replace(batch, framing=torch.tensor([[48, 40, 3, 5, 16, 16]])))
     for x_t, t, output in seen:
         found = stage.predict(x_t, t[None], framed)
         torch.testing.assert_close(found, output, rtol=1e-5, atol=1e-6)
         assert (found - stage.predict(x_t, t[None], words)).abs().max() > 1e-4
-    assert stage.with_rows(words, batch) is words
+    assert stage.with_row_conditioning(words, batch) is words
 
 
 def test_rows_of_one_batch_are_framed_apart() -> None:

@@ -1,8 +1,9 @@
 """Measuring while it trains: the rule, the weights it keeps, the early stop, and a run that resumes from anywhere."""
 
+import copy
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from dreambooth import recipe
+from dreambooth import models, recipe
 from dreambooth.config import Config
 from dreambooth.data.photos import photos_in
 from dreambooth.errors import ModelError, RunError
@@ -18,10 +19,13 @@ from dreambooth.evaluation import Photos
 from dreambooth.evaluation.masks import Look
 from dreambooth.evaluation.scores import Seen
 from dreambooth.generation.samples import read_samples
+from dreambooth.models.stable_diffusion import StableDiffusion
 from dreambooth.probe import checks, diagnose, shares
 from dreambooth.probe.measuring import real_row
 from dreambooth.probe.rule import Shares, may_stop, reason
 from dreambooth.run import Run, checkpoint
+from dreambooth.run.contents import CONTENTS
+from dreambooth.run.extend import extend
 from dreambooth.run.records import (
     DIAGNOSIS,
     JUDGES,
@@ -30,7 +34,7 @@ from dreambooth.run.records import (
     TIMINGS,
     Check,
     Probed,
-    Prompted,
+    PromptScores,
     Scores,
     Step,
     Variety,
@@ -48,7 +52,7 @@ PROMPTS = ("a {}", "a {} in the snow", "a {} in the jungle")
 def probed(step: Step, clip_t: float = 0.3, masked: float = 0.8, nearest: float = 0.7, **scores: float) -> Probed:
     """A probe whose prompts all score the same."""
     each = {"clip_t": clip_t, "masked_dino": masked, "nearest_photo": nearest}
-    prompts = {prompt: Prompted(**each, elsewhere=None if prompt == "a {}" else 0.1) for prompt in PROMPTS}
+    prompts = {prompt: PromptScores(**each, elsewhere=None if prompt == "a {}" else 0.1) for prompt in PROMPTS}
     return replace(Probed(step=step, prompts=prompts), **(each | scores))  # type: ignore[arg-type]
 
 
@@ -411,6 +415,7 @@ def test_the_model_has_the_recommended_weights_and_the_run_says_why(
     saved = {f"denoiser.{name}": tensor for name, tensor in load_file(unet).items()}
     assert saved.items() and all(torch.equal(kept[name], tensor) for name, tensor in saved.items())
     assert [path.name for path in (run.root / "best").iterdir()] == [f"checkpoint-{verdict.step}"]
+    assert {path.name for path in run.root.iterdir()} <= CONTENTS.keys()
     timings = TIMINGS.read(run.root)
     assert timings["probe"] >= sum(probed.seconds for probed in probes) > 0
     assert timings["finetune"] > 0
@@ -460,7 +465,70 @@ def test_a_run_is_never_measured_by_two_judges_and_can_be_measured_again(
     shutil.rmtree(run.root / "best")
     personalised(run.root, photos_dir, own)
     assert [probed.step for probed in SCORES.read(run.root)] == ["real", 0, *range(step, 7, 2)]
-    assert RECOMMENDATION.read(run.root).judges == JUDGES.read(run.root)
+    assert RECOMMENDATION.read(run.root).judges == asdict(JUDGES.read(run.root))
+
+
+def two_staged(settings: dict[str, Any]) -> StableDiffusion:
+    """The small model with its one stage twice, as a cascade has several: both train the same parts in turn."""
+    model = models.load(Config.build(settings).base)
+    assert isinstance(model, StableDiffusion)
+    later = copy.copy(model.stages[0])
+    later.name = "refiner"
+    model.stages = (model.stages[0], later)
+    return model
+
+
+@pytest.mark.parametrize("more", [{}, {"probe": False}], ids=["measured", "not measured"])
+def test_every_stage_of_a_cascade_has_its_own_records_and_best_weights(
+    settings: dict[str, Any], photos_dir: Path, tmp_path: Path, more: dict[str, Any]
+) -> None:
+    config = Config.build({**settings, **more})
+    single = personalised(tmp_path / "single", photos_dir, settings, **more)
+    run = Run.create(tmp_path / "run", single.subject, config)
+    recipe.personalise(run, two_staged(settings))
+    (later,) = run.later_stages
+    assert later == run.stage("refiner") and later.subject == run.subject and later.config == config
+    without = ("model", "model.json", "timings.json", "config.toml", ".lock")  # those of the run as a whole
+    made = {path.name for path in single.root.iterdir()} - {*without, "subject.json", "photos.json", "base.json"}
+    assert {path.name for path in later.root.iterdir()} == made - {"judges.json"}
+    for path in (path for name in made for path in single.root.glob(f"{name}/**/*.safetensors")):
+        assert path.read_bytes() == (run.root / path.relative_to(single.root)).read_bytes()
+    if config.probe.probe:
+        first, second, alone = ([replace(p, seconds=0) for p in SCORES.read(r.root)] for r in (run, later, single))
+        assert first == alone and second[:2] == first[:2] and second[2:] != first[2:]
+        assert RECOMMENDATION.read(run.root) == RECOMMENDATION.read(single.root)
+        step = RECOMMENDATION.read(later.root).step
+        kept = checkpoint.read(later.root / "best" / f"checkpoint-{step}").tensors["weights"]
+    else:
+        kept = checkpoint.read(later.checkpoints / "checkpoint-6").tensors["weights"]
+    (unet,) = (run.model / "unet").glob("*.safetensors")
+    assert all(torch.equal(kept[f"denoiser.{name}"], tensor) for name, tensor in load_file(unet).items())
+
+
+def test_a_cascade_that_is_interrupted_in_its_later_stage_ends_the_same(
+    settings: dict[str, Any], photos_dir: Path, tmp_path: Path
+) -> None:
+    subject = Subject(photos=photos_in(photos_dir), class_noun="dog")
+    whole = Run.create(tmp_path / "whole", subject, Config.build(settings))
+    recipe.personalise(whole, two_staged(settings))
+    shutil.copytree(whole.root, tmp_path / "run")
+    run = Run.open(tmp_path / "run")
+    later = run.stage("refiner")
+    shutil.rmtree(run.model)
+    (later.root / RECOMMENDATION.name).unlink()
+    for step in (5, 6):
+        shutil.rmtree(later.checkpoints / f"checkpoint-{step}")
+    recipe.personalise(run, two_staged(settings))
+    assert outcome(run) == outcome(whole)
+    weights = [file.relative_to(later.root) for file in later.root.rglob("*.safetensors")]
+    assert weights and all(
+        (later.root / file).read_bytes() == (whole.root / "refiner" / file).read_bytes() for file in weights
+    )
+    (later.root / DIAGNOSIS.name).unlink()
+    recipe.personalise(run)
+    assert DIAGNOSIS.read(later.root) == DIAGNOSIS.read(whole.root / "refiner")
+    extend(run, 8)
+    assert not later.root.exists() and run.later_stages == []  # it began with what the first stage had made
 
 
 def test_missing_judges_are_reported_before_anything_is_trained(

@@ -21,7 +21,7 @@ from dreambooth.probe.scoring import score_run
 from dreambooth.recipe import dreambooth
 from dreambooth.run import Run
 from dreambooth.run.measured import read_measured
-from dreambooth.run.records import DIAGNOSIS, SAMPLES, Diagnosis, Scored
+from dreambooth.run.records import DIAGNOSIS, SAMPLES, Diagnosis, SampleScores
 from dreambooth.subject import Subject
 from small_judges import clip_parts, dino_parts, pictures, save
 from tiny import tiny_pipeline
@@ -129,7 +129,7 @@ def test_what_shows_in_the_samples_alone_is_a_finding(run: Run, tmp_path: Path) 
 
 def test_the_samples_are_scored_once(run: Run, photos_dir: Path, tmp_path: Path) -> None:
     copy = Run(Path(shutil.copytree(run.root, tmp_path / "run")))
-    other = Scored(judges={}, photos=0, rows={})
+    other = SampleScores(judges={}, photos=0, rows={})
     SAMPLES.write(copy.root, other)
     dreambooth(run.subject, run.config, copy.root)
     assert SAMPLES.read(copy.root) == other

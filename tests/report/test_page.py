@@ -30,7 +30,7 @@ from dreambooth.run.records import (
     Diagnosis,
     Loss,
     Probed,
-    Prompted,
+    PromptScores,
     Recommendation,
     Variety,
     WorldFit,
@@ -134,7 +134,7 @@ def measured(root: Path, findings: tuple[Check, ...] = (), **settings: Any) -> R
         save_sample(picture, run.samples / "step-000000" / f"{index}-x-7.png", {"prompt": "untuned", **text})
     SCORES.append(run.root, Probed(step="real", dino=0.8, clip_i=0.9, seconds=0.5))
     for step, dino, clip_t, pres in ((0, 0.4, 0.32, 0.41), (20, 0.7, 0.31, 0.52), (100, 0.75, 0.25, 0.63)):
-        prompts = {snow: Prompted(dino=dino, clip_i=dino + 0.1, clip_t=clip_t)}
+        prompts = {snow: PromptScores(dino=dino, clip_i=dino + 0.1, clip_t=clip_t)}
         varied = {"subject": Variety(div=0.3, scenes=1.5 if step else 5.0, pictures=8)}
         probed = Probed(step=step, dino=dino, clip_i=dino + 0.1, clip_t=clip_t, pres=pres)
         SCORES.append(run.root, replace(probed, prompts=prompts, variety=varied, seconds=1.0))

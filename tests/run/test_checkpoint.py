@@ -4,6 +4,8 @@ import json
 import logging
 import pickle
 import resource
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -88,6 +90,19 @@ def test_a_damaged_newest_is_named_and_the_one_before_is_used(
     assert (tmp_path / "damaged-checkpoint-2").is_dir()
 
 
+def test_its_state_says_what_it_said_in_every_version(tmp_path: Path) -> None:
+    scaler = {"scale": 65536.0, "growth_factor": 2.0, "growth_interval": 2000, "_growth_tracker": 3}
+    path = checkpoint.write(tmp_path, replace(state(2), scaler=scaler), keep=1)
+    written = json.loads((path / "state.json").read_text())
+    own = written.pop("sha256")
+    assert list(written) == ["step", "settings", "scaler", "files"]
+    assert repr(written["scaler"]) == repr(scaler) == repr(checkpoint.read(path).scaler)  # no int became a float
+    assert own == sha256(json.dumps(written, sort_keys=True).encode()).hexdigest()
+    for file, seal in written["files"].items():
+        content = (path / file).read_bytes()
+        assert seal == {"bytes": len(content), "sha256": sha256(content).hexdigest()}
+
+
 def test_a_flipped_byte_anywhere_is_seen(tmp_path: Path) -> None:
     path = checkpoint.write(tmp_path, state(2), keep=1)
     for name in ("state.json", "weights.safetensors"):
@@ -132,9 +147,11 @@ def test_a_checkpoint_sealed_again_around_something_else_is_damaged(tmp_path: Pa
     newest = checkpoint.write(tmp_path, state(2), keep=2)
     (newest / "weights.safetensors").write_bytes(pickle.dumps({"weights": 1}))
     payload = json.loads((newest / "state.json").read_text())
-    payload["files"]["weights.safetensors"] = checkpoint._seal(newest / "weights.safetensors")
+    content = (newest / "weights.safetensors").read_bytes()
+    payload["files"]["weights.safetensors"] = {"bytes": len(content), "sha256": sha256(content).hexdigest()}
     del payload["sha256"]
-    (newest / "state.json").write_text(json.dumps({**payload, "sha256": checkpoint._own_seal(payload)}))
+    own = sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()
+    (newest / "state.json").write_text(json.dumps({**payload, "sha256": own}))
     with pytest.raises(RunError, match="checkpoint-2 is damaged"):
         checkpoint.read(newest)
     found = checkpoint.latest(tmp_path, "mine")

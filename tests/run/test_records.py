@@ -11,7 +11,7 @@ from dreambooth.errors import RunError
 from dreambooth.run import Run, records
 from dreambooth.run.files import JsonFile
 from dreambooth.run.measured import read_measured
-from dreambooth.run.records import LOSSES, SCORES, Check, Loss, Probed, Prompted, Variety
+from dreambooth.run.records import LOSSES, SCORES, Check, Loss, Probed, PromptScores, Variety
 from dreambooth.run.timing import read_timings, timed
 from dreambooth.subject import Subject
 from written import class_images
@@ -22,8 +22,8 @@ CHECK = Check(
 HELD: dict[str, Any] = {
     "SUBJECT": Subject(photos=(Path("/a.png"),), class_noun="dog", identifier="sks"),
     "PHOTOS": {"/a.png": "0f"},
-    "BASE": {"model": "a model", "fingerprint": "0f"},
-    "JUDGES": {"dino": "a", "clip": "b", "perceptual": "c"},
+    "BASE": records.BaseModel(model="a model", fingerprint="0f"),
+    "JUDGES": records.JudgeNames(dino="a", clip="b", perceptual="c"),
     "WORLD_FIT": records.WorldFit(likeness=0.5, limit=0.6, judge="clip", foreign=True, says="no toys"),
     "CLASS_IMAGES": class_images(Path("/class"), "0.png"),
     "RECOMMENDATION": records.Recommendation(
@@ -39,7 +39,7 @@ HELD: dict[str, Any] = {
     ),
     "DIAGNOSIS": records.Diagnosis(findings=(CHECK,), checked=(CHECK, replace(CHECK, at_most=True))),
     "MODEL": {"model_index.json": "0f"},
-    "SAMPLES": records.Scored(
+    "SAMPLES": records.SampleScores(
         judges={"dino": "a"}, photos=2, rows={"real": Probed(step="real", dino=0.5)}, ways={"dino": None}
     ),
     "TIMINGS": {"load": 0.1},
@@ -77,17 +77,26 @@ def test_a_missing_file_names_the_stage(tmp_path: Path) -> None:
         records.CLASS_IMAGES.read(tmp_path)
 
 
-@pytest.mark.parametrize("file", [records.BASE, records.JUDGES, records.PHOTOS], ids=lambda file: file.name)
-def test_what_a_run_began_with_must_say_it(file: JsonFile[dict[str, str]], tmp_path: Path) -> None:
-    run = Run.create(tmp_path / "dog", HELD["SUBJECT"], Config())
+@pytest.mark.parametrize("name", ["BASE", "JUDGES"])
+def test_what_a_run_began_with_must_say_it(name: str, tmp_path: Path) -> None:
+    run, file = Run(tmp_path), FILES[name]
+    assert run.began_with(file, HELD[name]) == run.began_with(file, None) == HELD[name]
     (run.root / file.name).write_text("{}")
-    with pytest.raises(RunError, match="damaged: it does not say dino, model"):
-        run.began_with(file, {"model": "x", "dino": "y"})
+    with pytest.raises(RunError, match=rf"{file.name} is damaged \((model|dino): Field required\): delete it"):
+        run.began_with(file, HELD[name])
+
+
+def test_the_photos_of_a_run_must_all_be_known(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "dog", HELD["SUBJECT"], Config())
+    run.require_same_photos()
+    (run.root / records.PHOTOS.name).write_text("{}")
+    with pytest.raises(RunError, match=r"photos\.json is damaged: it does not say /a\.png"):
+        run.require_same_photos()
 
 
 def test_a_line_is_read_as_it_was_written(tmp_path: Path) -> None:
     losses = [Loss(step=at, loss=1 / 3, subject=0.1, prior=0.2, lr=5e-6, grad_norm=1.5, seconds=0.25) for at in (1, 2)]
-    snow = Prompted(clip_t=0.3, elsewhere=0.1)
+    snow = PromptScores(clip_t=0.3, elsewhere=0.1)
     probes = [
         Probed(step="real", dino=0.8),
         Probed(step=0, dino=1 / 3, prompts={"a {}\u2028": snow}, variety={"class": Variety(div=0.5, pictures=8)}),

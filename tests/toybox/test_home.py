@@ -99,7 +99,7 @@ def test_it_is_asked_measured_and_saved_as_the_embedded_model_is(again: Run) -> 
         prompt.template for prompt in TOYBOX.probe_prompts
     }
     judges = JUDGES.read(again.root)
-    assert judges["dino"].startswith("toybox-dino#") and judges["clip"].startswith("toybox-clip#")
+    assert judges.dino.startswith("toybox-dino#") and judges.clip.startswith("toybox-clip#")
     assert (SCORES.read(again.root)[-1].variety["class"].scenes or 0) >= 1  # its scenes are known
     assert not WORLD_FIT.read(again.root).foreign
     assert json.loads((again.model / "model_index.json").read_text())["_world"] == TOYBOX.name

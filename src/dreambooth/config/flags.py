@@ -14,7 +14,7 @@ from dreambooth.config.parser import Parser
 from dreambooth.config.peers import with_aliases
 from dreambooth.config.presets import preset_of
 from dreambooth.config.settings import Config, settings_reference
-from dreambooth.config.worlds import USUAL, WORLDS, named
+from dreambooth.config.worlds import DEFAULT_WORLD, WORLDS, named
 from dreambooth.errors import ConfigError
 
 COMMON = (
@@ -100,10 +100,10 @@ def _metavar(field: FieldInfo) -> str:
 def _defaults(name: str, default: Any) -> Iterator[str]:
     """What a setting is where it is not given, each value once: "1000", "lora: 500", "toybox: 400"."""
     methods = get_args(MethodName)
-    usual = {method: preset_of(named(USUAL), method).get(name, default) for method in methods}
+    usual = {method: preset_of(named(DEFAULT_WORLD), method).get(name, default) for method in methods}
     yield _shown(default)
     yield from _exceptions("", usual, dict.fromkeys(methods, default))
-    for world in (other for other in WORLDS if other != USUAL):
+    for world in (other for other in WORLDS if other != DEFAULT_WORLD):
         own = {method: preset_of(named(world), method).get(name, default) for method in methods}
         ((most, count),) = Counter(own.values()).most_common(1)
         if count > 1 and any(own[method] == most != usual[method] for method in methods):

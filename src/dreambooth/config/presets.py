@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from dreambooth.config.methods import FIXED
+from dreambooth.config.methods import FIXED_SETTINGS
 from dreambooth.config.worlds import World
 
 METHODS: Mapping[str, Mapping[str, Any]] = {
@@ -11,13 +11,13 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
     "lora": {"learning_rate": 1e-4, "max_train_steps": 500},
     # diffusers' examples/textual_inversion: 5e-4 times the four batches of a step (--scale_lr)
     "textual_inversion": {
-        **FIXED["textual_inversion"],
+        **FIXED_SETTINGS["textual_inversion"],
         "learning_rate": 2e-3,
         "gradient_accumulation_steps": 4,
         "max_train_steps": 3000,
     },
     "pivotal": {"learning_rate": 1e-4, "embedding_lr": 5e-4, "max_train_steps": 1000},
-    "prompt_only": FIXED["prompt_only"],
+    "prompt_only": FIXED_SETTINGS["prompt_only"],
 }
 """By method, whatever the base model; the method of the paper changes nothing."""
 

@@ -115,9 +115,7 @@ class Training(Section):
         None, gt=0, description="learning rate of the text encoder; none: the denoiser's"
     )
     train_text_encoder: bool = Field(True, description="train the text encoder too")
-    train_batch_size: int = Field(
-        1, ge=1, description="subject rows in a step; with the prior, as many class rows again"
-    )
+    train_batch_size: int = Field(1, ge=1, description="photos per batch; with the prior, as many class images again")
     gradient_accumulation_steps: int = Field(1, ge=1, description="batches per optimizer step")
     lr_scheduler: Literal["constant", "linear", "cosine"] = Field(
         "constant", description="learning rate after the warm-up"

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from dreambooth.config.keywords import Settings
-from dreambooth.config.methods import FIXED, OWN, idle
+from dreambooth.config.methods import FIXED_SETTINGS, OWN_SETTINGS, idle
 from dreambooth.config.presets import preset_of
 from dreambooth.config.sections import (
     Base,
@@ -93,7 +93,7 @@ class Config(Section):
     def contradictions(self) -> list[str]:
         """Settings that the method can do nothing with, a sentence each."""
         name, given = self.method.method, self.flat()
-        usual = {**Config().flat(), **FIXED[name]}
+        usual = {**Config().flat(), **FIXED_SETTINGS[name]}
         problems = [
             f"{setting}: {given[setting]!r} means nothing to method {name}: leave it out" + _users(setting)
             for setting in sorted(idle(name))
@@ -103,9 +103,9 @@ class Config(Section):
             problems.append("lora_alpha: oft turns weights and adds nothing that could be scaled: leave it out")
         if self.method.initializer_token is not None and not self.method.initializer_token.strip():
             problems.append("initializer_token: is blank: give words for the new word to start from, or leave it out")
-        if "description" in OWN[name] and not (self.method.description or "").strip():
+        if "description" in OWN_SETTINGS[name] and not (self.method.description or "").strip():
             problems.append(f'description: method {name} needs the subject in words, such as "yellow dog"')
-        if self.training.max_train_steps == 0 and "max_train_steps" not in FIXED[name]:
+        if self.training.max_train_steps == 0 and "max_train_steps" not in FIXED_SETTINGS[name]:
             problems.append(f"max_train_steps: must be at least 1 for method {name}, got 0")
         return problems
 
@@ -142,14 +142,14 @@ class Config(Section):
 
 
 def _users(setting: str) -> str:
-    methods = [method for method, own in OWN.items() if setting in own]
+    methods = [method for method, own in OWN_SETTINGS.items() if setting in own]
     return f", or choose --method {' or '.join(methods)}" if methods else ""
 
 
 def located(value: Any) -> Any:
-    """A folder or file that is there, as it is called from everywhere: a run is resumed from another folder too.
+    """The absolute path of a folder or file that exists, so that a run can be resumed from any working directory.
 
-    Anything else as it is: the embedded model's name or a hub id.
+    Anything else is returned unchanged: the name of the embedded model, a hub id, or a path that does not exist.
     """
     if not isinstance(value, str) or named(value).embedded:
         return value

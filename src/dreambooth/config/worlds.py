@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dreambooth.subject import Prompt
+from dreambooth.support.model_index import MODEL_INDEX, read_model_index
 
 WorldName = Literal["photographs", "toybox"]
 
@@ -17,7 +18,7 @@ WORLDS: Mapping[str, tuple[str, str]] = {
 }
 """Module of each world and its name there; it is imported when it is first asked for."""
 
-USUAL: WorldName = "photographs"
+DEFAULT_WORLD: WorldName = "photographs"
 """The world of every base model that names no other."""
 
 EMBEDDED: WorldName = "toybox"
@@ -82,17 +83,21 @@ class World:
 
 
 def named(name: str) -> World:
-    """The world that is called so, or that the base model called so is of; photographs for any other name."""
-    module, constant = WORLDS.get(name, WORLDS[USUAL])
+    """The `World` of a name: a row of WORLDS by its own name, which the embedded model shares, else the default one.
+
+    name: of a world, or what the user calls a base model. So a hub id or a folder is of the world of photographs here;
+    what its folder records is in `recorded`.
+    """
+    module, constant = WORLDS.get(name, WORLDS[DEFAULT_WORLD])
     world: World = getattr(import_module(module), constant)
     return world
 
 
 def record(folder: Path, world: str) -> None:
     """Name the world in a saved model; a model of photographs stays as diffusers wrote it."""
-    if world != USUAL:
-        file = folder / "model_index.json"
-        index = {**json.loads(file.read_text(encoding="utf-8")), RECORD: world}
+    if world != DEFAULT_WORLD:
+        file = folder / MODEL_INDEX
+        index = {**read_model_index(file), RECORD: world}
         file.write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
@@ -101,7 +106,6 @@ def recorded(model: str) -> str | None:
     if named(model).embedded:
         return None
     try:
-        index = json.loads((Path(model) / "model_index.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):  # reported by who opens it
+        return read_model_index(Path(model) / MODEL_INDEX).get(RECORD)
+    except (OSError, ValueError):  # reported by who opens it
         return None
-    return index.get(RECORD) if isinstance(index, dict) else None

@@ -6,7 +6,7 @@ from dreambooth.evaluation.judges import load_judges
 from dreambooth.evaluation.metrics import CHOICES
 from dreambooth.evaluation.scores import Photos, measure_photos, score, score_each, scored_prompt
 from dreambooth.evaluation.variety import SceneReader, variety
-from dreambooth.evaluation.ways import WAY, way, ways
+from dreambooth.evaluation.ways import WAY, progress_by_metric, progress_of
 
 __all__ = [
     "CHOICES",
@@ -17,10 +17,10 @@ __all__ = [
     "fit_of",
     "load_judges",
     "measure_photos",
+    "progress_by_metric",
+    "progress_of",
     "score",
     "score_each",
     "scored_prompt",
     "variety",
-    "way",
-    "ways",
 ]

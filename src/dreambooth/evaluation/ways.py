@@ -1,7 +1,7 @@
-"""How far a fine-tuning has gone from the untuned model to the photos.
+"""Progress of a score from the untuned model (0) to the photos compared with each other (1).
 
-Likeness does not begin at 0: pictures of any dog are already half as like the photos of one dog as these are like each
-other. A share of the photos' own number hides that; the progress from the untuned model does not.
+Similarity does not begin at 0: samples of any dog are already half as similar to the photos of one dog as these are to
+each other. A share of the photos' own score hides that; the progress from the untuned model does not.
 """
 
 from dreambooth.run.records import Scores
@@ -13,7 +13,7 @@ WAY = (
 """What progress means, in a sentence to print beside it."""
 
 CLEAR = 0.1
-"""Least difference of untuned and real, as a cosine, for a way between them; by less the base model draws this already.
+"""Least difference of untuned and real, as a cosine, to measure progress; by less the base model draws this already.
 
 The mean over a probe's dozen pictures is known to about 0.02, a fifth of it.
 """
@@ -22,7 +22,7 @@ FIDELITY = ("dino", "clip_i", "masked_dino")
 """The scores that should go towards the photos; PRES should not."""
 
 
-def way(value: float | None, untuned: float | None, real: float | None) -> float | None:
+def progress_of(value: float | None, untuned: float | None, real: float | None) -> float | None:
     """(value - untuned) / (real - untuned), neither cut off below 0 nor above 1.
 
     None where one of them was not measured, or where real is not CLEAR of untuned.
@@ -32,15 +32,15 @@ def way(value: float | None, untuned: float | None, real: float | None) -> float
     return (value - untuned) / (real - untuned)
 
 
-def ways(scores: Scores, untuned: Scores, real: Scores) -> dict[str, float | None]:
-    """The way of each of FIDELITY, and that of the class towards the subject, "pres".
+def progress_by_metric(scores: Scores, untuned: Scores, real: Scores) -> dict[str, float | None]:
+    """The progress of each of FIDELITY, and that of the class towards the subject, "pres".
 
     real: the photos among themselves. None where untuned and real are not CLEAR of each other; no entry where one of
     the three was not measured.
     """
     found = {name: (getattr(scores, name), getattr(untuned, name), _reachable(real, name)) for name in FIDELITY}
     found["pres"] = (scores.pres, untuned.pres, _reachable(real, "dino"))
-    return {name: way(*each) for name, each in found.items() if None not in each}
+    return {name: progress_of(*each) for name, each in found.items() if None not in each}
 
 
 def percent(share: float) -> str:

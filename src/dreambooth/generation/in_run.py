@@ -1,6 +1,6 @@
 """Samples of a run: its prompts, the model that it made, and the quick ones while it trains."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def personal_model(run: Run) -> DiffusionModel:
     """The model that the run made; raises RunError where it has not been made yet."""
     model = models.load(Base(model=str(personal_folder(run)), dtype=run.config.base.dtype))
     model.to(device())
-    model.name = BASE.read(run.root)["model"]  # its samples say what it was tuned from
+    model.name = BASE.read(run.root).model  # its samples say what it was tuned from
     return model
 
 
@@ -46,12 +46,8 @@ def live_samples(run: Run, step: int, model: DiffusionModel) -> None:
         generate_in(run, model, f"step-{step:06d}", [first, class_prompt], few)
 
 
-def quick_draw(run: Run) -> Callable[[DiffusionModel, str, Sequence[Prompt], int], list[Sample]]:
-    """What draws a probe's pictures: its prompts to samples/<stage>, so many of each, in few steps."""
-
-    def draw(model: DiffusionModel, stage: str, prompts: Sequence[Prompt], count: int) -> list[Sample]:
-        steps = run.config.probe.probe_num_inference_steps
-        quick = replace(sampling_of(run.config.generation), sampler=model.samplers[-1], num_inference_steps=steps)
-        return generate_in(run, model, stage, prompts, count, quick)
-
-    return draw
+def probe_samples(run: Run, model: DiffusionModel, stage: str, prompts: Sequence[Prompt], count: int) -> list[Sample]:
+    """The samples of a probe, to samples/<stage>: `count` of each prompt, in few sampler steps."""
+    steps = run.config.probe.probe_num_inference_steps
+    quick = replace(sampling_of(run.config.generation), sampler=model.samplers[-1], num_inference_steps=steps)
+    return generate_in(run, model, stage, prompts, count, quick)

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dreambooth.config.worlds import USUAL
+from dreambooth.config.worlds import DEFAULT_WORLD
 from dreambooth.data.batch import Batch
 from dreambooth.diffusion import ForwardProcess
 from dreambooth.models.weights import Weights
@@ -113,10 +113,11 @@ class Stage(ABC):
         """One conditioning of prompts that were conditioned apart, as if they had been conditioned together."""
 
     @abstractmethod
-    def with_rows(self, conditioning: Conditioning, batch: Batch, *place: int) -> Conditioning:
-        """The conditioning with what the batch's rows themselves say; what is drawn anew each step is drawn at `place`.
+    def with_row_conditioning(self, conditioning: Conditioning, batch: Batch, *place: int) -> Conditioning:
+        """The text conditioning of a batch with the family's per-row conditioning added, such as the crop in SDXL.
 
-        The same object where the family asks for nothing but words.
+        place: the seed and the number of the batch; whatever is random here is drawn from a generator that they give.
+        Returns `conditioning` itself where the family is conditioned by text alone.
         """
 
     @abstractmethod
@@ -129,7 +130,7 @@ class DiffusionModel(ABC):
 
     name: str
     """What the user called it: the embedded model's name, a folder, a file or a hub id."""
-    world: str = USUAL
+    world: str = DEFAULT_WORLD
     """The name of its World, which `save` records."""
     stages: tuple[Stage, ...]
     """In the order in which they draw; all are on one device."""

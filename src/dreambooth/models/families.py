@@ -1,9 +1,7 @@
 """The families of text-to-image models, as one table: a new one adds its row."""
 
-import json
 from collections.abc import Mapping
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from dreambooth.errors import ModelError
@@ -33,14 +31,6 @@ def kind(class_name: str) -> Any:
 
 def _module(class_name: str) -> Any:
     return import_module(f"dreambooth.models.{FAMILIES[class_name][0]}")
-
-
-def index_in(file: Path) -> dict[str, Any]:
-    """The content of a model_index.json; raises OSError or ValueError where it is missing or damaged."""
-    index = json.loads(file.read_text(encoding="utf-8"))
-    if not isinstance(index, dict):
-        raise ValueError(f"{file} holds no table")
-    return index
 
 
 def require_known(index: Mapping[str, Any], name: str) -> str:

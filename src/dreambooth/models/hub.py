@@ -8,8 +8,9 @@ from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from dreambooth.config import Base
 from dreambooth.errors import ModelError
-from dreambooth.models.families import index_in, kind, require_known
+from dreambooth.models.families import kind, require_known
 from dreambooth.models.opening import Kind, require_known_parts
+from dreambooth.support.model_index import MODEL_INDEX, read_model_index
 from dreambooth.support.variants import chosen_variant
 
 
@@ -21,7 +22,7 @@ def downloaded(base: Base) -> Path:
     """
     index_file = _index_file(base)
     try:
-        index = index_in(index_file)
+        index = read_model_index(index_file)
     except (OSError, ValueError) as error:
         raise ModelError(
             f"the model_index.json of {base.model} is damaged: delete {index_file}, and try again."
@@ -47,7 +48,7 @@ def downloaded(base: Base) -> Path:
 
 def _index_file(base: Base) -> Path:
     try:
-        return Path(hf_hub_download(base.model, "model_index.json", revision=base.revision))
+        return Path(hf_hub_download(base.model, MODEL_INDEX, revision=base.revision))
     except LocalEntryNotFoundError as error:  # of the cache: the hub was not reached
         raise _unreachable(base, error) from error
     except EntryNotFoundError as error:

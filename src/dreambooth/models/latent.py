@@ -1,6 +1,6 @@
 """What the families share that are a diffusers pipeline of an autoencoder, a U-Net and CLIP text encoders.
 
-A family adds its words (`condition`), what it asks of a photo itself (`with_rows`), and its `predict`.
+A family adds its words (`condition`), what it asks of a photo itself (`with_row_conditioning`), and its `predict`.
 """
 
 from abc import abstractmethod

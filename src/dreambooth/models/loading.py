@@ -9,8 +9,9 @@ from dreambooth.config.worlds import RECORD, named
 from dreambooth.errors import ConfigError, ModelError
 from dreambooth.models import hub
 from dreambooth.models.base import DiffusionModel
-from dreambooth.models.families import FILES, family, index_in, require_known
+from dreambooth.models.families import FILES, family, require_known
 from dreambooth.models.single_file import names_in
+from dreambooth.support.model_index import MODEL_INDEX, read_model_index
 
 
 def load(base: Base) -> DiffusionModel:
@@ -24,7 +25,7 @@ def load(base: Base) -> DiffusionModel:
     if folder.is_file():
         return _from_file(folder, base, dtype)
     try:
-        index = index_in(folder / "model_index.json")
+        index = read_model_index(folder / MODEL_INDEX)
     except (OSError, ValueError) as error:
         raise ModelError(
             f"{folder} is not a diffusers model folder: its model_index.json is missing or damaged. "

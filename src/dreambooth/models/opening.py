@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from dreambooth.errors import ModelError
-from dreambooth.models.families import index_in
+from dreambooth.support.model_index import MODEL_INDEX, read_model_index
 from dreambooth.support.variants import chosen_variant, variant_of
 
 
@@ -37,7 +37,7 @@ def from_folder(kind: Kind, folder: Path, name: str, variant: str | None, dtype:
     variant: the infix of the weight files, such as "fp16"; None: the plain ones, or the only ones.  Raises ModelError
     where a part is missing, damaged, or none that this package knows.
     """
-    require_known_parts(kind, index_in(folder / "model_index.json"), name)
+    require_known_parts(kind, read_model_index(folder / MODEL_INDEX), name)
     _require_schedules(kind, folder, name)
     paths = [path.relative_to(folder).as_posix() for part in kind.weights for path in (folder / part).glob("*")]
     variant = chosen_variant(name, kind.weights, paths, variant)

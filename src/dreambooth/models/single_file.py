@@ -25,6 +25,7 @@ from dreambooth.models import schedules
 from dreambooth.models.base import Stage
 from dreambooth.models.opening import Kind, damaged, require_all, unmap
 from dreambooth.support.files import atomic_write
+from dreambooth.support.model_index import MODEL_INDEX
 from dreambooth.support.tensor_files import save_tensors
 
 
@@ -174,4 +175,4 @@ def _write_configs(kind: Kind, published: Published, folder: Path) -> None:
         index[part] = [type_.__module__.partition(".")[0], type_.__name__]
     for other in kind.others:
         index[other] = ["diffusers" if other == "scheduler" else "transformers", "given"]
-    (folder / "model_index.json").write_text(json.dumps(index), encoding="utf-8")
+    (folder / MODEL_INDEX).write_text(json.dumps(index), encoding="utf-8")

@@ -75,7 +75,7 @@ class Denoising(LatentStage):
         ids = clip.token_ids(self.pipeline, self.pipeline.tokenizer, prompts, self._cut)
         return Conditioning(embeds=encoder(ids.to(encoder.device))[0].to(self.device))
 
-    def with_rows(self, conditioning: Conditioning, batch: Batch, *place: int) -> Conditioning:
+    def with_row_conditioning(self, conditioning: Conditioning, batch: Batch, *place: int) -> Conditioning:
         return conditioning
 
     def predict(self, x_t: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:

@@ -103,7 +103,7 @@ class FramedDenoising(LatentStage):
             states.append(read.hidden_states[-2].to(self.device))
         return Conditioning(embeds=torch.cat(states, dim=-1), pooled=read.text_embeds.to(self.device))
 
-    def with_rows(self, conditioning: Conditioning, batch: Batch, *place: int) -> Conditioning:
+    def with_row_conditioning(self, conditioning: Conditioning, batch: Batch, *place: int) -> Conditioning:
         return conditioning if batch.framing is None else replace(conditioning, extras={"framing": batch.framing})
 
     def predict(self, x_t: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:

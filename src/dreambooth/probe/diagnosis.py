@@ -8,23 +8,23 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from statistics import median
 
-from dreambooth.evaluation import way, ways
+from dreambooth.evaluation import progress_by_metric, progress_of
 from dreambooth.evaluation.ways import percent
 from dreambooth.generation.prompts import CLASS_PROMPT
-from dreambooth.run.records import Check, Probed, Prompted, Step, Variety
+from dreambooth.run.records import Check, Probed, PromptScores, Step, Variety
 
 CONTEXT = 0.6
-"""Least lead of the asked place over the others in CLIP-T, of the untuned model's."""
+"""Least margin by which CLIP-T prefers the place asked for to the other places, as a share of the untuned model's."""
 ENTANGLEMENT = 0.75
-"""Least likeness to the photos in the worst place, of that in the median prompt."""
+"""Least DINO similarity to the photos in the worst place, as a share of that of the median prompt."""
 LEARNED = 0.5
-"""Least way of the likeness to the photos; a subject that is not learned has nothing to be changed either."""
+"""Least progress of DINO from the untuned model to the photos; below it, entanglement is not checked either."""
 COPYING = 1.1
-"""Most likeness of a picture in a new place to the nearest photo, of that of the median photo to the nearest other."""
+"""Most DINO similarity of a sample in a new place to its nearest photo, as a share of the median photo's to its own."""
 DRIFT = 0.5
-"""Most of the way from the untuned class to the photos' likeness among themselves that PRES may have gone."""
+"""Most progress of PRES from the untuned model to the photos compared with each other."""
 VARIETY = {"scenes": 0.6, "div": 0.4}
-"""Least of the untuned model's effective scenes, and of its DIV, in as many pictures in no place.
+"""Least effective scenes, and DIV, as shares of the untuned model's, of samples whose prompt names no place.
 
 DIV has the lower limit, as pictures of one subject are less different than those of all its class in the same scenes.
 """
@@ -51,7 +51,7 @@ def diagnose(probes: Mapping[Step, Probed], step: int) -> list[Check]:
     avoided = [
         replace(check, says=f"Only the last step, {last}, shows this, not the recommended one. {check.says}")
         for check in _failures(probes, last)
-        if check.failure not in {mine.failure for mine in own}
+        if check.failure not in {current.failure for current in own}
     ]
     return own + avoided
 
@@ -75,7 +75,7 @@ def _failures(probes: Mapping[Step, Probed], step: int) -> list[Check]:
 
 
 def _learning(probed: Probed, untuned: Probed, real: Probed) -> Iterator[Check]:
-    if (gone := ways(probed, untuned, real).get("dino")) is None:
+    if (gone := progress_by_metric(probed, untuned, real).get("dino")) is None:
         return
     yield Check(
         failure="subject not learned",
@@ -95,8 +95,8 @@ def _context(probed: Probed, untuned: Probed) -> Iterator[Check]:
     }
     if not leads:
         return
-    mine, before = (sum(column) for column in zip(*leads.values(), strict=True))
-    share, worst = max(mine / before, 0.0), min(leads, key=lambda place: leads[place][0] / leads[place][1])
+    current, before = (sum(column) for column in zip(*leads.values(), strict=True))
+    share, worst = max(current / before, 0.0), min(leads, key=lambda place: leads[place][0] / leads[place][1])
     yield Check(
         failure="context not synthesised",
         metric="clip_t",
@@ -110,7 +110,7 @@ def _context(probed: Probed, untuned: Probed) -> Iterator[Check]:
 
 
 def _entanglement(probed: Probed, untuned: Probed, real: Probed) -> Iterator[Check]:
-    shares = _constancy(probed, untuned, real)
+    shares = _consistency_by_context(probed, untuned, real)
     if not shares:
         return
     worst = min(shares, key=lambda place: shares[place])
@@ -126,18 +126,19 @@ def _entanglement(probed: Probed, untuned: Probed, real: Probed) -> Iterator[Che
     )
 
 
-def _constancy(probed: Probed, untuned: Probed, real: Probed) -> dict[str, float]:
-    """For each place, how like the photos the subject is there, as a share of the median prompt's likeness.
+def _consistency_by_context(probed: Probed, untuned: Probed, real: Probed) -> dict[str, float]:
+    """By prompt that names a place, the DINO similarity to the photos there divided by that of the median prompt.
 
-    Whole DINO falls in a place that no photo shows, unless the judge is blind to scenes; that of the masked subject
-    where a mask takes in the place, which has the subject's own colours. So a share is the better of both, and no more
-    than what so blind a judge sees in the whole. The median, as the prompt without a place puts the subject in one of
-    them, perhaps the odd one. Empty where the subject is not learned, noise having no constancy, or was known before.
+    1 is a subject that looks the same everywhere. What else can lower DINO must not count as a change of the subject:
+    a new background lowers that of the whole sample, a mask that takes in some background lowers that of the masked
+    subject. So a share is the smaller of two bounds: the larger of both shares, and that of the whole sample divided by
+    the photos' background_invariance, which is near 1 for a judge that hardly sees backgrounds. Empty where the subject
+    is not learned, as noise is not consistent, or was known to the untuned model.
     """
     prompts = probed.prompts.items()
     likeness = {template: value for template, its in prompts if (value := its.median_dino) is not None}
     reached = 1.0 if real.median_dino is None else real.median_dino
-    learned = way(median(likeness.values()), untuned.median_dino, reached) if likeness else None
+    learned = progress_of(median(likeness.values()), untuned.median_dino, reached) if likeness else None
     if learned is None or learned < LEARNED:
         return {}
     whole = _of_median(likeness)
@@ -161,14 +162,14 @@ def _copying(probed: Probed, real: Probed) -> Iterator[Check]:
     seen = [value for its in _places(probed).values() if (value := its.nearest_photo) is not None]
     if not seen or real.nearest_photo is None or real.nearest_photo <= 0:
         return
-    mine = sum(seen) / len(seen)
+    current = sum(seen) / len(seen)
     yield Check(
         failure="overfitting to the photos",
         metric="nearest_photo",
-        value=mine / real.nearest_photo,
+        value=current / real.nearest_photo,
         threshold=COPYING,
         at_most=True,
-        says=f"Samples in new places are nearer to one of the photos (DINO {mine:.2f}) than the photos are to each "
+        says=f"Samples in new places are nearer to one of the photos (DINO {current:.2f}) than the photos are to each "
         f"other ({real.nearest_photo:.2f}): photos are being copied.",
         change="Train fewer steps (--early-stopping) or at a lower --learning-rate, and give more and more varied "
         "photos.",
@@ -176,7 +177,7 @@ def _copying(probed: Probed, real: Probed) -> Iterator[Check]:
 
 
 def _drift(probed: Probed, untuned: Probed, real: Probed) -> Iterator[Check]:
-    if (gone := ways(probed, untuned, real).get("pres")) is None:
+    if (gone := progress_by_metric(probed, untuned, real).get("pres")) is None:
         return
     yield Check(
         failure="overfitting to the photos",
@@ -213,5 +214,5 @@ def _counted(number: str, its: Variety) -> str:
     return f"DIV {its.div:.2f} among {its.pictures} samples"
 
 
-def _places(probed: Probed) -> dict[str, Prompted]:
+def _places(probed: Probed) -> dict[str, PromptScores]:
     return {template: its for template, its in probed.prompts.items() if template != CLASS_PROMPT.template}

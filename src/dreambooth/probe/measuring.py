@@ -21,7 +21,7 @@ from dreambooth.evaluation.base import Pictures
 from dreambooth.evaluation.metrics import background_invariance, median_resemblance, nearest_photo, pres
 from dreambooth.generation.prompts import CLASS_PROMPT
 from dreambooth.generation.samples import Sample, opened
-from dreambooth.run.records import Probed, Prompted, Scores, Step, Variety
+from dreambooth.run.records import Probed, PromptScores, Scores, Step, Variety
 from dreambooth.subject import Subject
 
 
@@ -85,14 +85,14 @@ def measure(
     texts = {template: scored_prompt(template, reference.subject) for template in (*templates, *places)}
     rows = score_each(judges, photos, pictures, [texts[sample.template] for sample in samples])
     elsewhere = _elsewhere(judges, pictures, {place: texts[place] for place in places})
-    prompts: dict[str, Prompted] = {}
+    prompts: dict[str, PromptScores] = {}
     varied: dict[str, Variety | None] = {"class": variety(judges, class_pictures, reader)}
     for template in templates:
         mine = [at for at, sample in enumerate(samples) if sample.template == template]
         its = variety(judges, [pictures[at] for at in mine], reader if template == alone else None)
         varied |= {"subject": its} if template == alone else {}
         scores = means(rows[at] for at in mine) | {"div": its.div if its else None}
-        prompts[template] = Prompted(
+        prompts[template] = PromptScores(
             **(scores if template else {**scores, "clip_t": None, "div": None}),
             elsewhere=elsewhere[template][mine].mean().item() if template in elsewhere else None,
         )

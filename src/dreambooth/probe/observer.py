@@ -2,26 +2,23 @@
 
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from typing import final
 
 from dreambooth.adapters import Adapter
 from dreambooth.errors import RunError
+from dreambooth.generation.in_run import probe_samples
 from dreambooth.generation.prompts import CLASS_PROMPT, Prompt
-from dreambooth.generation.samples import Sample
 from dreambooth.models.base import DiffusionModel
 from dreambooth.probe.measuring import Reference, measure, real_row
 from dreambooth.probe.rule import Shares, best_step, may_stop, shares
 from dreambooth.probe.verdict import write_verdict
 from dreambooth.run import Run, checkpoint
 from dreambooth.run.checkpoint import Checkpoint
-from dreambooth.run.records import JUDGES, SCORES, Probed
+from dreambooth.run.records import JUDGES, SCORES, JudgeNames, Probed
 from dreambooth.support.files import require_space
 from dreambooth.support.progress import log
-
-Draw = Callable[[DiffusionModel, str, Sequence[Prompt], int], list[Sample]]
-"""Draws every prompt from so many seeds, to samples/<stage>: (model, stage, prompts, seeds)."""
 
 
 @final
@@ -32,10 +29,10 @@ class Probe:
     the weights of the best step so far, whole and verified; those of other steps are not kept.
     """
 
-    def __init__(self, run: Run, reference: Reference, draw: Draw) -> None:
-        self.run, self.reference, self.draw = run, reference, draw
+    def __init__(self, run: Run, reference: Reference) -> None:
+        self.run, self.reference = run, reference
         self.config = run.config
-        self.best = run.root / "best"
+        self.best = run.best
 
     def before(self, untuned: DiffusionModel) -> None:
         """Measure what every later probe is compared with, unless it is known: the photos, and the untuned model.
@@ -50,9 +47,26 @@ class Probe:
         if 0 not in known:
             SCORES.append(self.run.root, self._measure(0, untuned))
 
+    def of_stage(self, its: Run) -> "Probe":
+        """The probe of one stage of the model: its scores, samples, best/ and verdict are in the folder of the stage.
+
+        its: what `Run.stage` returns.  Every stage is measured against the photos and the untuned model as a whole.
+        """
+        if its == self.run:
+            return self
+        known = {probed.step for probed in SCORES.read(its.root)}
+        for probed in SCORES.read(self.run.root):
+            if probed.step in ("real", 0) and probed.step not in known:
+                SCORES.append(its.root, probed)
+        return Probe(its, self.reference)
+
     def watching(self, adapter: Adapter) -> Callable[[int, DiffusionModel], bool]:
-        """The observer of a fine-tuning of `adapter`; raises DiskError where the best weights would find no room."""
-        self._mend()
+        """The observer of a fine-tuning of `adapter`.
+
+        Where best/ does not hold the weights that scores.jsonl says are the best so far, it deletes the checkpoints
+        after that step, so that they are trained again. Raises DiskError where the best weights would find no room.
+        """
+        self._rewind_to_lost_best()
         size = sum(tensor.nbytes for tensor in adapter.state().values())
         copies = 2 if checkpoint.newest_step(self.best) is None else 1  # a new one is written before the old one goes
         require_space(self.best, copies * size, "keeping the best step's weights")
@@ -81,7 +95,7 @@ class Probe:
 
     def _require_same_judges(self) -> None:
         mine = self.reference.judges.names
-        began = self.run.began_with(JUDGES, mine)
+        began = asdict(self.run.began_with(JUDGES, JudgeNames(**mine)))
         changes = [f"  - {judge}: {name}, was {began[judge]}" for judge, name in mine.items() if began[judge] != name]
         if changes:
             listed = "\n".join(changes)
@@ -98,25 +112,25 @@ class Probe:
         asked = [Prompt("class", prompt.template) for prompt in prompts] if step == 0 else prompts
         alone = [prompt for prompt in asked if prompt.template == CLASS_PROMPT.template]
         stage = f"step-{step:06d}"
-        of_class = self.draw(model, stage, [CLASS_PROMPT], settings.probe_class_images)
-        samples = self.draw(model, stage, alone, settings.probe_class_images)
-        samples += self.draw(
-            model, stage, [prompt for prompt in asked if prompt not in alone], settings.probe_images_per_prompt
-        )
+        elsewhere = [prompt for prompt in asked if prompt not in alone]
+        of_class = probe_samples(self.run, model, stage, [CLASS_PROMPT], settings.probe_class_images)
+        samples = probe_samples(self.run, model, stage, alone, settings.probe_class_images)
+        samples += probe_samples(self.run, model, stage, elsewhere, settings.probe_images_per_prompt)
         probed = measure(step, self.reference, samples, of_class)
         return replace(probed, seconds=round(time.monotonic() - began, 3))
 
     def _keep(self, step: int, found: Mapping[int, Shares], adapter: Adapter) -> None:
+        """Write the weights of `step` to best/ where RULE prefers it to the step that is there."""
         kept = checkpoint.newest_step(self.best)
         if kept is not None and kept > step:  # of steps that a crash took back: they will be trained again
             shutil.rmtree(self.best)
             kept = None
-        if kept is None or found[step].merit > found[kept].merit:
+        if step != kept and step == best_step({at: its for at, its in found.items() if at in (kept, step)}):
             state = Checkpoint(step=step, settings="", tensors={"weights": adapter.state()})
             checkpoint.write(self.best, state, keep=1)
 
-    def _mend(self) -> None:
-        """Where best/ is damaged, or not the best of scores.jsonl, have the training go back to before that step."""
+    def _rewind_to_lost_best(self) -> None:
+        """Delete best/ and all checkpoints after the best step where the weights of that step are lost or damaged."""
         done, kept = checkpoint.newest_step(self.run.checkpoints) or 0, checkpoint.newest_step(self.best)
         found = {step: its for step, its in shares(SCORES.read(self.run.root)).items() if step <= done}
         if kept is not None and kept > done:  # of steps that will be trained again

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from dreambooth.evaluation import way, ways
+from dreambooth.evaluation import progress_by_metric, progress_of
 from dreambooth.evaluation.ways import CLEAR, percent
 from dreambooth.run.records import Probed, Scores, Step
 from dreambooth.subject import Subject
@@ -16,9 +16,10 @@ RULE = (
     "effective scenes (of its DIV where no scenes are known) in samples of the subject and of the class that name no "
     "place. The first of equal ones"
 )
-"""The rule in words. Copying gains nothing by it: beyond what the photos have in common, fidelity counts no more.
+"""How the checkpoint is chosen, as recommendation.json says it. `Shares` has the four factors, `best_step` the choice.
 
-Variety counts half: a step that has lost it altogether is still better than one that has learned nothing.
+DINO above that of the photos among themselves counts no more, so copying photos gains nothing. Variety is averaged with
+1, so a step that has lost all of it still beats one that has learned nothing.
 """
 
 REACHED = 0.9
@@ -53,7 +54,7 @@ def shares(probes: Sequence[Probed]) -> dict[int, Shares]:
 
 
 def best_step(found: Mapping[int, Shares]) -> int:
-    """The step that RULE names."""
+    """The step that RULE recommends of these; raises ValueError for none."""
     return max(sorted(found), key=lambda step: found[step].merit)
 
 
@@ -80,7 +81,7 @@ def reason(step: int, probes: Mapping[Step, Probed], subject: Subject) -> str:
 
 def _standing(step: int, probes: Mapping[Step, Probed], subject: Subject) -> str:
     untuned, real = probes[0], probes["real"]
-    gone, kept, clauses = ways(probes[step], untuned, real), probes[step].kept(untuned), []
+    gone, kept, clauses = progress_by_metric(probes[step], untuned, real), probes[step].kept(untuned), []
     if (likeness := gone.get("dino", 0.0)) is None:
         clauses.append(
             "the base model already draws this (DINO of its pictures and the photos is "
@@ -121,10 +122,10 @@ def _ceiling(real: Scores, untuned: Scores) -> float:
 
 def _shares(probed: Probed, real: Scores, untuned: Probed) -> Shares:
     kept, most = probed.kept(untuned), _ceiling(real, untuned)
-    drifted = way(probed.pres, untuned.pres, most)
+    drifted = progress_of(probed.pres, untuned.pres, most)
     left = [_bounded(share) for share in _variety(kept).values()]
     return Shares(
-        fidelity=_bounded(way(probed.dino, untuned.dino, most)),
+        fidelity=_bounded(progress_of(probed.dino, untuned.dino, most)),
         prompt=_bounded(kept.get("clip_t")),
         prior=_bounded(None if drifted is None else 1 - drifted),
         variety=sum(left) / len(left) if left else 1.0,

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from dreambooth.config import Config, World
-from dreambooth.config.worlds import USUAL, named
+from dreambooth.config.worlds import DEFAULT_WORLD, named
 from dreambooth.data.photos import open_image, photos_in, size_of
 from dreambooth.errors import DreamBoothError, ModelError, PhotoError, PromptError
-from dreambooth.evaluation import WAY, Judges, fit_of, load_judges, ways
+from dreambooth.evaluation import WAY, Judges, fit_of, load_judges, progress_by_metric
+from dreambooth.evaluation.names import METRIC_NAMES
 from dreambooth.evaluation.perceptual import Lpips
 from dreambooth.evaluation.ways import percent
 from dreambooth.generation.prompts import CLASS_PROMPT
@@ -17,29 +18,22 @@ from dreambooth.generation.samples import Sample, read_samples, text_of
 from dreambooth.probe.diagnosis import checks
 from dreambooth.probe.measuring import Reference, means, measure, real_row
 from dreambooth.run import Run
-from dreambooth.run.records import Probed, Scored, Step
+from dreambooth.run.contents import CONFIG
+from dreambooth.run.records import Probed, SampleScores, Step
 from dreambooth.subject import IDENTIFIER_SLOT, Subject
 from dreambooth.support.progress import log
 
 FOLDERS: Mapping[Step, str] = {"untuned": "untuned", "tuned": "after", "own": "own"}
 """Where a run's samples are; the untuned model was asked for the class noun alone, as for the probe."""
 
-COLUMNS = {
-    "dino": "DINO",
-    "clip_i": "CLIP-I",
-    "masked_dino": "subject DINO",
-    "clip_t": "CLIP-T",
-    "pres": "PRES",
-    "div": "DIV",
-    "nearest_photo": "nearest photo",
-}
-"""The table's numbers and their headings."""
+COLUMNS = ("dino", "clip_i", "masked_dino", "clip_t", "pres", "div", "nearest_photo")
+"""The table's numbers, in order."""
 
 
-def scored(reference: Reference, rows: Mapping[Step, Probed], places: Sequence[str] = ()) -> Scored:
-    """The rows beside that of the photos they were measured against; places: see `Scored`."""
+def scored(reference: Reference, rows: Mapping[Step, Probed], places: Sequence[str] = ()) -> SampleScores:
+    """The rows beside that of the photos they were measured against; places: see `SampleScores`."""
     real = real_row(reference.photos)
-    record = Scored(
+    record = SampleScores(
         judges=reference.judges.names, photos=real.pictures, rows={"real": real, **rows}, places=tuple(places)
     )
     if not rows.keys() >= {"untuned", "tuned"}:
@@ -48,7 +42,7 @@ def scored(reference: Reference, rows: Mapping[Step, Probed], places: Sequence[s
     return replace(
         record,
         way=WAY,
-        ways=ways(tuned, untuned, real),
+        ways=progress_by_metric(tuned, untuned, real),
         kept=tuned.kept(untuned),
         checked=tuple(checks(_of_places(tuned, places), _of_places(untuned, places), real)),
     )
@@ -61,10 +55,10 @@ def _of_places(row: Probed, places: Sequence[str]) -> Probed:
     return replace(row, **(means(prompts.values()) | {"pres": row.pres}), prompts=prompts)
 
 
-def table(scored: Scored) -> str:
+def table(scored: SampleScores) -> str:
     """The rows as text, with the ways below, and who measured."""
     shown = [name for name in COLUMNS if any(name in row.numbers for row in scored.rows.values())]
-    lines = [["", "n", *(COLUMNS[name] for name in shown)]]
+    lines = [["", "n", *(METRIC_NAMES[name] for name in shown)]]
     for step, row in scored.rows.items():
         label = {"real": "photos"}.get(str(step), str(step))
         numbers = (row.numbers.get(name) for name in shown)
@@ -78,7 +72,7 @@ def table(scored: Scored) -> str:
     return "\n".join([*(line.rstrip() for line in drawn), "", *_notes(scored)])
 
 
-def _notes(scored: Scored) -> list[str]:
+def _notes(scored: SampleScores) -> list[str]:
     notes = [f"judges: {', '.join(f'{judge} is {name}' for judge, name in scored.judges.items())}"]
     notes += [WAY] if scored.ways else []
     left = {name.replace("_", "'s "): share for name, share in scored.kept.items() if name not in COLUMNS}
@@ -90,7 +84,7 @@ def _notes(scored: Scored) -> list[str]:
 
 def evaluate(
     folder: Path, settings: Mapping[str, Any], photos: Path | None, class_noun: str = "", prompts: Sequence[str] = ()
-) -> Scored:
+) -> SampleScores:
     """What `dreambooth evaluate` says of a run's folder, or of any other.
 
     settings: flat, which judges where they are not the usual ones.  photos: the folder of the subject's photos; of a
@@ -99,7 +93,7 @@ def evaluate(
     if not folder.is_dir():
         raise DreamBoothError(f"{folder} is no folder: give a run folder, or a folder that holds pictures.")
     files = photos_in(photos) if photos else ()
-    if (folder / "config.toml").is_file():
+    if (folder / CONFIG).is_file():
         if class_noun or prompts:
             raise DreamBoothError(f"{folder} is a run and knows its class noun and prompts: leave both out.")
         run = Run.open(folder)
@@ -113,7 +107,7 @@ def evaluate(
     paths = _pictures_in(folder)
     texts = [text_of(path) for path in paths]
     worlds = {named(text.get("world") or text.get("model", "")) for text in texts}
-    world = worlds.pop() if len(worlds) == 1 else named(USUAL)
+    world = worlds.pop() if len(worlds) == 1 else named(DEFAULT_WORLD)
     judges = load_judges(Config.build(settings).evaluation, world)
     _warn(files, world, judges)
     return score_pictures(paths, judges, Subject(photos=files, class_noun=class_noun), prompts)
@@ -124,7 +118,7 @@ def _warn(photos: Sequence[Path], world: World, judges: Judges) -> None:
         log.warning("%s", fit.says)
 
 
-def score_run(run: Run, reference: Reference) -> Scored:
+def score_run(run: Run, reference: Reference) -> SampleScores:
     """The scores of a run's samples; raises DreamBoothError where it has none."""
     samples = {step: read_samples(run.samples / folder) for step, folder in FOLDERS.items()}
     if not any(samples.values()):
@@ -144,7 +138,9 @@ def _row(step: Step, samples: Sequence[Sample], reference: Reference, places: Se
     return measure(step, reference, others or of_class, of_class, places)
 
 
-def score_pictures(paths: Sequence[Path], judges: Judges, subject: Subject, prompts: Sequence[str] = ()) -> Scored:
+def score_pictures(
+    paths: Sequence[Path], judges: Judges, subject: Subject, prompts: Sequence[str] = ()
+) -> SampleScores:
     """The scores of pictures, whatever drew them, against the subject's photos.
 
     prompts: one for all pictures, or one for each in the order of their names; by default what a picture says of
@@ -166,7 +162,7 @@ def score_pictures(paths: Sequence[Path], judges: Judges, subject: Subject, prom
         Sample(path=path, prompt=prompt, template=prompt, kind=kind, seed=0)
         for path, prompt, kind in zip(paths, asked, kinds, strict=True)
     ]
-    reference = Reference.of(judges, subject, named(USUAL))
+    reference = Reference.of(judges, subject, named(DEFAULT_WORLD))
     return scored(reference, {"pictures": _row("pictures", samples, reference, ())})
 
 

@@ -1,8 +1,9 @@
 """What the probes say together: which step is recommended and why, and which failures they show."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 
-from dreambooth.evaluation import WAY, ways
+from dreambooth.evaluation import WAY, progress_by_metric
 from dreambooth.probe.diagnosis import checks, diagnose
 from dreambooth.probe.rule import RULE, reason, shares
 from dreambooth.run import Run, checkpoint
@@ -24,7 +25,7 @@ def write_verdict(run: Run, step: int, judges: Mapping[str, str]) -> None:
         last=last,
         stopped_early=last < run.config.training.max_train_steps,
         judges=judges,
-        ways=ways(probes[step], probes[0], probes["real"]),
+        ways=progress_by_metric(probes[step], probes[0], probes["real"]),
         way=WAY,
         kept=probes[step].kept(probes[0]),
     )
@@ -38,9 +39,10 @@ def write_verdict(run: Run, step: int, judges: Mapping[str, str]) -> None:
 
 
 def restore_verdict(run: Run) -> None:
-    """Of a finished run, write the same again where one of them is missing and what they follow from is there."""
-    if all((run.root / file.name).exists() for file in (RECOMMENDATION, DIAGNOSIS)):
-        return
-    step, judges = checkpoint.newest_step(run.root / "best"), JUDGES.find(run.root)
-    if step and judges and {"real", 0, step} <= {probed.step for probed in SCORES.read(run.root)}:
-        write_verdict(run, step, judges)
+    """Of each stage of a finished run, write what is missing of it again, where what it follows from is there."""
+    for its in (run, *run.later_stages):
+        if all((its.root / file.name).exists() for file in (RECOMMENDATION, DIAGNOSIS)):
+            continue
+        step, judges = checkpoint.newest_step(its.best), JUDGES.find(run.root)
+        if step and judges and {"real", 0, step} <= {probed.step for probed in SCORES.read(its.root)}:
+            write_verdict(its, step, asdict(judges))

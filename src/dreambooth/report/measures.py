@@ -3,26 +3,27 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from dreambooth.evaluation.names import METRIC_NAMES
 from dreambooth.evaluation.ways import percent
 from dreambooth.report.charts import LossChart, MetricChart, Scatter, loss_chart, metric_chart, scatter
 from dreambooth.report.pictures import Comparison, Stage
 from dreambooth.run.measured import Measured
-from dreambooth.run.records import Loss, Probed, Prompted, Scores
+from dreambooth.run.records import Loss, Probed, PromptScores, Scores
 
 METRICS = {
-    "dino": ("DINO", "Do the samples look like the photos? The paper's measure of the subject.", "higher"),
-    "median_dino": ("median DINO", "DINO against the median photo: one may be odd.", "higher"),
-    "clip_i": ("CLIP-I", "The same question, put to CLIP.", "higher"),
-    "clip_t": ("CLIP-T", "Do the samples show what the prompt asks for?", "higher"),
-    "pres": ("PRES", "Do samples of the bare class look like the photos? Then the class has drifted.", "lower"),
-    "masked_dino": ("subject DINO", "DINO without what is behind the subject.", "higher"),
-    "nearest_photo": ("nearest photo", "How similar is a sample to the photo nearest to it? Near 1 it is a copy.", ""),
-    "subject_scenes": ("scenes, subject", "In how many scenes is it where the prompt names none? Effective.", "higher"),
-    "subject_div": ("DIV, subject", "How different are these samples from each other?", "higher"),
-    "class_scenes": ("scenes, class", "In how many scenes is the bare class? Effective number.", "higher"),
-    "class_div": ("DIV, class", "How different are samples of the bare class from each other?", "higher"),
+    "dino": ("Do the samples look like the photos? The paper's measure of the subject.", "higher"),
+    "median_dino": ("DINO against the median photo: one may be odd.", "higher"),
+    "clip_i": ("The same question, put to CLIP.", "higher"),
+    "clip_t": ("Do the samples show what the prompt asks for?", "higher"),
+    "pres": ("Do samples of the bare class look like the photos? Then the class has drifted.", "lower"),
+    "masked_dino": ("DINO without what is behind the subject.", "higher"),
+    "nearest_photo": ("How similar is a sample to the photo nearest to it? Near 1 it is a copy.", ""),
+    "subject_scenes": ("In how many scenes is it where the prompt names none? Effective.", "higher"),
+    "subject_div": ("How different are these samples from each other?", "higher"),
+    "class_scenes": ("In how many scenes is the bare class? Effective number.", "higher"),
+    "class_div": ("How different are samples of the bare class from each other?", "higher"),
 }
-"""What each number of a probe is called, what it says, and which way is better."""
+"""What each number of a probe says, and whether higher or lower is better."""
 
 REAL = {"pres": "dino"}
 """The photos' number that another one goes towards."""
@@ -61,13 +62,13 @@ class Standing:
 def metrics(measured: Measured) -> list[Metric]:
     """Each number that was measured over the training, with its figure."""
     found = []
-    for key, (name, says, better) in METRICS.items():
+    for key, (says, better) in METRICS.items():
         values = measured.over_training(key)
         levels = {"the photos": measured.real.numbers.get(key), "the base model": values.get(0)}
         known = {level: value for level, value in levels.items() if value is not None}
         if chart := metric_chart(values, known, measured.chosen):
             value = values[max(values)] if measured.chosen not in values else values[measured.chosen]
-            found.append(Metric(key, name, says, better, value, chart))
+            found.append(Metric(key, METRIC_NAMES[key], says, better, value, chart))
     return found
 
 
@@ -81,8 +82,10 @@ def standing(measured: Measured) -> list[Standing]:
         samples = _changes(drawn.rows.get("untuned"), drawn.rows.get("tuned"), drawn.ways, drawn.kept)
     photos = measured.real.numbers
     return [
-        Standing(name, photos.get(REAL.get(key, key)), (probe.get(key, Change()), samples.get(key, Change())))
-        for key, (name, _, _) in METRICS.items()
+        Standing(
+            METRIC_NAMES[key], photos.get(REAL.get(key, key)), (probe.get(key, Change()), samples.get(key, Change()))
+        )
+        for key in METRICS
         if key in probe or key in samples
     ]
 
@@ -123,10 +126,10 @@ def with_numbers(strip: Comparison, measured: Measured) -> Comparison:
             return {}
         if strip.kind == "class":
             return _named(probed, "pres")
-        return _named(probed.prompts.get(strip.template, Prompted()), "dino", "clip_t")
+        return _named(probed.prompts.get(strip.template, PromptScores()), "dino", "clip_t")
 
     return replace(strip, stages=tuple(replace(stage, numbers=numbers(stage)) for stage in strip.stages))
 
 
 def _named(scores: Scores, *metrics: str) -> dict[str, float]:
-    return {METRICS[key][0]: scores.numbers[key] for key in metrics if key in scores.numbers}
+    return {METRIC_NAMES[key]: scores.numbers[key] for key in metrics if key in scores.numbers}

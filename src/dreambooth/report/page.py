@@ -15,6 +15,7 @@ from dreambooth.config import Config, preset_of, settings_reference
 from dreambooth.config.samplers import SAMPLERS
 from dreambooth.config.worlds import named
 from dreambooth.evaluation import CHOICES
+from dreambooth.evaluation.names import METRIC_NAMES
 from dreambooth.report import measures
 from dreambooth.report import pictures as album
 from dreambooth.run import Run
@@ -23,6 +24,7 @@ from dreambooth.run.records import LOSSES
 from dreambooth.run.timing import read_timings
 from dreambooth.subject import Subject
 from dreambooth.support.files import write_text
+from dreambooth.support.model_index import MODEL_INDEX
 from dreambooth.support.progress import duration
 
 LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "pillow")
@@ -94,7 +96,7 @@ def _content(run: Run) -> dict[str, Any]:
     strips = [measures.with_numbers(strip, measured) for strip in album.while_training(run, measured.chosen)]
     return {
         "subject": subject,
-        "names": {key: name for key, (name, _, _) in measures.METRICS.items()},
+        "names": METRIC_NAMES,
         "learned": LEARNED.get(config.method.method),
         "name": subject.name if subject.identifier else subject.class_noun,
         "base": _base(config),
@@ -119,7 +121,7 @@ def _content(run: Run) -> dict[str, Any]:
         "timings": {STAGES.get(stage, stage): seconds for stage, seconds in read_timings(run).items()},
         "snippet": _snippet(subject, config) if subject.identifier else "",
         "lora_snippet": _lora_snippet(config) if config.method.method == "lora" else "",
-        "has_model": (run.model / "model_index.json").is_file(),
+        "has_model": (run.model / MODEL_INDEX).is_file(),
     }
 
 

@@ -1,7 +1,7 @@
 """State to resume from: `checkpoint-<step>` folders of safetensors and one state.json, whole or not there.
 
     weights.safetensors   optimizer.safetensors   ema.safetensors (with use_ema)
-    state.json            step, settings, sizes and SHA-256 of the files above, and a SHA-256 of itself
+    state.json            a `State`
 
 No pickle is written or read, so a checkpoint of a stranger can do no more than be wrong.
 """
@@ -10,16 +10,16 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from dreambooth.errors import DiskError, RunError
-from dreambooth.support.files import atomic_write, require_space, sha256, write_json
+from dreambooth.run.files import JsonFile
+from dreambooth.support.files import atomic_write, require_space, sha256
 from dreambooth.support.progress import log
 from dreambooth.support.tensor_files import save_tensors
 
@@ -35,12 +35,34 @@ class Checkpoint:
     step: int
     settings: str
     tensors: Mapping[str, Mapping[str, Tensor]]
-    scaler: Mapping[str, float] = field(default_factory=dict)
+    scaler: Mapping[str, int | float] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
         """Bytes on the disk, within a few kilobytes."""
         return sum(tensor.nbytes for part in self.tensors.values() for tensor in part.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileSeal:
+    """How a file was written: its size, and the SHA-256 of its content."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """What state.json holds: a `Checkpoint` without its tensors, the files that they are in, and a hash of all this."""
+
+    step: int
+    settings: str
+    scaler: Mapping[str, int | float]
+    files: Mapping[str, FileSeal]
+    sha256: str = ""
+
+
+STATE = JsonFile("state.json", State)
 
 
 def flat(state: Mapping[int, Mapping[str, Tensor]]) -> dict[str, Tensor]:
@@ -71,13 +93,13 @@ def write(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
                     f"{target} could not be written: {error}. Earlier checkpoints are unchanged: free some space and "
                     "run the same command again."
                 ) from error
-        state = {
-            "step": checkpoint.step,
-            "settings": checkpoint.settings,
-            "scaler": dict(checkpoint.scaler),
-            "files": {_file(part): _seal(aside / _file(part)) for part in checkpoint.tensors},
-        }
-        write_json(aside / "state.json", {**state, "sha256": _own_seal(state)})
+        state = State(
+            step=checkpoint.step,
+            settings=checkpoint.settings,
+            scaler=checkpoint.scaler,
+            files={_file(part): _seal(aside / _file(part)) for part in checkpoint.tensors},
+        )
+        STATE.write(aside, replace(state, sha256=_hash(state)))
     for old in _newest_first(folder)[keep:]:
         _delete(old)
     return target
@@ -130,35 +152,36 @@ def read(path: Path) -> Checkpoint:
 
 def _read(path: Path) -> Checkpoint:
     try:
-        state = json.loads((path / "state.json").read_text(encoding="utf-8"))
-        seal = state.pop("sha256")
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise RunError(f"{path / 'state.json'} is missing or damaged.") from error
-    if seal != _own_seal(state) or path.name != f"checkpoint-{state['step']}":
-        raise RunError(f"{path / 'state.json'} is damaged: it does not match its own checksum.")
+        state = STATE.read(path)
+    except (OSError, RunError) as error:
+        raise RunError(f"{path / STATE.name} is missing or damaged.") from error
+    if state.sha256 != _hash(state) or path.name != f"checkpoint-{state.step}":
+        raise RunError(f"{path / STATE.name} is damaged: it does not match its own checksum.")
     tensors = {}
-    for name, expected in state["files"].items():
+    for name, expected in state.files.items():
         try:
             found = _seal(path / name)
         except OSError as error:
             raise RunError(f"{path / name} is missing or cannot be read.") from error
         if found != expected:
-            raise RunError(f"{path / name} is damaged: it has {found['bytes']} bytes, or others than were written.")
+            raise RunError(f"{path / name} is damaged: it has {found.bytes} bytes, or others than were written.")
         # clone: a mapped file's alignment changes the last bits of what SIMD computes from it
         tensors[Path(name).stem] = {key: tensor.clone() for key, tensor in load_file(path / name).items()}
-    return Checkpoint(step=state["step"], settings=state["settings"], tensors=tensors, scaler=state["scaler"])
+    return Checkpoint(step=state.step, settings=state.settings, tensors=tensors, scaler=state.scaler)
 
 
 def _file(part: str) -> str:
     return f"{part}.safetensors"
 
 
-def _seal(path: Path) -> dict[str, Any]:
-    return {"bytes": path.stat().st_size, "sha256": sha256(path)}
+def _seal(path: Path) -> FileSeal:
+    return FileSeal(bytes=path.stat().st_size, sha256=sha256(path))
 
 
-def _own_seal(state: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
+def _hash(state: State) -> str:
+    """The SHA-256 of all else that the state says."""
+    others = STATE.plain(replace(state, sha256=""))
+    return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()
 
 
 def _newest_first(folder: Path) -> list[Path]:
@@ -168,5 +191,5 @@ def _newest_first(folder: Path) -> list[Path]:
 
 def _delete(path: Path) -> None:
     """Delete state.json first: what a crash leaves behind is then seen as damaged, never as complete."""
-    (path / "state.json").unlink(missing_ok=True)
+    (path / STATE.name).unlink(missing_ok=True)
     shutil.rmtree(path, ignore_errors=True)

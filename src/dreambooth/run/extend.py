@@ -6,14 +6,9 @@ from pathlib import Path
 from dreambooth.config import Config
 from dreambooth.errors import RunError
 from dreambooth.run import Run, checkpoint
+from dreambooth.run.contents import MADE_AT_THE_END
 from dreambooth.run.records import RECOMMENDATION, SCORES
 from dreambooth.support.progress import log
-
-ENDS = (
-    *("model.json", "model", "adapter", "recommendation.json", "diagnosis.json", "samples.json", "samples/after"),
-    *("report.html", "contact-sheet.png"),
-)
-"""What a run makes after its last step. Without its seal a model is not used, whatever else a crash leaves of it."""
 
 
 def extend(run: Run, max_train_steps: int | None = None, early_stopping: bool | None = None) -> None:
@@ -36,13 +31,15 @@ def extend(run: Run, max_train_steps: int | None = None, early_stopping: bool | 
             "for %d. A run of %d steps at once would have come out otherwise.",
             *(schedule, last, steps, steps),
         )
-    for name in ENDS:
+    for name in MADE_AT_THE_END:
         _remove(run.root / name)
+    for later in run.later_stages:  # it began with what the first stage had made, which is another model now
+        _remove(later.root)
     if last != steps and last % before.training.validation_steps:  # only the last step is measured out of turn
         SCORES.forget(run.root, last)
         _remove(run.samples / f"step-{last:06d}")
-        if checkpoint.newest_step(run.root / "best") == last:
-            _remove(run.root / "best")
+        if checkpoint.newest_step(run.best) == last:
+            _remove(run.best)
     run.save_config(after)
 
 

@@ -1,15 +1,4 @@
-"""What remains of a run: a folder with fixed names that every stage reads and writes.
-
-config.toml      all settings, sealed   subject.json    photos, identifier, class noun; photos.json   their SHA-256
-base.json        which weights it began with            judges.json   and which judges measure it
-prior.json       the class images       losses.jsonl    a line per step
-scores.jsonl     a line per probe       recommendation.json, diagnosis.json   what the probes say together
-samples.json     the same numbers of the finished pictures
-world_fit.json   how well the photos fit the base model's world, where that is written down
-checkpoints/     state to resume from   samples/        pictures, with prompt, seed and model inside each
-model/           weights to use, with their SHA-256 in model.json   report.html     everything, in one file
-adapter/         the LoRA or learned word alone, where the method made one
-"""
+"""What remains of a run: a folder with fixed names, which every stage reads and writes; contents.py lists them."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +10,8 @@ from typing import Self
 from dreambooth.config import Config
 from dreambooth.data.photos import content_of
 from dreambooth.errors import DiskError, RunError, in_words
-from dreambooth.run.files import JsonFile
+from dreambooth.run import contents
+from dreambooth.run.files import JsonFile, T
 from dreambooth.run.lock import locked
 from dreambooth.run.records import LOSSES, MODEL, PHOTOS, SCORES, SUBJECT
 from dreambooth.subject import Subject
@@ -34,48 +24,71 @@ MOST_CHANGES = 8
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder."""
+    """A run folder.
+
+    whole: the run that this is a later stage of, as a cascade has them; it keeps the settings and the subject of all.
+    """
 
     root: Path
+    whole: "Run | None" = None
 
     @property
     def checkpoints(self) -> Path:
         """Folder of `checkpoint-<step>` folders."""
-        return self.root / "checkpoints"
+        return self.root / contents.CHECKPOINTS
+
+    @property
+    def best(self) -> Path:
+        """Folder of the best step's weights so far, as one checkpoint."""
+        return self.root / contents.BEST
 
     @property
     def samples(self) -> Path:
         """Folder of pictures: `before/`, `step-<n>/`, `after/`."""
-        return self.root / "samples"
+        return self.root / contents.SAMPLES
 
     @property
     def model(self) -> Path:
         """The personalised model, as diffusers opens it."""
-        return self.root / "model"
+        return self.root / contents.MODEL
 
     @property
     def adapter(self) -> Path:
         """What the field shares of a method that trains less than the model: LoRA, learned embeddings."""
-        return self.root / "adapter"
+        return self.root / contents.ADAPTER
 
     @property
     def report(self) -> Path:
         """The one-file report."""
-        return self.root / "report.html"
+        return self.root / contents.REPORT
+
+    @property
+    def contact_sheet(self) -> Path:
+        """Photos and samples on one sheet."""
+        return self.root / contents.CONTACT_SHEET
 
     @property
     def losses(self) -> Path:
-        """A JSON line per step."""
+        """A JSON line per step. The package itself reads records.LOSSES; this path is for its callers."""
         return self.root / LOSSES.name
 
     @property
     def scores(self) -> Path:
-        """A JSON line per probe: the photos' own ("step": "real"), the untuned model (0), then the steps measured."""
+        """A JSON line per probe: the photos' own ("step": "real"), the untuned model (0), then the steps measured.
+
+        The package itself reads records.SCORES; this path is for its callers.
+        """
         return self.root / SCORES.name
 
-    def stage(self, name: str) -> Self:
-        """The folder of one stage of the model: the run's own for "base", else one in it of that name."""
-        return self if name == "base" else type(self)(self.root / name)
+    def stage(self, name: str) -> "Run":
+        """What one stage of the model writes to: the run's own folder for "base", else one in it of that name."""
+        return self if name == "base" else Run(self.root / name, self)
+
+    @property
+    def later_stages(self) -> list["Run"]:
+        """The stages after "base" that were trained so far; none of a model with one stage."""
+        folders = [file.parent for file in sorted(self.root.glob(f"*/{LOSSES.name}"))]
+        return [Run(folder, self) for folder in folders if not (folder / contents.CONFIG).exists()]  # else another run
 
     @classmethod
     def create(cls, root: Path, subject: Subject, config: Config) -> Self:
@@ -84,7 +97,7 @@ class Run:
         Raises RunError where the folder holds something else, or a run with other photos or settings.
         """
         run = cls(root)
-        if (root / "config.toml").exists():
+        if (root / contents.CONFIG).exists():
             run._require_same(subject, config)
             return run
         if root.exists() and not _is_empty(root):
@@ -101,7 +114,7 @@ class Run:
     @classmethod
     def open(cls, root: Path) -> Self:
         """An existing run folder; raises RunError where it is none, or its settings are not as they were written."""
-        if not (root / "config.toml").is_file():
+        if not (root / contents.CONFIG).is_file():
             raise RunError(
                 f"{root} is not a run folder (it has no config.toml): make one with `dreambooth run PHOTOS_DIR`."
             )
@@ -112,7 +125,9 @@ class Run:
     @cached_property
     def config(self) -> Config:
         """The settings the run was made with, read once; raises RunError where they are not as they were written."""
-        file = self.root / "config.toml"
+        if self.whole:
+            return self.whole.config
+        file = self.root / contents.CONFIG
         try:
             text = unsealed(file.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError):
@@ -139,13 +154,13 @@ class Run:
 
     def save_config(self, config: Config) -> None:
         """Write config.toml, sealed."""
-        write_text(self.root / "config.toml", sealed(config.to_toml()))
+        write_text(self.root / contents.CONFIG, sealed(config.to_toml()))
         self.__dict__.pop("config", None)  # it is read again
 
     @property
     def subject(self) -> Subject:
         """The subject, with its identifier once that stage has run."""
-        return SUBJECT.read(self.root)
+        return SUBJECT.read(self.whole.root if self.whole else self.root)
 
     def save_subject(self, subject: Subject) -> None:
         """Write subject.json."""
@@ -155,19 +170,19 @@ class Run:
         """Write photos.json: the content of each photo, which a later process must find again."""
         PHOTOS.write(self.root, content_of(subject.photos))
 
-    def began_with(self, file: JsonFile[dict[str, str]], now: Mapping[str, str]) -> Mapping[str, str]:
+    def began_with(self, file: JsonFile[T], now: T) -> T:
         """What `file` says that the run began with: `now`, where it is not written yet."""
         if (began := file.find(self.root)) is None:
-            file.write(self.root, began := dict(now))
-        if lacking := now.keys() - began.keys():
-            names = ", ".join(sorted(lacking))
-            raise RunError(f"{self.root / file.name} is damaged: it does not say {names}. Delete it.")
+            file.write(self.root, began := now)
         return began
 
     def require_same_photos(self) -> None:
         """Raise RunError where a photo shows something else than the run began with; moved away is not changed."""
         now = content_of(self.subject.photos)
         began = self.began_with(PHOTOS, now)
+        if lacking := now.keys() - began.keys():
+            names = ", ".join(sorted(lacking))
+            raise RunError(f"{self.root / PHOTOS.name} is damaged: it does not say {names}. Delete it.")
         changed = [path for path in now if began[path] and now[path] and began[path] != now[path]]
         if changed:
             raise RunError(
@@ -186,7 +201,7 @@ class Run:
 
         patience: seconds to wait for one that is about to end. What a killed writer left half written is removed.
         """
-        with locked(self.root / ".lock", patience):
+        with locked(self.root / contents.LOCK, patience):
             sweep(self.root)
             yield
 
@@ -237,6 +252,7 @@ def _photo_changes(now: Mapping[str, str], began: Mapping[str, str]) -> list[str
 def _is_empty(folder: Path) -> bool:
     """Whether nothing is there, or only what a making that was killed half way leaves."""
     return folder.is_dir() and all(
-        file.name in ("subject.json", "photos.json", ".lock") or (file.name.startswith(".") and file.suffix == ".part")
+        file.name in (SUBJECT.name, PHOTOS.name, contents.LOCK)
+        or (file.name.startswith(".") and file.suffix == ".part")
         for file in folder.iterdir()
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from dreambooth.run import records
 from dreambooth.run.folder import Run
-from dreambooth.run.records import Check, Diagnosis, Probed, Recommendation, Scored, WorldFit
+from dreambooth.run.records import Check, Diagnosis, Probed, Recommendation, SampleScores, WorldFit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,7 @@ class Measured:
     real: Probed
     recommendation: Recommendation | None
     diagnosis: Diagnosis | None
-    samples: Scored | None
+    samples: SampleScores | None
     world_fit: WorldFit | None
 
     @property

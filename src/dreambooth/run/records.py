@@ -1,4 +1,4 @@
-"""What each file of a run folder holds: one schema, which its writer and its reader share. The table is at the end."""
+"""What each file of a run holds: one schema, which its writer and reader share; the table at the end binds both."""
 
 import math
 from collections.abc import Mapping
@@ -16,17 +16,16 @@ def _measured(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-LARGEST = 1e30
-"""No number of a run comes near it, and what does breaks what is drawn of it."""
-
-Finite = Annotated[float, Field(gt=-LARGEST, lt=LARGEST)]
+Finite = Annotated[float, Field(gt=-1e30, lt=1e30)]  # no number of a run is larger, and a chart of one cannot be drawn
 Number = Annotated[Finite | None, BeforeValidator(_measured)]
 """A number that was measured; None, in a file also NaN, where it was not."""
 
 Step = Annotated[int, Field(ge=0)] | Literal["real", "untuned", "tuned", "own", "pictures"]
-"""0 is the untuned model, asked for the class noun in place of the subject; "real" is the photos among themselves.
+"""Which pictures a row of scores is of.
 
-"untuned" and "tuned" drew the final samples, and "own" what was asked for later; "pictures" are those of any folder.
+A number: the probe after so many optimizer steps; 0 is the untuned model, asked for the class noun without identifier.
+"real": the photos, compared with each other.  "untuned", "tuned": the final samples, by the model before and after.
+"own": samples that were asked for later.  "pictures": those of a folder that is no run.
 """
 
 Failure = Literal[
@@ -36,6 +35,27 @@ Failure = Literal[
     "overfitting to the photos",
     "variety lost",
 ]
+
+
+Hashes = dict[str, str]
+"""The SHA-256 of files by their paths: of photos absolute, empty for one that cannot be read; else below the folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseModel:
+    """The model that a run began with: what the user called it, and a hash of its weights and schedule."""
+
+    model: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeNames:
+    """The judges that measure a run, each with a hash of its weights in its name."""
+
+    dino: str
+    clip: str
+    perceptual: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,14 +119,14 @@ class Variety:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prompted(Scores):
+class PromptScores(Scores):
     """Means over the samples of one prompt. elsewhere: as clip_t, of the sentences that name the other places."""
 
     elsewhere: Number = None
 
     @property
     def context(self) -> float | None:
-        """How much better the asked place fits than the others: CLIP-T without what the subject contributes to it."""
+        """The margin of CLIP-T for the place asked for over the other places, without what the subject contributes."""
         return None if self.clip_t is None or self.elsewhere is None else self.clip_t - self.elsewhere
 
 
@@ -119,7 +139,7 @@ class Probed(Scores):
     """
 
     step: Step
-    prompts: Mapping[str, Prompted] = field(default_factory=dict)
+    prompts: Mapping[str, PromptScores] = field(default_factory=dict)
     variety: Mapping[str, Variety] = field(default_factory=dict)
     pictures: int = 0
     seconds: Finite = 0.0
@@ -193,7 +213,7 @@ class Diagnosis:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scored:
+class SampleScores:
     """What the judges say of finished pictures, by whose they are; "real" is the photos among themselves.
 
     photos: how many.  places: the templates that ask for a place and nothing else.  ways, way, kept: as those of the
@@ -264,21 +284,15 @@ class ClassImages(DrawnWith):
 
 
 SUBJECT = JsonFile("subject.json", Subject)
-PHOTOS = JsonFile("photos.json", dict[str, str])
-"""The SHA-256 of each photo by its path; empty for one that was not there."""
-BASE = JsonFile("base.json", dict[str, str])
-"""The model the run began with, "model" and "fingerprint"."""
-JUDGES = JsonFile("judges.json", dict[str, str])
-"""Who measures it: "dino", "clip" and "perceptual"."""
+PHOTOS = JsonFile("photos.json", Hashes)
+BASE = JsonFile("base.json", BaseModel)
+JUDGES = JsonFile("judges.json", JudgeNames)
 WORLD_FIT = JsonFile("world_fit.json", WorldFit)
 CLASS_IMAGES = JsonFile("prior.json", ClassImages)
 LOSSES = JsonLines("losses.jsonl", Loss)
 SCORES = JsonLines("scores.jsonl", Probed)
 RECOMMENDATION = JsonFile("recommendation.json", Recommendation)
 DIAGNOSIS = JsonFile("diagnosis.json", Diagnosis)
-MODEL = JsonFile("model.json", dict[str, str])
-"""The SHA-256 of each file of model/."""
-SAMPLES = JsonFile("samples.json", Scored)
-"""The final samples."""
+MODEL = JsonFile("model.json", Hashes)
+SAMPLES = JsonFile("samples.json", SampleScores)
 TIMINGS = JsonFile("timings.json", dict[str, Finite])
-"""Seconds by stage."""

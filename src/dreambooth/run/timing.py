@@ -14,8 +14,9 @@ from dreambooth.support.progress import log
 def timed(run: Run, stage: str) -> Iterator[None]:
     """Add the seconds inside to the stage's entry in timings.json: a run that was resumed adds up.
 
-    Seconds of a stage inside another count for the inner one alone.
+    Seconds of a stage inside another count for the inner one alone, those of a later stage of the model for its run.
     """
+    run = run.whole or run
     began, before = time.monotonic(), sum(read_timings(run).values())
     try:
         yield

@@ -1,0 +1,54 @@
+"""The files and folders of a run, once: their names, what they hold, and which of them the end of a run makes.
+
+What a record holds field by field is in records.py; the table at its end binds each file to its schema.
+"""
+
+from collections.abc import Mapping
+
+from dreambooth.run import records
+
+CONFIG = "config.toml"
+CHECKPOINTS = "checkpoints"
+BEST = "best"
+SAMPLES = "samples"
+MODEL = "model"
+ADAPTER = "adapter"
+REPORT = "report.html"
+CONTACT_SHEET = "contact-sheet.png"
+LOCK = ".lock"
+
+CONTENTS: Mapping[str, str] = {
+    CONFIG: "all settings, with their SHA-256",
+    records.SUBJECT.name: "photos, identifier, class noun",
+    records.PHOTOS.name: "the SHA-256 of each photo",
+    records.BASE.name: "the base model and the fingerprint of its weights",
+    records.WORLD_FIT.name: "how well the photos fit the base model's world, where that is written down",
+    records.JUDGES.name: "the judges that measure the run",
+    records.CLASS_IMAGES.name: "the class images",
+    CHECKPOINTS: "what a run is resumed from: checkpoint-<step>/",
+    records.LOSSES.name: "a line of losses per optimizer step",
+    records.SCORES.name: "a line of scores per probe, and of the photos and the untuned model before them",
+    BEST: "the weights of the best step so far, as a checkpoint",
+    records.RECOMMENDATION.name: "the recommended step, and why",
+    records.DIAGNOSIS.name: "the paper's failures that the probe looked for and flagged",
+    ADAPTER: "the LoRA or the learned word alone, where the method made one",
+    MODEL: "the personalised model, as diffusers opens it",
+    records.MODEL.name: "the SHA-256 of each file of it",
+    SAMPLES: "samples, with prompt, seed and model inside each: before/, step-<n>/, untuned/, after/, own/",
+    records.SAMPLES.name: "the scores of the final samples",
+    REPORT: "all of it on one page",
+    CONTACT_SHEET: "photos and samples on one sheet",
+    records.TIMINGS.name: "seconds by stage",
+    LOCK: "the process that writes now",
+}
+"""Every name at the top of a run folder, in the order in which they are made, and what is in it.
+
+A later stage of a model that has several has a folder of the stage's name, with its own losses, scores, checkpoints,
+samples, best step and verdict in it.
+"""
+
+MADE_AT_THE_END = (
+    *(records.MODEL.name, MODEL, ADAPTER, records.RECOMMENDATION.name, records.DIAGNOSIS.name, records.SAMPLES.name),
+    *(f"{SAMPLES}/after", REPORT, CONTACT_SHEET),
+)
+"""What a run makes after its last step, in the order to remove it: a model without its SHA-256 is not used."""
