@@ -14,5 +14,6 @@
     python -m pretraining.judge_dino    the embedded DINO: is it the same toy
     python -m pretraining.judge_clip    the embedded CLIP: is it what the caption says
 
-`bash pretraining/on_a_gpu.sh` goes on from the packaged weights on one GPU in nine minutes. State is kept in one folder (--state); `log.txt` in it tells what was run.
+`bash pretraining/on_a_gpu.sh` goes on from the packaged weights on one GPU in nine minutes. State is kept in one folder
+(--state); `log.txt` in it tells what was run.
 """

@@ -92,7 +92,7 @@ def test_an_unreadable_config_file_is_named(tmp_path: Path, content: str | None)
         ([*RUN, "--num_class_images=0"], ["num_class_images", "got '0'", "--no-with-prior-preservation"]),
         ([*RUN, "--validation_steps", "0", "--snr-gamma=0.0"], ["--no-probe", "--snr-gamma none"]),
         ([*RUN, "sunny"], ["'sunny' is not expected here", "needs quotes"]),
-        (["run", "photos"], ["required: --class-noun", "dreambooth run --help"]),
+        (["run"], ["required: PHOTOS_DIR", "dreambooth run --help"]),
         (["rum", "photos"], ["rum", "generate"]),
         (["generate", "--prompts", "a {}", "runs/dog"], ["required: RUN_DIR", "What has no flag comes first."]),
         ([*RUN, "--rank", "8"], ["rank: 8 means nothing to method dreambooth", "--method lora or pivotal"]),

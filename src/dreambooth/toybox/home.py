@@ -128,6 +128,7 @@ TOYBOX = World(
     probe_prompts=PROBE,
     scored_prompts=scored_prompts,
     classes=CLASSES,
+    nouns=CLASSES,
     judges={"dino": "toybox", "clip": "toybox"},
     preset=_PRESET,
     method_presets=_METHOD_PRESETS,
