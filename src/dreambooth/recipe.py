@@ -11,7 +11,7 @@ from dreambooth.config.machine import check_machine
 from dreambooth.data.dataset import encode_once, examples
 from dreambooth.data.photos import check_photos
 from dreambooth.errors import ModelError, RunError
-from dreambooth.evaluation import Judges, fit_of, load_judges
+from dreambooth.evaluation import Judges, fit_of, load_judges, unknown_class
 from dreambooth.finetuning import Observer, finetune
 from dreambooth.generation.generate import contact_sheet, generate_in
 from dreambooth.generation.generate import generate as generate_into
@@ -102,8 +102,8 @@ def check_world(run: Run, judges: Judges | None = None) -> None:
     if fit is None:
         return
     WORLD_FIT.write(run.root, fit)
-    if fit.foreign:
-        log.warning("%s", fit.says)
+    if says := fit.says or unknown_class(run.subject.class_noun, run.config.world):
+        log.warning("%s", says)
 
 
 def base_model(run: Run) -> DiffusionModel:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dreambooth.data.photos import photos_in
-from dreambooth.evaluation import fit_of
+from dreambooth.evaluation import fit_of, unknown_class
 from dreambooth.generation.photographs import PHOTOGRAPHS
 from dreambooth.toybox.home import TOYBOX
 from dreambooth.toybox.photos import photos
@@ -32,3 +32,10 @@ def test_other_pictures_are_not(photos_dir: Path, tmp_path: Path) -> None:
 
 def test_of_other_base_models_nobody_wrote_down_what_they_can_draw(photos_dir: Path) -> None:
     assert fit_of(photos_in(photos_dir), PHOTOGRAPHS) is None
+
+
+def test_a_class_noun_that_the_embedded_world_lacks_is_answered_with_those_it_has() -> None:
+    said = unknown_class("red handbag", TOYBOX)
+    assert '"red handbag"' in said and ", ".join(CLASSES) in said
+    known = [*CLASSES, f"Toy {CLASSES[0].title()}"]
+    assert not any(unknown_class(noun, TOYBOX) for noun in known) and not unknown_class("handbag", PHOTOGRAPHS)

@@ -1,7 +1,7 @@
 """Section 4.2: does the picture show the subject, and does it show what was asked?"""
 
 from dreambooth.evaluation.base import Judges
-from dreambooth.evaluation.foreign import fit_of
+from dreambooth.evaluation.foreign import fit_of, unknown_class
 from dreambooth.evaluation.judges import load_judges
 from dreambooth.evaluation.metrics import CHOICES
 from dreambooth.evaluation.scores import Photos, measure_photos, score, score_each, scored_prompt
@@ -22,5 +22,6 @@ __all__ = [
     "score",
     "score_each",
     "scored_prompt",
+    "unknown_class",
     "variety",
 ]

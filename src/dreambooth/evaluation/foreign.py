@@ -27,6 +27,16 @@ def fit_of(photos: Sequence[Path], world: World, judges: Judges | None = None) -
     return WorldFit(likeness=likeness, limit=limit, judge=clip.name, foreign=foreign, says=says)
 
 
+def unknown_class(class_noun: str, world: World) -> str:
+    """What to say of a class noun that a small world lacks; "" where it has it, or nobody wrote that down."""
+    if world.contents is None or class_noun.lower().split()[-1] in world.classes:
+        return ""
+    return (
+        f'the base model does not know the class noun "{class_noun}", and draws something else for it: give the one '
+        f"that fits the photos best, of {', '.join(world.classes)}."
+    )
+
+
 def likeness_to_world(clip: TextImageEmbedder, sentences: Sequence[str], pictures: Pictures) -> float:
     """The cosine of a picture with the sentence of a world that is nearest to it, on the mean over the pictures."""
     return (clip.images(pictures) @ clip.texts(sentences).T).amax(1).mean().item()
