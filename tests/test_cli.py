@@ -85,6 +85,7 @@ def test_an_unreadable_config_file_is_named(tmp_path: Path, content: str | None)
     ("words", "sentences"),
     [
         ([*RUN, "--learning_rat", "1"], ["no flag --learning-rat", "Did you mean --learning-rate?"]),
+        (["run", "photos", "--class-nuon", "dog"], ["no flag --class-nuon", "Did you mean --class-noun?"]),
         ([*RUN, "--zzz"], ["no flag --zzz", "dreambooth run --help"]),
         ([*RUN, "--max-train", "9"], ["no flag --max-train", "There is --max-train-steps."]),
         ([*RUN, "--report_to", "wandb"], ["no flag --report-to", "No tracker is written to"]),

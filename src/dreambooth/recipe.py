@@ -102,9 +102,9 @@ def check_world(run: Run, judges: Judges | None = None) -> None:
     fit = fit_of(run.subject.photos, run.config.world, judges)
     if fit is not None:
         WORLD_FIT.write(run.root, fit)
-        if fit.foreign:
-            log.warning("%s", fit.says)
-    if fit is not None or judges is not None:  # without either a CLIP would be opened for this alone
+    if fit is not None and fit.foreign:
+        log.warning("%s", fit.says)
+    elif fit is not None or judges is not None:  # without either a CLIP would be opened for this alone
         warn_of_doubt(run.subject, run.config.world, judges)
 
 

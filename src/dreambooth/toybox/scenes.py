@@ -16,7 +16,7 @@ from dreambooth.toybox.colours import RGB
 
 Scene = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
-EDGE = 0.02  # half width of a soft edge, about two thirds of a pixel of a 64 px picture
+EDGE = 0.02  # half width of a soft edge, about 1.3 pixels of a 128 px picture
 
 
 def _above(value: Tensor) -> Tensor:
