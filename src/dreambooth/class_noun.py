@@ -86,14 +86,15 @@ def warn_of_doubt(subject: Subject, world: World, judges: Judges | None = None) 
 
 def doubt(noun: str, reading: Reading, world: World) -> str:
     """What to tell of a class noun that the base model does not know, or that the photos disagree with; else ""."""
-    kind = noun.lower().split()[-1]  # a toy dog is a dog
-    if world.contents and kind not in world.nouns:
+    names = {noun.lower(), noun.lower().split()[-1]}  # a toy dog is a dog
+    if world.contents and names.isdisjoint(world.nouns):
         return (
             f'the base model does not know "{noun}" and will draw something else: what it knows is '
             f"{', '.join(world.nouns)}."
         )
-    if reading.noun not in (None, kind) and reading.shares.get(kind, 1.0) <= UNLIKELY:
-        share = reading.shares[str(reading.noun)]
+    given = [share for other, share in reading.shares.items() if other in names]
+    if reading.noun is not None and given and max(given) <= UNLIKELY:
+        share = reading.shares[reading.noun]
         return (
             f"the photos look like a {reading.noun} ({share:.0%} by CLIP), not like a {noun}: --class-noun says which."
         )
