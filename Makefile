@@ -11,8 +11,8 @@ BARE := env -u HOME -u XDG_CACHE_HOME LC_ALL=C PYTHONUTF8=0 PYTHONIOENCODING=asc
 .PHONY: demo test test-hostile check bench clean help-texts
 
 demo: $(STAMP)
-	@test -d $(DEMO)/photos || $(BIN)/dreambooth toybox photos --class-noun dog --seed 7 --count 4 --out $(DEMO)/photos
-	$(BIN)/dreambooth run $(DEMO)/photos --class-noun dog --output-dir $(DEMO)/dog
+	@test -d $(DEMO)/photos || $(BIN)/dreambooth toybox photos --class-noun teapot --seed 7 --count 4 --out $(DEMO)/photos
+	$(BIN)/dreambooth run $(DEMO)/photos --class-noun teapot --output-dir $(DEMO)/teapot
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
