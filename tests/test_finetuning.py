@@ -18,8 +18,9 @@ from dreambooth.config import Config
 from dreambooth.config.machine import check_machine
 from dreambooth.data.dataset import LatentDataset
 from dreambooth.errors import ConfigError, DiskError, Interrupted, RunError, TrainingError
-from dreambooth.finetuning import Observer, finetune, lr_factor, training_step
+from dreambooth.finetuning import Observer, finetune, training_step
 from dreambooth.models.base import DiffusionModel
+from dreambooth.optimizer import lr_factor
 from dreambooth.run import Run, checkpoint
 from dreambooth.subject import Subject
 from dreambooth.support.rng import generator, normal

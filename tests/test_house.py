@@ -26,7 +26,7 @@ LAYERS = (
     "errors",
     "support subject",
     "config diffusion loss",
-    "data",
+    "data optimizer",
     "models run toybox",
     "adapters evaluation generation",
     "prior finetuning probe report identifier",

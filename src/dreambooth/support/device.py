@@ -9,6 +9,7 @@ from dreambooth.errors import DreamBoothError
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
 DEVICES = ("cuda", "mps", "cpu")
 """The best first."""
@@ -30,6 +31,13 @@ def device() -> "torch.device":
     if wanted not in found:
         raise DreamBoothError(f"there is no device {wanted!r} here, only {', '.join(found)}: give --device {found[0]}.")
     return torch.device(wanted)
+
+
+def onto(tensor: "Tensor", device: "torch.device") -> "Tensor":
+    """The tensor on `device`; from the CPU to a GPU by way of pinned memory, so that nobody waits for the copy."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 @contextmanager
