@@ -28,7 +28,7 @@ from dreambooth.run import Run, checkpoint
 from dreambooth.run.checkpoint import Checkpoint
 from dreambooth.run.records import LOSSES
 from dreambooth.run.taken import Taken
-from dreambooth.support.device import device, onto
+from dreambooth.support.device import device, keep_freed_memory, onto
 from dreambooth.support.files import key_of, require_space
 from dreambooth.support.progress import log, track
 from dreambooth.support.rng import generator, normal
@@ -124,6 +124,7 @@ class _Loop:
         AcceleratorState._reset_state(reset_partial_state=True)  # a second run in this process may choose otherwise
         self.accelerator = Accelerator(mixed_precision=training.mixed_precision, cpu=device().type == "cpu")
         model.to(self.accelerator.device)
+        keep_freed_memory()
         self.process = stage.process.with_snr_gamma(training.snr_gamma)
         self.optimizer = Optimizer(adapter.parameter_groups(), training, self.accelerator.scaler)
         self.trained = adapter.state()

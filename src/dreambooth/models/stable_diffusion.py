@@ -81,7 +81,8 @@ class Denoising(LatentStage):
 
     def predict(self, x_t: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         unet = self.pipeline.unet
-        pred: Tensor = unet(x_t.to(unet.dtype), t.to(x_t.device), conditioning.embeds.to(unet.dtype)).sample
+        dtype = next(unet.parameters()).dtype  # unet.dtype goes through all modules, a millisecond each time
+        pred: Tensor = unet(x_t.to(dtype), t.to(x_t.device), conditioning.embeds.to(dtype)).sample
         return pred.float()
 
 
