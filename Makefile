@@ -27,7 +27,8 @@ check: $(STAMP)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy $(CODE)
 
-bench: $(STAMP)
+bench: $(STAMP)  # SCRIPT=train_dreambooth.py, diffusers' own, also compares a step with it
+	$(if $(SCRIPT),OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.step --script $(SCRIPT) --out build/step.json)
 	$(BIN)/python -m benchmarks.quality --out build/quality
 
 help-texts: $(STAMP)  # after a change of the command line: tests/test_house.py compares these

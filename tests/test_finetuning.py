@@ -18,10 +18,11 @@ from dreambooth.config import Config
 from dreambooth.config.machine import check_machine
 from dreambooth.data.dataset import LatentDataset
 from dreambooth.errors import ConfigError, DiskError, Interrupted, RunError, TrainingError
-from dreambooth.finetuning import Observer, finetune, lr_factor, training_step
+from dreambooth.finetuning import Observer, finetune, training_step
 from dreambooth.models.base import DiffusionModel
 from dreambooth.run import Run, checkpoint
 from dreambooth.subject import Subject
+from dreambooth.support.optimizer import lr_factor
 from dreambooth.support.rng import generator, normal
 from dreambooth.support.signals import stop_signal
 from tiny import attached, tiny_model
@@ -321,8 +322,7 @@ def test_gradient_checkpointing_changes_nothing_but_memory(tmp_path: Path) -> No
 
 def test_the_learning_rate_is_a_function_of_the_step() -> None:
     def rates(lr_scheduler: str) -> list[float]:
-        training = Config.build({"lr_scheduler": lr_scheduler, "lr_warmup_steps": 4, "max_train_steps": 8}).training
-        return [round(lr_factor(step, training), 4) for step in range(8)]
+        return [round(lr_factor(step, lr_scheduler, warmup=4, total=8), 4) for step in range(8)]
 
     assert rates("constant") == [0.25, 0.5, 0.75, 1, 1, 1, 1, 1]
     assert rates("linear") == [0.25, 0.5, 0.75, 1, 1, 0.75, 0.5, 0.25]

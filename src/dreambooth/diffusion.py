@@ -5,7 +5,7 @@ SNR(t) = alpha_t^2 / sigma_t^2. A process knows no family: units, signs and shap
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple, Protocol, Self, final
 
 import torch
@@ -25,7 +25,7 @@ class ForwardProcess(Protocol):
         """What the network should output for x_t, (B, ...)."""
 
     def snr(self, t: Tensor) -> Tensor:
-        """(B,) alpha_t^2 / sigma_t^2, float64 on the CPU."""
+        """(B,) alpha_t^2 / sigma_t^2 where t is; float64 on the CPU, float32 elsewhere."""
 
     def weight(self, t: Tensor) -> Tensor:
         """(B,) weights of the rows' errors: 1, or Min-SNR (Hang et al. 2023, https://arxiv.org/abs/2303.09556)."""
@@ -90,9 +90,18 @@ class DiscreteDiffusion:
     alphas_cumprod: Tensor
     prediction: str = "epsilon"
     snr_gamma: float | None = None
+    _tables: dict[torch.device, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "alphas_cumprod", self.alphas_cumprod.cpu().double())
+
+    def _levels(self, t: Tensor) -> Tensor:
+        """alpha, sigma and SNR, (3, B), from a table that each device has of its own: to ask the CPU, a GPU waits."""
+        if t.device not in self._tables:
+            squared = self.alphas_cumprod
+            table = torch.stack([squared.sqrt(), (1 - squared).sqrt(), squared / (1 - squared)])
+            self._tables[t.device] = table.to(t.device, _exact(t.device))
+        return self._tables[t.device][:, t]
 
     def sample_t(self, *generators: torch.Generator) -> Tensor:
         times = [torch.randint(len(self.alphas_cumprod), (), generator=generator) for generator in generators]
@@ -100,8 +109,8 @@ class DiscreteDiffusion:
 
     def alpha_sigma(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         """alpha_t and sigma_t of each row, shaped (B, 1, ...) to multiply `like` (B, ...)."""
-        squared = self.alphas_cumprod[t.cpu()]
-        return _along(squared.sqrt(), like), _along((1 - squared).sqrt(), like)
+        alpha, sigma, _ = self._levels(t)
+        return _along(alpha, like), _along(sigma, like)
 
     def add_noise(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         alpha, sigma = self.alpha_sigma(t, x0)
@@ -111,12 +120,11 @@ class DiscreteDiffusion:
         return PREDICTIONS[self.prediction].target(x0, noise, *self.alpha_sigma(t, x0))
 
     def snr(self, t: Tensor) -> Tensor:
-        squared = self.alphas_cumprod[t.cpu()]
-        return squared / (1 - squared)
+        return self._levels(t)[2]
 
     def weight(self, t: Tensor) -> Tensor:
         if self.snr_gamma is None:
-            return torch.ones(len(t))
+            return torch.ones(len(t), device=t.device)
         return PREDICTIONS[self.prediction].min_snr(self.snr(t), self.snr_gamma)
 
     def with_snr_gamma(self, snr_gamma: float | None) -> Self:
@@ -155,17 +163,22 @@ class RectifiedFlow:
         return noise - x0
 
     def snr(self, t: Tensor) -> Tensor:
-        sigma = t.cpu().double()
+        sigma = t.to(_exact(t.device))
         return ((1 - sigma) / sigma).square()
 
     def weight(self, t: Tensor) -> Tensor:
         if self.snr_gamma is None:
-            return torch.ones(len(t))
+            return torch.ones(len(t), device=t.device)
         # x0 = x_sigma - sigma v: an error of v is one of x0 over sigma
-        return self.snr(t).clamp(max=self.snr_gamma) * t.cpu().double().square()
+        return self.snr(t).clamp(max=self.snr_gamma) * t.to(_exact(t.device)).square()
 
     def with_snr_gamma(self, snr_gamma: float | None) -> Self:
         return replace(self, snr_gamma=snr_gamma)
+
+
+def _exact(device: torch.device) -> torch.dtype:
+    """In which noise levels are computed: Apple's devices have no float64, and the loss is float32 on all."""
+    return torch.float64 if device.type == "cpu" else torch.float32
 
 
 def _along(values: Tensor, like: Tensor) -> Tensor:

@@ -4,7 +4,6 @@
 a function of (seed, batch number, row): a resumed run equals an uninterrupted one, bit for bit.
 """
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,9 +25,11 @@ from dreambooth.loss import prior_preservation_loss
 from dreambooth.models.base import DENOISER, Conditioning, DiffusionModel, Stage
 from dreambooth.run import Run, checkpoint
 from dreambooth.run.checkpoint import Checkpoint
-from dreambooth.run.records import LOSSES, Loss
-from dreambooth.support.device import device
+from dreambooth.run.records import LOSSES
+from dreambooth.run.taken import Taken
+from dreambooth.support.device import device, keep_freed_memory, onto
 from dreambooth.support.files import key_of, require_space
+from dreambooth.support.optimizer import Optimizer, lr_factor
 from dreambooth.support.progress import log, track
 from dreambooth.support.rng import generator, normal
 from dreambooth.support.signals import stop_signal
@@ -38,6 +39,9 @@ Observer = Callable[[int, DiffusionModel], bool | None]
 
 After a resume it may see the same step again, and must answer the same.
 """
+
+BLOCK = 25
+"""Steps that a GPU may take before their losses are read; on the CPU each is read at once, at no cost."""
 
 
 def training_step(
@@ -50,14 +54,15 @@ def training_step(
 ) -> tuple[Tensor, Tensor]:
     """The loss (scalar, Eq. 2) of a batch of B rows and the error (B,) of each; `place` is where its noise is drawn."""
     shape, device = batch.mean.shape, stage.device
-    x0 = (batch.mean + batch.std * normal(shape, "latent", *place)).to(device)  # (B, C, h, w)
-    noise = normal(shape, "noise", *place).to(device)  # (B, C, h, w), own noise for every row: eps and eps' of Eq. 2
-    t = process.sample_t(*(generator("t", *place, row) for row in range(len(x0))))  # (B,), own time: t and t'
+    x0 = onto(batch.mean + batch.std * normal(shape, "latent", *place), device)  # (B, C, h, w)
+    noise = onto(normal(shape, "noise", *place), device)  # (B, C, h, w), own noise for every row: eps, eps' of Eq. 2
+    times = process.sample_t(*(generator("t", *place, row) for row in range(len(x0))))
+    t = onto(times, device)  # (B,), own time for every row: t and t'
     x_t = process.add_noise(x0, noise, t)  # (B, C, h, w)
     cond = stage.with_row_conditioning(words, batch, *place)  # the words, and what this family asks of the photo itself
     pred = stage.predict(x_t, t, cond)  # (B, C, h, w)
     error = row_errors(process, pred, x0, noise, t, batch.weight)  # (B,), every weighting reaches every row
-    return prior_preservation_loss(error, batch.is_prior.to(device), prior_loss_weight), error
+    return prior_preservation_loss(error, batch.is_prior, prior_loss_weight), error
 
 
 def finetune(
@@ -87,14 +92,8 @@ def finetune(
     enough = done > 0 and _due(done, training.validation_steps, training) and loop.show(done, observers)
     with stop_signal() as stopped:
         for step in track(range(done, done if enough else training.max_train_steps), "fine-tuning", done):
-            try:
-                loop.advance(step)
-            except TrainingError:
-                if step > done and checkpoint.newest_step(run.checkpoints) != step:
-                    loop.save(step)  # the state before it was good
-                raise
-            saved = _due(step + 1, training.checkpointing_steps, training)
-            if saved:
+            loop.advance(step)
+            if saved := _due(step + 1, training.checkpointing_steps, training):
                 loop.save(step + 1)
             if not stopped and _due(step + 1, training.validation_steps, training):
                 enough = loop.show(step + 1, observers)
@@ -108,16 +107,6 @@ def finetune(
             if enough:
                 break
     loop.finish()
-
-
-def lr_factor(step: int, training: Training) -> float:
-    """What to multiply the learning rate of `step` (from 0) by: a linear warm-up, then the chosen decay towards 0."""
-    warmup, total = training.lr_warmup_steps, training.max_train_steps
-    if step < warmup:
-        return (step + 1) / warmup
-    progress = (step - warmup) / max(1, total - warmup)
-    decays = {"constant": 1.0, "linear": 1.0 - progress, "cosine": 0.5 * (1.0 + math.cos(math.pi * progress))}
-    return decays[training.lr_scheduler]
 
 
 @final
@@ -134,23 +123,26 @@ class _Loop:
         AcceleratorState._reset_state(reset_partial_state=True)  # a second run in this process may choose otherwise
         self.accelerator = Accelerator(mixed_precision=training.mixed_precision, cpu=device().type == "cpu")
         model.to(self.accelerator.device)
+        keep_freed_memory()
         self.process = stage.process.with_snr_gamma(training.snr_gamma)
-        groups = adapter.parameter_groups()
-        self.rates = [group["lr"] for group in groups]
-        self.parameters = [parameter for group in groups for parameter in group["params"]]
-        adamw = torch.optim.AdamW(
-            groups,
+        self.optimizer = Optimizer(
+            adapter.parameter_groups(),
             betas=(training.adam_beta1, training.adam_beta2),
-            weight_decay=training.adam_weight_decay,
             eps=training.adam_epsilon,
+            weight_decay=training.adam_weight_decay,
+            max_grad_norm=training.max_grad_norm,
+            scaler=self.accelerator.scaler,
         )
-        self.optimizer = self.accelerator.prepare_optimizer(adamw)
-        self.ema = {name: tensor.clone() for name, tensor in adapter.state().items()} if training.use_ema else {}
+        self.trained = adapter.state()
+        self.ema = {name: tensor.clone() for name, tensor in self.trained.items()} if training.use_ema else {}
         for module in adapter.modules().values():
             module.eval()  # no dropout: it would draw from a stream that depends on the steps before
         if training.gradient_checkpointing:
             cast(Any, stage.parts[DENOISER]).enable_gradient_checkpointing()
         self.encoded: dict[str, Conditioning] = {}
+        self.unread: list[Taken] = []
+        self.block = 1 if self.accelerator.device.type == "cpu" else BLOCK
+        self.done, self.began = 0, 0.0
 
     @torch.no_grad()
     def encode_prompts_once(self) -> None:
@@ -158,65 +150,82 @@ class _Loop:
         self.encoded = {prompt: self.stage.condition([prompt]) for prompt in dict.fromkeys(self.dataset.prompts)}
 
     def advance(self, step: int) -> None:
-        """One optimizer step over all micro-batches, and its line in losses.jsonl."""
-        began = time.monotonic()
-        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate * lr_factor(step, self.config.training)
-        scaler = self.accelerator.scaler
+        """One optimizer step over all micro-batches; on a GPU it may still be computing."""
+        if not self.unread:
+            self.began = time.monotonic()
         while True:
-            losses, rows = self._accumulate(step)
-            norm = self.accelerator.clip_grad_norm_(self.parameters, self.config.training.max_grad_norm)
-            if norm.isfinite():
+            batches, loss, errors = self._accumulate(step)
+            norm = self.optimizer.norm()
+            if not self.optimizer.overflowed(loss.sum(), norm):
                 break
-            if scaler is None or scaler.get_scale() <= 1:
-                raise self._not_finite(f"the gradient's norm is {norm.item()}", step, rows)
-            self.optimizer.step()  # fp16 overflow: the scaler skips this step and halves its scale; the same step again
-        self.optimizer.step()
-        for name, tensor in self.adapter.state().items() if self.ema else ():
-            self.ema[name].lerp_(tensor, 1 - self.config.training.ema_decay)
-        lr, seconds = self.optimizer.param_groups[0]["lr"], round(time.monotonic() - began, 4)
-        LOSSES.append(self.run.root, Loss(step=step + 1, **losses, lr=lr, grad_norm=norm.item(), seconds=seconds))
+        training = self.config.training
+        factor = lr_factor(step, training.lr_scheduler, training.lr_warmup_steps, training.max_train_steps)
+        lr = self.optimizer.step(factor, loss.sum(), norm)
+        self.optimizer.average(self.ema, self.trained, training.ema_decay)
+        rows, is_prior = [batch.rows for batch in batches], torch.cat([batch.is_prior for batch in batches])
+        numbers = torch.cat([norm[None], loss, errors])
+        self.unread.append(Taken(step=step, lr=lr, rows=rows, is_prior=is_prior, numbers=numbers))
+        if len(self.unread) == self.block:
+            self.settle()
 
-    def _accumulate(self, step: int) -> tuple[dict[str, float], list[int]]:
-        """Gradients of the mean over the micro-batches; the mean losses, and the rows that were seen."""
+    def _accumulate(self, step: int) -> tuple[list[Batch], Tensor, Tensor]:
+        """Gradients of the mean over M micro-batches; these, the loss (M,) of each, and the error of every row."""
         training, prior = self.config.training, self.config.prior
         prior_rows = training.train_batch_size if prior.with_prior_preservation else 0
-        terms: list[dict[str, float]] = []
-        seen: list[int] = []
-        self.optimizer.zero_grad()
+        batches, losses, errors = [], [], []
         for micro in range(training.gradient_accumulation_steps):
             place = self.config.seed, step * training.gradient_accumulation_steps + micro
             batch = self.dataset.batch(*place, training.train_batch_size, prior_rows)
             with self.accelerator.autocast():
                 words = self._condition(batch.prompts)
                 loss, error = training_step(self.stage, self.process, batch, words, prior.prior_loss_weight, *place)
-            seen += batch.rows
-            if not loss.isfinite():
-                raise self._not_finite(f"the loss is {loss.item()}", step, batch.rows)
             self.accelerator.backward(loss / training.gradient_accumulation_steps)
-            terms.append({"loss": loss.item(), **_terms(error.detach().cpu(), batch.is_prior.cpu())})
-        return {name: sum(term[name] for term in terms) / len(terms) for name in terms[0]}, seen
+            batches.append(batch)
+            losses.append(loss.detach())
+            errors.append(error.detach())
+        return batches, torch.stack(losses), torch.cat(errors)
+
+    def settle(self) -> None:
+        """Read what the steps since the last call left on the device, and write their lines in losses.jsonl.
+
+        Raises TrainingError for the first that was not finite, once the state before it is saved.
+        """
+        if not self.unread:
+            return
+        unread, self.unread = self.unread, []
+        read = torch.stack([taken.numbers for taken in unread]).cpu()
+        seconds = round((time.monotonic() - self.began) / len(unread), 4)
+        for taken, numbers in zip(unread, read, strict=True):
+            if problem := taken.problem(numbers):
+                self._save_before(taken.step)
+                what, rows = problem
+                raise self._not_finite(what, taken.step, rows)
+            LOSSES.append(self.run.root, taken.line(numbers, seconds))
 
     def _condition(self, prompts: Sequence[str]) -> Conditioning:
-        if self.adapter.trains_text:
-            return self.stage.condition(prompts)
-        return self.stage.stack([self.encoded[prompt] for prompt in prompts])
+        """The conditioning of the rows; each prompt is encoded once, however many rows it has."""
+        if not self.adapter.trains_text:
+            return self.stage.stack([self.encoded[prompt] for prompt in prompts])
+        different = list(dict.fromkeys(prompts))
+        words = self.stage.condition(different)
+        if len(different) == len(prompts):
+            return words
+        return self.stage.stack([words.row(different.index(prompt)) for prompt in prompts])
 
     def _not_finite(self, what: str, step: int, rows: Sequence[int]) -> TrainingError:
         photos = ", ".join(dict.fromkeys(self.dataset.names[row] for row in rows))
         kept = ", and the step before is saved" if step else ""
         return TrainingError(
             f"{what} at step {step + 1}, on {photos}. The weights were not changed by it{kept}. "
-            f"Look at these photos, or start over with a lower learning rate (it was {self.rates[0]:g})"
+            f"Look at these photos, or start over with a lower learning rate (it was {self.optimizer.rates[0]:g})"
             + ("." if self.accelerator.scaler is None else " or --mixed-precision bf16.")
         )
 
     def resume(self) -> int:
         """Put back the latest good checkpoint, drop the losses after it, and return the number of steps done."""
         found = checkpoint.latest(self.run.checkpoints, self.settings)
-        size = sum(parameter.nbytes for parameter in self.parameters) * (
-            4 if self.ema else 3
-        )  # AdamW keeps two moments
+        copies = 4 if self.ema else 3  # AdamW keeps two moments
+        size = copies * sum(parameter.nbytes for parameter in self.optimizer.parameters)
         done, training = found.step if found else 0, self.config.training
         there = len(list(self.run.checkpoints.glob("checkpoint-*")))
         room = training.checkpoints_total_limit + 1 - there  # a new one is written before the oldest goes
@@ -224,22 +233,29 @@ class _Loop:
         require_space(self.run.checkpoints, min(room, to_come) * size, "the checkpoints of this run")
         if found:
             self.adapter.load(found.tensors["weights"])
-            moments = {**self.optimizer.state_dict(), "state": checkpoint.nested(found.tensors["optimizer"])}
-            self.optimizer.load_state_dict(moments)
+            moments = {**self.optimizer.adamw.state_dict(), "state": checkpoint.nested(found.tensors["optimizer"])}
+            self.optimizer.adamw.load_state_dict(moments)
             for name in self.ema:
                 self.ema[name].copy_(found.tensors["ema"][name])
             if self.accelerator.scaler is not None:
                 self.accelerator.scaler.load_state_dict(dict(found.scaler))
             log.info("resuming after step %d", done)
         self.run.forget_after(done)
+        self.done = done
         return done
 
     def save(self, step: int) -> None:
-        """Write the checkpoint of `step`."""
+        """Write the checkpoint of `step`, all steps until then being finite."""
+        self.settle()
         checkpoint.write(self.run.checkpoints, self._state(step), self.config.training.checkpoints_total_limit)
 
+    def _save_before(self, step: int) -> None:
+        """Write the checkpoint of the steps before `step`, the first that was not finite, unless it is there."""
+        if step > self.done and checkpoint.newest_step(self.run.checkpoints) != step:
+            checkpoint.write(self.run.checkpoints, self._state(step), self.config.training.checkpoints_total_limit)
+
     def _state(self, step: int) -> Checkpoint:
-        tensors = {"weights": self.adapter.state(), "optimizer": checkpoint.flat(self.optimizer.state_dict()["state"])}
+        tensors = {"weights": self.trained, "optimizer": checkpoint.flat(self.optimizer.adamw.state_dict()["state"])}
         scaler = self.accelerator.scaler
         return Checkpoint(
             step=step,
@@ -253,7 +269,8 @@ class _Loop:
 
         Returns whether one of them wants to stop here.
         """
-        trained = {name: tensor.clone() for name, tensor in self.adapter.state().items()} if self.ema else {}
+        self.settle()
+        trained = {name: tensor.clone() for name, tensor in self.trained.items()} if self.ema else {}
         if self.ema:
             self.adapter.load(self.ema)
         try:
@@ -267,13 +284,7 @@ class _Loop:
         """Leave the weights to use in the model, all of it on one device, and no gradients."""
         if self.ema:
             self.adapter.load(self.ema)
-        self.optimizer.zero_grad()
         self.model.to(self.accelerator.device)
-
-
-def _terms(error: Tensor, is_prior: Tensor) -> dict[str, float]:
-    terms = {"subject": error[~is_prior].mean().item()}
-    return {**terms, "prior": error[is_prior].mean().item()} if is_prior.any() else terms
 
 
 def _due(step: int, every: int, training: Training) -> bool:

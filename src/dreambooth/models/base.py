@@ -39,6 +39,16 @@ class Conditioning:
     """(B, L), true where there is a token"""
     extras: Mapping[str, Tensor] = field(default_factory=dict)
 
+    def row(self, at: int) -> "Conditioning":
+        """One row of it, as `Stage.stack` takes it."""
+        one = slice(at, at + 1)
+        return Conditioning(
+            embeds=self.embeds[one],
+            pooled=None if self.pooled is None else self.pooled[one],
+            mask=None if self.mask is None else self.mask[one],
+            extras={name: tensor[one] for name, tensor in self.extras.items()},
+        )
+
 
 def joined(rows: Sequence[Conditioning]) -> Conditioning:
     """The rows one below the other, for a family whose prompts all have the same length."""

@@ -14,6 +14,7 @@ from dreambooth.errors import ModelError
 from dreambooth.models import clip, opening, original_layout, pipelines, schedules, single_file
 from dreambooth.models.base import DENOISER, Conditioning, LoraLayout
 from dreambooth.models.latent import LatentModel, LatentStage
+from dreambooth.support.device import onto
 
 KIND = opening.Kind(
     pipeline=StableDiffusionPipeline,
@@ -73,14 +74,15 @@ class Denoising(LatentStage):
     def condition(self, prompts: Sequence[str]) -> Conditioning:
         encoder = self.pipeline.text_encoder
         ids = clip.token_ids(self.pipeline, self.pipeline.tokenizer, prompts, self._cut)
-        return Conditioning(embeds=encoder(ids.to(encoder.device))[0].to(self.device))
+        return Conditioning(embeds=encoder(onto(ids, encoder.device))[0].to(self.device))
 
     def with_row_conditioning(self, conditioning: Conditioning, batch: Batch, *place: int) -> Conditioning:
         return conditioning
 
     def predict(self, x_t: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         unet = self.pipeline.unet
-        pred: Tensor = unet(x_t.to(unet.dtype), t.to(x_t.device), conditioning.embeds.to(unet.dtype)).sample
+        dtype = next(unet.parameters()).dtype  # unet.dtype goes through all modules, a millisecond each time
+        pred: Tensor = unet(x_t.to(dtype), t.to(x_t.device), conditioning.embeds.to(dtype)).sample
         return pred.float()
 
 

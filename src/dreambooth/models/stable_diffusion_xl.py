@@ -16,6 +16,7 @@ from dreambooth.errors import ModelError
 from dreambooth.models import clip, opening, original_layout, pipelines, schedules, single_file
 from dreambooth.models.base import DENOISER, Conditioning, LoraLayout
 from dreambooth.models.latent import LatentModel, LatentStage
+from dreambooth.support.device import onto
 
 KIND = opening.Kind(
     pipeline=StableDiffusionXLPipeline,
@@ -99,12 +100,14 @@ class FramedDenoising(LatentStage):
         for part, reader in READERS.items():
             encoder, tokenizer = getattr(self.pipeline, part), getattr(self.pipeline, reader)
             ids = clip.token_ids(self.pipeline, tokenizer, prompts, self._cut)
-            read = encoder(ids.to(encoder.device), output_hidden_states=True)
+            read = encoder(onto(ids, encoder.device), output_hidden_states=True)
             states.append(read.hidden_states[-2].to(self.device))
         return Conditioning(embeds=torch.cat(states, dim=-1), pooled=read.text_embeds.to(self.device))
 
     def with_row_conditioning(self, conditioning: Conditioning, batch: Batch, *place: int) -> Conditioning:
-        return conditioning if batch.framing is None else replace(conditioning, extras={"framing": batch.framing})
+        if batch.framing is None:
+            return conditioning
+        return replace(conditioning, extras={"framing": onto(batch.framing, self.device)})
 
     def predict(self, x_t: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         assert conditioning.pooled is not None, "condition() always pools"

@@ -9,6 +9,7 @@ from dreambooth.errors import DreamBoothError
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
 DEVICES = ("cuda", "mps", "cpu")
 """The best first."""
@@ -30,6 +31,24 @@ def device() -> "torch.device":
     if wanted not in found:
         raise DreamBoothError(f"there is no device {wanted!r} here, only {', '.join(found)}: give --device {found[0]}.")
     return torch.device(wanted)
+
+
+def onto(tensor: "Tensor", device: "torch.device") -> "Tensor":
+    """The tensor on `device`; from the CPU to a GPU by way of pinned memory, so that nobody waits for the copy."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep up to 64 MiB that was freed; without it each step returns pages and waits for zeroed ones.
+
+    It adapts itself: once a block of its own mapping is freed, smaller ones come from the heap, of which twice as much
+    may stay free (M_MMAP_THRESHOLD in mallopt(3); 32 MiB is the most). Nothing is touched, so nothing is used.
+    """
+    import torch
+
+    torch.empty(31 * 2**20, dtype=torch.uint8)
 
 
 @contextmanager

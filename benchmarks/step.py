@@ -1,0 +1,196 @@
+"""A step of our fine-tuning against one of a training script, such as diffusers' train_dreambooth.py: time and memory.
+
+Both train all of the U-Net and the text encoder, from the same float32 copy of the embedded model, on the same photos,
+class images and rows, without mixed precision, each in a process of its own, by turns. The script is given by its path
+and is no part of this project. Of seconds, the median over blocks of steps counts; of memory, what the process had held
+at most by its last step (on a GPU, what torch had allocated at most).
+
+    OMP_NUM_THREADS=1 python -m benchmarks.step --script train_dreambooth.py [--pairs 5] [--rows 1 4] [--out FILE]
+"""
+
+import argparse
+import io
+import json
+import resource
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import redirect_stderr, redirect_stdout
+from importlib.util import find_spec
+from itertools import pairwise
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import machine
+
+BLOCK, WARM = 10, 1
+"""Steps between two looks at the clock, and blocks that are left out at first."""
+
+CLASS_NOUN, IDENTIFIER, PHOTOS, CLASS_IMAGES = "dog", "sks", 4, 16
+Measured = dict[str, float]
+"""Of one side: seconds and processor seconds a step, and peak memory in megabytes."""
+
+
+class Clock:
+    """Looks at every optimizer step of this process, whoever takes it."""
+
+    def __init__(self) -> None:
+        from torch.optim.optimizer import register_optimizer_step_post_hook
+
+        self.taken, self.peak = 0, 0.0
+        self.looks: list[tuple[float, float]] = []
+        register_optimizer_step_post_hook(self.look)
+
+    def look(self, *_: object) -> None:
+        """After a step."""
+        import torch
+
+        self.taken += 1
+        if self.taken % BLOCK:
+            return
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+            self.peak = torch.cuda.max_memory_allocated() / 2**20
+        else:
+            held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            self.peak = held / (2**20 if sys.platform == "darwin" else 2**10)
+        self.looks.append((time.perf_counter(), time.process_time()))
+
+    def measured(self) -> Measured:
+        """Of the blocks after the warm ones."""
+        spans = [((b[0] - a[0]) / BLOCK, (b[1] - a[1]) / BLOCK) for a, b in pairwise(self.looks[WARM - 1 :])]
+        wall, processor = (statistics.median(column) for column in zip(*spans, strict=True))
+        return {"seconds": wall, "processor_seconds": processor, "megabytes": self.peak}
+
+
+def prepare(place: Path) -> None:
+    """The base model in float32, photos of a toy, and class images: photos of others of its class."""
+    from dreambooth import models
+    from dreambooth.config import Config
+    from dreambooth.toybox.photos import photos
+
+    models.load(Config.build({}).base).save(place / "base")
+    photos(CLASS_NOUN, 7, PHOTOS, place / "toy", 64)
+    (place / "photos").mkdir()
+    (place / "class").mkdir()
+    for file in (place / "toy").glob("*.png"):
+        shutil.copy(file, place / "photos")
+    for seed in range(CLASS_IMAGES):
+        (drawn,) = photos(CLASS_NOUN, 100 + seed, 1, place / "toys" / str(seed), 64)
+        shutil.copy(drawn, place / "class" / f"{seed:02d}.png")
+
+
+def ours(place: Path, rows: int, steps: int) -> Measured:
+    """Steps of `recipe.personalise`."""
+    from dreambooth import Config, Subject, photos_in, recipe
+    from dreambooth.run import Run
+
+    settings = {
+        "model": str(place / "base"),
+        "max_train_steps": steps,
+        "train_batch_size": rows,
+        "learning_rate": 1e-5,
+        "text_encoder_lr": 1e-5,
+        "snr_gamma": None,
+        "use_ema": False,
+        "probe": False,
+        "num_class_images": CLASS_IMAGES,
+        "checkpointing_steps": steps,
+        "validation_steps": steps,
+    }
+    clock = Clock()
+    subject = Subject(photos=photos_in(place / "photos"), class_noun=CLASS_NOUN, identifier=IDENTIFIER)
+    run = Run.create(Path(tempfile.mkdtemp(dir=place)) / "run", subject, Config.build(settings))
+    recipe.personalise(run, class_images=sorted((place / "class").iterdir()))
+    return clock.measured()
+
+
+def of_script(script: Path, place: Path, rows: int, steps: int) -> Measured:
+    """Steps of the script."""
+    source = script.read_text(encoding="utf-8")
+    if find_spec("torchvision") is None:
+        source = source.replace("from torchvision import transforms", "from benchmarks import transforms")
+    sys.argv = [
+        str(script),
+        f"--pretrained_model_name_or_path={place / 'base'}",
+        *(f"--instance_data_dir={place / 'photos'}", f"--instance_prompt=a {IDENTIFIER} {CLASS_NOUN}"),
+        *(f"--class_data_dir={place / 'class'}", f"--class_prompt=a {CLASS_NOUN}", "--with_prior_preservation"),
+        *(f"--num_class_images={CLASS_IMAGES}", f"--output_dir={tempfile.mkdtemp(dir=place)}", "--resolution=64"),
+        *("--train_text_encoder", f"--train_batch_size={rows}", f"--max_train_steps={steps}"),
+        *("--learning_rate=1e-5", "--lr_warmup_steps=0", "--seed=0"),
+    ]
+    clock = Clock()
+    exec(compile(source, str(script), "exec"), {"__name__": "__main__", "__file__": str(script)})
+    return clock.measured()
+
+
+def alone(side: Callable[..., Any], *what: object) -> Any:
+    """What `side` returns, called in a process of its own, without what it prints."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        return process.submit(_quietly, side, *what).result()
+
+
+def _quietly(side: Callable[..., Any], *what: object) -> Any:
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        return side(*what)
+
+
+def compared(pairs: Sequence[tuple[Measured, Measured]]) -> dict[str, Any]:
+    """Medians of the script's and ours, and script over ours, pair by pair: median, least and most."""
+    found: dict[str, Any] = {}
+    for what in pairs[0][0]:
+        theirs, mine = ([side[what] for side in sides] for sides in zip(*pairs, strict=True))
+        ratios = [its / our for its, our in zip(theirs, mine, strict=True)]
+        found[what] = {
+            "script": statistics.median(theirs),
+            "ours": statistics.median(mine),
+            "script / ours": {"median": statistics.median(ratios), "least": min(ratios), "most": max(ratios)},
+        }
+    return found
+
+
+def main() -> None:
+    """Measure, print a line for each number, write the file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--script", type=Path, required=True)
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--rows", type=int, nargs="+", default=[1, 4], help="photos a step, and as many class images")
+    parser.add_argument("--out", type=Path, help="JSON file")
+    options = parser.parse_args()
+    results = {}
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        alone(prepare, place)
+        for rows in options.rows:
+            pairs = []
+            for _ in range(options.pairs):
+                script = alone(of_script, options.script.resolve(), place, rows, options.steps)
+                pairs.append((script, alone(ours, place, rows, options.steps)))
+            results[f"{rows} + {rows}"] = {**compared(pairs), "pairs": pairs}
+            for what, its in compared(pairs).items():
+                ratio = its["script / ours"]
+                print(
+                    f"{rows} + {rows} rows, {what}: script {its['script']:.4g}, ours {its['ours']:.4g}, "
+                    f"ratio {ratio['median']:.2f} ({ratio['least']:.2f} to {ratio['most']:.2f})",
+                    flush=True,
+                )
+    if options.out:
+        told = {"machine": alone(machine), "threads": alone(threads), "steps": options.steps, "rows": results}
+        options.out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+
+
+def threads() -> int:
+    """Of the processor, that torch uses."""
+    import torch
+
+    return torch.get_num_threads()
+
+
+if __name__ == "__main__":
+    main()
