@@ -11,8 +11,8 @@ BARE := env -u HOME -u XDG_CACHE_HOME LC_ALL=C PYTHONUTF8=0 PYTHONIOENCODING=asc
 .PHONY: demo test test-hostile check bench clean help-texts
 
 demo: $(STAMP)
-	@test -d $(DEMO)/photos || $(BIN)/dreambooth toybox photos --class-noun dog --seed 7 --count 4 --out $(DEMO)/photos
-	$(BIN)/dreambooth run $(DEMO)/photos --class-noun dog --output-dir $(DEMO)/dog
+	@test -d $(DEMO)/photos || $(BIN)/dreambooth toybox photos --class-noun teapot --seed 7 --count 4 --out $(DEMO)/photos
+	$(BIN)/dreambooth run $(DEMO)/photos --class-noun teapot --output-dir $(DEMO)/teapot
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
@@ -29,7 +29,7 @@ check: $(STAMP)
 
 bench: $(STAMP)  # SCRIPT=train_dreambooth.py, diffusers' own, also compares a step with it
 	$(if $(SCRIPT),OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.step --script $(SCRIPT) --out build/step.json)
-	$(BIN)/python -m benchmarks.unseen_subjects --out build/unseen
+	$(BIN)/python -m benchmarks.quality --out build/quality
 
 help-texts: $(STAMP)  # after a change of the command line: tests/test_house.py compares these
 	$(BIN)/python tests/test_house.py

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 from benchmarks.machine import machine
-from benchmarks.unseen_subjects import as_pictures, tensor
+from benchmarks.pictures import as_pictures, tensor
 from dreambooth import Config, Run, Subject, recipe
 from dreambooth.data.photos import open_image
 from dreambooth.generation.samples import opened, read_samples

@@ -1,6 +1,6 @@
 """The README's first picture, from a finished run: the photos, then two pictures for each prompt.
 
-make demo && python -m benchmarks.figures runs/demo/dog --out docs/images/demo.png
+make demo && python -m benchmarks.figures runs/demo/teapot --out docs/images/demo.png
 """
 
 import argparse

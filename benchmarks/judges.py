@@ -21,7 +21,8 @@ from torch import Tensor
 from transformers import AutoModel, CLIPModel, CLIPTokenizer
 
 from benchmarks.machine import machine
-from dreambooth.toybox import world
+from dreambooth.toybox import colours, world
+from dreambooth.toybox.photos import SIZE
 from pretraining import judge_clip, judge_dino, renders, text_encoder
 
 POSE = ("yaw", "pitch", "offset", "zoom")
@@ -47,9 +48,9 @@ def clip() -> tuple[CLIPModel, CLIPTokenizer]:
     return model, CLIPTokenizer.from_pretrained(judge_clip.PACKAGED, local_files_only=True)
 
 
-def drawn(truths: list[tuple[world.Toy, world.Shot]]) -> Tensor:
-    """Pictures (N, 3, 64, 64) in [0, 1], as a PNG would hold them."""
-    return renders.draw(truths, 64).float() / 255
+def drawn(truths: list[renders.Truth]) -> Tensor:
+    """Pictures (N, 3, SIZE, SIZE) in [0, 1], as a PNG would hold them."""
+    return renders.draw(truths, SIZE).float() / 255
 
 
 def area_under_curve(above: Tensor, below: Tensor) -> float:
@@ -58,19 +59,35 @@ def area_under_curve(above: Tensor, below: Tensor) -> float:
     return float((difference > 0).float().mean() + (difference == 0).float().mean() / 2)
 
 
+def _toys(class_noun: str, count: int, rng: random.Random, same_words: bool) -> list[world.Toy]:
+    toys = [world.Toy.sample(class_noun, rng) for _ in range(count)]
+    first = toys[0]
+    return [_worded_like(first, toy, rng) for toy in toys] if same_words else toys
+
+
+def _worded_like(first: world.Toy, toy: world.Toy, rng: random.Random) -> world.Toy:
+    """The toy with what words say of `first`, and a colour of its own that goes by the same name."""
+    while toy.colour != first.colour:
+        toy = replace(toy, main=colours.sample(rng.choice(tuple(colours.COLOURS)), rng))
+    return replace(toy, pattern=first.pattern, material=first.material)
+
+
 @torch.no_grad()
-def subjects_told_apart(model: AutoModel, toys: int, shots: int) -> dict[str, float]:
-    """The area under the curve by what differs between two pictures, for `toys` of each class in `shots` settings."""
+def subjects_told_apart(model: AutoModel, toys: int, shots: int, same_words: bool) -> dict[str, float]:
+    """The area under the curve by what differs between two pictures, for `toys` of each class in `shots` settings.
+
+    same_words: the toys of a class share colour name, pattern word and material, so that no caption tells them apart.
+    """
     rng = random.Random("judges held out/subjects")
     found: dict[str, list[float]] = {name: [] for name in (*CHANGES, "the same shot")}
     for class_noun in world.CLASSES:
-        group = [world.Toy.sample(class_noun, rng) for _ in range(toys)]
+        group = _toys(class_noun, toys, rng, same_words)
         own = torch.eye(toys, dtype=torch.bool).expand(shots, -1, -1)
         firsts = [world.Shot.sample(class_noun, rng, plain=True) for _ in range(shots)]
         others = [world.Shot.sample(class_noun, rng, plain=True) for _ in range(shots)]
 
         def embedded(settings: list[world.Shot], group: list[world.Toy] = group) -> Tensor:  # (shots, toys, D)
-            pictures = drawn([(toy, shot) for shot in settings for toy in group])
+            pictures = drawn([renders.Truth(toy=toy, shot=shot) for shot in settings for toy in group])
             rows: Tensor = judge_dino.embedded(model, pictures).unflatten(0, (shots, toys))
             return rows
 
@@ -91,10 +108,10 @@ def captions_told_apart(model: CLIPModel, tokenizer: CLIPTokenizer, count: int) 
     truths = renders.truths_of(1_000_002, count)
     images = judge_clip.image_embeddings(model, drawn(truths))
     rows: dict[str, list[tuple[int, str, str]]] = {}
-    for row, (toy, shot) in enumerate(truths):
+    for row, truth in enumerate(truths):
         seed = f"held out/{row}"
-        caption = text_encoder.spoken(toy, shot, random.Random(seed))
-        for name, text in judge_clip.changed(toy, shot, seed).items():
+        caption = text_encoder.spoken(truth, random.Random(seed))
+        for name, text in judge_clip.changed(truth, seed).items():
             rows.setdefault(name, []).append((row, caption, text))
     right = {}
     for name, found in rows.items():
@@ -124,9 +141,10 @@ def correlations(dino: AutoModel, clip: CLIPModel, count: int) -> dict[str, floa
     rng, truths = random.Random("judges held out/distances"), []
     for row in range(count):
         class_noun = world.CLASSES[row % len(world.CLASSES)]
-        truths.append((world.Toy.sample(class_noun, rng), world.Shot.sample(class_noun, rng, plain=True)))
+        toy = world.Toy.sample(class_noun, rng)
+        truths.append(renders.Truth(toy=toy, shot=world.Shot.sample(class_noun, rng, plain=True)))
     pictures = drawn(truths)
-    true = torch.stack([parameters(toy) for toy, _ in truths])
+    true = torch.stack([parameters(truth.toy) for truth in truths])
     first, second = torch.triu_indices(count, count, 1)
     one_class = first % len(world.CLASSES) == second % len(world.CLASSES)
     distance = (true[first] - true[second]).norm(dim=1)
@@ -150,12 +168,16 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=None, help="write the result to this JSON file")
     options = parser.parse_args()
     eyes, (reader, tokenizer) = dino(), clip()
-    subjects = subjects_told_apart(eyes, options.toys, options.shots)
+    subjects = {
+        kind: subjects_told_apart(eyes, options.toys, options.shots, kind == "same words")
+        for kind in ("any toys", "same words")
+    }
     captions = captions_told_apart(reader, tokenizer, options.captions)
     alike = correlations(eyes, reader, options.toys * len(world.CLASSES))
     print(f"DINO, one toy above another of its class, {options.toys} toys of each in {options.shots} pairs of shots")
-    for name, area in subjects.items():
-        print(f"  {name}: {area:.3f}")
+    for kind, areas in subjects.items():
+        for name, area in areas.items():
+            print(f"  {kind}, {name}: {area:.3f}")
     print(f"CLIP-T, the true caption above the changed one, {options.captions} pictures")
     for name, (share, count) in captions.items():
         print(f"  {name}: {share:.3f} of {count}")

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.machine import machine
-from benchmarks.unseen_subjects import as_pictures
+from benchmarks.pictures import as_pictures
 from dreambooth.config.worlds import EMBEDDED
 from dreambooth.evaluation.dino import Dino
 from dreambooth.evaluation.masks import alone, look_of

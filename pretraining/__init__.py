@@ -3,14 +3,17 @@
     python -m pretraining.renders       pictures of the toybox world, with what is true of each
     python -m pretraining.autoencoder   pixels <-> latents
     python -m pretraining.text_encoder  tokenizer, and a text encoder that knows what a caption says
-    python -m pretraining.denoiser      the U-Net, with the text encoder, on cached latents
+    python -m pretraining.examples      latents and worded captions of the renders; the denoiser makes what is missing
+    python -m pretraining.denoiser      the U-Net, with the text encoder, on these
     python -m pretraining.classifier    reads class, colour and scene off a picture; trained on renders only
     python -m pretraining.pack          the Stable-Diffusion-format folder that the package ships
     python -m pretraining.unpack        the way back: states from a packaged model, to go on training it
+    python -m pretraining.frechet       how far the model's pictures are from renders
     python -m pretraining.evaluate      does "a red car in the snow" show a car, red, snow
     python -m pretraining.judge_renders several shots of each of many toys
     python -m pretraining.judge_dino    the embedded DINO: is it the same toy
     python -m pretraining.judge_clip    the embedded CLIP: is it what the caption says
 
-State is kept in one folder (--state); `log.txt` in it tells what was run.
+`bash pretraining/on_a_gpu.sh` goes on from the packaged weights on one GPU in nine minutes. State is kept in one folder
+(--state); `log.txt` in it tells what was run.
 """

@@ -1,31 +1,33 @@
-"""The U-Net, trained with the text encoder on cached latents.
+"""The U-Net, trained with the text encoder on the latents of `examples`.
 
-v-prediction, Min-SNR 5, zero terminal SNR (so that "at night" can be dark), one caption in ten empty for guidance. The
-learning rate stays constant for as many sittings as one likes (--samples); --cooldown then decays it to nothing in a
-copy, whose averaged weights are the ones to ship. Half of the renders are mirrored.
+v-prediction whose loss counts less where there is hardly any noise, zero terminal SNR (so that "at night" can be dark),
+one caption in ten empty for guidance, Muon. The learning rate stays constant for as many sittings as one likes
+(--samples, --minutes); --cooldown, or --cooldown-minutes in the same call, then decays it to nothing in a copy, whose
+averaged weights are the ones to ship.
 """
 
 import argparse
 import json
-import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from diffusers import DDPMScheduler, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from dreambooth.diffusion import DiscreteDiffusion, row_errors
-from dreambooth.support.files import atomic_write
-from pretraining import autoencoder, renders, text_encoder
+from dreambooth.diffusion import DiscreteDiffusion
+from pretraining import text_encoder
+from pretraining.examples import Examples
 from pretraining.sizes import Size
-from pretraining.state import Trained, arguments, log, prepare
+from pretraining.state import Trained, arguments, autocast, log, prepare
 
-EMPTY_CAPTIONS = 0.1
-RATE = 8e-4
+SNR_LIMIT = 10.0  # beyond it the loss counts less: what noise is left there is below what the autoencoder shows
+RATE, MUON_RATE = 8e-4, 5e-3
+SAVED_EVERY = 500
 
 
 def scheduler() -> DDPMScheduler:
@@ -59,57 +61,6 @@ def build(size: Size) -> UNet2DConditionModel:
     )
 
 
-def cached_latents(options: argparse.Namespace, size: Size) -> tuple[Tensor, float]:
-    """Latents (N, C, h, w) fp16 of all renders, every second one mirrored, at unit variance; and the factor."""
-    model = autoencoder.build(size).to(options.device, memory_format=torch.channels_last)
-    trained = Trained({"autoencoder": model}, 1e-3, decay=0.5)
-    trained.load(options.state / "autoencoder.safetensors", weights_only=True)
-    parts = []
-    for shard in renders.shards(options.state):
-        path = options.state / "latents" / f"{shard:05}.safetensors"
-        if not path.exists():
-            images = renders.load(options.state, shard)[0]
-            images[::2] = images[::2].flip(-1)
-            with atomic_write(path) as aside:
-                save_file({"latents": encode(model, images).half().contiguous()}, aside)
-        parts.append(load_file(path)["latents"])
-    factor_path = options.state / "scaling_factor.json"
-    if not factor_path.exists():
-        factor_path.write_text(json.dumps(float(1 / parts[0].float().std())))
-    factor = float(json.loads(factor_path.read_text()))
-    return torch.cat([(part.float() * factor).half() for part in parts]), factor
-
-
-@torch.no_grad()
-def encode(model: AutoencoderKL, images: Tensor) -> Tensor:
-    """Posterior means (N, C, h, w) of images (N, 3, H, W) uint8."""
-    device = next(model.parameters()).device
-    means = []
-    for part in images.split(16):
-        x = (part.to(device).float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
-        means.append(model.encode(x).latent_dist.mean.cpu())
-    return torch.cat(means)
-
-
-class Examples:
-    """Latents and captions of any training step, as a function of the step's number."""
-
-    def __init__(self, options: argparse.Namespace, size: Size, tokenizer: CLIPTokenizer) -> None:
-        self.latents, self.factor = cached_latents(options, size)
-        self.truths = [
-            truth for shard in renders.shards(options.state) for truth in renders.load(options.state, shard)[1]
-        ]
-        self.tokenizer = tokenizer
-
-    def batch(self, step: int, count: int) -> tuple[Tensor, Tensor]:
-        """x0 (B, C, h, w) float32 and token ids (B, L)."""
-        rng = random.Random(f"denoiser/{step}")
-        rows = [rng.randrange(len(self.truths)) for _ in range(count)]
-        x0 = self.latents[rows].float()
-        texts = ["" if rng.random() < EMPTY_CAPTIONS else text_encoder.spoken(*self.truths[row], rng) for row in rows]
-        return x0, text_encoder.token_ids(self.tokenizer, texts)
-
-
 def modules(options: argparse.Namespace, size: Size) -> tuple[UNet2DConditionModel, CLIPTextModel, CLIPTokenizer]:
     """The U-Net and the text encoder, the latter as `text_encoder` left it, and the tokenizer."""
     tokenizer = CLIPTokenizer.from_pretrained(options.state / "tokenizer", local_files_only=True)
@@ -117,48 +68,78 @@ def modules(options: argparse.Namespace, size: Size) -> tuple[UNet2DConditionMod
     reader = text_encoder.Reader(size.text_width)
     trained = Trained({"text_encoder": encoder, "reader": reader}, 1e-3, decay=0.5)
     trained.load(options.state / "text_encoder.safetensors", weights_only=True)
-    return build(size).to(options.device), encoder.to(options.device), tokenizer
+    unet = build(size).to(options.device)
+    if options.device == "cpu":
+        unet.set_attn_processor(AttnProcessor())  # written out: the fused kernel's backward is four times slower there
+    return unet, encoder.to(options.device), tokenizer
 
 
-def rate_at(options: argparse.Namespace, step: int, stable: int) -> float:
-    """Warm-up, constant, and after `stable` steps a straight line down to a hundredth."""
-    cooled = max(0, step - stable) * options.batch / max(1, options.cooldown)
-    return float(options.learning_rate * min(1.0, (step + 1) / 300) * max(0.01, 1 - cooled))
+def held(options: argparse.Namespace) -> Callable[[int], float | None]:
+    """The share of the learning rates at a step while they are constant, after a warm-up; None when that is over."""
+    started = time.time()
+
+    def share(step: int) -> float | None:
+        late = time.time() - started > 60 * options.minutes
+        return None if late or step >= options.samples // options.batch else min(1.0, (step + 1) / 200)
+
+    return share
+
+
+def decayed(options: argparse.Namespace, stable: int) -> Callable[[int], float | None]:
+    """A straight line down to a hundredth from the step `stable` on, over --cooldown samples or --cooldown-minutes."""
+    started = time.time()
+
+    def share(step: int) -> float | None:
+        if options.cooldown_minutes:
+            gone = (time.time() - started) / 60 / options.cooldown_minutes
+        else:
+            gone = (step - stable) * options.batch / options.cooldown
+        return None if gone >= 1 else max(0.01, 1 - gone)
+
+    return share
 
 
 def main() -> None:
     """Train up to --samples, or go on; then, with --cooldown, decay in a copy."""
     parser = arguments(__doc__)
     parser.add_argument("--samples", type=int, default=1_000_000, help="samples at the constant learning rate")
-    parser.add_argument("--cooldown", type=int, default=0, help="further samples of decay, kept apart")
-    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="at the constant learning rate, at most")
+    parser.add_argument("--cooldown", type=int, default=0, help="instead: further samples of decay, kept apart")
+    parser.add_argument("--cooldown-minutes", type=float, default=0.0, help="afterwards: minutes of decay, kept apart")
+    parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--learning-rate", type=float, default=RATE)
+    parser.add_argument("--muon-rate", type=float, default=MUON_RATE)
+    parser.add_argument("--follow", action="store_true", help="take the examples that another process is making")
+    parser.add_argument("--compile", action="store_true", help="the U-Net, by torch.compile: for GPUs")
     options = parser.parse_args()
     size = prepare(options)
     torch.manual_seed(0)
     unet, encoder, tokenizer = modules(options, size)
-    trained = Trained({"unet": unet, "text_encoder": encoder}, options.learning_rate, decay=0.999)
-    main_path = options.state / "denoiser.safetensors"
-    path, stable = main_path, options.samples // options.batch
-    if options.cooldown:
-        stable = saved_step(main_path)
-        path = options.state / f"denoiser-cooled-{stable}.safetensors"
-    for candidate in (path, main_path):
-        if candidate.exists():
-            trained.load(candidate)
-            break
+    parts = {"unet": unet, "text_encoder": encoder}
+    dtype = torch.bfloat16 if options.bf16 else torch.float32
+    trained = Trained(parts, options.learning_rate, 0.999, muon_rate=options.muon_rate, muon_dtype=dtype)
     examples = Examples(options, size, tokenizer)
-    total = stable + (options.cooldown // options.batch)
-    log(
-        options.state,
-        f"denoiser: from step {trained.step} to {total}, {len(examples.truths)} renders and their mirrors",
-    )
-    train(options, trained, examples, stable, total, path)
+    path = options.state / "denoiser.safetensors"
+    if options.cooldown:
+        stable = saved_step(path)
+        cooled = options.state / f"denoiser-cooled-{stable}.safetensors"
+        trained.load(cooled if cooled.exists() else path)
+        train(options, trained, examples, decayed(options, stable), cooled)
+        return
+    if path.exists():
+        trained.load(path)
+    if options.compile:
+        unet.compile(dynamic=False)
+    train(options, trained, examples, held(options), path)
+    if options.cooldown_minutes:
+        cooled = options.state / f"denoiser-cooled-{trained.step}.safetensors"
+        train(options, trained, examples, decayed(options, trained.step), cooled)
 
 
-def stratified_times(count: int) -> Tensor:
+def stratified_times(count: int, device: torch.device) -> Tensor:
     """(B,) times uniform on [0, 1000), one from each of B equal parts: the loss of a batch varies less."""
-    return ((torch.arange(count) + torch.rand(count)) * 1000 / count).long().clamp(max=999)
+    places = torch.arange(count, device=device) + torch.rand(count, device=device)
+    return (places * 1000 / count).long().clamp(max=999)
 
 
 def saved_step(path: Path) -> int:
@@ -167,35 +148,60 @@ def saved_step(path: Path) -> int:
         return int(json.loads(file.metadata()["step"]))
 
 
+class Noise:
+    """alpha_t, sigma_t (1000, 1, 1, 1) and weight (1000,) of every time, on the device: no step waits for a copy."""
+
+    def __init__(self, device: torch.device) -> None:
+        process, times = DiscreteDiffusion(scheduler().alphas_cumprod, "v_prediction"), torch.arange(1000)
+        alpha, sigma = process.alpha_sigma(times, torch.zeros(1000, 1, 1, 1))
+        # 1 up to SNR_LIMIT, then falling as 1 / SNR: v's error there is finer than any pixel
+        weight = ((SNR_LIMIT + 1) / (process.snr(times) + 1)).clamp(max=1).float()
+        self.alpha, self.sigma, self.weight = alpha.to(device), sigma.to(device), weight.to(device)
+
+    def add(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """x_t = alpha_t x0 + sigma_t noise."""
+        return self.alpha[t] * x0 + self.sigma[t] * noise
+
+    def loss(self, pred: Tensor, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """The mean of the rows' weighted squared errors of v = alpha_t noise - sigma_t x0."""
+        error = (pred.float() - (self.alpha[t] * noise - self.sigma[t] * x0)).square()
+        return (error.flatten(1).mean(1) * self.weight[t]).mean()
+
+
 def train(
-    options: argparse.Namespace, trained: Trained, examples: Examples, stable: int, total: int, path: Path
+    options: argparse.Namespace,
+    trained: Trained,
+    examples: Examples,
+    share_at: Callable[[int], float | None],
+    path: Path,
 ) -> None:
-    """The loop, saving every 500 steps."""
-    process = DiscreteDiffusion(scheduler().alphas_cumprod, "v_prediction", snr_gamma=5.0)
+    """The loop, until there is no share of the learning rates for a step, saving every so often."""
+    schedule = Noise(torch.device(options.device))
     unet, encoder = trained.modules["unet"], trained.modules["text_encoder"]
     started, first, losses = time.time(), trained.step, []
-    while trained.step < total:
-        x0, ids = (tensor.to(options.device) for tensor in examples.batch(trained.step, options.batch))
+    log(options.state, f"denoiser: from step {trained.step}, {len(examples.latents)} renders")
+    while (share := share_at(trained.step)) is not None:
+        x0, ids = examples.batch(trained.step, options.batch)
         torch.manual_seed(trained.step)
         noise = torch.randn_like(x0)
-        t = stratified_times(len(x0)).to(x0.device)
-        with torch.autocast("cuda", torch.bfloat16, enabled=options.device == "cuda"):
-            states = encoder(ids).last_hidden_state
-            pred = unet(process.add_noise(x0, noise, t), t, states).sample
-        loss = row_errors(process, pred, x0, noise, t).mean()
-        trained.update(loss, rate_at(options, trained.step, stable))
+        t = stratified_times(len(x0), x0.device)
+        with autocast(options):
+            pred = unet(schedule.add(x0, noise, t), t, encoder(ids).last_hidden_state).sample
+        loss = schedule.loss(pred, x0, noise, t)
+        trained.update(loss, share)
         losses.append(loss.detach())
         if trained.step % 100 == 0:
             rate = (trained.step - first) * options.batch / (time.time() - started)
             mean = float(torch.stack(losses).mean())
-            left = (total - trained.step) * options.batch / rate / 60
-            log(
-                options.state,
-                f"denoiser: step {trained.step} loss {mean:.4f} {rate:.0f} samples/s, {left:.0f} min left",
-            )
+            told = f"step {trained.step} loss {mean:.4f} {rate:.0f} samples/s, rates x {share:.2f}"
+            log(options.state, f"denoiser: {told}")
             losses = []
-        if trained.step % 500 == 0 or trained.step == total:
+        if trained.step % SAVED_EVERY == 0:
             trained.save(path)
+        if options.follow and trained.step % 100 == 0:
+            examples.grow()
+    trained.save(path)
+    log(options.state, f"denoiser: stopped at step {trained.step}, {len(examples.latents)} renders")
 
 
 if __name__ == "__main__":

@@ -11,10 +11,12 @@ from dreambooth.config import Base
 from dreambooth.generation.sheet import Row, lay_out
 from dreambooth.models.base import Sampling
 from dreambooth.toybox import world
+from dreambooth.toybox.captions import article
+from dreambooth.toybox.colours import COLOURS
 from pretraining import classifier
 from pretraining.state import arguments, prepare
 
-WORDINGS = ("a photo of a {colour} {noun} {scene}", "a {colour} {noun} {scene}", "picture of a {colour} {noun} {scene}")
+WORDINGS = ("a photo of {subject} {scene}", "{subject} {scene}", "a picture of {subject} {scene}")
 
 
 def prompts(count: int) -> list[tuple[str, dict[str, str]]]:
@@ -24,11 +26,9 @@ def prompts(count: int) -> list[tuple[str, dict[str, str]]]:
     for noun in world.CLASSES:
         for scene in world.SCENES:
             for _ in range(count):
-                colour = rng.choice(tuple(world.COLOURS))
-                text = rng.choice(WORDINGS).format(colour=colour, noun=noun, scene=scene)
-                rows.append(
-                    (text.replace("a orange", "an orange"), {"class_noun": noun, "colour": colour, "scene": scene})
-                )
+                colour = rng.choice(tuple(COLOURS))
+                text = rng.choice(WORDINGS).format(subject=article(f"{colour} {noun}"), scene=scene)
+                rows.append((text, {"class_noun": noun, "colour": colour, "scene": scene}))
     return rows
 
 

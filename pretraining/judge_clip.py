@@ -8,6 +8,7 @@ of the embedded model, which knows the attributes already.
 import argparse
 import math
 import random
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPToken
 
 from dreambooth.support.files import atomic_write
 from dreambooth.toybox import world
+from dreambooth.toybox.colours import COLOURS
 from pretraining import judge_renders, renders, text_encoder
 from pretraining.sizes import Size
 from pretraining.state import Trained, arguments, log, prepare
@@ -55,34 +57,43 @@ def text_embeddings(model: CLIPModel, tokenizer: CLIPTokenizer, texts: list[str]
     return F.normalize(features, dim=-1)
 
 
-def changed(toy: world.Toy, shot: world.Shot, seed: str) -> dict[str, str]:
+def changed(truth: renders.Truth, seed: str) -> dict[str, str]:
     """The caption that `text_encoder.spoken` gives for this seed with one attribute changed, by the attribute.
 
     Only what the caption says and the picture shows is changed: a pencil drawing hides the colour.
     """
     rng, texts = random.Random(f"changed/{seed}"), {}
     for name, values in text_encoder.ATTRIBUTES.items():
-        value = getattr(toy if hasattr(toy, name) else shot, name)
+        value = truth.attribute(name)
         others = [other for other in values if other not in (value, *UNSAID)]
-        if value in UNSAID or not others or (name == "colour" and "pencil" in shot.style):
+        if value in UNSAID or not others or (name == "colour" and "pencil" in truth.shot.style):
             continue
-        other = {name: rng.choice(others)}
-        if hasattr(toy, name):
-            texts[name] = text_encoder.spoken(world.Toy.from_dict(toy.as_dict() | other), shot, random.Random(seed))
-        else:
-            texts[name] = text_encoder.spoken(toy, world.Shot.from_dict(shot.as_dict() | other), random.Random(seed))
-    true = text_encoder.spoken(toy, shot, random.Random(seed))
+        texts[name] = text_encoder.spoken(_with(truth, name, rng.choice(others)), random.Random(seed))
+    true = text_encoder.spoken(truth, random.Random(seed))
     return {name: text for name, text in texts.items() if text != true}
 
 
-def wordings(truths: list[tuple[world.Toy, world.Shot]], step: int) -> list[list[str]]:
-    """A true caption of each truth, then up to HARD changed ones."""
+def _with(truth: renders.Truth, name: str, value: str) -> renders.Truth:
+    """The truth with one attribute changed; a toy of another class has no markings, which no caption tells."""
+    if name == "colour":
+        return replace(truth, toy=replace(truth.toy, main=COLOURS[value]))
+    if name == "class_noun":
+        return replace(truth, toy=replace(truth.toy, class_noun=value, markings=()))
+    if hasattr(truth.toy, name):
+        return replace(truth, toy=world.Toy.from_dict(truth.toy.as_dict() | {name: value}))
+    return replace(truth, shot=world.Shot.from_dict(truth.shot.as_dict() | {name: value}))
+
+
+def wordings(truths: list[renders.Truth], step: int) -> list[list[str]]:
+    """A true caption of each truth, then up to HARD changed ones: the pattern's first, the hardest to see."""
     rows = []
-    for row, (toy, shot) in enumerate(truths):
+    for row, truth in enumerate(truths):
         seed = f"judge_clip/{step}/{row}"
-        wrong = list(changed(toy, shot, seed).values())
-        random.Random(seed).shuffle(wrong)
-        rows.append([text_encoder.spoken(toy, shot, random.Random(seed)), *wrong[:HARD]])
+        wrong = changed(truth, seed)
+        names = list(wrong)
+        random.Random(seed).shuffle(names)
+        names.sort(key=lambda name: name != "pattern")
+        rows.append([text_encoder.spoken(truth, random.Random(seed)), *(wrong[name] for name in names[:HARD])])
     return rows
 
 
@@ -133,13 +144,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--learning-rate", type=float, default=1.5e-3)
+    parser.add_argument("--muon-rate", type=float, default=5e-3)
     parser.add_argument("--out", type=Path, default=PACKAGED)
     options = parser.parse_args()
     size = prepare(options)
     torch.manual_seed(0)
     tokenizer = CLIPTokenizer.from_pretrained(options.state / "tokenizer", local_files_only=True)
     model = start(options, size, tokenizer)
-    trained = Trained({"clip": model}, options.learning_rate, decay=0.95, weight_decay=0.05)
+    trained = Trained({"clip": model}, options.learning_rate, 0.95, 0.05, options.muon_rate)
     path = options.state / "judge_clip.safetensors"
     if path.exists():
         trained.load(path)
@@ -153,7 +165,7 @@ def main() -> None:
         pictures = judge_renders.worn(pictures, torch.Generator().manual_seed(trained.step))
         texts = wordings([truths[row] for row in rows.tolist()], trained.step)
         loss = contrastive_loss(model, tokenizer, pictures, texts)
-        trained.update(loss, judge_renders.rate_at(options, trained.step))
+        trained.update(loss, judge_renders.share_at(options, trained.step))
         if trained.step % 20 == 0:
             log(options.state, f"judge_clip: step {trained.step} loss {loss.item():.3f}")
         if trained.step % 100 == 0:

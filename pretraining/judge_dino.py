@@ -62,15 +62,16 @@ def pairs(folder: list[Path], step: int, count: int) -> tuple[Tensor, Tensor]:
 def main() -> None:
     """Train, or go on; then write the folder that the package ships."""
     parser = arguments(__doc__)
-    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--batch", type=int, default=96, help="toys, in two shots each")
     parser.add_argument("--learning-rate", type=float, default=1.5e-3)
+    parser.add_argument("--muon-rate", type=float, default=5e-3)
     parser.add_argument("--out", type=Path, default=PACKAGED)
     options = parser.parse_args()
     size = prepare(options)
     torch.manual_seed(0)
     model = build(size).to(options.device)
-    trained = Trained({"dino": model}, options.learning_rate, decay=0.95, weight_decay=0.05)
+    trained = Trained({"dino": model}, options.learning_rate, 0.95, 0.05, options.muon_rate)
     path = options.state / "judge_dino.safetensors"
     if path.exists():
         trained.load(path)
@@ -80,7 +81,7 @@ def main() -> None:
         views = torch.cat(pairs(folder, trained.step, options.batch)).to(options.device).float() / 255
         first, second = embedded(model, judge_renders.worn(views, generator)).chunk(2)
         loss = contrastive_loss(first, second)
-        trained.update(loss, judge_renders.rate_at(options, trained.step))
+        trained.update(loss, judge_renders.share_at(options, trained.step))
         if trained.step % 10 == 0:
             log(options.state, f"judge_dino: step {trained.step} loss {loss.item():.3f}")
         if trained.step % 50 == 0:

@@ -1,12 +1,14 @@
 """Pictures for the embedded judges: shots of the same toy, and the light wear that makes renders look like samples.
 
-A shard holds toys of one class, several shots each: pose, scene, light, what is worn and the style differ between the
-shots of a toy. Like the other renders they are drawn apart from the subjects of `dreambooth toybox photos`.
+A shard holds toys of one class that go by two colour names, several shots each: many of them share every word, and
+pose, scene, light, what is worn and the style differ between the shots of a toy. Like the other renders they are drawn
+apart from the subjects of `dreambooth toybox photos`.
 """
 
 import argparse
 import math
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,13 +17,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dreambooth.support.files import atomic_write
-from dreambooth.toybox import world
+from dreambooth.toybox import colours, world
 from pretraining import renders
 from pretraining.state import arguments, log, prepare
 
 TOYS, SHOTS = 256, 4
 VISION = {
-    "patch_size": 8,
+    "patch_size": 16,
     "hidden_size": 128,
     "intermediate_size": 512,
     "num_hidden_layers": 4,
@@ -31,14 +33,15 @@ VISION = {
 MEAN, STD = (0.58, 0.55, 0.49), (0.32, 0.29, 0.33)  # of the renders
 
 
-def truths_of(shard: int) -> list[tuple[world.Toy, world.Shot]]:
-    """TOYS toys of one class in SHOTS shots each, toy by toy."""
+def truths_of(shard: int) -> list[renders.Truth]:
+    """TOYS toys of one class and two colours in SHOTS shots each, toy by toy."""
     rng = random.Random(f"judges/{shard}")
     class_noun = world.CLASSES[shard % len(world.CLASSES)]
+    names = rng.sample(tuple(colours.COLOURS), 2)
     truths = []
     for _ in range(TOYS):
-        toy = world.Toy.sample(class_noun, rng)
-        truths += [(toy, world.Shot.sample(class_noun, rng)) for _ in range(SHOTS)]
+        toy = replace(world.Toy.sample(class_noun, rng), main=colours.sample(rng.choice(names), rng))
+        truths += [renders.Truth(toy=toy, shot=world.Shot.sample(class_noun, rng)) for _ in range(SHOTS)]
     return truths
 
 
@@ -77,10 +80,10 @@ def worn(images: Tensor, generator: torch.Generator) -> Tensor:
     return images.lerp(soft, uniform(-0.5, 1).clamp(min=0)) + 0.03 * uniform(0, 1) * noise
 
 
-def rate_at(options: argparse.Namespace, step: int) -> float:
-    """The learning rate of both judges: warm-up, then half a cosine down to a hundredth."""
+def share_at(options: argparse.Namespace, step: int) -> float:
+    """The share of both judges' learning rates: warm-up, then half a cosine down to a hundredth."""
     fallen = 0.01 + 0.99 * (1 + math.cos(math.pi * step / options.steps)) / 2
-    return float(options.learning_rate * min(1.0, (step + 1) / 50) * fallen)
+    return min(1.0, (step + 1) / 50) * fallen
 
 
 def main() -> None:

@@ -1,41 +1,102 @@
 """Pictures of the toybox world in shards, with what is true of each.
 
 A shard is a function of its number alone, so several processes (--part 0/2, 1/2) can share the work and a killed one
-goes on where it was. The subjects of these renders are drawn apart from those of `dreambooth toybox photos`.
+goes on where it was. The subjects of these renders are drawn apart from those of `dreambooth toybox photos`; a share of
+them is famous, and a share of those wears another colour or material, which its caption says.
 """
+
+from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dreambooth.support.files import atomic_write, write_text
-from dreambooth.toybox import render, world
+from dreambooth.toybox import captions, colours, render, world
+from dreambooth.toybox.famous import famous_toys
 from pretraining.state import arguments, log, prepare
 
 SHARD = 1024
 BATCH = 32
+FAMOUS, RECOLOURED, POLISHED = 0.25, 0.12, 0.08  # of renders; of the famous ones
 
 
-def truths_of(shard: int, count: int = SHARD) -> list[tuple[world.Toy, world.Shot]]:
-    """The toys and shots of a shard; held-out shards have numbers from 1,000,000."""
-    rng = random.Random(f"pretraining/{shard}")
-    truths = []
-    for _ in range(count):
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    """What is true of one picture. name: of a famous toy.  changed: what of it is not the named toy's own."""
+
+    toy: world.Toy
+    shot: world.Shot
+    name: str = ""
+    changed: frozenset[str] = frozenset()
+
+    @classmethod
+    def sample(cls, rng: random.Random) -> Truth:
+        """A random picture of the world."""
+        if rng.random() < FAMOUS:
+            name = rng.choice(tuple(famous_toys()))
+            toy, changed = _changed(famous_toys()[name], rng)
+            return cls(toy=toy, shot=world.Shot.sample(toy.class_noun, rng), name=name, changed=changed)
         class_noun = rng.choice(world.CLASSES)
-        truths.append((world.Toy.sample(class_noun, rng), world.Shot.sample(class_noun, rng)))
-    return truths
+        return cls(toy=world.Toy.sample(class_noun, rng), shot=world.Shot.sample(class_noun, rng))
+
+    def caption(self, rng: random.Random) -> str:
+        """One wording of it."""
+        return captions.caption(self.toy, self.shot, rng, self.name, self.changed)
+
+    def attribute(self, name: str) -> str:
+        """What the world calls this picture's "class_noun", "colour", "scene" and so on."""
+        return str(getattr(self.toy if hasattr(self.toy, name) else self.shot, name))
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields as plain JSON values."""
+        return {
+            "toy": self.toy.as_dict(),
+            "shot": self.shot.as_dict(),
+            "name": self.name,
+            "changed": sorted(self.changed),
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Truth:
+        """The truth that `as_dict` wrote."""
+        toy, shot = world.Toy.from_dict(data["toy"]), world.Shot.from_dict(data["shot"])
+        return cls(toy=toy, shot=shot, name=data["name"], changed=frozenset(data["changed"]))
 
 
-def draw(truths: list[tuple[world.Toy, world.Shot]], size: int, device: str = "cpu") -> Tensor:
+def _changed(toy: world.Toy, rng: random.Random) -> tuple[world.Toy, frozenset[str]]:
+    """Sometimes the toy in another colour or the other material, and which of them."""
+    changed = set()
+    if rng.random() < RECOLOURED:
+        others = [name for name in colours.COLOURS if name != toy.colour]
+        toy = replace(toy, main=colours.sample(rng.choice(others), rng))
+        changed.add("colour")
+    if toy.material == "matte" and rng.random() < POLISHED:
+        toy = replace(toy, material="shiny")
+        changed.add("material")
+    return toy, frozenset(changed)
+
+
+def truths_of(shard: int, count: int = SHARD) -> list[Truth]:
+    """The truths of a shard; held-out shards have numbers from 1,000,000."""
+    rng = random.Random(f"pretraining/{shard}")
+    return [Truth.sample(rng) for _ in range(count)]
+
+
+def draw(truths: Sequence[Truth], size: int, device: str = "cpu") -> Tensor:
     """The pictures (N, 3, size, size), uint8."""
     parts = []
     for start in range(0, len(truths), BATCH):
-        toys, shots = zip(*truths[start : start + BATCH], strict=True)
-        parts.append((render.render(toys, shots, size, device=device) * 255).round().to(torch.uint8).cpu())
+        some = truths[start : start + BATCH]
+        pictures = render.render([t.toy for t in some], [t.shot for t in some], size, device=device)
+        parts.append((pictures * 255).round().to(torch.uint8).cpu())
     return torch.cat(parts)
 
 
@@ -49,11 +110,19 @@ def shards(state: Path) -> list[int]:
     return sorted(int(path.stem) for path in (state / "renders").glob("*.safetensors"))
 
 
-def load(state: Path, shard: int) -> tuple[Tensor, list[tuple[world.Toy, world.Shot]]]:
+def load(state: Path, shard: int) -> tuple[Tensor, list[Truth]]:
     """A shard's pictures (N, 3, H, W) uint8 and its truths."""
-    path = shard_path(state, shard)
-    rows = json.loads(path.with_suffix(".json").read_text())
-    return load_file(path)["images"], [(world.Toy.from_dict(r["toy"]), world.Shot.from_dict(r["shot"])) for r in rows]
+    return load_images(state, shard), load_truths(state, shard)
+
+
+def load_images(state: Path, shard: int) -> Tensor:
+    """A shard's pictures alone."""
+    return load_file(shard_path(state, shard))["images"]
+
+
+def load_truths(state: Path, shard: int) -> list[Truth]:
+    """A shard's truths alone."""
+    return [Truth.from_dict(row) for row in json.loads(shard_path(state, shard).with_suffix(".json").read_text())]
 
 
 def main() -> None:
@@ -69,8 +138,7 @@ def main() -> None:
         if path.exists():
             continue
         truths = truths_of(shard)
-        rows = [{"toy": toy.as_dict(), "shot": shot.as_dict()} for toy, shot in truths]
-        write_text(path.with_suffix(".json"), json.dumps(rows))
+        write_text(path.with_suffix(".json"), json.dumps([truth.as_dict() for truth in truths]))
         with atomic_write(path) as aside:
             save_file({"images": draw(truths, size.resolution, options.device)}, aside)
         log(options.state, f"renders: shard {shard}")

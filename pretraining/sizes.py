@@ -16,7 +16,7 @@ class Size:
     heads: int
     text_width: int
     text_layers: int
-    text_positions: int = 24
+    text_positions: int = 28
 
     @property
     def latent_resolution(self) -> int:
@@ -25,22 +25,22 @@ class Size:
 
 
 SIZES = {
-    "64": Size(
-        resolution=64,
-        autoencoder_channels=(16, 32, 64),
+    "embedded": Size(
+        resolution=128,
+        autoencoder_channels=(16, 32, 64, 64),
         latent_channels=8,
-        denoiser_channels=(48, 96, 160),
+        denoiser_channels=(64, 128, 192),
         denoiser_attends=(False, True, True),
         denoiser_layers=1,
         heads=4,
         text_width=128,
         text_layers=2,
     ),
-    "128": Size(
+    "large": Size(
         resolution=128,
         autoencoder_channels=(16, 32, 64, 64),
         latent_channels=8,
-        denoiser_channels=(64, 128, 192),
+        denoiser_channels=(96, 192, 256),
         denoiser_attends=(False, True, True),
         denoiser_layers=1,
         heads=4,

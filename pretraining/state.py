@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors import safe_open
@@ -12,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dreambooth.support.files import atomic_write
+from pretraining.muon import Muon, is_matrix
 from pretraining.sizes import SIZES, Size
 
 
@@ -19,9 +21,10 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     """The flags that every module of the pretraining has."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--state", type=Path, default=Path("build/pretraining"), help="folder of states and renders")
-    parser.add_argument("--size", choices=SIZES, default="64", help="which embedded model")
+    parser.add_argument("--size", choices=SIZES, default="embedded", help="which embedded model")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
+    parser.add_argument("--bf16", action="store_true", help="autocast; on a CPU only with avx512_bf16 is it faster")
     return parser
 
 
@@ -33,6 +36,11 @@ def prepare(options: argparse.Namespace) -> Size:
     return SIZES[options.size]
 
 
+def autocast(options: argparse.Namespace) -> torch.autocast:
+    """bfloat16 for what the flags ask it for."""
+    return torch.autocast(options.device.split(":")[0], torch.bfloat16, enabled=options.bf16)
+
+
 def log(folder: Path, line: str) -> None:
     """Print a line and keep it, dated, in the state folder's log.txt."""
     stamped = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}"
@@ -42,13 +50,20 @@ def log(folder: Path, line: str) -> None:
 
 
 class Trained:
-    """Modules, their running average and their optimizer, which save and load together.
+    """Modules, their running average and their optimizers, which save and load together.
 
-    modules: named parts that train.  decay: of the running average, a step.
+    modules: named parts that train.  learning_rate: of AdamW.  decay: of the running average, a step.
+    muon_rate: where given, layers' weights are trained by Muon at this rate, and AdamW has the rest.
     """
 
     def __init__(
-        self, modules: Mapping[str, nn.Module], learning_rate: float, decay: float, weight_decay: float = 0.01
+        self,
+        modules: Mapping[str, nn.Module],
+        learning_rate: float,
+        decay: float,
+        weight_decay: float = 0.01,
+        muon_rate: float | None = None,
+        muon_dtype: torch.dtype = torch.float32,
     ) -> None:
         self.modules = dict(modules)
         self.parameters = {
@@ -56,35 +71,46 @@ class Trained:
             for part, module in modules.items()
             for name, parameter in module.named_parameters()
         }
-        plain = [p for name, p in self.parameters.items() if p.dim() < 2 or "embedding" in name]
-        decayed = [p for name, p in self.parameters.items() if not (p.dim() < 2 or "embedding" in name)]
-        self.optimizer = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}],
-            lr=learning_rate,
-        )
+        matrices = {n: p for n, p in self.parameters.items() if muon_rate is not None and is_matrix(n, p)}
+        rest = {n: p for n, p in self.parameters.items() if n not in matrices}
+        decayed = [p for n, p in rest.items() if p.dim() >= 2 and "embedding" not in n]
+        plain = [p for n, p in rest.items() if p.dim() < 2 or "embedding" in n]
+        groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        self.optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, lr=learning_rate)]
+        if muon_rate is not None:
+            self.optimizers.append(Muon(matrices.values(), lr=muon_rate, dtype=muon_dtype))
+        self.full_rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
         self.average = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
         self.decay = decay
         self.step = 0
 
-    def update(self, loss: Tensor, learning_rate: float) -> None:
-        """One step of the optimizer and of the average."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+    def update(self, loss: Tensor, share: float) -> None:
+        """One step of the optimizers, at this share of their learning rates, and of the average."""
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        for optimizer, rates in zip(self.optimizers, self.full_rates, strict=True):
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = share * rate
+            optimizer.step()
+            optimizer.zero_grad()
         self.step += 1
         decay = min(self.decay, self.step / (self.step + 10))  # an early average must forget the random start
         with torch.no_grad():
             torch._foreach_lerp_(list(self.average.values()), [p.detach() for p in self.parameters.values()], 1 - decay)
+
+    def _state_of(self, parameter: nn.Parameter) -> dict[str, Tensor]:
+        """What the optimizer keeps for a parameter; where it is to be kept, if it has none yet."""
+        for optimizer in self.optimizers:
+            if any(parameter is other for group in optimizer.param_groups for other in group["params"]):
+                return cast(dict[str, Tensor], optimizer.state[parameter])
+        raise KeyError("no optimizer trains this parameter")
 
     def save(self, path: Path) -> None:
         """Write weights, average and optimizer state to one safetensors file."""
         tensors = {f"weights/{name}": p.detach() for name, p in self.parameters.items()}
         tensors |= {f"average/{name}": p for name, p in self.average.items()}
         for name, parameter in self.parameters.items():
-            for key, value in self.optimizer.state.get(parameter, {}).items():
+            for key, value in self._state_of(parameter).items():
                 tensors[f"optimizer/{key}/{name}"] = value
         with atomic_write(path) as aside:
             save_file(
@@ -103,10 +129,9 @@ class Trained:
         with safe_open(path, "pt") as file:
             self.step = json.loads(file.metadata()["step"])
         for name, parameter in self.parameters.items():
-            keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"optimizer/{key}/{name}" in tensors]
-            self.optimizer.state[parameter] = {
-                key: tensors[f"optimizer/{key}/{name}"].to("cpu" if key == "step" else parameter.device) for key in keys
-            }
+            for key in ("step", "exp_avg", "exp_avg_sq", "momentum"):
+                if (kept := tensors.get(f"optimizer/{key}/{name}")) is not None:
+                    self._state_of(parameter)[key] = kept.to("cpu" if key == "step" else parameter.device)
 
     def use_average(self) -> None:
         """Put the averaged weights into the modules."""

@@ -85,6 +85,7 @@ def test_an_unreadable_config_file_is_named(tmp_path: Path, content: str | None)
     ("words", "sentences"),
     [
         ([*RUN, "--learning_rat", "1"], ["no flag --learning-rat", "Did you mean --learning-rate?"]),
+        (["run", "photos", "--class-nuon", "dog"], ["no flag --class-nuon", "Did you mean --class-noun?"]),
         ([*RUN, "--zzz"], ["no flag --zzz", "dreambooth run --help"]),
         ([*RUN, "--max-train", "9"], ["no flag --max-train", "There is --max-train-steps."]),
         ([*RUN, "--report_to", "wandb"], ["no flag --report-to", "No tracker is written to"]),
@@ -92,7 +93,7 @@ def test_an_unreadable_config_file_is_named(tmp_path: Path, content: str | None)
         ([*RUN, "--num_class_images=0"], ["num_class_images", "got '0'", "--no-with-prior-preservation"]),
         ([*RUN, "--validation_steps", "0", "--snr-gamma=0.0"], ["--no-probe", "--snr-gamma none"]),
         ([*RUN, "sunny"], ["'sunny' is not expected here", "needs quotes"]),
-        (["run", "photos"], ["required: --class-noun", "dreambooth run --help"]),
+        (["run"], ["required: PHOTOS_DIR", "dreambooth run --help"]),
         (["rum", "photos"], ["rum", "generate"]),
         (["generate", "--prompts", "a {}", "runs/dog"], ["required: RUN_DIR", "What has no flag comes first."]),
         ([*RUN, "--rank", "8"], ["rank: 8 means nothing to method dreambooth", "--method lora or pivotal"]),

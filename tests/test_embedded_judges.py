@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer, CLIPModel
 
-from benchmarks.judges import captions_told_apart, clip, correlations, dino, subjects_told_apart
+from benchmarks.judges import captions_told_apart, clip, dino, subjects_told_apart
+from dreambooth.toybox.photos import SIZE
 from pretraining import judge_clip, judge_dino, judge_renders
 
 FOLDERS = (judge_clip.PACKAGED, judge_dino.PACKAGED)
@@ -36,28 +37,27 @@ def test_transformers_opens_the_clip() -> None:
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_the_processor_prepares_a_picture_as_the_training_did(folder: Path) -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
     processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
     prepared = processor(Image.fromarray(pixels), return_tensors="pt").pixel_values
     as_trained = judge_renders.normalised(torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255)
     assert torch.allclose(prepared, as_trained, atol=1e-5)
-    larger = processor(Image.fromarray(pixels).resize((100, 100)), return_tensors="pt").pixel_values
-    assert larger.shape == (1, 3, 64, 64)
+    larger = processor(Image.fromarray(pixels).resize((200, 200)), return_tensors="pt").pixel_values
+    assert larger.shape == (1, 3, SIZE, SIZE)
 
 
 def test_dino_knows_a_toy_in_another_pose_scene_and_light() -> None:
-    areas = subjects_told_apart(dino(), toys=8, shots=2)
-    assert areas["all"] >= 0.93
+    areas = subjects_told_apart(dino(), toys=8, shots=2, same_words=False)
+    assert areas["all"] >= 0.97
     assert min(areas[name] for name in ("pose", "scene", "light")) >= 0.93
+
+
+def test_dino_tells_toys_apart_that_no_caption_does() -> None:
+    assert subjects_told_apart(dino(), toys=8, shots=2, same_words=True)["all"] >= 0.90
 
 
 def test_clip_hears_a_changed_word() -> None:
     model, tokenizer = clip()
     right = captions_told_apart(model, tokenizer, 256)
     assert right["all"][0] >= 0.9
-    assert min(right[name][0] for name in ("class_noun", "colour", "scene")) >= 0.88
-
-
-def test_likeness_falls_with_the_true_distance() -> None:
-    found = correlations(dino(), clip()[0], 60)
-    assert max(found.values()) < -0.2
+    assert min(right[name][0] for name in ("class_noun", "colour", "scene")) >= 0.85

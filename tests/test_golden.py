@@ -28,6 +28,7 @@ SETTINGS = {
     "num_images_per_prompt": 1,
     "num_inference_steps": 1,
     "identifier": "sks",
+    "snr_gamma": None,  # Eq. 1 unweighted: weighted, a loss at high noise is too small to be compared
     "probe": False,
 }
 

@@ -29,7 +29,7 @@ LAYERS = (
     "data optimizer",
     "models run toybox",
     "adapters evaluation generation",
-    "prior finetuning probe report identifier",
+    "prior finetuning probe report identifier class_noun",
     "recipe",
     "experiments export",
     "cli __init__",

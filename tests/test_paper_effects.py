@@ -1,6 +1,6 @@
 """The paper's effects themselves, on the embedded model: binding, language drift without the prior, its cure with it.
 
-Short runs and few pictures, and bounds to match; benchmarks/unseen_subjects.py measures what full runs reach, and
+Short runs and few pictures, and bounds to match; benchmarks/quality.py measures what full runs reach, and
 benchmarks/diagnosis.py the failures that are not asked here.
 """
 
@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.unseen_subjects import colour_distance, diversity
 from dreambooth import recipe
 from dreambooth.config import Config
 from dreambooth.data.photos import photos_in
@@ -65,15 +64,13 @@ def test_the_prior_keeps_the_class(runs: tuple[Run, Run]) -> None:
     tuned, drifted = map(personal_model, runs)
     subject = runs[0].subject
 
-    before = colour_distance(judge, drawn(base, subject.prompt), truth)
-    bound = colour_distance(judge, drawn(tuned, subject.prompt), truth)
+    before = judge.colour_distance(drawn(base, subject.prompt), truth)
+    bound = judge.colour_distance(drawn(tuned, subject.prompt), truth)
     assert bound < 0.7 * before  # section 3.2: the identifier now means this one
 
     with_prior, without = (drawn(model, subject.class_prompt) for model in (tuned, drifted))
-    assert colour_distance(judge, without, truth) < 0.8 * colour_distance(
-        judge, with_prior, truth
-    )  # section 3.3: drift
-    assert diversity(judge, with_prior) > 1.2 * diversity(judge, without)  # and the loss of diversity
+    assert judge.colour_distance(without, truth) < 0.8 * judge.colour_distance(with_prior, truth)  # section 3.3: drift
+    assert judge.spread(with_prior) > 1.2 * judge.spread(without)  # and the loss of diversity
 
 
 def test_the_diagnosis_names_the_run_without_the_prior_and_does_not_flag_the_one_with_it(

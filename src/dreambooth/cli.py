@@ -60,10 +60,27 @@ def _run(parsed: Namespace) -> None:
     photos: Path = parsed.photos_dir
     if (photos / CONFIG).is_file():
         raise DreamBoothError(f"{photos} is a run folder and holds no photos: resume it with `dreambooth continue`.")
-    subject = Subject(photos=photos_in(photos), class_noun=parsed.class_noun.strip())
+    from dreambooth.class_noun import suggested
     from dreambooth.recipe import dreambooth
 
+    paths = photos_in(photos)
+    noun = suggested(paths, config.world) if parsed.class_noun is None else parsed.class_noun.strip()
+    subject = Subject(photos=paths, class_noun=noun)
+
     _print_results(dreambooth(subject, config, parsed.output_dir or Path("runs") / photos.absolute().name))
+
+
+def _class_noun(parsed: Namespace) -> None:
+    from dreambooth.config import Config
+
+    world = Config.build(given_settings(parsed)).world
+    from dreambooth.class_noun import read_class_noun
+    from dreambooth.data.photos import photos_in
+
+    reading = read_class_noun(photos_in(parsed.photos_dir), world)
+    print(reading.table())
+    if reading.noun is None:
+        print(reading.foreign or "CLIP cannot tell: say what kind of thing it is by --class-noun.")
 
 
 def _continue(parsed: Namespace) -> None:
@@ -177,6 +194,7 @@ def _completion(parsed: Namespace) -> None:
 
 COMMANDS: dict[str, Callable[[Namespace], None]] = {
     "run": _run,
+    "class-noun": _class_noun,
     "continue": _continue,
     "generate": _generate,
     **dict.fromkeys(("identifier", "prior", "finetune", "report"), _stage),

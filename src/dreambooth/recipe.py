@@ -6,6 +6,7 @@ from typing import Any
 
 from dreambooth import adapters, models
 from dreambooth.adapters import Adapter
+from dreambooth.class_noun import warn_of_doubt
 from dreambooth.config import Config, idle
 from dreambooth.config.machine import check_machine
 from dreambooth.data.dataset import encode_once, examples
@@ -97,13 +98,14 @@ def open_judges(run: Run) -> Judges | None:
 
 
 def check_world(run: Run, judges: Judges | None = None) -> None:
-    """Warn where the photos are of nothing that the base model can draw; world_fit.json keeps it for the report."""
+    """Warn where the photos are of nothing that the base model can draw (world_fit.json), or of another class."""
     fit = fit_of(run.subject.photos, run.config.world, judges)
-    if fit is None:
-        return
-    WORLD_FIT.write(run.root, fit)
-    if fit.foreign:
+    if fit is not None:
+        WORLD_FIT.write(run.root, fit)
+    if fit is not None and fit.foreign:
         log.warning("%s", fit.says)
+    elif fit is not None or judges is not None:  # without either a CLIP would be opened for this alone
+        warn_of_doubt(run.subject, run.config.world, judges)
 
 
 def base_model(run: Run) -> DiffusionModel:

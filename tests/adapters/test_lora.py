@@ -3,6 +3,7 @@
 Run as a program it writes tests/golden/kohya-keys.txt anew.
 """
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,15 @@ def test_rank_and_alpha_travel_in_diffusers_file(tmp_path: Path) -> None:
     for part in (pipeline.unet, pipeline.text_encoder):
         (config,) = part.peft_config.values()
         assert (config.r, config.lora_alpha) == (3, 6)
+
+
+def test_diffusers_file_names_no_setting_that_was_not_chosen(tmp_path: Path) -> None:
+    """peft 0.17 refuses a file that names a field of a later version."""
+    lora(tiny_model()).export(tmp_path)
+    with safe_open(tmp_path / "pytorch_lora_weights.safetensors", "pt") as file:
+        settings = json.loads(file.metadata()["lora_adapter_metadata"])
+    named = {name.partition(".")[2] for name in settings}
+    assert named <= {"r", "lora_alpha", "rank_pattern", "alpha_pattern", "target_modules", "init_lora_weights"}
 
 
 def test_dora_has_no_kohya_file(tmp_path: Path) -> None:

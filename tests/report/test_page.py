@@ -374,7 +374,7 @@ def test_the_snippet_is_python_with_the_runs_own_settings(tmp_path: Path) -> Non
 def test_changed_settings_come_first_with_their_default(tmp_path: Path) -> None:
     page = Page(write_report(begun(tmp_path, learning_rate=2e-4, prior_loss_weight=0.5)))
     rows = re.findall(r'<tr><td class="name">(\w+)</td><td>(.*?)</td><td>(.*?)</td>', page.source)
-    assert rows[:2] == [("prior_loss_weight", "0.5", "1"), ("learning_rate", "0.0002", "0.0001")]
+    assert rows[:2] == [("prior_loss_weight", "0.5", "1"), ("learning_rate", "0.0002", "0.0003")]
     assert {default for _, _, default in rows[2:]} == {"same"}
     assert len(rows) == len(Config().flat())
 

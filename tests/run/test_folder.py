@@ -12,6 +12,7 @@ from dreambooth.config import Config
 from dreambooth.errors import RunError
 from dreambooth.run import Run
 from dreambooth.run.lock import locked
+from dreambooth.run.records import BASE, BaseModel
 from dreambooth.subject import Subject
 
 SUBJECT = Subject(photos=(Path("a.png"), Path("b.png")), class_noun="dog")
@@ -41,6 +42,15 @@ def test_other_settings_are_refused_and_named(tmp_path: Path) -> None:
         Run.create(tmp_path / "dog", other, Config.build({"model": "toybox", "seed": 1}))
     for word in ("seed: 1, was 0", "1 files, was 2", "class_noun: 'cat', was 'dog'", "--output-dir"):
         assert word in str(caught.value)
+
+
+def test_a_run_that_never_opened_its_base_model_says_that_its_folder_may_go(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "dog", SUBJECT, Config.build({"model": "no/such"}))
+    with pytest.raises(RunError, match="or remove the folder: nothing was made in it yet"):
+        Run.create(run.root, SUBJECT, Config())
+    BASE.write(run.root, BaseModel(model="some/model", fingerprint="0123"))
+    with pytest.raises(RunError, match=r"choose another --output-dir\.$"):
+        Run.create(run.root, SUBJECT, Config())
 
 
 def test_a_folder_whose_making_was_killed_is_made_again(tmp_path: Path) -> None:

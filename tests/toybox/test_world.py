@@ -10,9 +10,24 @@ import torch
 from PIL import Image
 
 from dreambooth.toybox.captions import caption, description, words
+from dreambooth.toybox.colours import COLOURS, distance, name_of
+from dreambooth.toybox.famous import famous_toys
 from dreambooth.toybox.photos import photos
 from dreambooth.toybox.render import render, render_mask
-from dreambooth.toybox.world import ACCESSORIES, CLASSES, COLOURS, PATTERNS, SCENES, STYLES, VIEWS, WEARERS, Shot, Toy
+from dreambooth.toybox.world import (
+    ACCESSORIES,
+    CLASSES,
+    MARKINGS,
+    PATTERNS,
+    PROPORTIONS,
+    SCENES,
+    STYLES,
+    VIEWS,
+    WEARERS,
+    Marking,
+    Shot,
+    Toy,
+)
 
 
 def sample(count: int, seed: int = 0) -> tuple[list[Toy], list[Shot]]:
@@ -84,9 +99,9 @@ def test_sampling_covers_the_world() -> None:
 
 
 def test_silhouettes_tell_the_classes_apart() -> None:
-    toys = [replace(Toy.from_seed(noun, 0), proportions=(0.0,) * 4) for noun in CLASSES]
+    toys = [replace(Toy.from_seed(noun, 0), proportions=(0.0,) * PROPORTIONS) for noun in CLASSES]
     masks = render_mask(toys, [still()] * len(toys), 64)[:, 0]
-    assert all(0.12 < float(mask.mean()) < 0.5 for mask in masks)
+    assert all(0.12 < float(mask.mean()) < 0.7 for mask in masks)
     for i in range(len(toys)):
         for k in range(i):
             union, common = torch.maximum(masks[i], masks[k]).sum(), torch.minimum(masks[i], masks[k]).sum()
@@ -94,13 +109,58 @@ def test_silhouettes_tell_the_classes_apart() -> None:
 
 
 def test_the_toy_wears_its_colour_and_masks_leave_out_what_it_wears() -> None:
-    toy = replace(Toy.from_seed("robot", 1), main=COLOURS["red"], colour="red", pattern="plain")
+    toy = replace(Toy.from_seed("robot", 1), main=COLOURS["red"], pattern="plain", markings=())
     bare, hatted = still(), still(accessory="a black top hat")
     red, green, _ = (render([toy], [bare], 64) * render_mask([toy], [bare], 64)).sum((0, 2, 3))
     assert red > 1.5 * green
     assert render_mask([toy], [hatted], 64).sum() < render_mask([toy], [bare], 64).sum()
     changed = (render([toy], [hatted], 64) - render([toy], [bare], 64)).abs().amax(1) > 0.1
     assert changed.float().mean() > 0.05
+
+
+@pytest.mark.parametrize("class_noun", CLASSES)
+def test_every_marking_shows_and_one_with_a_side_shows_on_that_side(class_noun: str) -> None:
+    bare = replace(Toy.from_seed(class_noun, 1), main=COLOURS["white"], pattern="plain", markings=())
+    angles = (40.0, -40.0, 90.0, -90.0, 165.0, -165.0)
+    shots = [still(yaw=yaw) for yaw in angles]
+    plain = render([bare] * len(shots), shots, 64)
+    for place in MARKINGS[class_noun]:
+        marks = (Marking(place=place, side=1, colour=COLOURS["red"], numbers=(0.5, 0.0, 0.0)),)
+        marked = render([replace(bare, markings=marks)] * len(shots), shots, 64)
+        seen = ((marked - plain).abs().amax(1) > 0.1).float().mean((1, 2))
+        assert seen.max() > 0.004, place
+        other = replace(marks[0], side=-1)
+        mirrored = render([replace(bare, markings=(other,))] * len(shots), shots, 64)
+        if not torch.equal(mirrored, marked):  # a place with sides
+            away = ((mirrored - plain).abs().amax(1) > 0.1).float().mean((1, 2))
+            assert seen[2] < seen[3] and away[3] < away[2], place  # yaw -90 shows the left side
+
+
+def test_toys_that_share_every_word_look_different() -> None:
+    first = Toy.from_seed("teapot", 3)
+    others = [replace(Toy.from_seed("teapot", seed), main=first.main, pattern=first.pattern) for seed in range(4, 10)]
+    assert {description(toy) for toy in others} == {description(first)}
+    pictures = render([first, *others], [still()] * 7, 64)
+    assert all((pictures[0] - picture).abs().mean() > 0.005 for picture in pictures[1:])
+
+
+def test_a_colour_goes_by_the_name_that_people_give_it() -> None:
+    assert all(name_of(colour) == name for name, colour in COLOURS.items())
+    assert name_of((0.95, 0.1, 0.2)) == "red" and name_of((0.15, 0.15, 0.17)) == "black"
+    assert distance((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)) == pytest.approx(1, abs=1e-3)
+    toys, _ = sample(300, seed=7)
+    assert all(distance(toy.main, toy.secondary) >= 0.31 for toy in toys)
+
+
+def test_famous_toys_have_names_that_no_identifier_shares() -> None:
+    toys = famous_toys()
+    assert len(toys) == len(set(toys.values())) == 32 * len(CLASSES)
+    assert {toy.class_noun for toy in toys.values()} == set(CLASSES)
+    parts = {word for name in toys for word in name.split()}
+    assert all(len(name.split()) == 2 for name in toys) and min(map(len, parts)) > 3  # identifiers: three letters
+    toy = next(iter(toys.values()))
+    text = caption(toy, still(), random.Random(0), next(iter(toys)))
+    assert f"{next(iter(toys))} {toy.class_noun}" in text
 
 
 @pytest.mark.parametrize(("field", "values"), [("scene", SCENES), ("style", STYLES)])
@@ -129,7 +189,7 @@ def test_captions_are_plain_words_of_the_vocabulary() -> None:
 
 
 def test_descriptions_say_all_there_is_to_say() -> None:
-    toy = replace(Toy.from_seed("dog", 0), colour="red", pattern="striped")
+    toy = replace(Toy.from_seed("dog", 0), main=COLOURS["red"], pattern="striped")
     assert description(toy) == "striped red dog"
     assert description(replace(toy, pattern="plain", material="shiny")) == "shiny red dog"
 
@@ -141,8 +201,8 @@ def test_photos_come_with_the_truth_about_them(tmp_path: Path) -> None:
     assert (truth["class_noun"], truth["seed"]) == ("teapot", 7)
     assert Toy.from_dict(truth["toy"]) == Toy.from_seed("teapot", 7)
     assert len({entry["shot"]["scene"] for entry in truth["shots"][:10]}) == 10
-    first = render([Toy.from_dict(truth["toy"])], [Shot.from_dict(truth["shots"][0]["shot"])], 64)
-    pixels = torch.tensor(list(Image.open(made[0]).tobytes())).view(64, 64, 3).permute(2, 0, 1) / 255
+    first = render([Toy.from_dict(truth["toy"])], [Shot.from_dict(truth["shots"][0]["shot"])], 128)
+    pixels = torch.tensor(list(Image.open(made[0]).tobytes())).view(128, 128, 3).permute(2, 0, 1) / 255
     assert (pixels - first[0]).abs().mean() < 0.01
     assert sorted(path.name for path in (tmp_path / "deep").iterdir()) == ["teapot"]
 

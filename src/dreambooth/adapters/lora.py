@@ -86,7 +86,7 @@ class LoRA(Adapter):
                     names = {f"base_model.model.{name}": tensor for name, tensor in state.items()}
                     save_tensors(aside / "adapter_model.safetensors", names)
             return
-        self._model.save_lora(folder, weights, {part: config.to_dict() for part, config in configs.items()})
+        self._model.save_lora(folder, weights, {part: _chosen(config) for part, config in configs.items()})
         if self._method.lora_type == "lora":
             self._export_kohya(folder, weights)
 
@@ -111,6 +111,15 @@ class LoRA(Adapter):
             merged = tuner.merge_and_unload()
             # peft writes through `.data`, which no version counter sees; the fingerprint of the model asks them
             torch.autograd.graph.increment_version(list(merged.parameters()))
+
+
+def _chosen(config: Any) -> dict[str, Any]:
+    """What was chosen of peft's config: a peft that is older than a field refuses a file that names it."""
+    given = config.to_dict()
+    default = {**type(config)().to_dict(), "peft_version": given.get("peft_version")}
+    different = {name: value for name, value in given.items() if value != default[name]}
+    asked_for = ("r", "lora_alpha", "rank_pattern", "alpha_pattern")  # by diffusers, whatever they are
+    return {name: given[name] for name in asked_for} | different
 
 
 def _alpha(method: Method) -> float:

@@ -37,6 +37,7 @@ def parser(version: str) -> Parser:
     top.add_argument("--version", action="version", version=f"dreambooth {version}", help="show the version and stop")
     commands = top.add_subparsers(metavar="COMMAND", required=True, title="commands")
     _add_run(commands)
+    _add_class_noun(commands)
     _add_continue(commands)
     _add_generate(commands)
     for stage, summary in STAGES.items():
@@ -53,17 +54,29 @@ def parser(version: str) -> Parser:
 
 def _add_run(commands: "Commands[Parser]") -> None:
     command = _add(commands, "run", "the whole method: photos in, personalised model, samples and report out")
-    command.usage = "dreambooth run PHOTOS_DIR --class-noun NOUN [--output-dir DIR] [--config FILE] [settings]"
+    command.usage = "dreambooth run PHOTOS_DIR [--class-noun NOUN] [--output-dir DIR] [--config FILE] [settings]"
     command.example = "dreambooth run my-dog --class-noun dog --model stable-diffusion-v1-5/stable-diffusion-v1-5"
     command.epilog = "Underscores work too (--learning_rate), and so do most names of diffusers' scripts and kohya's."
     command.add_argument("photos_dir", metavar="PHOTOS_DIR", type=path, help="folder with the photos; never changed")
-    nouns, help_ = with_aliases("--class-noun"), 'what kind of thing it is, such as "dog"'
-    command.add_argument(*nouns, dest="class_noun", required=True, metavar="NOUN", help=help_)
+    nouns, help_ = (
+        with_aliases("--class-noun"),
+        'what kind of thing it is, such as "dog" [default: as CLIP reads the photos]',
+    )
+    command.add_argument(*nouns, dest="class_noun", metavar="NOUN", help=help_)
     folders, help_ = with_aliases("--output-dir"), "run folder [default: runs/<name of the photos folder>]"
     command.add_argument(*folders, dest="output_dir", type=path, metavar="DIR", help=help_)
     _add_config(command)
     _add_device(command)
     add_settings(command)
+
+
+def _add_class_noun(commands: "Commands[Parser]") -> None:
+    command = _add(commands, "class-noun", "suggest what kind of thing the photos show (section 3.2)")
+    command.example = "dreambooth class-noun my-dog --model stable-diffusion-v1-5/stable-diffusion-v1-5"
+    command.epilog = "By the CLIP of the base model's world, among the nouns of that world."
+    command.add_argument("photos_dir", metavar="PHOTOS_DIR", type=path, help="folder with the photos; never changed")
+    _add_device(command)
+    add_settings(command, ("model", "world"))
 
 
 def _add_continue(commands: "Commands[Parser]") -> None:

@@ -48,7 +48,12 @@ class Parser(argparse.ArgumentParser):
         names = {word.partition("=")[0] for word in words}
         for name in ANSWERS.keys() & names - command._option_string_actions.keys():
             raise UsageError(f"There is no flag {name}. {ANSWERS[name]}")
-        parsed, unknown = self.parse_known_args(words)
+        try:
+            parsed, unknown = self.parse_known_args(words)
+        except UsageError as error:  # a flag that is missing may be there, misspelled
+            if (strange := command._unknown_flag(words)) is None:
+                raise
+            raise UsageError(command._not_understood(strange)) from error
         if unknown:
             raise UsageError(command._not_understood(unknown[0]))
         return parsed
@@ -98,6 +103,11 @@ class Parser(argparse.ArgumentParser):
             shown = [action for action in group._group_actions if everything or action.dest not in self.rare]
             sections.setdefault(key, []).extend(shown)
         return sections
+
+    def _unknown_flag(self, words: Sequence[str]) -> str | None:
+        """The first flag that this command lacks; None where there is none, or the command itself is incomplete."""
+        flags = [word for word in words if re.match(r"--\w", word)] if not self.commands() else []
+        return next((flag for flag in flags if flag.partition("=")[0] not in self._option_string_actions), None)
 
     def _not_understood(self, word: str) -> str:
         name, known = word.partition("=")[0], [flag for flag in self._option_string_actions if flag.startswith("--")]

@@ -68,6 +68,8 @@ class World:
     """What an experiment draws and scores of a class noun: all of a long list, or without the flag a part of it."""
     classes: tuple[str, ...]
     """Class nouns that an experiment takes a wrong one from."""
+    nouns: tuple[str, ...]
+    """Class nouns that photos are told apart by; where `contents` says what is in the world, all that it knows."""
     judges: Mapping[str, str]
     """The usual "dino" and "clip": a world's name for its embedded ones, or a hub id."""
     preset: Mapping[str, Any] = field(default_factory=dict)

@@ -26,7 +26,12 @@ class ImageEmbedder(ABC):
 
 
 class TextImageEmbedder(ImageEmbedder):
-    """A judge that also places sentences on its sphere, near the pictures that show them."""
+    """A judge that also places sentences on its sphere, near the pictures that show them.
+
+    scale: what its training multiplied cosines by before the softmax over sentences.
+    """
+
+    scale: float
 
     @abstractmethod
     def texts(self, texts: Sequence[str]) -> Tensor:

@@ -22,6 +22,7 @@ class Clip(TextImageEmbedder):
 
     def __init__(self, model: Any, processor: Any, tokenizer: Any, name: str) -> None:
         self.model, self.processor, self.tokenizer, self.name = model, processor, tokenizer, name
+        self.scale = float(model.logit_scale.detach().exp())
 
     @classmethod
     def open(cls, found: Found) -> Self:

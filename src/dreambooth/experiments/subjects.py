@@ -10,7 +10,7 @@ from dreambooth.data.photos import photos_in
 from dreambooth.errors import DreamBoothError, PhotoError
 
 PHOTOS_OF_AN_EXAMPLE = 5
-PHOTO_SIDE = 64
+PHOTO_SIDE = 128
 """The embedded model's own: the photos then differ from its pictures by what they show, not by sharpness."""
 
 CLASSES_FILES = ("classes.csv", "prompts_and_classes.txt")

@@ -21,7 +21,7 @@ LEARNED = 0.5
 """Least progress of DINO from the untuned model to the photos; below it, entanglement is not checked either."""
 COPYING = 1.1
 """Most DINO similarity of a sample in a new place to its nearest photo, as a share of the median photo's to its own."""
-DRIFT = 0.65
+DRIFT = 0.5
 """Most progress of PRES from the untuned model to the photos compared with each other."""
 VARIETY = {"scenes": 0.6, "div": 0.4}
 """Least effective scenes, and DIV, as shares of the untuned model's, of samples whose prompt names no place.

@@ -13,7 +13,7 @@ from dreambooth.errors import DiskError, RunError, in_words
 from dreambooth.run import contents
 from dreambooth.run.files import JsonFile, T
 from dreambooth.run.lock import locked
-from dreambooth.run.records import LOSSES, MODEL, PHOTOS, SCORES, SUBJECT
+from dreambooth.run.records import BASE, LOSSES, MODEL, PHOTOS, SCORES, SUBJECT
 from dreambooth.subject import Subject
 from dreambooth.support.files import broken_seal, sealed, sweep, unsealed, write_text
 from dreambooth.support.progress import log
@@ -226,7 +226,8 @@ class Run:
             longer = f"\nFor other steps: `dreambooth continue {self.root} --max-train-steps {steps}`."
             raise RunError(
                 f"{self.root} holds a run with other settings:\n{listed}\n"
-                "To resume it, give the settings it was made with; to start over, choose another --output-dir."
+                "To resume it, give the settings it was made with; to start over, choose another --output-dir"
+                + ("." if (self.root / BASE.name).exists() else ", or remove the folder: nothing was made in it yet.")
                 + (longer if changes[0].startswith("max_train_steps") and len(changes) == 1 else "")
             )
 

@@ -10,11 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dreambooth.toybox import shapes
-from dreambooth.toybox.world import PATTERNS, Shot, Toy
+from dreambooth.toybox import markings, parts, shapes
+from dreambooth.toybox.world import Shot, Toy
 
 _NEVER = -1e9
-_STRIPED, _SPOTTED = PATTERNS.index("striped"), PATTERNS.index("spotted")
 
 
 @dataclass(frozen=True)
@@ -26,27 +25,28 @@ class Table:
     ray: Tensor  # (N, P, 3): local direction towards the camera
     normal: Tensor  # (N, P, 3, 3): local normals to view space (right, up, camera)
     taper: Tensor  # (N, P, 2): a tube's radius is a + b z
-    paint: Tensor  # (N, P, 8): colour, companion colour, pattern, worn
+    paint: Tensor  # (N, P, 5): colour; whether coat, worn
     extent: Tensor  # (N, P, 4): x low, x high, y low, y high in the frame; low > high where there is nothing
     toy_space: Tensor  # (N, 3, 4): toy coordinates as a linear map of e and of depth
     frame: Tensor  # (N, 4): offset x, offset y, zoom, sine of the pitch
+    pattern: Tensor  # (N, 8), as markings.patterns
+    marks: Tensor  # (N, MOST, 11), as markings.markings
 
 
 def _rows(toys: Sequence[Toy], shots: Sequence[Shot]) -> tuple[list[int], Tensor, Tensor]:
-    """Kinds (P), primitives (N, P, 19) padded kind by kind to equal numbers, and which of them exist."""
+    """Kinds (P), primitives (N, P, 15) padded kind by kind to equal numbers, and which of them exist."""
     by_kind: list[list[list[list[float]]]] = [[], [], []]
     for toy, shot in zip(toys, shots, strict=True):
         lists: list[list[list[float]]] = [[], [], []]
-        pattern = float(PATTERNS.index(toy.pattern))
         for part in shapes.parts(toy, shot.accessory):
-            marks = [pattern if part.patterned else 0.0, float(part.worn)]
-            row = [*part.centre, *part.size, *part.axis, part.taper, *part.colour, *toy.secondary, *marks, 1.0]
+            flags = [float(part.coat), float(part.worn)]
+            row = [*part.centre, *part.size, *part.axis, part.taper, *part.colour, *flags, 1.0]
             lists[part.kind].append(row)
         for kind in range(3):
             by_kind[kind].append(lists[kind])
     kinds: list[int] = []
     # Padding lies far off with unit size: no ray meets it.
-    nothing = [1e3, 0, 0, 1, 1, 1, 0, 0, 1, 1, *([0.0] * 9)]
+    nothing = [1e3, 0, 0, 1, 1, 1, 0, 0, 1, 1, *([0.0] * 6)]
     padded: list[list[list[float]]] = [[] for _ in toys]
     for kind, rows_of in enumerate(by_kind):
         most = max(len(rows) for rows in rows_of)
@@ -54,7 +54,7 @@ def _rows(toys: Sequence[Toy], shots: Sequence[Shot]) -> tuple[list[int], Tensor
         for image, rows in zip(padded, rows_of, strict=True):
             image += rows + [nothing] * (most - len(rows))
     table_rows = torch.tensor(padded, dtype=torch.float32)
-    return kinds, table_rows[..., :18], table_rows[..., 18] > 0
+    return kinds, table_rows[..., :15], table_rows[..., 15] > 0
 
 
 def _basis(axis: Tensor) -> Tensor:
@@ -69,8 +69,8 @@ def _basis(axis: Tensor) -> Tensor:
 
 def _frame(toy: Toy, shot: Shot) -> tuple[float, float, float]:
     """Offset x, offset y and zoom that centre the toy, with its hat, in the frame."""
-    top = shapes.SIZES[toy.class_noun][0] + (shapes.HAT_HEIGHT if shot.accessory.endswith("hat") else 0.0)
-    zoom = shot.zoom * min(1.08, 1.66 / top)
+    top, half = shapes.hat_top(toy, shot.accessory), shapes.bounds(toy).length
+    zoom = shot.zoom * min(1.35, 1.84 / top, 1.0 / half)
     middle = top / 2 * math.cos(math.radians(shot.pitch))
     return shot.offset[0], shot.offset[1] - 0.03 - zoom * middle, zoom
 
@@ -98,7 +98,7 @@ def table(toys: Sequence[Toy], shots: Sequence[Shot]) -> Table:
     affine = to_local @ toy_space[:, None, :, :3]
     affine[..., 0] -= (to_local @ centre[..., None])[..., 0]
     half = (size[..., None] * (basis.transpose(-1, -2) @ view[:, None, :, :2])).abs()
-    ball = torch.tensor([kind == shapes.BALL for kind in kinds])[:, None]
+    ball = torch.tensor([kind == parts.BALL for kind in kinds])[:, None]
     half = torch.where(ball, half.square().sum(-2).sqrt(), half.sum(-2)) * zoom[:, None, None]
     middle = centre @ view[..., :2] * zoom[:, None, None] + offset[:, None]
     extent = torch.stack([middle - half, middle + half], dim=-1).flatten(-2)
@@ -109,16 +109,18 @@ def table(toys: Sequence[Toy], shots: Sequence[Shot]) -> Table:
         ray=(to_local @ camera[:, None, :, None])[..., 0],
         normal=view.transpose(-1, -2)[:, None] @ to_local.transpose(-1, -2),
         taper=torch.stack([(1 + taper) / 2, (taper - 1) / 2], dim=-1),
-        paint=rows[..., 10:18],
+        paint=rows[..., 10:15],
         extent=extent,
         toy_space=toy_space,
         frame=torch.cat([frame, pitch.sin()[:, None]], dim=-1),
+        pattern=markings.patterns(toys),
+        marks=markings.markings(toys),
     )
 
 
 def _quadrics(table: Table) -> tuple[Tensor, Tensor]:
     """Depth of every ball's and tube's near surface as `lin @ e + sqrt(e @ quad @ e)`; (N, P, 3), (N, P, 3, 3)."""
-    ball = torch.tensor([kind == shapes.BALL for kind in table.kinds])
+    ball = torch.tensor([kind == parts.BALL for kind in table.kinds])
     a, b = table.taper.unbind(-1)
     one = torch.ones_like(a)
     metric = torch.stack([one, one, torch.where(ball, one, -b * b)], dim=-1)
@@ -196,9 +198,9 @@ def cast(table: Table, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         if rows.start >= rows.stop or columns.start >= columns.stop:
             continue
         xs, ys = x[:, :, columns], y[:, rows]
-        if kind == shapes.BALL:
+        if kind == parts.BALL:
             near = _quad_depth(lin[:, k], quad[:, k], xs, ys)
-        elif kind == shapes.TUBE:
+        elif kind == parts.TUBE:
             near = _tube_depth(on, k, lin[:, k], quad[:, k], xs, ys)
         else:
             near = _box_depth(on.affine[:, k], on.ray[:, k], xs, ys)
@@ -223,14 +225,6 @@ class Surface:
     colour: Tensor  # (F, 3)
 
 
-def _pattern(kind: Tensor, point: Tensor) -> Tensor:
-    """Where a pattern shows its second colour; coarse bands, or blobs, fixed to the toy."""
-    x, y, z = point.unbind(-1)
-    bands = torch.sin(19.0 * (0.75 * x + 0.66 * z)) > 0.1
-    blobs = torch.cos(15.0 * x) + torch.cos(15.0 * y + 1.6) + torch.cos(15.0 * z + 0.8) > 0.9
-    return ((kind == _STRIPED) & bands) | ((kind == _SPOTTED) & blobs)
-
-
 def surface(table: Table, depth: Tensor, index: Tensor, x: Tensor, y: Tensor) -> Surface:
     side, primitives = x.shape[2], len(table.kinds)
     on = _to(table, x.device)
@@ -244,17 +238,17 @@ def surface(table: Table, depth: Tensor, index: Tensor, x: Tensor, y: Tensor) ->
     flat = torch.cat([on.affine.flatten(2), on.ray, on.normal.flatten(2), on.taper, on.paint, kinds], dim=-1)
     row = flat.flatten(0, 1)[which]
     local = (row[:, :9].view(-1, 3, 3) * e[:, None, :3]).sum(-1) + row[:, 9:12] * e[:, 3:]
-    kind = row[:, 31:32]
+    kind = row[:, 28:29]
     px, py, pz = local.unbind(-1)
     a, b = row[:, 21], row[:, 22]
     on_cap = (px * px + py * py).sqrt() < (a + b * pz) - 1e-3
     tube_side = torch.stack([px, py, -b * (a + b * pz)], dim=-1)
     flat_end = torch.stack([torch.zeros_like(px), torch.zeros_like(px), pz.sign()], dim=-1)
     face = local.sign() * (local.abs() >= local.abs().amax(-1, keepdim=True))
-    normal = torch.where(kind == shapes.TUBE, torch.where(on_cap[:, None], flat_end, tube_side), local)
-    normal = torch.where(kind == shapes.BOX, face, normal)
+    normal = torch.where(kind == parts.TUBE, torch.where(on_cap[:, None], flat_end, tube_side), local)
+    normal = torch.where(kind == parts.BOX, face, normal)
     normal = F.normalize((row[:, 12:21].view(-1, 3, 3) * normal[:, None]).sum(-1), dim=-1)
     point = (on.toy_space.index_select(0, image) * e[:, None]).sum(-1)
-    second = _pattern(row[:, 29], point)
-    colour = torch.where(second[:, None], row[:, 26:29], row[:, 23:26])
+    pattern, marks = on.pattern.index_select(0, image), on.marks.index_select(0, image)
+    colour = markings.dress(row[:, 23:26], row[:, 26] > 0, pattern, marks, point)
     return Surface(pixels, image, normal, colour)

@@ -17,6 +17,8 @@ from dreambooth.toybox.captions import caption
 from dreambooth.toybox.render import render
 from dreambooth.toybox.world import SCENES, Shot, Toy, check_class
 
+SIZE = 128  # side of a photo in pixels, the embedded model's own
+
 
 def _shots(class_noun: str, count: int, rng: random.Random) -> list[Shot]:
     """Plain shots whose scenes all differ, until every scene has been used."""
@@ -26,7 +28,7 @@ def _shots(class_noun: str, count: int, rng: random.Random) -> list[Shot]:
     return [replace(Shot.sample(class_noun, rng, plain=True), scene=scene) for scene in scenes[:count]]
 
 
-def photos(class_noun: str, seed: int, count: int, out: Path, size: int = 64) -> list[Path]:
+def photos(class_noun: str, seed: int, count: int, out: Path, size: int = SIZE) -> list[Path]:
     """Write `count` PNGs of the fresh subject of that seed, and truth.json, to the folder `out`.
 
     The paths of the PNGs come back. Raises ValueError for an unknown class or a count below 1, and

@@ -58,7 +58,8 @@ def _shadow(
 ) -> Tensor:
     """What the soft blob under each toy leaves of the light, (N, H, W)."""
     device = x.device
-    foot = torch.tensor([shapes.SIZES[toy.class_noun][1:] for toy in toys], device=device)[..., None, None]
+    rooms = [shapes.bounds(toy) for toy in toys]
+    foot = torch.tensor([(0.7 * room.length, 0.7 * room.width) for room in rooms], device=device)[..., None, None]
     yaw = torch.tensor([math.radians(shot.yaw) for shot in shots], device=device)[:, None, None]
     frame = geometry.frame.to(device)[..., None, None]
     light = lights[..., None, None]
@@ -176,7 +177,7 @@ def render_mask(
     for group in _batches(toys, shots, size, place):
         geometry = table([toys[i] for i in group], [shots[i] for i in group])
         _, index = cast(geometry, x, y)
-        worn = torch.cat([geometry.paint[..., 7], torch.ones(len(group), 1)], dim=1).to(place)
+        worn = torch.cat([geometry.paint[..., 4], torch.ones(len(group), 1)], dim=1).to(place)
         flat = index.flatten(1).long()  # the backdrop's -1 becomes the last column
         own = 1 - worn.gather(1, torch.where(flat < 0, worn.shape[1] - 1, flat))
         fine = own.view(len(group), 1, *index.shape[1:])

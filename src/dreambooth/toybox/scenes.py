@@ -1,4 +1,4 @@
-"""The ten scenes: closed-form pictures of a ground and a backdrop, calm in texture and far apart in palette.
+"""The twelve scenes: closed-form pictures of a ground and a backdrop, calm in texture and far apart in palette.
 
 Frame coordinates: x and y within [-1, 1], y up. Every scene takes them with the horizon's height and three
 jitter floats within [-1, 1] an image, and answers colours of shape (3, N, H, W).
@@ -6,16 +6,17 @@ jitter floats within [-1, 1] an image, and answers colours of shape (3, N, H, W)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from dreambooth.toybox.world import RGB
+from dreambooth.toybox.colours import RGB
 
 Scene = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
-EDGE = 0.02  # half width of a soft edge, about two thirds of a pixel of a 64 px picture
+EDGE = 0.02  # half width of a soft edge, about 1.3 pixels of a 128 px picture
 
 
 def _above(value: Tensor) -> Tensor:
@@ -187,6 +188,34 @@ def desert(x: Tensor, y: Tensor, h: Tensor, j: Tensor) -> Tensor:
     return picture
 
 
+def under_water(x: Tensor, y: Tensor, h: Tensor, j: Tensor) -> Tensor:
+    """Teal water that darkens downwards, with light shafts and bubbles, over pale sand."""
+    picture = _mix((0.02, 0.34, 0.44), (0.20, 0.72, 0.76), ((y - h + 0.2) / 1.1).clamp(0, 1))
+    for k, start in enumerate((-0.7, 0.0, 0.65)):
+        middle = start + 0.35 * (1 - y) + 0.12 * j[k]
+        shaft = _above(0.13 - (x - middle).abs()) * ((y - h) / 0.9).clamp(0, 1)
+        picture = _mix(picture, (0.72, 0.96, 0.94), 0.45 * shaft)
+    for k, (cx, cy, size) in enumerate(
+        ((-0.8, 0.62, 0.09), (0.82, 0.45, 0.11), (-0.68, 0.25, 0.06), (0.66, 0.85, 0.07))
+    ):
+        bubble_x, bubble_y = cx + 0.08 * j[k % 3], h + cy + 0.05 * j[(k + 1) % 3]
+        picture = _mix(picture, (0.80, 0.97, 0.98), 0.8 * _disc(x, y, bubble_x, bubble_y, size))
+        picture = _mix(picture, (0.20, 0.66, 0.72), 0.8 * _disc(x, y, bubble_x, bubble_y, 0.7 * size))
+    sand = _mix((0.62, 0.66, 0.52), (0.76, 0.78, 0.62), 0.5 + 0.5 * torch.sin(5 * y + 2 * torch.sin(2 * x + 3 * j[0])))
+    return _mix(picture, sand, _above(h - 0.1 + 0.05 * torch.sin(3 * x + 3 * j[1]) - y))
+
+
+def checkered_floor(x: Tensor, y: Tensor, h: Tensor, j: Tensor) -> Tensor:
+    """Large black and white tiles under a mint wall."""
+    depth = 1 / (1.35 + h - y).clamp(min=0.3)
+    across, along = (x - 0.2 * j[0]) * depth * 2.6, depth * 4.5 + 0.5 * j[1]
+    row, column = _above(0.25 * torch.sin(math.pi * along)), _above(0.12 * torch.sin(math.pi * across))
+    floor = _mix((0.16, 0.16, 0.19), (0.94, 0.93, 0.90), row + column - 2 * row * column)
+    wall = _mix((0.62, 0.86, 0.74), (0.52, 0.78, 0.66), ((y - h) / 0.9).clamp(0, 1))
+    wall = _mix(wall, (0.30, 0.52, 0.44), _above(h + 0.10 - y))
+    return _mix(wall, floor, _above(h - y))
+
+
 _PAINTERS: dict[str, Scene] = {
     "in the snow": snow,
     "on the beach": beach,
@@ -198,6 +227,8 @@ _PAINTERS: dict[str, Scene] = {
     "with a blue house in the background": blue_house,
     "at night": night,
     "in the desert": desert,
+    "under water": under_water,
+    "on a checkered floor": checkered_floor,
 }
 
 # What the scene's light does to the colours of the toy.
@@ -207,6 +238,7 @@ TINTS: dict[str, RGB] = {
     "on a wooden floor": (1.02, 0.99, 0.94),
     "at night": (0.86, 0.87, 1.0),
     "in the desert": (1.05, 0.98, 0.90),
+    "under water": (0.86, 1.0, 1.0),
 }
 
 

@@ -4,43 +4,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-RGB = tuple[float, float, float]
+from dreambooth.toybox import colours
+from dreambooth.toybox.colours import COLOURS, RGB
 
-CLASSES: tuple[str, ...] = ("dog", "cat", "duck", "car", "teapot", "robot")
-LIVE: frozenset[str] = frozenset({"dog", "cat", "duck"})
+CLASSES: tuple[str, ...] = ("dog", "cat", "duck", "bear", "car", "teapot", "robot", "clock", "backpack")
+LIVE: frozenset[str] = frozenset({"dog", "cat", "duck", "bear"})
 WEARERS: frozenset[str] = LIVE | {"robot"}
-
-COLOURS: dict[str, RGB] = {
-    "red": (0.86, 0.08, 0.10),
-    "orange": (1.00, 0.48, 0.03),
-    "yellow": (0.98, 0.86, 0.10),
-    "green": (0.10, 0.62, 0.16),
-    "blue": (0.10, 0.25, 0.88),
-    "purple": (0.50, 0.14, 0.72),
-    "pink": (1.00, 0.50, 0.72),
-    "brown": (0.47, 0.25, 0.10),
-    "black": (0.09, 0.09, 0.11),
-    "white": (0.95, 0.95, 0.94),
-}
-
-_CREAM, _TAN, _SKY, _GREY = (0.97, 0.91, 0.76), (0.80, 0.60, 0.38), (0.45, 0.75, 0.98), (0.35, 0.36, 0.40)
-
-# Few companions a colour, so that the pair is learnable; each is far from its colour, so that patterns show.
-COMPANIONS: dict[str, tuple[RGB, ...]] = {
-    "red": (_CREAM, COLOURS["yellow"]),
-    "orange": (COLOURS["white"], COLOURS["brown"]),
-    "yellow": (COLOURS["orange"], COLOURS["brown"]),
-    "green": (COLOURS["yellow"], COLOURS["white"]),
-    "blue": (COLOURS["white"], _SKY, COLOURS["yellow"]),
-    "purple": (COLOURS["pink"], COLOURS["white"]),
-    "pink": (COLOURS["white"], COLOURS["purple"]),
-    "brown": (_CREAM, _TAN),
-    "black": (COLOURS["white"], COLOURS["red"]),
-    "white": (_GREY, _TAN),
-}
 
 PATTERNS: tuple[str, ...] = ("plain", "striped", "spotted")
 MATERIALS: tuple[str, ...] = ("matte", "shiny")
@@ -58,9 +30,25 @@ SCENES: tuple[str, ...] = (
     "with a blue house in the background",
     "at night",
     "in the desert",
+    "under water",
+    "on a checkered floor",
 )
 
-PROPORTIONS = 4  # floats a toy; what each one changes is said in shapes.py
+MARKINGS: dict[str, tuple[str, ...]] = {
+    "dog": ("eye patch", "saddle", "socks", "flank star", "blaze", "rump", "collar"),
+    "cat": ("eye patch", "saddle", "socks", "flank star", "blaze", "collar", "flank"),
+    "duck": ("eye patch", "collar", "breast", "rump", "crown", "flank"),
+    "bear": ("eye patch", "belly", "chest star", "crown", "socks", "shoulder"),
+    "car": ("door star", "racing stripe", "bonnet", "lower half", "rear door"),
+    "teapot": ("side star", "belt", "shoulder", "side", "spout side"),
+    "robot": ("belt", "half face", "chest corner", "side star", "shins"),
+    "clock": ("rim top", "side star", "half rim", "back star", "belt"),
+    "backpack": ("side star", "base", "top", "shoulder", "belt"),
+}
+"""Where a toy of each class may be marked; no caption says so. markings.py has the places."""
+
+PROPORTIONS = 6  # numbers of a toy; what each one changes is said in animals.py and things.py
+PATTERN_NUMBERS = 4  # tilt or layout of a pattern; markings.py reads them
 
 
 def check_class(class_noun: str) -> None:
@@ -74,68 +62,105 @@ def _check(what: str, value: str, allowed: tuple[str, ...]) -> None:
         raise ValueError(f"{what} {value!r} is none of {', '.join(map(repr, allowed))}")
 
 
-def _jitter(colour: RGB, rng: random.Random, amount: float) -> RGB:
-    r, g, b = (round(min(1.0, max(0.0, c + rng.uniform(-amount, amount))), 4) for c in colour)
-    return r, g, b
+def _numbers(count: int, rng: random.Random) -> tuple[float, ...]:
+    return tuple(round(rng.uniform(-1, 1), 3) for _ in range(count))
 
 
-def _floats(values: Any) -> tuple[float, ...]:
-    return tuple(float(v) for v in values)
+def _tuples(data: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """JSON's lists of numbers as tuples again."""
+    return dict(data) | {name: tuple(float(v) for v in data.get(name, ())) for name in names}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Marking:
+    """A patch of another colour. side: -1 right, 1 left, for places that have sides.  numbers: size and two shifts."""
+
+    place: str
+    side: int
+    colour: RGB
+    numbers: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if self.side not in (-1, 1) or len(self.numbers) != 3 or len(self.colour) != 3:
+            raise ValueError("a marking has a side of -1 or 1, a colour of three floats and three numbers")
+
+    @classmethod
+    def sample(cls, place: str, hues: list[RGB], rng: random.Random) -> Marking:
+        """A random marking at this place in one of these colours."""
+        return cls(place=place, side=rng.choice((-1, 1)), colour=rng.choice(hues), numbers=_numbers(3, rng))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Toy:
-    """An identity: all that stays the same between the photos of one subject."""
+    """An identity: all that stays the same between the photos of one subject.
+
+    Captions tell the class, the colour's name, the pattern's word and the material; the rest is beyond words.
+    """
 
     class_noun: str
-    colour: str
     main: RGB
     secondary: RGB
     pattern: str
+    pattern_numbers: tuple[float, ...]
+    markings: tuple[Marking, ...]
     material: str
     proportions: tuple[float, ...]
 
     def __post_init__(self) -> None:
         check_class(self.class_noun)
-        _check("colour", self.colour, tuple(COLOURS))
         _check("pattern", self.pattern, PATTERNS)
         _check("material", self.material, MATERIALS)
+        for marking in self.markings:
+            _check("place", marking.place, MARKINGS[self.class_noun])
         if len(self.main) != 3 or len(self.secondary) != 3:
             raise ValueError("main and secondary are three floats each")
-        if len(self.proportions) != PROPORTIONS:
-            raise ValueError(f"a toy has {PROPORTIONS} proportions, got {len(self.proportions)}")
+        if len(self.proportions) != PROPORTIONS or len(self.pattern_numbers) != PATTERN_NUMBERS:
+            raise ValueError(f"a toy has {PROPORTIONS} proportions and {PATTERN_NUMBERS} numbers of its pattern")
+
+    @property
+    def colour(self) -> str:
+        """What words call its main colour."""
+        return colours.name_of(self.main)
 
     @classmethod
     def sample(cls, class_noun: str, rng: random.Random) -> Toy:
         """A random toy of the class; raises ValueError for an unknown class."""
         check_class(class_noun)
-        colour = rng.choice(tuple(COLOURS))
+        main = colours.sample(rng.choice(tuple(COLOURS)), rng)
+        secondary = colours.sample_apart([main], rng)
+        hues = [secondary]
+        if rng.random() < 0.4:
+            hues.append(colours.sample_apart([main, secondary], rng))
+        places = rng.sample(MARKINGS[class_noun], rng.choices((0, 1, 2), (0.1, 0.4, 0.5))[0])
         return cls(
             class_noun=class_noun,
-            colour=colour,
-            main=_jitter(COLOURS[colour], rng, 0.04),
-            secondary=_jitter(rng.choice(COMPANIONS[colour]), rng, 0.03),
-            pattern=rng.choices(PATTERNS, (0.6, 0.2, 0.2))[0],
-            material=rng.choices(MATERIALS, (0.88, 0.12))[0],
-            proportions=tuple(round(rng.uniform(-1, 1), 3) for _ in range(PROPORTIONS)),
+            main=main,
+            secondary=secondary,
+            pattern=rng.choices(PATTERNS, (0.5, 0.25, 0.25))[0],
+            pattern_numbers=_numbers(PATTERN_NUMBERS, rng),
+            markings=tuple(Marking.sample(place, hues[-1:], rng) for place in places),
+            material=rng.choices(MATERIALS, (0.8, 0.2))[0],
+            proportions=_numbers(PROPORTIONS, rng),
         )
 
     @classmethod
     def from_seed(cls, class_noun: str, seed: int) -> Toy:
         """The fresh subject of that seed, always matte; raises ValueError for an unknown class."""
         toy = cls.sample(class_noun, random.Random(f"subject/{class_noun}/{seed}"))
-        return cls.from_dict(toy.as_dict() | {"material": "matte"})
+        return replace(toy, material="matte")
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields as plain JSON values."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        """The fields as plain JSON values, and the colour's name beside them."""
+        return asdict(self) | {"colour": self.colour}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Toy:
         """The toy that `as_dict` wrote; raises ValueError or TypeError where the fields do not fit."""
-        fields = dict(data)
-        for name in ("main", "secondary", "proportions"):
-            fields[name] = _floats(fields.get(name, ()))
+        fields = _tuples(data, "main", "secondary", "pattern_numbers", "proportions")
+        fields["markings"] = tuple(
+            Marking(**_tuples(marking, "colour", "numbers")) for marking in data.get("markings", ())
+        )
+        fields.pop("colour", None)
         return cls(**fields)
 
 
@@ -185,8 +210,8 @@ class Shot:
         check_class(class_noun)
         view = accessory = style = ""
         if not plain:
-            view = rng.choices(VIEWS, (0.7, 0.075, 0.075, 0.075, 0.075))[0]
-            style = rng.choices(STYLES, (0.85, 0.075, 0.075))[0]
+            view = rng.choices(VIEWS, (0.68, 0.08, 0.08, 0.08, 0.08))[0]
+            style = rng.choices(STYLES, (0.88, 0.06, 0.06))[0]
             if class_noun in WEARERS and rng.random() < 0.35:
                 accessory = rng.choice(ACCESSORIES[1:])
         yaw, yaw_range, pitch, pitch_range = _VIEW_ANGLES[view]
@@ -199,7 +224,7 @@ class Shot:
             light_elevation=round(rng.uniform(30, 60), 1),
             light_strength=round(rng.uniform(0.55, 0.75), 3),
             scene=rng.choice(SCENES),
-            scene_jitter=tuple(round(rng.uniform(-1, 1), 3) for _ in range(3)),
+            scene_jitter=_numbers(3, rng),
             accessory=accessory,
             view=view,
             style=style,
@@ -207,12 +232,9 @@ class Shot:
 
     def as_dict(self) -> dict[str, Any]:
         """The fields as plain JSON values."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        return asdict(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Shot:
         """The shot that `as_dict` wrote; raises ValueError or TypeError where the fields do not fit."""
-        fields = dict(data)
-        for name in ("offset", "scene_jitter"):
-            fields[name] = _floats(fields.get(name, ()))
-        return cls(**fields)
+        return cls(**_tuples(data, "offset", "scene_jitter"))

@@ -1,0 +1,240 @@
+"""Is it that subject, in every scene, and does the model keep what it knew? On toys that nothing was chosen on.
+
+Each run is a whole fine-tuning of one toy at one seed, which names the identifier too, by the last step's weights. A
+classifier trained on renders alone reads class and scene off the pictures; the embedded judges give DINO, CLIP-T and
+DIV. "Scenes of" a prompt that names no place is exp of the entropy of the scenes in 16 pictures. The untuned model
+draws the same prompts, with the class noun and with all that words can say of the toy.
+
+    python -m benchmarks.quality --out build/quality --results benchmarks/results/quality.json
+    python -m benchmarks.quality --toys sweep --set learning_rate=5e-5,use_ema=true --out build/sweep/ema
+
+The toys of the sweep are there to choose settings on, and lack one class that the others have.
+"""
+
+import argparse
+import json
+import math
+import os
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from benchmarks.machine import machine
+from benchmarks.pictures import draw, tensor
+from dreambooth import Config, Run, Subject, recipe
+from dreambooth.config import Evaluation
+from dreambooth.evaluation import load_judges
+from dreambooth.evaluation.base import Judges
+from dreambooth.evaluation.bootstrap import interval
+from dreambooth.evaluation.scores import measure_photos, score
+from dreambooth.generation.in_run import personal_model
+from dreambooth.generation.requests import sampling_of
+from dreambooth.models.base import DiffusionModel, Sampling
+from dreambooth.run.records import TIMINGS
+from dreambooth.support.files import write_text
+from dreambooth.toybox import captions, world
+from dreambooth.toybox.home import TOYBOX
+from dreambooth.toybox.photos import photos
+from pretraining import classifier
+
+UNSWEPT = "clock"
+TOYS = {
+    "sweep": [(noun, 700 + i) for i, noun in enumerate(world.CLASSES) if noun != UNSWEPT],
+    "unseen": [(noun, seed) for seed in (801, 802) for noun in world.CLASSES],
+}
+ALONE = 16  # pictures of a prompt without a place
+A_SCENE = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What one set of pictures shows: shares within [0, 1], the judges' numbers, and effective scenes."""
+
+    scene: float
+    class_noun: float
+    dino: float
+    clip_t: float
+    scenes_of_subject: float
+    scenes_of_class: float
+    spread_of_class: float
+    div_of_subject: float
+    div_of_class: float
+    pres: float
+
+
+class Critic:
+    """Who looks at the pictures of one toy."""
+
+    def __init__(self, noun: str, paths: Sequence[Path]) -> None:
+        self.noun = noun
+        self.judges: Judges = load_judges(Evaluation(), TOYBOX)
+        self.reader = classifier.load()
+        self.photos = measure_photos(self.judges, paths)
+
+    def measure(self, model: DiffusionModel, sampling: Sampling, subject: str, batch: int) -> Measured:
+        """Draw `subject`, a noun phrase, in every scene and alone, and the class alone; and look at it all."""
+        asked = [(f"{captions.article(subject)} {scene}", scene) for scene in world.SCENES for _ in range(A_SCENE)]
+        placed = draw(model, [text for text, _ in asked], sampling, batch)
+        alone, of_class = (
+            draw(model, [captions.article(name)] * ALONE, sampling, batch, first=5000) for name in (subject, self.noun)
+        )
+        seen = self.reader.read(tensor(placed))
+        scored = score(self.judges, self.photos, placed, [f"{captions.article(self.noun)} {s}" for _, s in asked])
+        lone = score(self.judges, self.photos, alone, [self.noun] * ALONE, of_class)
+        classy = score(self.judges, self.photos, of_class, [self.noun] * ALONE)
+        assert scored.dino is not None and scored.clip_t is not None and lone.pres is not None
+        assert lone.div is not None and classy.div is not None
+        return Measured(
+            scene=sum(found["scene"] == scene for found, (_, scene) in zip(seen, asked, strict=True)) / len(asked),
+            class_noun=sum(found["class_noun"] == self.noun for found in seen) / len(asked),
+            dino=scored.dino,
+            clip_t=scored.clip_t,
+            scenes_of_subject=self.scenes(alone),
+            scenes_of_class=self.scenes(of_class),
+            spread_of_class=self.reader.spread(tensor(of_class)),
+            div_of_subject=lone.div,
+            div_of_class=classy.div,
+            pres=lone.pres,
+        )
+
+    def scenes(self, pictures: Sequence[Image.Image]) -> float:
+        """exp of the entropy of the scenes in the pictures: 1 where all show one, as many as there are at best."""
+        shares = [n / len(pictures) for n in Counter(f["scene"] for f in self.reader.read(tensor(pictures))).values()]
+        return math.exp(-sum(share * math.log(share) for share in shares))
+
+
+def measure(out: Path, settings: dict[str, Any], keep_models: bool, task: tuple[str, int, int]) -> dict[str, Any]:
+    """One run and all that is measured of it; read back where it was measured before."""
+    noun, toy_seed, seed = task
+    folder = out / f"{noun}-{toy_seed}-seed{seed}"
+    kept = folder / "measured.json"
+    if kept.exists():
+        return dict(json.loads(kept.read_text()))
+    torch.set_num_threads(1)
+    if not (folder / "photos").exists():
+        photos(noun, toy_seed, 4, folder / "photos")
+    paths = tuple(sorted((folder / "photos").glob("*.png")))
+    fixed = {"seed": seed, "probe": False, "prompts": ("a {}",), "num_images_per_prompt": 1}
+    run = recipe.dreambooth(Subject(photos=paths, class_noun=noun), Config.build(fixed | settings), folder / "run")
+    critic, sampling, batch = (
+        Critic(noun, paths),
+        sampling_of(run.config.generation),
+        run.config.prior.sample_batch_size,
+    )
+    toy = world.Toy.from_seed(noun, toy_seed)
+    base, tuned = recipe.base_model(run), personal_model(run)
+    look = partial(critic.measure, sampling=sampling, batch=batch)
+    real = critic.photos.real_row.dino
+    result = {
+        "subject": f"{noun} {toy_seed}",
+        "seed": seed,
+        "identifier": run.subject.identifier,
+        "real": real,
+        "tuned": asdict(look(tuned, subject=run.subject.name)),
+        "untuned": asdict(look(base, subject=noun)),
+        "described": asdict(look(base, subject=captions.description(toy))),
+        "seconds": sum(TIMINGS.read(run.root).values()),
+    }
+    sheet(run, tuned, sampling, batch).save(folder / "sheet.png")
+    if not keep_models:
+        for path in [*run.root.glob("model/**/*.safetensors"), *run.root.glob("checkpoints/**/*.safetensors")]:
+            path.unlink()
+    write_text(kept, json.dumps(result, indent=2))
+    return result
+
+
+def sheet(run: Run, model: DiffusionModel, sampling: Sampling, batch: int) -> Image.Image:
+    """The photos above the tuned model's pictures: every scene, then the subject and the class alone."""
+    name, noun = run.subject.name, run.subject.class_noun
+    rows = [[Image.open(path).convert("RGB") for path in run.subject.photos]]
+    texts = [f"{captions.article(name)} {scene}" for scene in world.SCENES]
+    rows.append(draw(model, texts, sampling, batch))
+    rows += [draw(model, [captions.article(what)] * len(texts), sampling, batch, first=5000) for what in (name, noun)]
+    side = rows[0][0].width
+    page = Image.new("RGB", (side * len(texts), side * len(rows)), "white")
+    for line, pictures in enumerate(rows):
+        for column, picture in enumerate(pictures):
+            page.paste(picture, (side * column, side * line))
+    return page
+
+
+def summary(results: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Means with intervals over the subjects, and the worst run, of what the presets are held to."""
+
+    def ratio(of: str, name: str, to: str = "untuned") -> list[float]:
+        return [row[of][name] / row[to][name] for row in results]
+
+    columns = {
+        "scene right": [row["tuned"]["scene"] for row in results],
+        "class right": [row["tuned"]["class_noun"] for row in results],
+        "DINO": [row["tuned"]["dino"] for row in results],
+        "DINO of real": [row["tuned"]["dino"] / row["real"] for row in results],
+        "DINO above prompt only": [row["tuned"]["dino"] - row["described"]["dino"] for row in results],
+        "CLIP-T of untuned": ratio("tuned", "clip_t"),
+        "scenes of the subject, of untuned": ratio("tuned", "scenes_of_subject"),
+        "scenes of the class, of untuned": ratio("tuned", "scenes_of_class"),
+        "spread of the class, of untuned": ratio("tuned", "spread_of_class"),
+        "DIV of the subject, of untuned": ratio("tuned", "div_of_subject"),
+        "DIV of the class, of untuned": ratio("tuned", "div_of_class"),
+        "PRES above untuned": [row["tuned"]["pres"] - row["untuned"]["pres"] for row in results],
+        "seconds": [row["seconds"] for row in results],
+    }
+    told = {}
+    for name, values in columns.items():
+        low, high = interval(values) or (math.nan, math.nan)
+        worst = max(values) if name in ("PRES above untuned", "seconds") else min(values)
+        told[name] = {"mean": sum(values) / len(values), "low": low, "high": high, "worst": worst}
+    return told
+
+
+def settings_from(text: str) -> dict[str, Any]:
+    """name=value,... as settings; values are JSON where they are JSON."""
+    settings = {}
+    for pair in filter(None, text.split(",")):
+        name, value = pair.split("=", 1)
+        try:
+            settings[name] = json.loads(value)
+        except json.JSONDecodeError:
+            settings[name] = value
+    return settings
+
+
+def main() -> None:
+    """Run what was not run yet, print each and the means, and write them with machine, versions and n."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("build/quality"), help="folder of the runs; it is resumed")
+    parser.add_argument("--toys", choices=TOYS, default="unseen")
+    parser.add_argument("--count", type=int, default=None, help="only the first of the toys")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[5, 6], help="of the training and the identifier")
+    parser.add_argument("--set", dest="settings", default="", help="settings over the preset: name=value,...")
+    parser.add_argument("--results", type=Path, default=None, help="write the result to this JSON file")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
+    parser.add_argument("--keep-models", action="store_true", help="keep every run's weights")
+    options = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that are started below
+    settings = settings_from(options.settings)
+    tasks = [(*toy, seed) for toy in TOYS[options.toys][: options.count] for seed in options.seeds]
+    with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
+        results = list(pool.map(partial(measure, options.out, settings, options.keep_models), tasks))
+    for row in results:
+        tuned = {name: round(value, 3) for name, value in row["tuned"].items()}
+        print(f"{row['subject']}, seed {row['seed']}, {row['identifier']}: real {row['real']:.3f}, {tuned}")
+    told = summary(results)
+    for name, value in told.items():
+        print(f"{name}: {value['mean']:.3f} [{value['low']:.3f}, {value['high']:.3f}], worst {value['worst']:.3f}")
+    if options.results:
+        whole = {"machine": machine(), "n": len(results), "settings": settings, "summary": told, "runs": results}
+        options.results.parent.mkdir(parents=True, exist_ok=True)
+        options.results.write_text(json.dumps(whole, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
