@@ -68,21 +68,23 @@ class Clock:
         return {"seconds": wall, "processor_seconds": processor, "megabytes": self.peak}
 
 
-def prepare(place: Path) -> None:
-    """The base model in float32, photos of a toy, and class images: photos of others of its class."""
+def prepare(place: Path) -> int:
+    """The base model in float32, photos of a toy, and class images, photos of others of its class; their pixels."""
     from dreambooth import models
     from dreambooth.config import Config
     from dreambooth.toybox.photos import photos
 
-    models.load(Config.build({}).base).save(place / "base")
-    photos(CLASS_NOUN, 7, PHOTOS, place / "toy", 64)
+    model = models.load(Config.build({}).base)
+    model.save(place / "base")
+    photos(CLASS_NOUN, 7, PHOTOS, place / "toy", model.resolution)
     (place / "photos").mkdir()
     (place / "class").mkdir()
     for file in (place / "toy").glob("*.png"):
         shutil.copy(file, place / "photos")
     for seed in range(CLASS_IMAGES):
-        (drawn,) = photos(CLASS_NOUN, 100 + seed, 1, place / "toys" / str(seed), 64)
+        (drawn,) = photos(CLASS_NOUN, 100 + seed, 1, place / "toys" / str(seed), model.resolution)
         shutil.copy(drawn, place / "class" / f"{seed:02d}.png")
+    return model.resolution
 
 
 def ours(place: Path, rows: int, steps: int) -> Measured:
@@ -110,7 +112,7 @@ def ours(place: Path, rows: int, steps: int) -> Measured:
     return clock.measured()
 
 
-def of_script(script: Path, place: Path, rows: int, steps: int) -> Measured:
+def of_script(script: Path, resolution: int, place: Path, rows: int, steps: int) -> Measured:
     """Steps of the script."""
     source = script.read_text(encoding="utf-8")
     if find_spec("torchvision") is None:
@@ -120,7 +122,11 @@ def of_script(script: Path, place: Path, rows: int, steps: int) -> Measured:
         f"--pretrained_model_name_or_path={place / 'base'}",
         *(f"--instance_data_dir={place / 'photos'}", f"--instance_prompt=a {IDENTIFIER} {CLASS_NOUN}"),
         *(f"--class_data_dir={place / 'class'}", f"--class_prompt=a {CLASS_NOUN}", "--with_prior_preservation"),
-        *(f"--num_class_images={CLASS_IMAGES}", f"--output_dir={tempfile.mkdtemp(dir=place)}", "--resolution=64"),
+        *(
+            f"--num_class_images={CLASS_IMAGES}",
+            f"--output_dir={tempfile.mkdtemp(dir=place)}",
+            f"--resolution={resolution}",
+        ),
         *("--train_text_encoder", f"--train_batch_size={rows}", f"--max_train_steps={steps}"),
         *("--learning_rate=1e-5", "--lr_warmup_steps=0", "--seed=0"),
     ]
@@ -166,11 +172,11 @@ def main() -> None:
     results = {}
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        alone(prepare, place)
+        resolution = alone(prepare, place)
         for rows in options.rows:
             pairs = []
             for _ in range(options.pairs):
-                script = alone(of_script, options.script.resolve(), place, rows, options.steps)
+                script = alone(of_script, options.script.resolve(), resolution, place, rows, options.steps)
                 pairs.append((script, alone(ours, place, rows, options.steps)))
             results[f"{rows} + {rows}"] = {**compared(pairs), "pairs": pairs}
             for what, its in compared(pairs).items():

@@ -14,15 +14,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from dreambooth import finetuning
 from dreambooth.config import Config
 from dreambooth.config.machine import check_machine
 from dreambooth.data.dataset import LatentDataset
 from dreambooth.errors import ConfigError, DiskError, Interrupted, RunError, TrainingError
 from dreambooth.finetuning import Observer, finetune, training_step
-from dreambooth.models.base import DiffusionModel
+from dreambooth.models.base import Conditioning, DiffusionModel, Stage
 from dreambooth.run import Run, checkpoint
 from dreambooth.subject import Subject
-from dreambooth.support.optimizer import lr_factor
 from dreambooth.support.rng import generator, normal
 from dreambooth.support.signals import stop_signal
 from tiny import attached, tiny_model
@@ -253,6 +253,93 @@ def test_a_gradient_that_is_not_finite_never_reaches_the_weights(tmp_path: Path)
     assert weights(model) == before
 
 
+def test_a_step_reads_nothing_from_the_device() -> None:
+    """On torch's "meta", where tensors have no values: whatever a GPU would be waited for fails there."""
+    model = tiny_model(size=16)
+    attached(model, SUBJECT, Config())
+    model.to(torch.device("meta"))
+    batch = photos().batch(seed=0, number=4, subject_rows=2, prior_rows=2)
+    (stage,) = model.stages
+    process = stage.process.with_snr_gamma(5.0)
+    loss, error = training_step(stage, process, batch, stage.condition(batch.prompts), 0.7, 0, 4)
+    loss.backward()
+    assert loss.device.type == "meta" and error.shape == (4,)
+
+
+def test_losses_in_blocks_are_the_same_losses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings: dict[str, Any] = {"checkpointing_steps": 3, "validation_steps": 5, "use_ema": True}
+    model, lines = train(tmp_path / "each", **settings)
+    monkeypatch.setitem(finetuning.UNREAD, "cpu", 4)
+    written = {}
+
+    def look(step: int, model: DiffusionModel) -> None:
+        written[step] = len(losses(tmp_path / "blocks"))
+
+    in_blocks, its_lines = train(tmp_path / "blocks", look, **settings)
+    assert its_lines == lines
+    assert weights(in_blocks) == weights(model)
+    assert written == {5: 5, 10: 10}
+
+
+def test_a_run_killed_in_a_block_loses_no_line_before_its_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rare: dict[str, Any] = {"checkpointing_steps": 4, "validation_steps": 100}
+    whole, lines = train(tmp_path / "whole", **rare)
+    monkeypatch.setitem(finetuning.UNREAD, "cpu", 100)
+    dataset, batch, drawn = photos(), LatentDataset.batch, []
+
+    def killed(self: LatentDataset, *place: int) -> Any:
+        drawn.append(place)
+        if len(drawn) > 13:  # in the seventh step of two batches each
+            raise KeyboardInterrupt
+        return batch(self, *place)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LatentDataset, "batch", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "run", dataset=dataset, **rare)
+    assert losses(tmp_path / "run") == lines[:4]
+    model, its_lines = train(tmp_path / "run", dataset=dataset, **rare)
+    assert its_lines == lines
+    assert weights(model) == weights(whole)
+
+
+@pytest.mark.parametrize("use_ema", [False, True])
+def test_a_bad_loss_found_later_in_a_block_has_changed_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use_ema: bool
+) -> None:
+    dataset = photos()
+    bad = unseen_at_first(dataset)
+    settings: dict[str, Any] = {"lr_scheduler": "constant", "checkpointing_steps": 100, "use_ema": use_ema}
+    train(tmp_path / "good", **{**settings, "max_train_steps": 1})
+    monkeypatch.setitem(finetuning.UNREAD, "cpu", 6)
+    dataset.mean[bad, 0, 0, 0] = float("nan")
+    with pytest.raises(TrainingError, match=rf"the loss is nan at step 2, on dog-{bad}.jpg.*the step before is saved"):
+        train(tmp_path / "run", dataset=dataset, **settings)
+    assert [line["step"] for line in losses(tmp_path / "run")] == [1]
+    good, kept = (checkpoint.read(Run(tmp_path / run).checkpoints / "checkpoint-1") for run in ("good", "run"))
+    assert good.tensors.keys() == kept.tensors.keys()
+    assert all(bits(good.tensors[part]) == bits(kept.tensors[part]) for part in good.tensors)
+
+
+def test_a_prompt_of_several_rows_is_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+    (stage,) = tiny_model(size=16).stages
+    condition = type(stage).condition
+
+    def ask(self: Stage, prompts: list[str]) -> Conditioning:
+        asked.append(prompts)
+        return condition(self, prompts)
+
+    monkeypatch.setattr(type(stage), "condition", ask)
+    _, lines = train(tmp_path / "run", max_train_steps=1, train_batch_size=3, gradient_accumulation_steps=1)
+    assert asked == [["a sks dog", "a dog"]]
+    batch = photos().batch(0, 0, 3, 3)
+    loss, _ = training_step(stage, stage.process.with_snr_gamma(5.0), batch, condition(stage, batch.prompts), 1.0, 0, 0)
+    assert lines[0]["loss"] == pytest.approx(loss.item(), rel=1e-5)
+
+
 def test_a_disk_that_fills_up_keeps_the_last_checkpoint(tmp_path: Path) -> None:
     def fill(step: int, model: DiffusionModel) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
@@ -318,15 +405,6 @@ def test_gradient_checkpointing_changes_nothing_but_memory(tmp_path: Path) -> No
     _, recomputed = train(tmp_path / "recomputed", max_train_steps=2, gradient_checkpointing=True)
     for mine, theirs in zip(plain, recomputed, strict=True):
         assert mine == pytest.approx(theirs, rel=1e-4)
-
-
-def test_the_learning_rate_is_a_function_of_the_step() -> None:
-    def rates(lr_scheduler: str) -> list[float]:
-        return [round(lr_factor(step, lr_scheduler, warmup=4, total=8), 4) for step in range(8)]
-
-    assert rates("constant") == [0.25, 0.5, 0.75, 1, 1, 1, 1, 1]
-    assert rates("linear") == [0.25, 0.5, 0.75, 1, 1, 0.75, 0.5, 0.25]
-    assert rates("cosine") == [0.25, 0.5, 0.75, 1, 1, 0.8536, 0.5, 0.1464]
 
 
 def test_the_text_encoder_may_have_its_own_rate(tmp_path: Path) -> None:

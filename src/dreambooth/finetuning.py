@@ -40,8 +40,8 @@ Observer = Callable[[int, DiffusionModel], bool | None]
 After a resume it may see the same step again, and must answer the same.
 """
 
-BLOCK = 25
-"""Steps that a GPU may take before their losses are read; on the CPU each is read at once, at no cost."""
+UNREAD = {"cpu": 1, "cuda": 25}
+"""Steps that a device may take before their losses are read: to read a GPU is to wait for it, the CPU costs nothing."""
 
 
 def training_step(
@@ -141,7 +141,7 @@ class _Loop:
             cast(Any, stage.parts[DENOISER]).enable_gradient_checkpointing()
         self.encoded: dict[str, Conditioning] = {}
         self.unread: list[Taken] = []
-        self.block = 1 if self.accelerator.device.type == "cpu" else BLOCK
+        self.block = UNREAD.get(self.accelerator.device.type, 1)
         self.done, self.began = 0, 0.0
 
     @torch.no_grad()

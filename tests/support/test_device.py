@@ -1,13 +1,16 @@
 """Where models compute, and what Apple's mps cannot do."""
 
 import os
+import platform
 import re
+import resource
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import dreambooth
 from dreambooth import __version__, cli
@@ -15,7 +18,7 @@ from dreambooth.config import Config
 from dreambooth.config.machine import check_machine
 from dreambooth.diffusion import PREDICTIONS, DiscreteDiffusion, ForwardProcess, RectifiedFlow, row_errors
 from dreambooth.errors import ConfigError, DreamBoothError
-from dreambooth.support.device import VARIABLE, computing_on, device
+from dreambooth.support.device import VARIABLE, computing_on, device, keep_freed_memory
 from dreambooth.support.rng import generator
 
 SOURCE = Path(dreambooth.__file__).parent
@@ -90,29 +93,39 @@ def test_bfloat16_is_kept_off_mps(monkeypatch: pytest.MonkeyPatch) -> None:
         check_machine(Config.build({"dtype": "bfloat16"}))
 
 
-class OnMps(Tensor):
-    """A tensor that refuses float64 until it is on the CPU, as one on MPS does."""
+class NoFloat64(TorchDispatchMode):
+    """Inside, nothing on a device other than the CPU may become float64."""
 
-    def double(self, *args: Any, **kwargs: Any) -> Tensor:
-        raise TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64.")
-
-    def cpu(self, *args: Any, **kwargs: Any) -> Tensor:
-        return self.as_subclass(Tensor)
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        assert not (isinstance(made, Tensor) and made.device.type != "cpu" and made.dtype == torch.float64), func
+        return made
 
 
 PROCESSES: list[ForwardProcess] = [
-    *(DiscreteDiffusion(torch.linspace(0.99, 0.01, 10).as_subclass(OnMps), kind, 5.0) for kind in PREDICTIONS),
+    *(DiscreteDiffusion(torch.linspace(0.99, 0.01, 10), kind, 5.0) for kind in PREDICTIONS),
     RectifiedFlow(snr_gamma=5.0),
 ]
 
 
 @pytest.mark.parametrize("process", PROCESSES, ids=lambda process: getattr(process, "prediction", "flow"))
 def test_no_tensor_of_the_device_becomes_float64(process: ForwardProcess) -> None:
-    t = process.sample_t(generator(0), generator(1))
-    x0, noise = torch.randn(2, 1, 4, 4), torch.randn(2, 1, 4, 4)
-    pred = process.add_noise(x0, noise, t)
-    error, its = (row_errors(process, pred, x0, noise, times) for times in (t, t.as_subclass(OnMps)))
-    assert torch.equal(error, its.as_subclass(Tensor)) and error.dtype == torch.float32
+    """On torch's "meta", which refuses whatever would have to read a number from it."""
+    t = process.sample_t(generator(0), generator(1)).to("meta")
+    x0, noise = torch.randn(2, 1, 4, 4, device="meta"), torch.randn(2, 1, 4, 4, device="meta")
+    with NoFloat64():  # type: ignore[no-untyped-call]
+        error = row_errors(process, process.add_noise(x0, noise, t), x0, noise, t)
+    assert error.dtype == torch.float32 and error.device.type == "meta"
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator")
+def test_freed_memory_is_there_for_the_next() -> None:
+    keep_freed_memory()
+    torch.ones(2**21)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        torch.ones(2**21)  # 8 MiB, 2048 pages
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 20 * 2048 / 2
 
 
 def test_all_randomness_is_drawn_on_the_cpu() -> None:

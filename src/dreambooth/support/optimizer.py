@@ -59,10 +59,14 @@ class Optimizer:
         return get_total_norm(gradients, foreach=True if self.parameters[0].device.type in FUSED else None)
 
     def overflowed(self, loss: Tensor, norm: Tensor) -> bool:
-        """Whether the scale was too large for the gradients of this finite loss; it is halved, to try once more."""
+        """Whether the scale was too large for the gradients of this finite loss: the step is to be made again.
+
+        The scale is halved then, and the gradients are dropped.
+        """
         if self._scaler is None or norm.isfinite() or not loss.isfinite() or self._scaler.get_scale() <= 1:
             return False
         self._scaler.update()
+        self.adamw.zero_grad()
         return True
 
     def step(self, factor: float, loss: Tensor, norm: Tensor) -> float:
