@@ -126,3 +126,13 @@ def test_the_learning_rate_is_a_function_of_the_step() -> None:
     assert rates("constant") == [0.25, 0.5, 0.75, 1, 1, 1, 1, 1]
     assert rates("linear") == [0.25, 0.5, 0.75, 1, 1, 0.75, 0.5, 0.25]
     assert rates("cosine") == [0.25, 0.5, 0.75, 1, 1, 0.8536, 0.5, 0.1464]
+
+
+def test_a_step_counts_as_a_change_of_every_weight() -> None:
+    """By autograd's version counters models.weights knows that a saved model's fingerprint is no longer true."""
+    net = network()
+    before = [parameter._version for parameter in net.parameters()]
+    its, loss = optimizer(net), loss_of(net, 0, 1.0)
+    loss.backward()
+    its.step(1.0, loss, its.norm())
+    assert all(parameter._version > was for parameter, was in zip(net.parameters(), before, strict=True))

@@ -10,6 +10,7 @@ from typing import Any, final
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 FUSED = ("cpu", "cuda")
@@ -82,6 +83,7 @@ class Optimizer:
             fused.grad_scale = ((norm + 1e-6) / self._max_grad_norm).clamp(min=1)
             fused.found_inf = self._failed
             self.adamw.step()
+            increment_version(self.parameters)  # the kernel does not, and models.weights sees by it what has moved
         elif not self._failed:
             clip_grads_with_norm_(self.parameters, self._max_grad_norm, norm)
             if self._scaler is None:
