@@ -35,6 +35,7 @@ from dreambooth.evaluation import load_judges
 from dreambooth.evaluation.base import Judges
 from dreambooth.evaluation.bootstrap import interval
 from dreambooth.evaluation.scores import measure_photos, score
+from dreambooth.evaluation.variety import effective
 from dreambooth.generation.in_run import personal_model
 from dreambooth.generation.requests import sampling_of
 from dreambooth.models.base import DiffusionModel, Sampling
@@ -106,9 +107,8 @@ class Critic:
         )
 
     def scenes(self, pictures: Sequence[Image.Image]) -> float:
-        """exp of the entropy of the scenes in the pictures: 1 where all show one, as many as there are at best."""
-        shares = [n / len(pictures) for n in Counter(f["scene"] for f in self.reader.read(tensor(pictures))).values()]
-        return math.exp(-sum(share * math.log(share) for share in shares))
+        """The effective number of scenes in the pictures, as the classifier reads them."""
+        return effective(list(Counter(found["scene"] for found in self.reader.read(tensor(pictures))).values()))
 
 
 def measure(out: Path, settings: dict[str, Any], keep_models: bool, task: tuple[str, int, int]) -> dict[str, Any]:

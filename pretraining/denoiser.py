@@ -19,7 +19,7 @@ from safetensors import safe_open
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from dreambooth.diffusion import DiscreteDiffusion
+from dreambooth.diffusion import DiscreteDiffusion, row_errors
 from pretraining import text_encoder
 from pretraining.examples import Examples
 from pretraining.sizes import Size
@@ -148,24 +148,9 @@ def saved_step(path: Path) -> int:
         return int(json.loads(file.metadata()["step"]))
 
 
-class Noise:
-    """alpha_t, sigma_t (1000, 1, 1, 1) and weight (1000,) of every time, on the device: no step waits for a copy."""
-
-    def __init__(self, device: torch.device) -> None:
-        process, times = DiscreteDiffusion(scheduler().alphas_cumprod, "v_prediction"), torch.arange(1000)
-        alpha, sigma = process.alpha_sigma(times, torch.zeros(1000, 1, 1, 1))
-        # 1 up to SNR_LIMIT, then falling as 1 / SNR: v's error there is finer than any pixel
-        weight = ((SNR_LIMIT + 1) / (process.snr(times) + 1)).clamp(max=1).float()
-        self.alpha, self.sigma, self.weight = alpha.to(device), sigma.to(device), weight.to(device)
-
-    def add(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """x_t = alpha_t x0 + sigma_t noise."""
-        return self.alpha[t] * x0 + self.sigma[t] * noise
-
-    def loss(self, pred: Tensor, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """The mean of the rows' weighted squared errors of v = alpha_t noise - sigma_t x0."""
-        error = (pred.float() - (self.alpha[t] * noise - self.sigma[t] * x0)).square()
-        return (error.flatten(1).mean(1) * self.weight[t]).mean()
+def loss_weights(process: DiscreteDiffusion, t: Tensor) -> Tensor:
+    """(B,) 1 up to SNR_LIMIT, then falling as 1 / SNR: v's error there is finer than any pixel."""
+    return ((SNR_LIMIT + 1) / (process.snr(t) + 1)).clamp(max=1).float()
 
 
 def train(
@@ -176,7 +161,7 @@ def train(
     path: Path,
 ) -> None:
     """The loop, until there is no share of the learning rates for a step, saving every so often."""
-    schedule = Noise(torch.device(options.device))
+    process = DiscreteDiffusion(scheduler().alphas_cumprod, "v_prediction")
     unet, encoder = trained.modules["unet"], trained.modules["text_encoder"]
     started, first, losses = time.time(), trained.step, []
     log(options.state, f"denoiser: from step {trained.step}, {len(examples.latents)} renders")
@@ -186,8 +171,8 @@ def train(
         noise = torch.randn_like(x0)
         t = stratified_times(len(x0), x0.device)
         with autocast(options):
-            pred = unet(schedule.add(x0, noise, t), t, encoder(ids).last_hidden_state).sample
-        loss = schedule.loss(pred, x0, noise, t)
+            pred = unet(process.add_noise(x0, noise, t), t, encoder(ids).last_hidden_state).sample
+        loss = (row_errors(process, pred, x0, noise, t) * loss_weights(process, t)).mean()
         trained.update(loss, share)
         losses.append(loss.detach())
         if trained.step % 100 == 0:

@@ -101,9 +101,8 @@ class Examples:
         parts = [load_file(example_path(self.options, shard), device=self.options.device) for shard in new]
         latents = [(part["latents"].float() * self.factor).half() for part in parts]
         ids = [part["ids"] for part in parts]
-        old = [self.latents], [self.ids]
-        self.latents = torch.cat([*(old[0] if self.taken else []), *latents])
-        self.ids = torch.cat([*(old[1] if self.taken else []), *ids])
+        self.latents = torch.cat([*([self.latents] if self.taken else []), *latents])
+        self.ids = torch.cat([*([self.ids] if self.taken else []), *ids])
         self.taken += new
 
     def batch(self, step: int, count: int) -> tuple[Tensor, Tensor]:

@@ -47,16 +47,18 @@ class Reading:
         return "\n".join(f"{noun:<16} {share:4.0%}" for noun, share in list(self.shares.items())[:count])
 
 
-def read_class_noun(photos: Sequence[Path], world: World, judges: Judges | None = None) -> Reading:
+def read_class_noun(photos: Sequence[Path], world: World) -> Reading:
     """What kind of thing the photos show, by the CLIP of the world; takes a second.
 
-    judges: those that are open already, where there are any. Raises PhotoError for a photo that cannot be used and
-    ModelError where the CLIP cannot be found or opened.
+    Raises PhotoError for a photo that cannot be used and ModelError where the CLIP cannot be found or opened.
     """
-    fit = fit_of(photos, world, judges)
+    fit = fit_of(photos, world)
+    return Reading(shares=_shares(photos, world), foreign=fit.says if fit else "")
+
+
+def _shares(photos: Sequence[Path], world: World, judges: Judges | None = None) -> dict[str, float]:
     clip = judges.clip if judges else Clip.open(find(world.judges["clip"], None, "clip"))
-    shares = classified(clip, open_squares(photos), world.nouns)
-    return Reading(shares=shares, foreign=fit.says if fit else "")
+    return classified(clip, open_squares(photos), world.nouns)
 
 
 def classified(clip: TextImageEmbedder, pictures: Pictures, nouns: Sequence[str]) -> dict[str, float]:
@@ -79,8 +81,11 @@ def suggested(photos: Sequence[Path], world: World) -> str:
 
 
 def warn_of_doubt(subject: Subject, world: World, judges: Judges | None = None) -> None:
-    """Warn where there is `doubt` of the subject's class noun; raises as `read_class_noun`."""
-    if doubts := doubt(subject.class_noun, read_class_noun(subject.photos, world, judges), world):
+    """Warn where there is `doubt` of the class noun of a subject whose photos fit the world.
+
+    judges: those that are open already, whose CLIP is asked.  Raises as `read_class_noun`.
+    """
+    if doubts := doubt(subject.class_noun, Reading(shares=_shares(subject.photos, world, judges)), world):
         log.warning("%s", doubts)
 
 

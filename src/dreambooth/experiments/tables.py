@@ -6,6 +6,7 @@ from itertools import product
 from statistics import fmean
 
 from dreambooth.evaluation.bootstrap import interval
+from dreambooth.evaluation.names import METRIC_NAMES
 from dreambooth.experiments.cells import Cell, Cells, Noun
 from dreambooth.experiments.protocol import Share
 from dreambooth.experiments.subjects import NamedSubject
@@ -14,11 +15,11 @@ from dreambooth.experiments.trial import Result
 REAL = "real_images"
 
 METRICS = {
-    "dino": ("DINO", "subject fidelity, up to the real images' row"),
-    "clip_i": ("CLIP-I", "subject fidelity by CLIP"),
-    "clip_t": ("CLIP-T", "prompt fidelity"),
-    "pres": ("PRES", "drift of the class towards the subject, lower is better"),
-    "div": ("DIV", "diversity among pictures of one prompt, higher is better"),
+    "dino": (METRIC_NAMES["dino"], "subject fidelity, up to the real images' row"),
+    "clip_i": (METRIC_NAMES["clip_i"], "subject fidelity by CLIP"),
+    "clip_t": (METRIC_NAMES["clip_t"], "prompt fidelity"),
+    "pres": (METRIC_NAMES["pres"], "drift of the class towards the subject, lower is better"),
+    "div": (METRIC_NAMES["div"], "diversity among pictures of one prompt, higher is better"),
 }
 """Heading and meaning of each column, by its name in the CSV."""
 
