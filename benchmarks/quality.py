@@ -167,7 +167,7 @@ def sheet(run: Run, model: DiffusionModel, sampling: Sampling, batch: int) -> Im
 
 
 def summary(results: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Means with intervals over the subjects, and the worst run, of what the presets are held to."""
+    """Means with intervals over the runs, and the worst run, of what the presets are held to; then the levels."""
 
     def ratio(of: str, name: str, to: str = "untuned") -> list[float]:
         return [row[of][name] / row[to][name] for row in results]
@@ -186,6 +186,13 @@ def summary(results: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
         "DIV of the class, of untuned": ratio("tuned", "div_of_class"),
         "PRES above untuned": [row["tuned"]["pres"] - row["untuned"]["pres"] for row in results],
         "seconds": [row["seconds"] for row in results],
+        "DINO of the photos": [row["real"] for row in results],
+        "CLIP-T": [row["tuned"]["clip_t"] for row in results],
+        **{
+            f"{who}: {name}": [row[key][value] for row in results]
+            for who, key in (("untuned", "untuned"), ("untuned, told all that words can say", "described"))
+            for name, value in (("DINO", "dino"), ("CLIP-T", "clip_t"), ("scene", "scene"), ("class", "class_noun"))
+        },
     }
     told = {}
     for name, values in columns.items():
