@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import AutoModel, CLIPModel, CLIPTokenizer
+from transformers import CLIPModel, CLIPTokenizer, ViTModel
 
 from benchmarks.machine import machine
 from dreambooth.toybox import colours, world
@@ -33,13 +33,6 @@ CHANGES: dict[str, tuple[str, ...]] = {
     "light": LIGHT,
     "all": (*POSE, "scene", "scene_jitter", *LIGHT),
 }
-
-
-def dino() -> AutoModel:
-    """The packaged DINO; as the published ones it has no pooler."""
-    return AutoModel.from_pretrained(
-        judge_dino.PACKAGED, local_files_only=True, dtype=torch.float32, add_pooling_layer=False
-    ).eval()
 
 
 def clip() -> tuple[CLIPModel, CLIPTokenizer]:
@@ -73,7 +66,7 @@ def _worded_like(first: world.Toy, toy: world.Toy, rng: random.Random) -> world.
 
 
 @torch.no_grad()
-def subjects_told_apart(model: AutoModel, toys: int, shots: int, same_words: bool) -> dict[str, float]:
+def subjects_told_apart(model: ViTModel, toys: int, shots: int, same_words: bool) -> dict[str, float]:
     """The area under the curve by what differs between two pictures, for `toys` of each class in `shots` settings.
 
     same_words: the toys of a class share colour name, pattern word and material, so that no caption tells them apart.
@@ -136,7 +129,7 @@ def spearman(x: Tensor, y: Tensor) -> float:
 
 
 @torch.no_grad()
-def correlations(dino: AutoModel, clip: CLIPModel, count: int) -> dict[str, float]:
+def correlations(dino: ViTModel, clip: CLIPModel, count: int) -> dict[str, float]:
     """Of each metric with the true distance, over all pairs of `count` toys and over those of one class."""
     rng, truths = random.Random("judges held out/distances"), []
     for row in range(count):
@@ -167,7 +160,7 @@ def main() -> None:
     parser.add_argument("--captions", type=int, default=1024, help="held-out renders with captions")
     parser.add_argument("--results", type=Path, default=None, help="write the result to this JSON file")
     options = parser.parse_args()
-    eyes, (reader, tokenizer) = dino(), clip()
+    eyes, (reader, tokenizer) = judge_dino.packaged(), clip()
     subjects = {
         kind: subjects_told_apart(eyes, options.toys, options.shots, kind == "same words")
         for kind in ("any toys", "same words")

@@ -1,8 +1,10 @@
 """The embedded CLIP: pictures and captions in one space, https://arxiv.org/abs/2103.00020, on the toybox.
 
 Beside the captions of the other pictures in a batch, each picture has hard negatives of its own: its true caption with
-one thing changed (a cat for the dog, blue for red, the beach for the snow). The text tower starts from the text encoder
-of the embedded model, which knows the attributes already.
+one thing changed (a cat for the dog, blue for red, the beach for the snow). Neither tower starts from nothing: the text
+tower is the embedded model's text encoder, which knows the attributes already, and the vision tower is the embedded
+DINO, which sees markings; and beside the contrast, every attribute is read off each picture's embedding, so that what
+few captions differ in (the pattern) is learned too.
 """
 
 import argparse
@@ -13,14 +15,14 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer, CLIPVisionConfig
+from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer, CLIPVisionConfig, ViTModel
 
 from dreambooth.support.files import atomic_write
 from dreambooth.toybox import world
 from dreambooth.toybox.colours import COLOURS
-from pretraining import judge_renders, renders, text_encoder
+from pretraining import classifier, judge_dino, judge_renders, renders, text_encoder
 from pretraining.sizes import Size
 from pretraining.state import Trained, arguments, log, prepare
 
@@ -36,6 +38,7 @@ def build(size: Size, tokenizer: CLIPTokenizer) -> CLIPModel:
     vision = CLIPVisionConfig(
         image_size=size.resolution,
         **judge_renders.VISION,
+        hidden_act="gelu",  # as the ViT that it starts from
         projection_dim=size.text_width,
     )
     text = text_encoder.build(size, tokenizer).config
@@ -97,30 +100,74 @@ def wordings(truths: list[renders.Truth], step: int) -> list[list[str]]:
     return rows
 
 
-def contrastive_loss(model: CLIPModel, tokenizer: CLIPTokenizer, images: Tensor, texts: list[list[str]]) -> Tensor:
+def contrastive_loss(model: CLIPModel, tokenizer: CLIPTokenizer, seen: Tensor, texts: list[list[str]]) -> Tensor:
     """CLIP's symmetric loss, plus that of each picture telling its true caption from its own hard negatives.
 
-    images: (B, 3, H, W) in [0, 1].  texts: B rows, the true caption first.
+    seen: (B, D) the pictures' embeddings.  texts: B rows, the true caption first.
     """
     places = {text: place for place, text in enumerate(dict.fromkeys(text for row in texts for text in row))}
     padded = [[places[text] for text in row] + [-1] * (1 + HARD - len(row)) for row in texts]
-    own = torch.tensor(padded, device=images.device)  # (B, 1 + HARD)
+    own = torch.tensor(padded, device=seen.device)  # (B, 1 + HARD)
     embedded = text_embeddings(model, tokenizer, list(places))
-    alike = model.logit_scale.exp() * image_embeddings(model, images) @ embedded.T  # (B, texts)
+    alike = model.logit_scale.exp() * seen @ embedded.T  # (B, texts)
     among_own = alike.gather(1, own.clamp(min=0)).masked_fill(own < 0, -math.inf)
     among_others = alike[:, own[:, 0]]  # (B, B)
-    labels = torch.arange(len(images), device=images.device)
+    labels = torch.arange(len(seen), device=seen.device)
     symmetric = (F.cross_entropy(among_others, labels) + F.cross_entropy(among_others.T, labels)) / 2
     return symmetric + F.cross_entropy(among_own, torch.zeros_like(labels))
 
 
+CLIPS_NAMES = {
+    "embeddings.cls_token": "embeddings.class_embedding",
+    "embeddings.position_embeddings": "embeddings.position_embedding.weight",
+    "embeddings.patch_embeddings.projection": "embeddings.patch_embedding",
+    "layers.": "encoder.layers.",
+    "layernorm_before": "layer_norm1",
+    "layernorm_after": "layer_norm2",
+    "layernorm.": "post_layernorm.",
+    "attention.o_proj": "attention.out_proj",
+    "attention.": "self_attn.",
+}
+"""What a ViT calls its layers, and what CLIP's vision tower does."""
+
+
+def see_as(vision: nn.Module, dino: ViTModel) -> None:
+    """Give CLIP's vision tower the weights of a ViT of its shape; only the norm after the embeddings is CLIP's own.
+
+    What the ViT's patches have as a bias goes into their positions, for CLIP's have none.
+    """
+    theirs = {name: tensor.detach().clone() for name, tensor in dino.named_parameters()}
+    theirs["embeddings.position_embeddings"][:, 1:] += theirs.pop("embeddings.patch_embeddings.projection.bias")
+    own = dict(vision.named_parameters())
+    with torch.no_grad():
+        for name, tensor in theirs.items():
+            for vits, clips in CLIPS_NAMES.items():
+                name = name.replace(vits, clips)
+            own[name].copy_(tensor.view_as(own[name]))
+
+
+class Reader(nn.Module):
+    """A linear reading of every attribute from a picture's embedding; it is not packaged."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        attributes = text_encoder.ATTRIBUTES.items()
+        self.heads = nn.ModuleDict({name: nn.Linear(width, len(values)) for name, values in attributes})
+
+    def loss(self, embeddings: Tensor, labels: dict[str, Tensor]) -> Tensor:
+        """The mean cross-entropy over the attributes. embeddings: (B, D) of length one.  labels: (B,) by attribute."""
+        losses = [F.cross_entropy(head(10 * embeddings), labels[name]) for name, head in self.heads.items()]
+        return torch.stack(losses).mean()
+
+
 def start(options: argparse.Namespace, size: Size, tokenizer: CLIPTokenizer) -> CLIPModel:
-    """A fresh CLIP whose text tower is the embedded model's text encoder."""
+    """A CLIP whose towers are the embedded model's text encoder and the packaged DINO."""
     model = build(size, tokenizer)
     encoder = text_encoder.build(size, tokenizer)
     parts = {"text_encoder": encoder, "reader": text_encoder.Reader(size.text_width)}
     Trained(parts, 1e-3, decay=0.5).load(options.state / "text_encoder.safetensors", weights_only=True)
     model.text_model.load_state_dict(encoder.state_dict())
+    see_as(model.vision_model, judge_dino.packaged())
     return model.to(options.device)
 
 
@@ -151,7 +198,8 @@ def main() -> None:
     torch.manual_seed(0)
     tokenizer = CLIPTokenizer.from_pretrained(options.state / "tokenizer", local_files_only=True)
     model = start(options, size, tokenizer)
-    trained = Trained({"clip": model}, options.learning_rate, 0.95, 0.05, options.muon_rate)
+    reader = Reader(size.text_width).to(options.device)
+    trained = Trained({"clip": model, "reader": reader}, options.learning_rate, 0.95, 0.05, options.muon_rate)
     path = options.state / "judge_clip.safetensors"
     if path.exists():
         trained.load(path)
@@ -164,10 +212,13 @@ def main() -> None:
         pictures = images[rows].to(options.device).float() / 255
         pictures = judge_renders.worn(pictures, torch.Generator().manual_seed(trained.step))
         texts = wordings([truths[row] for row in rows.tolist()], trained.step)
-        loss = contrastive_loss(model, tokenizer, pictures, texts)
+        seen = image_embeddings(model, pictures)
+        labels = classifier.labels_of([truths[row] for row in rows.tolist()])
+        reading = reader.loss(seen, {name: values.to(options.device) for name, values in labels.items()})
+        loss = contrastive_loss(model, tokenizer, seen, texts) + reading
         trained.update(loss, judge_renders.share_at(options, trained.step))
         if trained.step % 20 == 0:
-            log(options.state, f"judge_clip: step {trained.step} loss {loss.item():.3f}")
+            log(options.state, f"judge_clip: step {trained.step} loss {loss.item():.3f} reading {reading.item():.3f}")
         if trained.step % 100 == 0:
             trained.save(path)
     trained.save(path)

@@ -33,6 +33,13 @@ def build(size: Size) -> ViTModel:
     return ViTModel(config, add_pooling_layer=False)
 
 
+def packaged() -> ViTModel:
+    """The one that the package ships; as the published ones it has no pooler."""
+    return ViTModel.from_pretrained(
+        PACKAGED, local_files_only=True, dtype=torch.float32, add_pooling_layer=False
+    ).eval()
+
+
 def embedded(model: ViTModel, images: Tensor) -> Tensor:
     """Unit vectors (N, D) of images (N, 3, H, W) in [0, 1]."""
     states: Tensor = model(judge_renders.normalised(images)).last_hidden_state
