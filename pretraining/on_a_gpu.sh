@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# The embedded model, trained on from the packaged weights on one GPU, while the CPU's cores render what it trains on.
+# The embedded model, trained on from the packaged weights on one GPU. Renders are drawn there too, by several processes,
+# since half of a render's time is Python's; they stop after RENDERING seconds, while the U-Net is still compiled, so that
+# the training then has the machine to itself.
 # In LIMIT seconds; what comes out is written to $OUT in parts of 15 MB: `cat weights.tar.* | tar x`.
 set -euo pipefail
 OUT=${OUT:-build/gpu}
 flags="--state ${STATE:-build/pretraining} --device ${DEVICE:-cuda}"
 state=${STATE:-build/pretraining}
-workers=${WORKERS:-12}
+workers=${WORKERS:-10}
 limit=${LIMIT:-560}
 export OMP_NUM_THREADS=1
 trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
@@ -14,15 +16,15 @@ mkdir -p "$OUT" "$state"
 count() { find "$state/$1" -name '*.safetensors' 2>/dev/null | wc -l; }
 
 for part in $(seq 0 $((workers - 1))); do
-    nice python3 -W ignore -m pretraining.renders --state "$state" --device cpu --threads 1 --shards 5000 \
+    nice timeout "${RENDERING:-150}" python3 -W ignore -m pretraining.renders $flags --threads 1 --shards 5000 \
         --part "$part/$workers" >"$state/renders-$part.log" 2>&1 &
 done
 python3 -W ignore -m pretraining.unpack $flags
 until [ "$(count renders)" -ge "$workers" ]; do sleep 1; done
 python3 -W ignore -m pretraining.autoencoder $flags --steps 100000 --minutes "${AUTOENCODER_MINUTES:-0.8}" \
     --batch "${CROPS:-128}" --learning-rate 1e-3 --muon-rate 5e-3
-for part in 0 1 2; do
-    nice python3 -W ignore -m pretraining.examples $flags --threads 1 --minutes 15 --part "$part/3" \
+for part in 0 1 2 3; do
+    nice python3 -W ignore -m pretraining.examples $flags --threads 1 --minutes "${EXAMPLES:-2}" --part "$part/4" \
         >"$state/examples-$part.log" 2>&1 &
 done
 until [ "$(count examples)" -ge "$workers" ]; do sleep 1; done

@@ -24,7 +24,7 @@ from dreambooth.toybox.famous import famous_toys
 from pretraining.state import arguments, log, prepare
 
 SHARD = 1024
-BATCH = 32
+CPU_BATCH = 32
 FAMOUS, RECOLOURED, POLISHED = 0.25, 0.12, 0.08  # of renders; of the famous ones
 
 
@@ -92,9 +92,9 @@ def truths_of(shard: int, count: int = SHARD) -> list[Truth]:
 
 def draw(truths: Sequence[Truth], size: int, device: str = "cpu") -> Tensor:
     """The pictures (N, 3, size, size), uint8."""
-    parts = []
-    for start in range(0, len(truths), BATCH):
-        some = truths[start : start + BATCH]
+    parts, count = [], CPU_BATCH if device == "cpu" else SHARD  # a GPU waits for launches, a CPU's cache is small
+    for start in range(0, len(truths), count):
+        some = truths[start : start + count]
         pictures = render.render([t.toy for t in some], [t.shot for t in some], size, device=device)
         parts.append((pictures * 255).round().to(torch.uint8).cpu())
     return torch.cat(parts)
