@@ -1,26 +1,33 @@
-"""How far a model's pictures are from renders: the Frechet distance on what two nets see (https://arxiv.org/abs/1706.08500).
+"""How far a base's pictures are from renders: the Frechet distance on what two nets see (https://arxiv.org/abs/1706.08500).
 
 As many pictures are drawn from captions of held-out renders as there are renders of other held-out toys. Features are
 the classifier's and the embedded DINO judge's, both trained on renders alone; "renders" is the distance of two sets of
-renders of this size, which no model can be asked to undercut.
+renders of this size, which no base can be asked to undercut.
 
-    python -m pretraining.frechet --model toybox --count 2000
+    python -m pretraining.frechet --results benchmarks/results/frechet.json
+    python -m pretraining.frechet --older ../older
+
+An older checkout draws with its own base, in its own world, and is measured against its own renders; the pictures of
+both are brought to the smaller of the two sizes first, and seen by the same nets, which know this tree's world.
 """
 
-import random
+import os
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import ViTModel
 
-from dreambooth import models
-from dreambooth.config import Base
-from dreambooth.models.base import Sampling
-from pretraining import classifier, judge_dino, renders, text_encoder
+from benchmarks.machine import machine
+from dreambooth.support.files import write_json
+from pretraining import classifier, drawn, judge_dino
 from pretraining.state import arguments, prepare
 
-REAL, ASKED, OTHER = 1_000_010, 1_000_020, 1_000_030  # numbers of held-out shards
+HERE = Path(__file__).parent.parent
 
 
 def frechet(first: Tensor, second: Tensor) -> float:
@@ -34,46 +41,68 @@ def frechet(first: Tensor, second: Tensor) -> float:
 
 
 class Eyes:
-    """What the two nets see in pictures (N, 3, H, W) in [0, 1]."""
+    """What the two nets see in pictures (N, 3, H, W) uint8."""
 
     def __init__(self) -> None:
-        self.classifier = classifier.load()
-        self.dino = ViTModel.from_pretrained(
-            judge_dino.PACKAGED, local_files_only=True, dtype=torch.float32, add_pooling_layer=False
-        ).eval()
+        self.classifier, self.dino = classifier.load(), judge_dino.packaged()
 
     @torch.no_grad()
-    def see(self, images: Tensor) -> dict[str, Tensor]:
+    def see(self, pictures: Tensor) -> dict[str, Tensor]:
         """Features (N, D) by the net's name."""
         side = self.dino.config.image_size
-        whole = images if images.shape[-1] == side else F.interpolate(images, (side, side), mode="bilinear")
+        parts = [F.interpolate(part.float() / 255, (side, side), mode="bilinear") for part in pictures.split(100)]
         return {
-            "classifier": torch.cat([self.classifier.features(part) for part in images.split(100)]),
-            "DINO": torch.cat([judge_dino.embedded(self.dino, part) for part in whole.split(100)]),
+            "classifier": torch.cat([self.classifier.features(part) for part in parts]),
+            "DINO": torch.cat([judge_dino.embedded(self.dino, part) for part in parts]),
         }
+
+
+def pictures_of(tree: Path, count: int, steps: int, guidance: float) -> dict[str, Tensor]:
+    """What `drawn` writes, run by a checkout's own code."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "drawn.safetensors"
+        words = [sys.executable, "-W", "ignore", "-c", Path(drawn.__file__).read_text(encoding="utf-8")]
+        paths = os.pathsep.join([str(tree / "src"), str(tree)])
+        given = [str(path), str(count), str(steps), str(guidance)]
+        subprocess.run([*words, *given], check=True, cwd=folder, env={**os.environ, "PYTHONPATH": paths})
+        return {name: tensor.clone() for name, tensor in load_file(path).items()}
+
+
+def distances(eyes: Eyes, sets: dict[str, Tensor], side: int) -> dict[str, dict[str, float]]:
+    """By net, how far the base's pictures and the other renders are from the real ones, all at `side` pixels."""
+    seen = {}
+    for name, pictures in sets.items():
+        parts = [F.interpolate(part.float(), (side, side), mode="area") for part in pictures.split(100)]
+        seen[name] = eyes.see(torch.cat(parts).round().to(torch.uint8))
+    return {
+        net: {name: frechet(seen[name][net], seen["real"][net]) for name in ("model", "renders")}
+        for net in seen["real"]
+    }
 
 
 def main() -> None:
     """Draw, see, print."""
     parser = arguments(__doc__)
-    parser.add_argument("--model", default="toybox", help="toybox or a folder")
+    parser.add_argument("--older", type=Path, default=None, help="a checkout whose base is measured beside this one's")
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--steps", type=int, default=15, help="of DPM-Solver++")
     parser.add_argument("--guidance", type=float, default=2.0)
+    parser.add_argument("--results", type=Path, default=None, help="write the result to this JSON file")
     options = parser.parse_args()
-    size = prepare(options)
-    model = models.load(Base(model=options.model))
-    model.to(torch.device(options.device))
-    eyes, rng = Eyes(), random.Random("frechet")
-    texts = [text_encoder.spoken(truth, rng) for truth in renders.truths_of(ASKED, options.count)]
-    sampling = Sampling(sampler="dpmsolver++", num_inference_steps=options.steps, guidance_scale=options.guidance)
-    drawn = model.generate(texts, list(range(options.count)), sampling)
-    seen = {"model": eyes.see(torch.from_numpy(drawn).permute(0, 3, 1, 2).float() / 255)}
-    for name, shard in (("renders", OTHER), ("real", REAL)):
-        seen[name] = eyes.see(renders.draw(renders.truths_of(shard, options.count), size.resolution).float() / 255)
-    for net in ("classifier", "DINO"):
-        told = ", ".join(f"{name} {frechet(seen[name][net], seen['real'][net]):.4f}" for name in ("model", "renders"))
-        print(f"Frechet distance, features of the {net}, {options.count} pictures: {told}")
+    prepare(options)
+    trees = {"this base": HERE} | ({"the older one": options.older.resolve()} if options.older else {})
+    asked = (options.count, options.steps, options.guidance)
+    sets = {name: pictures_of(tree, *asked) for name, tree in trees.items()}
+    side = min(pictures["model"].shape[-1] for pictures in sets.values())
+    eyes = Eyes()
+    found = {name: distances(eyes, pictures, side) for name, pictures in sets.items()}
+    for name, by_net in found.items():
+        for net, rows in by_net.items():
+            told = ", ".join(f"{kind} {value:.4f}" for kind, value in rows.items())
+            print(f"{name}, features of the {net}, {options.count} pictures at {side} pixels: {told}")
+    if options.results:
+        sampled = {"n": options.count, "side": side, "steps": options.steps, "guidance": options.guidance}
+        write_json(options.results, {"machine": machine(), **sampled, "distances": found})
 
 
 if __name__ == "__main__":

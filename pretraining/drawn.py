@@ -1,0 +1,41 @@
+"""Pictures to measure a base by: what it draws from captions of held-out renders, and two sets of other renders.
+
+Its own file, since an older checkout runs it too, on its own base and world: it takes nothing of this tree but what
+that one has as well.
+
+    python pretraining/drawn.py OUT.safetensors COUNT STEPS GUIDANCE
+"""
+
+import random
+import sys
+
+import torch
+from safetensors.torch import save_file
+
+from dreambooth import models
+from dreambooth.config import Base
+from dreambooth.models.base import Sampling
+from pretraining import renders, text_encoder
+
+REAL, ASKED, OTHER = 1_000_010, 1_000_020, 1_000_030  # numbers of held-out shards
+
+
+def main(path: str, count: int, steps: int, guidance: float) -> None:
+    """Write "model", "real" and "renders", each (count, 3, H, W) uint8."""
+    model, rng = models.load(Base(model="toybox")), random.Random("frechet")
+    truths = renders.truths_of(ASKED, count)
+    texts = [text_encoder.spoken(*(truth if isinstance(truth, tuple) else (truth,)), rng) for truth in truths]
+    sampling = Sampling(sampler="dpmsolver++", num_inference_steps=steps, guidance_scale=guidance)
+    pictures = [
+        torch.from_numpy(model.generate(texts[at : at + 40], list(range(at, min(at + 40, count))), sampling))
+        for at in range(0, count, 40)
+    ]
+    drawn = torch.cat(pictures).permute(0, 3, 1, 2).contiguous()
+    sets = {name: renders.draw(renders.truths_of(shard, count), drawn.shape[-1]) for name, shard in _RENDERED.items()}
+    save_file({"model": drawn, **sets}, path)
+
+
+_RENDERED = {"real": REAL, "renders": OTHER}
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))
