@@ -8,6 +8,7 @@ that one has as well.
 
 import random
 import sys
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -17,13 +18,14 @@ from dreambooth.config import Base
 from dreambooth.models.base import Sampling
 from pretraining import renders, text_encoder
 
-REAL, ASKED, OTHER = 1_000_010, 1_000_020, 1_000_030  # numbers of held-out shards
+ASKED = 1_000_020  # the number of a held-out shard
+RENDERED = {"real": 1_000_010, "renders": 1_000_030}
 
 
 def main(path: str, count: int, steps: int, guidance: float) -> None:
     """Write "model", "real" and "renders", each (count, 3, H, W) uint8."""
     model, rng = models.load(Base(model="toybox")), random.Random("frechet")
-    truths = renders.truths_of(ASKED, count)
+    truths: list[Any] = renders.truths_of(ASKED, count)  # pairs of a toy and a shot in the first toybox
     texts = [text_encoder.spoken(*(truth if isinstance(truth, tuple) else (truth,)), rng) for truth in truths]
     sampling = Sampling(sampler="dpmsolver++", num_inference_steps=steps, guidance_scale=guidance)
     pictures = [
@@ -31,11 +33,9 @@ def main(path: str, count: int, steps: int, guidance: float) -> None:
         for at in range(0, count, 40)
     ]
     drawn = torch.cat(pictures).permute(0, 3, 1, 2).contiguous()
-    sets = {name: renders.draw(renders.truths_of(shard, count), drawn.shape[-1]) for name, shard in _RENDERED.items()}
+    sets = {name: renders.draw(renders.truths_of(shard, count), drawn.shape[-1]) for name, shard in RENDERED.items()}
     save_file({"model": drawn, **sets}, path)
 
-
-_RENDERED = {"real": REAL, "renders": OTHER}
 
 if __name__ == "__main__":
     main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))
