@@ -25,8 +25,9 @@ RENDERED = {"real": 1_000_010, "renders": 1_000_030}
 def main(path: str, count: int, steps: int, guidance: float) -> None:
     """Write "model", "real" and "renders", each (count, 3, H, W) uint8."""
     model, rng = models.load(Base(model="toybox")), random.Random("frechet")
-    truths: list[Any] = renders.truths_of(ASKED, count)  # pairs of a toy and a shot in the first toybox
-    texts = [text_encoder.spoken(*(truth if isinstance(truth, tuple) else (truth,)), rng) for truth in truths]
+    truths: list[Any] = renders.truths_of(ASKED, count)  # in the first toybox pairs of a toy and a shot,
+    spoken: Any = text_encoder.spoken  # which this one took one by one
+    texts = [spoken(*(truth if isinstance(truth, tuple) else (truth,)), rng) for truth in truths]
     sampling = Sampling(sampler="dpmsolver++", num_inference_steps=steps, guidance_scale=guidance)
     pictures = [
         torch.from_numpy(model.generate(texts[at : at + 40], list(range(at, min(at + 40, count))), sampling))
