@@ -32,7 +32,7 @@ FIRST_SEED = 1000  # of the toys: nothing else is measured or chosen on these
 
 
 def of_toys(sets: int, count: int) -> dict[str, Any]:
-    """What `sets` sets of `count` photos of a toy each are read as: how many right, and what the others are taken for."""
+    """What `sets` sets of `count` photos of a toy each are read as: how many right, and what others are taken for."""
     told: Counter[str] = Counter()
     others = []
     for at in range(sets):
