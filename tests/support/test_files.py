@@ -10,10 +10,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from dreambooth.errors import DiskError
 from dreambooth.support import files
 from dreambooth.support.files import atomic_write, broken_seal, require_space, seals, write_json, write_text
+from dreambooth.support.tensor_files import save_tensors
 
 
 @pytest.fixture
@@ -50,6 +53,30 @@ def test_what_is_sealed_on_one_system_is_read_on_another(tmp_path: Path) -> None
     (tmp_path / "unet" / "weights").write_text("x")
     assert list(seals(tmp_path)) == ["unet/weights"]
     assert broken_seal(tmp_path, seals(tmp_path)) is None
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
+def test_what_a_library_keeps_to_its_owner_is_written_under_the_umask(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        with atomic_write(tmp_path / "model") as aside:
+            (aside / "unet").mkdir(parents=True)
+            save_file({"weight": torch.zeros(2)}, aside / "unet" / "weights.safetensors")
+            (aside / "config.json").write_text("{}")
+        with atomic_write(tmp_path / "lora.safetensors") as aside:
+            save_tensors(aside, {"weight": torch.zeros(2)})
+    finally:
+        os.umask(before)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) == 3
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o666 & ~umask}
+
+
+def test_who_may_run_a_file_or_write_to_it_is_left_as_it_was(tmp_path: Path) -> None:
+    with atomic_write(tmp_path / "tool") as aside:
+        aside.touch(0o755)
+        aside.chmod(0o754)
+    assert (tmp_path / "tool").stat().st_mode & 0o777 == 0o754
 
 
 @contextmanager

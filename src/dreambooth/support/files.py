@@ -23,13 +23,14 @@ _ASIDE = re.compile(r"\.(.+)\.[0-9a-f]{8}\.(part|old)")
 def atomic_write(target: Path) -> Iterator[Path]:
     """Yield a path beside `target` to write a file or a folder to; it takes `target`'s place only when complete.
 
-    A file replaces an older file; a folder replaces an older folder. Nothing is left behind on an error.
-    Raises DiskError where the disk is full or not writable.
+    A file replaces an older file; a folder replaces an older folder. Nothing is left behind on an error. Everybody may
+    read it whom the user's umask lets read. Raises DiskError where the disk is full or not writable.
     """
     aside = _beside(target, "part")
     try:
         aside.parent.mkdir(parents=True, exist_ok=True)
         yield aside
+        _unlock(aside)
         _flush(aside)
         _take_place(aside, target)
     except OSError as error:
@@ -133,8 +134,33 @@ def _remembered(file: Path, size: int, mtime_ns: int) -> str:
     return sha256(file)
 
 
+def _unlock(path: Path) -> None:
+    """Give the files that a library keeps to their owner, as safetensors does, the mode of a file that a user makes."""
+    private = [file for file in _files(path) if file.is_file() and not file.stat().st_mode & 0o077]
+    if private:
+        usual = _usual_mode(path.parent)
+        for file in private:
+            file.chmod(usual)
+
+
+def _usual_mode(folder: Path) -> int:
+    """The mode of a new file: to ask for the umask itself is to change it for a moment, for every thread."""
+    file = _beside(folder / "mode", "part")
+    handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        return os.fstat(handle).st_mode & 0o777
+    finally:
+        os.close(handle)
+        file.unlink()
+
+
+def _files(path: Path) -> list[Path]:
+    """All that is at a path: a file, or a folder with everything in it, itself last."""
+    return [*path.rglob("*"), path] if path.is_dir() else [path]
+
+
 def _flush(path: Path) -> None:
-    for file in [path] if path.is_file() else [*path.rglob("*"), path]:
+    for file in _files(path):
         _fsync(file)
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import shutil
 from dataclasses import replace
 from pathlib import Path
-from tempfile import mkdtemp
 
 import torch
 from PIL import Image
 
+from dreambooth.support.files import atomic_write
 from dreambooth.toybox.captions import caption
 from dreambooth.toybox.render import render
 from dreambooth.toybox.world import SCENES, Shot, Toy, check_class
@@ -53,15 +51,9 @@ def photos(class_noun: str, seed: int, count: int, out: Path, size: int = SIZE) 
             for name, shot in zip(names, shots, strict=True)
         ],
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
+    with atomic_write(out) as made:
+        made.mkdir()
         for name, picture in zip(names, pictures, strict=True):
             Image.fromarray(picture.numpy()).save(made / name)
         (made / "truth.json").write_text(json.dumps(truth, indent=2) + "\n")
-        made.chmod(0o755)  # mkdtemp makes it private
-        os.replace(made, out)
-    except BaseException:
-        shutil.rmtree(made, ignore_errors=True)
-        raise
     return [out / name for name in names]
