@@ -59,7 +59,7 @@ def class_prior(
         missing = [index for index in range(whole) if index not in kept]
         library.prepare(len(missing))
         images = _drawn(model, library, whole, missing)
-        for index in track(missing, f'class images "{library.drawn_with.prompt}"', done=len(kept)):
+        for index in track(missing, f'class images "{library.drawn_with.prompt}"', len(kept), size):
             kept[index] = library.add(index, next(images))
     record = library.record(model.name, [kept[index] for index in range(count)])
     CLASS_IMAGES.write(run.root, record)

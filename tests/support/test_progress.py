@@ -34,11 +34,28 @@ def test_a_line_every_few_seconds_tells_the_time_left(
     ]
 
 
+def test_the_first_of_a_batch_takes_the_time_of_all_of_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch of four in 40 seconds, then each of its pictures at once; the last batch is of two."""
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    for number in progress.track(range(10), "pictures", together=4):
+        if number % 4 == 0:
+            clock[0] += 40
+    assert capsys.readouterr().err.splitlines() == [
+        "pictures: 1/10, 1 min 00 s left",
+        "pictures: 5/10, 20 s left",
+        "pictures: 9/10, 0 s left",
+        "pictures: 10/10, took 2 min 00 s",
+    ]
+
+
 def test_a_terminal_gets_a_bar(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     assert list(progress.track([1, 2], "steps")) == [1, 2]
     printed = capsys.readouterr().err
-    assert "steps" in printed and "2/2" in printed
+    assert "steps" in printed and "2/2" in printed and "0 s left" in printed
 
 
 @pytest.mark.parametrize(

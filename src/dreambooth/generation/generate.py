@@ -54,7 +54,7 @@ def generate(
             len(paths),
         )
     images = draw_in_place(model, sentences, numbers, sampling, batch_size, set(lacking))
-    for _ in track(lacking, f"samples ({folder.name})", done=len(texts) - len(lacking)):
+    for _ in track(lacking, f"samples ({folder.name})", len(texts) - len(lacking), batch_size):
         at, image = next(images)
         if is_blank(image):
             log.warning('"%s" with seed %d is one colour throughout: %s', sentences[at], numbers[at], paths[at])

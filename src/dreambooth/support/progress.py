@@ -41,13 +41,15 @@ def show_log() -> None:
     log.propagate = False
 
 
-def track(items: Sequence[T], what: str, done: int = 0) -> Iterator[T]:
+def track(items: Sequence[T], what: str, done: int = 0, together: int = 1) -> Iterator[T]:
     """Yield `items`, showing on stderr how many are finished and how long the rest will take.
 
     On a terminal this is a bar; elsewhere, in a log file say, a plain line about every ten seconds. `done` items were
-    finished by an earlier run: they count as finished, and not towards the speed.
+    finished by an earlier run: they count as finished, and not towards the speed. Items are made `together` at a time:
+    the time until the first of them is that of all of them.
     """
-    return _bar(items, what, done) if sys.stderr.isatty() else _lines(items, what, done)
+    left = _Left(len(items), together)
+    return (_bar if sys.stderr.isatty() else _lines)(items, what, done, left)
 
 
 def duration(seconds: float) -> str:
@@ -60,27 +62,38 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def _lines(items: Sequence[T], what: str, done: int) -> Iterator[T]:
-    total = done + len(items)
-    began = spoke = time.monotonic()
+class _Left:
+    """The seconds that the rest of some items will take, by the batches that were made so far."""
+
+    def __init__(self, count: int, together: int) -> None:
+        self.count, self.together, self.began = count, together, time.monotonic()
+
+    def after(self, finished: int, now: float) -> float:
+        """Once so many were handed out at `now`."""
+        made = min(-(-finished // self.together) * self.together, self.count)
+        return (now - self.began) / made * (self.count - made)
+
+
+def _lines(items: Sequence[T], what: str, done: int, left: _Left) -> Iterator[T]:
+    total, spoke = done + len(items), left.began
     for count, item in enumerate(items, start=1):
         yield item
         now = time.monotonic()
         if count == len(items):
-            print(f"{what}: {total}/{total}, took {duration(now - began)}", file=sys.stderr, flush=True)
+            print(f"{what}: {total}/{total}, took {duration(now - left.began)}", file=sys.stderr, flush=True)
         elif now - spoke >= SECONDS_BETWEEN_LINES:
-            left = (now - began) / count * (len(items) - count)
-            print(f"{what}: {done + count}/{total}, {duration(left)} left", file=sys.stderr, flush=True)
+            still = duration(left.after(count, now))
+            print(f"{what}: {done + count}/{total}, {still} left", file=sys.stderr, flush=True)
             spoke = now
 
 
-def _bar(items: Sequence[T], what: str, done: int) -> Iterator[T]:
+def _bar(items: Sequence[T], what: str, done: int, left: _Left) -> Iterator[T]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("left"), console=Console(stderr=True)) as progress:
-        task = progress.add_task(what, total=done + len(items), completed=done)
-        for item in items:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"))
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(what, total=done + len(items), completed=done, left="")
+        for count, item in enumerate(items, start=1):
             yield item
-            progress.advance(task)
+            progress.update(task, advance=1, left=f"{duration(left.after(count, time.monotonic()))} left")
