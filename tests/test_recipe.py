@@ -77,7 +77,7 @@ def test_photos_in_everything_out(run: Run) -> None:
     assert [path.name for path in run.root.iterdir() if path.name not in CONTENTS] == []
     folders = {"checkpoints", "samples", "model"}
     records = {"config.toml", "subject.json", "base.json", "prior.json", "losses.jsonl", "timings.json", "photos.json"}
-    records |= {"model.json"}
+    records |= {"model.json", "status.json"}
     assert {path.name for path in run.root.iterdir()} == folders | records | {"report.html", "contact-sheet.png"}
     pictures = {stage.name: len(list(stage.glob("*.png"))) for stage in run.samples.iterdir()}
     assert pictures == {"before": 3, "step-000002": 2, "after": 3}  # two prompts and the class
@@ -107,7 +107,8 @@ def test_the_model_is_personalised_and_opens_in_diffusers(run: Run, base: Path) 
 def test_the_same_call_again_changes_nothing(run: Run, subject: Subject) -> None:
     def state() -> dict[Path, bytes]:
         files = {path for path in run.root.rglob("*") if path.is_file()}
-        return {path: path.read_bytes() for path in files if path.name not in ("timings.json", "report.html")}
+        news = ("timings.json", "status.json", "report.html")
+        return {path: path.read_bytes() for path in files if path.name not in news}
 
     before = state()
     dreambooth(subject, run.config, run.root)

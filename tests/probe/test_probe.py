@@ -488,7 +488,14 @@ def test_every_stage_of_a_cascade_has_its_own_records_and_best_weights(
     recipe.personalise(run, two_staged(settings))
     (later,) = run.later_stages
     assert later == run.stage("refiner") and later.subject == run.subject and later.config == config
-    without = ("model", "model.json", "timings.json", "config.toml", ".lock")  # those of the run as a whole
+    without = (
+        "model",
+        "model.json",
+        "timings.json",
+        "status.json",
+        "config.toml",
+        ".lock",
+    )  # those of the run as a whole
     made = {path.name for path in single.root.iterdir()} - {*without, "subject.json", "photos.json", "base.json"}
     assert {path.name for path in later.root.iterdir()} == made - {"judges.json"}
     for path in (path for name in made for path in single.root.glob(f"{name}/**/*.safetensors")):

@@ -6,7 +6,7 @@ from dreambooth.evaluation.judges import load_judges
 from dreambooth.evaluation.metrics import CHOICES
 from dreambooth.evaluation.scores import Photos, measure_photos, score, score_each, scored_prompt
 from dreambooth.evaluation.variety import SceneReader, variety
-from dreambooth.evaluation.ways import WAY, progress_by_metric, progress_of
+from dreambooth.run.ways import WAY, progress_by_metric, progress_of
 
 __all__ = [
     "CHOICES",

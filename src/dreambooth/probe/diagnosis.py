@@ -9,9 +9,9 @@ from dataclasses import replace
 from statistics import median
 
 from dreambooth.evaluation import progress_by_metric, progress_of
-from dreambooth.evaluation.ways import percent
 from dreambooth.generation.prompts import CLASS_PROMPT
 from dreambooth.run.records import Check, Probed, PromptScores, Step, Variety
+from dreambooth.run.ways import percent
 
 CONTEXT = 0.6
 """Least margin by which CLIP-T prefers the place asked for to the other places, as a share of the untuned model's."""

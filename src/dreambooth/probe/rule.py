@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from dreambooth.evaluation import progress_by_metric, progress_of
-from dreambooth.evaluation.ways import CLEAR, percent
 from dreambooth.run.records import Probed, Scores, Step
+from dreambooth.run.ways import CLEAR, percent
 from dreambooth.subject import Subject
 
 RULE = (

@@ -12,7 +12,6 @@ from dreambooth.errors import DreamBoothError, ModelError, PhotoError, PromptErr
 from dreambooth.evaluation import WAY, Judges, fit_of, load_judges, progress_by_metric
 from dreambooth.evaluation.names import METRIC_NAMES
 from dreambooth.evaluation.perceptual import Lpips
-from dreambooth.evaluation.ways import percent
 from dreambooth.generation.prompts import CLASS_PROMPT
 from dreambooth.generation.samples import Sample, read_samples, text_of
 from dreambooth.probe.diagnosis import checks
@@ -20,6 +19,7 @@ from dreambooth.probe.measuring import Reference, means, measure, real_row
 from dreambooth.run import Run
 from dreambooth.run.contents import CONFIG
 from dreambooth.run.records import Probed, SampleScores, Step
+from dreambooth.run.ways import percent
 from dreambooth.subject import IDENTIFIER_SLOT, Subject
 from dreambooth.support.progress import log
 

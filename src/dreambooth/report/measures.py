@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dreambooth.evaluation.names import METRIC_NAMES
-from dreambooth.evaluation.ways import percent
 from dreambooth.report.charts import LossChart, MetricChart, Scatter, loss_chart, metric_chart, scatter
 from dreambooth.report.pictures import Comparison, Stage
 from dreambooth.run.measured import Measured
 from dreambooth.run.records import Loss, Probed, PromptScores, Scores
+from dreambooth.run.ways import percent
 
 METRICS = {
     "dino": ("Do the samples look like the photos? The paper's measure of the subject.", "higher"),

@@ -5,7 +5,7 @@ What a record holds field by field is in records.py; the table at its end binds 
 
 from collections.abc import Mapping
 
-from dreambooth.run import records
+from dreambooth.run import records, status
 
 CONFIG = "config.toml"
 CHECKPOINTS = "checkpoints"
@@ -39,6 +39,8 @@ CONTENTS: Mapping[str, str] = {
     REPORT: "all of it on one page",
     CONTACT_SHEET: "photos and samples on one sheet",
     records.TIMINGS.name: "seconds by stage",
+    status.STATUS.name: "what the run does now, how much of it is done, and how it ended",
+    status.STOP: "made by anyone, to stop it: it saves, ends and removes this file",
     LOCK: "the process that writes now",
 }
 """Every name at the top of a run folder, in the order in which they are made, and what is in it.

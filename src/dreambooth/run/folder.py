@@ -14,6 +14,7 @@ from dreambooth.run import contents
 from dreambooth.run.files import JsonFile, T
 from dreambooth.run.lock import locked
 from dreambooth.run.records import BASE, LOSSES, MODEL, PHOTOS, SCORES, SUBJECT
+from dreambooth.run.status import reported
 from dreambooth.subject import Subject
 from dreambooth.support.files import broken_seal, sealed, sweep, unsealed, write_text
 from dreambooth.support.progress import log
@@ -200,10 +201,12 @@ class Run:
         """Hold the folder; raises RunError, with the process id, where another process does.
 
         patience: seconds to wait for one that is about to end. What a killed writer left half written is removed.
+        Inside, status.json tells what is done, and a file "stop" ends it.
         """
         with locked(self.root / contents.LOCK, patience):
             sweep(self.root)
-            yield
+            with reported(self.root):
+                yield
 
     def _require_same(self, subject: Subject, config: Config) -> None:
         try:

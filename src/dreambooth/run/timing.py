@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dreambooth.errors import RunError
 from dreambooth.run.folder import Run
 from dreambooth.run.records import TIMINGS
+from dreambooth.run.status import within
 from dreambooth.support.progress import log
 
 
@@ -19,7 +20,8 @@ def timed(run: Run, stage: str) -> Iterator[None]:
     run = run.whole or run
     began, before = time.monotonic(), sum(read_timings(run).values())
     try:
-        yield
+        with within(run.root, stage):
+            yield
     finally:
         timings = read_timings(run)
         seconds = time.monotonic() - began - (sum(timings.values()) - before)

@@ -53,6 +53,19 @@ def write_text(target: Path, text: str) -> None:
         aside.write_text(text, encoding="utf-8")
 
 
+def replace_text(target: Path, text: str) -> None:
+    """Write `text` as UTF-8, seen whole or not at all, but not flushed: news, which a crash may take.
+
+    Raises OSError.
+    """
+    aside = _beside(target, "part")
+    try:
+        aside.write_text(text, encoding="utf-8")
+        os.replace(aside, target)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
 def sealed(text: str) -> str:
     """`text` below a line with its SHA-256, a comment in TOML; `unsealed` reads it."""
     return f"# sha256 {hashlib.sha256(text.encode()).hexdigest()}\n{text}"

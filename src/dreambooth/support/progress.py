@@ -4,7 +4,8 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -49,7 +50,8 @@ def track(items: Sequence[T], what: str, done: int = 0, together: int = 1) -> It
     the time until the first of them is that of all of them.
     """
     left = _Left(len(items), together)
-    return (_bar if sys.stderr.isatty() else _lines)(items, what, done, left)
+    shown = (_bar if sys.stderr.isatty() else _lines)(items, what, done, left)
+    return _announced(shown, UnderWay(what, done, done + len(items)), left) if WATCHERS else shown
 
 
 def duration(seconds: float) -> str:
@@ -72,6 +74,40 @@ class _Left:
         """Once so many were handed out at `now`."""
         made = min(-(-finished // self.together) * self.together, self.count)
         return (now - self.began) / made * (self.count - made)
+
+
+@dataclass(eq=False)
+class UnderWay:
+    """What is being tracked: `done` items of `total`, and about how long the others take; None before the first."""
+
+    what: str
+    done: int
+    total: int
+    seconds_left: float | None = None
+
+
+UNDER_WAY: list[UnderWay] = []
+"""All of it, the outermost first; kept while there are watchers."""
+
+WATCHERS: list[Callable[[], None]] = []
+"""Called between two items of whatever is tracked; what one raises ends it."""
+
+
+def _announced(shown: Iterator[T], mine: UnderWay, left: _Left) -> Iterator[T]:
+    before = mine.done
+    UNDER_WAY.append(mine)
+    try:
+        for item in shown:
+            for watch in tuple(WATCHERS):
+                watch()
+            yield item
+            mine.done += 1
+            mine.seconds_left = round(left.after(mine.done - before, time.monotonic()), 1)
+        for watch in tuple(WATCHERS):
+            watch()
+    finally:
+        if mine in UNDER_WAY:
+            UNDER_WAY.remove(mine)
 
 
 def _lines(items: Sequence[T], what: str, done: int, left: _Left) -> Iterator[T]:

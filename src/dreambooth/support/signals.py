@@ -1,4 +1,4 @@
-"""The stop button of a long stage: Ctrl-C and SIGTERM end it where it can be resumed."""
+"""The stop button of a long stage: Ctrl-C, SIGTERM and whoever asks end it where it can be resumed."""
 
 import signal
 import threading
@@ -9,32 +9,55 @@ from typing import Any
 
 from dreambooth.support.progress import log
 
+_COLLECTING: list[list[str]] = []
+"""What each `stop_signal` that is open has received, the innermost last."""
+
 
 @contextmanager
 def stop_signal() -> Iterator[list[str]]:
     """Collect the names of SIGINT and SIGTERM; the second one acts as it did before, which stops at once.
 
-    One that came too late to be looked at ends in KeyboardInterrupt, so that none is lost.
+    One that came too late to be looked at ends in KeyboardInterrupt, so that none is lost. `stop_asked` is collected
+    as a signal is, in a thread too.
     """
     received: list[str] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield received  # only the main thread may ask for signals
-        return
+    _COLLECTING.append(received)
+    try:
+        if threading.current_thread() is threading.main_thread():  # it alone may ask for signals
+            with _handled(received):
+                yield received
+        else:
+            yield received
+    finally:
+        _COLLECTING.pop()
+    if received:
+        raise stopped_by(received[0])
+
+
+def stop_asked(by: str) -> None:
+    """Stop as a signal would: inside `stop_signal` it is collected, elsewhere KeyboardInterrupt ends everything."""
+    if not _COLLECTING:
+        raise stopped_by(by)
+    if not _COLLECTING[-1]:
+        _COLLECTING[-1].append(by)
+        log.warning("%s: finishing this step and saving", by)
+
+
+@contextmanager
+def _handled(received: list[str]) -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def note(number: int, frame: FrameType | None) -> None:
         received.append(signal.Signals(number).name)
-        log.warning("%s: finishing this step and saving; once more stops at once", received[0])
+        log.warning("%s: finishing this step and saving; once more stops at once", received[-1])
         _restore(before)
 
     try:
         for number in before:
             signal.signal(number, note)
-        yield received
+        yield
     finally:
         _restore(before)
-    if received:
-        raise stopped_by(received[0])
 
 
 @contextmanager

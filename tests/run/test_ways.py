@@ -3,8 +3,8 @@
 import pytest
 
 from dreambooth.evaluation import progress_by_metric, progress_of
-from dreambooth.evaluation.ways import CLEAR, percent
 from dreambooth.run.records import Scores
+from dreambooth.run.ways import CLEAR, percent
 
 REAL = Scores(dino=0.8, clip_i=0.9, masked_dino=0.7)
 UNTUNED = Scores(dino=0.4, clip_i=0.85, masked_dino=0.2, pres=0.3)

@@ -1,0 +1,189 @@
+"""What a run does now, in status.json for whoever sees the folder, and the file "stop" by which any of them ends it.
+
+A thread writes it once a second at most, so no step waits for the disk; and it is not flushed, as it is news.
+"""
+
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, final
+
+from dreambooth.errors import DreamBoothError, Interrupted, RunError, in_words
+from dreambooth.run.files import JsonFile
+from dreambooth.support import progress
+from dreambooth.support.files import replace_text
+from dreambooth.support.signals import stop_asked
+
+STOP = "stop"
+"""The file whose making stops a run: `touch RUN_DIR/stop`. What is in it does not matter; the run removes it."""
+
+TICK, HEARTBEAT = 1.0, 5.0
+"""Seconds between two looks at what has changed, and between two lines of life where nothing has."""
+
+LOST = 30.0
+"""Seconds without a heartbeat after which nobody can be running."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inner:
+    """Work inside other work, such as the samples of a probe while it trains."""
+
+    what: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """What status.json says.
+
+    stage: as timings.json names it, "finetune".  what: in words, "fine-tuning"; of `total` items `done` are finished
+    and the others take about `seconds_left`.  began, heartbeat: seconds since 1970; by the clock of `host`.  message:
+    of a run that stopped or failed, why, and what to do.
+    """
+
+    state: Literal["running", "done", "stopped", "failed"]
+    stage: str = ""
+    what: str = ""
+    done: int = 0
+    total: int = 0
+    seconds_left: float | None = None
+    inner: Inner | None = None
+    message: str = ""
+    began: float = 0.0
+    heartbeat: float = 0.0
+    process: int = 0
+    host: str = ""
+
+    def is_alive(self, now: float) -> bool:
+        """Whether its process still runs at the time `now`, as far as its last heartbeat tells."""
+        return self.state == "running" and now - self.heartbeat < LOST
+
+
+STATUS = JsonFile("status.json", Status)
+
+
+def read_status(root: Path) -> Status | None:
+    """What the run in this folder last said; None where it never did, or said it in another version's words."""
+    with suppress(RunError, OSError):
+        return STATUS.find(root)
+    return None
+
+
+def ask_to_stop(root: Path) -> None:
+    """Have the run in this folder save and end, within a step of its training; raises OSError."""
+    (root / STOP).touch()
+
+
+@contextmanager
+def reported(root: Path) -> Iterator[None]:
+    """Inside, status.json tells what is tracked and how it ended, and a file "stop" ends it as SIGTERM would."""
+    reporter = _Reporter(root)
+    _REPORTERS[root] = reporter
+    progress.WATCHERS.append(reporter.look)
+    reporter.start()
+    try:
+        yield
+    except BaseException as error:
+        reporter.end("stopped" if isinstance(error, KeyboardInterrupt | Interrupted) else "failed", _sentence(error))
+        raise
+    else:
+        reporter.end("done")
+    finally:
+        progress.WATCHERS.remove(reporter.look)
+        del _REPORTERS[root]
+
+
+@contextmanager
+def within(root: Path, stage: str) -> Iterator[None]:
+    """Inside, the run in this folder is at `stage`; stages inside a stage are not told."""
+    reporter = _REPORTERS.get(root)
+    if reporter is None or reporter.stage:
+        yield
+        return
+    reporter.look()
+    reporter.stage = stage
+    try:
+        yield
+    finally:
+        reporter.stage = ""
+
+
+@final
+class _Reporter:
+    """Writes status.json of one run, and looks for its stop file."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.stage = root, ""
+        self._began, self._said = time.time(), ""
+        self._spoke, self._asked = 0.0, False
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="status.json", daemon=True)
+
+    def start(self) -> None:
+        """Begin to write; a stop file from before does not count."""
+        with suppress(OSError):
+            (self.root / STOP).unlink(missing_ok=True)
+        progress.UNDER_WAY.clear()  # what an error left there
+        self._tell(self._now())
+        self._thread.start()
+
+    def look(self) -> None:
+        """Called by the thread that works, between two items: stop here where that was asked for."""
+        if self._asked:
+            stop_asked(f'the file "{STOP}"')
+
+    def end(self, state: Literal["done", "stopped", "failed"], message: str = "") -> None:
+        """Say how it ended, and take the stop file away."""
+        self._ended.set()
+        self._thread.join()
+        self._tell(self._now(state, message))
+        with suppress(OSError):
+            (self.root / STOP).unlink(missing_ok=True)
+
+    def _run(self) -> None:
+        while not self._ended.wait(TICK):
+            self._asked = self._asked or (self.root / STOP).exists()
+            self._tell(self._now())
+
+    def _now(self, state: Literal["running", "done", "stopped", "failed"] = "running", message: str = "") -> Status:
+        under_way = tuple(progress.UNDER_WAY)
+        outer, inner = (under_way[0], under_way[-1]) if under_way else (None, None)
+        return Status(
+            state=state,
+            stage=self.stage,
+            what=outer.what if outer else "",
+            done=outer.done if outer else 0,
+            total=outer.total if outer else 0,
+            seconds_left=outer.seconds_left if outer else None,
+            inner=Inner(what=inner.what, done=inner.done, total=inner.total) if inner and inner is not outer else None,
+            message=message,
+            began=round(self._began, 1),
+            process=os.getpid(),
+            host=socket.gethostname(),
+        )
+
+    def _tell(self, status: Status) -> None:
+        """Write where anything is new, or nothing was written for a while; a disk that refuses stops no run."""
+        plain, now = STATUS.plain(status), time.time()
+        text = json.dumps(plain)
+        if text == self._said and now - self._spoke < HEARTBEAT:
+            return
+        self._said, self._spoke = text, now
+        with suppress(OSError):
+            replace_text(self.root / STATUS.name, json.dumps({**plain, "heartbeat": round(now, 1)}, indent=2) + "\n")
+
+
+_REPORTERS: dict[Path, _Reporter] = {}
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, DreamBoothError | KeyboardInterrupt):
+        return str(error)
+    return in_words(error) or f"{type(error).__name__}: {error}"
