@@ -184,7 +184,7 @@ def test_ctrl_c_says_how_to_go_on(
 def test_a_cell_that_fails_does_not_keep_the_others(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = words(place, tmp_path, "table1", "--subject-seeds", "19", "--seeds", "0", "--learning-rate", "1e30")
+    command = words(place, tmp_path, "table1", "--subject-seeds", "19", "--seeds", "0", "--learning-rate", "1e9")
     assert cli.main(command, __version__) == 2
     printed = capsys.readouterr().err
     assert (

@@ -205,4 +205,4 @@ def test_what_a_killed_writer_left_half_written_is_removed(tmp_path: Path) -> No
     with run.lock():
         pass
     left = {str(path.relative_to(run.root)) for path in run.root.rglob("*") if path.is_file()}
-    assert left == {"config.toml", "subject.json", "photos.json", "model/weights", ".mine.part"}
+    assert left == {"config.toml", "subject.json", "photos.json", "status.json", "model/weights", ".mine.part"}
