@@ -5,44 +5,104 @@ A new family adds one entry here, and its small pipeline in a file of its own be
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import exp, log
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
+import diffusers
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
 from dreambooth.data.dataset import LatentDataset
-from dreambooth.models.base import DiffusionModel
+from dreambooth.models.base import DiffusionModel, Sampling
+from dreambooth.models.flux import Flux
 from dreambooth.models.stable_diffusion import StableDiffusion
 from dreambooth.models.stable_diffusion_xl import StableDiffusionXL
 from dreambooth.subject import Subject
 from dreambooth.support.rng import normal
 from tiny import tiny_pipeline
+from tiny_flux import flux_pipeline, flux_seen
 from tiny_xl import tiny_xl_pipeline
 
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """How to make one, and what the field calls its parts.
-
-    pipeline: a new diffusers pipeline with the same random weights at every call, for images of 16 pixels.
-    wrap: the pipeline and a name to the model.  kohya: what stands before a layer's name in a LoRA file, by part.
-    components: the pipeline's name of each part.  load_word: what a user of diffusers does with learned_embeds.
-    idle: beginnings of the names of weights that are trained and that no
-    prediction depends on, such as the last layer of an encoder that is read at the last but one.
-    """
+    """How to make one, and what the field calls its parts."""
 
     pipeline: Callable[[], Any]
+    """A new diffusers pipeline with the same random weights at every call."""
     wrap: Callable[[Any, str], DiffusionModel]
-    kohya: Mapping[str, str]
+    """The pipeline and a name to the model."""
     components: Mapping[str, str]
-    load_word: Callable[[Any, Path], None]
+    """The pipeline's name of each part that may train."""
+    side: int = 16
+    latent: tuple[int, int, int] = (4, 8, 8)
+    """(C, h, w) of an image of that side."""
+    latents: Callable[[Any, Tensor], tuple[Tensor, Tensor]] = lambda vae, images: kl_latents(vae, images)
+    """Mean and deviation of x0 by the autoencoder."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What its trainings are given."""
+    load_word: Callable[[Any, Path], None] | None = None
+    """What a user of diffusers does with learned_embeds; None where no words are learned."""
+    kohya: Mapping[str, str] = field(default_factory=dict)
+    """What stands before a layer's name in kohya's file; empty where there is none."""
     idle: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Beginnings of the names of weights that are trained and that no prediction depends on, such as the last layer of
+    an encoder that is read at the last but one."""
+    seen: Callable[[Mapping[str, Any], Any], tuple[Tensor, Tensor, Tensor]]
+    """x_t, time and prediction in a call of the denoiser."""
+    scheduler: Callable[[Any], Any] = lambda scheduler: scheduler
+    """The pipeline's, for our `sampler`."""
+    sampler: str = "euler"
+    drawn: Mapping[str, Any] = field(default_factory=dict)
+    """What the pipeline is told to draw at the model's side."""
+    guided: Mapping[str, Any] = field(default_factory=lambda: {"guidance_scale": 3.0})
+    """What it is told for our guidance_scale of 3."""
+    unguided: Mapping[str, Any] = field(default_factory=lambda: {"guidance_scale": 1.0})
+    density: Mapping[float, float]
+    """P(time <= t) of the declared density."""
+    times: Callable[[int], Tensor] = lambda count: torch.linspace(0.05, 1.0, count)
+    """Some, from low noise to high."""
 
     def model(self) -> Any:
         """A new model, the same at every call; Any, as the tests look inside it."""
-        return self.wrap(self.pipeline(), "tiny")
+        model: Any = self.wrap(self.pipeline(), "tiny")
+        if model.stages[0].sides is not None:
+            model.stages[0].resolution = self.side
+        return model
+
+    @property
+    def text(self) -> bool:
+        """Whether its text trains, too."""
+        return self.load_word is not None
+
+    @property
+    def lora_files(self) -> tuple[str, ...]:
+        """The names of a LoRA's files."""
+        kohya = ("sks-dog-kohya.safetensors",) if self.kohya else ()
+        return ("pytorch_lora_weights.safetensors", *kohya)
+
+    @property
+    def sampling(self) -> Sampling:
+        """Few steps, guided."""
+        return Sampling(sampler=self.sampler, num_inference_steps=3, guidance_scale=3.0)
+
+    def noisy(self, count: int, name: str = "x_t") -> Tensor:
+        """(B, C, h, w): latents of random numbers."""
+        return normal((count, *self.latent), name)
+
+    def encoded(self, photos: int = 2, class_images: int = 3) -> LatentDataset:
+        """Random latents of photos and class images."""
+        rows = photos + class_images
+        return LatentDataset(
+            mean=self.noisy(rows, "rows"),
+            std=torch.full((rows, *self.latent), 0.1),
+            prompts=(*[SUBJECT.prompt] * photos, *[SUBJECT.class_prompt] * class_images),
+            is_prior=torch.arange(rows) >= photos,
+            names=tuple(f"{row}.png" for row in range(rows)),
+        )
 
 
 def load_word(pipeline: Any, file: Path) -> None:
@@ -65,21 +125,43 @@ def load_word_xl(pipeline: Any, file: Path) -> None:
 SUBJECT = Subject(photos=(), class_noun="dog", identifier="sks")
 
 
-def noisy(count: int, name: str = "x_t") -> Tensor:
-    """(B, 4, 8, 8): latents of 16 pixel images, which have half their side."""
-    return normal((count, 4, 8, 8), name)
+def kl_latents(vae: Any, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Scaled by 0.7 and shifted by 0.3, as the small ones are, or are made to be."""
+    found = vae.encode(images).latent_dist
+    return (found.mean - 0.3) * 0.7, found.std * 0.7
 
 
-def encoded(photos: int = 2, class_images: int = 3) -> LatentDataset:
-    """Random latents of photos and class images."""
-    rows = photos + class_images
-    return LatentDataset(
-        mean=noisy(rows, "rows"),
-        std=torch.full((rows, 4, 8, 8), 0.1),
-        prompts=(*[SUBJECT.prompt] * photos, *[SUBJECT.class_prompt] * class_images),
-        is_prior=torch.arange(rows) >= photos,
-        names=tuple(f"{row}.png" for row in range(rows)),
-    )
+def unet_seen(inputs: Mapping[str, Any], output: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """A U-Net is told the latents and the time as they are."""
+    return inputs["sample"], inputs["timestep"], output[0]
+
+
+def ddim(scheduler: Any) -> Any:
+    """As latents are drawn: nothing is clipped."""
+    return diffusers.DDIMScheduler.from_config(scheduler.config, clip_sample=False, steps_offset=1)
+
+
+UNIFORM = {249.5: 0.25, 499.5: 0.5, 749.5: 0.75}
+UNET: dict[str, Any] = {
+    "seen": unet_seen,
+    "scheduler": ddim,
+    "sampler": "ddim",
+    "density": UNIFORM,
+    "times": lambda count: torch.linspace(1, 999, count).long(),
+}
+"""What discrete diffusion by a U-Net has in common."""
+FLOW: dict[str, Any] = {
+    "drawn": {"height": 16, "width": 16},
+    "components": {"denoiser": "transformer"},
+    "settings": {"train_text_encoder": False, "sampler": "euler", "class_sampler": "euler"},
+}
+"""What flow transformers have in common."""
+
+
+def logit_normal(shift: float) -> dict[float, float]:
+    """P(sigma <= s) of the sigmoid of a standard normal whose odds are multiplied by `shift`."""
+    normal = NormalDist()
+    return {s: normal.cdf(log(s / (1 - s)) - log(shift)) for s in (0.3, 0.6, 0.9)}
 
 
 FAMILIES: dict[str, Family] = {
@@ -89,6 +171,7 @@ FAMILIES: dict[str, Family] = {
         kohya={"denoiser": "lora_unet_", "text_encoder": "lora_te_text_model_"},
         components={"denoiser": "unet", "text_encoder": "text_encoder"},
         load_word=load_word,
+        **UNET,
     ),
     "sdxl": Family(
         pipeline=tiny_xl_pipeline,
@@ -100,6 +183,17 @@ FAMILIES: dict[str, Family] = {
         },
         components={"denoiser": "unet", "text_encoder": "text_encoder", "text_encoder_2": "text_encoder_2"},
         load_word=load_word_xl,
+        **UNET,
         idle={"text_encoder": ("encoder.layers.2.", "final_layer_norm.")},
     ),
+    "flux": Family(
+        pipeline=flux_pipeline,
+        wrap=Flux,
+        seen=flux_seen,
+        # 16 tokens on the line from 256 (e^0.5) to 4096 (e^1.15)
+        density=logit_normal(exp(0.5 - 240 * 0.65 / 3840)),
+        **FLOW,
+    ),
 }
+WITH_TEXT = [name for name, family in FAMILIES.items() if family.text]
+"""Those whose text encoders train, and learn words."""

@@ -110,7 +110,7 @@ def test_min_snr_reaches_both_terms_of_the_loss() -> None:
 
 def test_times_are_uniform_whole_and_in_range() -> None:
     process = DiscreteDiffusion(schedule().alphas_cumprod)
-    times = process.sample_t(*(generator("t", row) for row in range(4000)))
+    times = process.sample_t((1, 4, 8, 8), *(generator("t", row) for row in range(4000)))
     assert times.shape == (4000,)
     assert times.dtype == torch.int64
     assert 0 <= times.min() < 10
@@ -168,7 +168,7 @@ def test_noising_along_a_flow_is_diffusers() -> None:
 def test_sigma_is_drawn_from_the_declared_density(density: Any, shift: float) -> None:
     """P(sigma <= s) in closed form: s, or Phi(logit s), at the place that the shift maps to s."""
     flow = RectifiedFlow(shift=shift, density=density)
-    sigma = flow.sample_t(*(generator("sigma", row) for row in range(4000)))
+    sigma = flow.sample_t((1, 4, 8, 8), *(generator("sigma", row) for row in range(4000)))
     assert sigma.shape == (4000,) and sigma.dtype == torch.float32 and sigma.min() > 0 and sigma.max() <= 1
     for at in (0.2, 0.5, 0.7, 0.9):
         unshifted = torch.tensor(at / (shift - (shift - 1) * at))
@@ -191,7 +191,7 @@ def test_every_process_says_all_that_the_loop_asks() -> None:
     x0, noise, pred = rows()
     processes: list[ForwardProcess] = [DiscreteDiffusion(schedule().alphas_cumprod), RectifiedFlow(density="uniform")]
     for process in processes:
-        t = process.sample_t(*(generator("t", row) for row in range(6)))
+        t = process.sample_t((1, 4, 8, 8), *(generator("t", row) for row in range(6)))
         assert t.shape == process.weight(t).shape == process.snr(t).shape == (6,)
         assert process.snr(t).dtype == torch.float64
         assert row_errors(process.with_snr_gamma(5.0), pred, x0, noise, t).shape == (6,)

@@ -27,7 +27,11 @@ def write_all(folder: Path) -> None:
     """Every kind of file that is shared, of every family's small model."""
     for family, its in FAMILIES.items():
         for kind, given in KINDS.items():
-            attached(its.model(), SUBJECT, Config.build({"model": "tiny", **given})).export(folder / family / kind)
+            if kind == "word" and not its.text:
+                continue
+            attached(its.model(), SUBJECT, Config.build({"model": "tiny", **its.settings, **given})).export(
+                folder / family / kind
+            )
         its.model().save(folder / family / "model")
 
 
@@ -39,7 +43,7 @@ def test_two_processes_write_equal_files_of_equal_weights(tmp_path: Path) -> Non
     mine, theirs = seals(tmp_path / "mine"), seals(tmp_path / "theirs")
     assert mine.keys() == theirs.keys()
     assert sorted(name for name in mine if mine[name] != theirs[name]) == []
-    assert sum(name.endswith(".safetensors") for name in mine) >= 9 * len(FAMILIES)
+    assert sum(name.endswith(".safetensors") for name in mine) >= 7 * len(FAMILIES)
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ HELP = ROOT / "docs" / "help"
 LAYERS = (
     "errors",
     "support subject",
-    "config diffusion loss",
-    "data",
+    "config loss",
+    "data diffusion",
     "models run toybox",
     "adapters evaluation generation",
     "prior finetuning probe report identifier class_noun",

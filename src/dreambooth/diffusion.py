@@ -6,17 +6,20 @@ SNR(t) = alpha_t^2 / sigma_t^2. A process knows no family: units, signs and shap
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple, Protocol, Self, final
+from math import exp, pi
+from typing import NamedTuple, Protocol, Self, final
 
 import torch
 from torch import Tensor
+
+from dreambooth.config.noise_levels import NOISE_LEVELS, Density, NoiseLevelsName
 
 
 class ForwardProcess(Protocol):
     """Noise levels, the noising of x0, the network's target, and the weight of each row's error."""
 
-    def sample_t(self, *generators: torch.Generator) -> Tensor:
-        """(B,) times, one from each row's generator."""
+    def sample_t(self, shape: Sequence[int], *generators: torch.Generator) -> Tensor:
+        """(B,) times for x0 of `shape` (B, C, h, w), one from each row's generator."""
 
     def add_noise(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """x_t = alpha_t x0 + sigma_t noise, (B, ...)."""
@@ -32,6 +35,9 @@ class ForwardProcess(Protocol):
 
     def with_snr_gamma(self, snr_gamma: float | None) -> Self:
         """The same process with its error weighted by Min-SNR clamped at `snr_gamma`, or unweighted."""
+
+    def with_noise_levels(self, name: NoiseLevelsName | None) -> Self:
+        """The same process with its times drawn as `name` says, or as they are; ValueError where it has one way."""
 
 
 def row_errors(
@@ -103,7 +109,7 @@ class DiscreteDiffusion:
             self._tables[t.device] = table.to(t.device, _exact(t.device))
         return self._tables[t.device][:, t]
 
-    def sample_t(self, *generators: torch.Generator) -> Tensor:
+    def sample_t(self, shape: Sequence[int], *generators: torch.Generator) -> Tensor:
         times = [torch.randint(len(self.alphas_cumprod), (), generator=generator) for generator in generators]
         return torch.stack(times)
 
@@ -130,6 +136,42 @@ class DiscreteDiffusion:
     def with_snr_gamma(self, snr_gamma: float | None) -> Self:
         return replace(self, snr_gamma=snr_gamma)
 
+    def with_noise_levels(self, name: NoiseLevelsName | None) -> Self:
+        if name is not None:
+            raise ValueError("a diffusion in steps draws its times uniformly")
+        return self
+
+
+class ShiftBySize(NamedTuple):
+    """A shift that grows with the picture: more cells need more noise to hide the same (Esser et al. 2024, eq. 23).
+
+    exp(mu), and mu is a line through two points. tokens: the numbers of tokens at which it is mu.  patch: cells of the
+    latent along the side of a token.
+    """
+
+    tokens: tuple[int, int]
+    mu: tuple[float, float]
+    patch: int
+
+    def of(self, shape: Sequence[int]) -> float:
+        """The shift for latents of `shape` (B, C, h, w)."""
+        count = shape[-2] * shape[-1] / self.patch**2
+        (first, last), (low, high) = self.tokens, self.mu
+        return exp(low + (high - low) * (count - first) / (last - first))
+
+
+DENSITIES: dict[Density, Callable[[torch.Generator, float], Tensor]] = {
+    "uniform": lambda generator, scale: 1 - torch.rand((), generator=generator),  # in (0, 1]
+    "logit_normal": lambda generator, scale: (scale * torch.randn((), generator=generator)).sigmoid(),
+    "mode": lambda generator, scale: _mode(torch.rand((), generator=generator), scale),
+}
+"""How sigma is drawn before the shift, given a scale: section 3.1 of https://arxiv.org/abs/2403.03206."""
+
+
+def _mode(u: Tensor, scale: float) -> Tensor:
+    """Equation 20: heavy where noise and photo are mixed; falls from 1 at u = 0 to 0 at u = 1."""
+    return 1 - u - scale * (torch.cos(pi / 2 * u).square() - 1 + u)
+
 
 @final
 @dataclass(frozen=True)
@@ -137,23 +179,20 @@ class RectifiedFlow:
     """A straight line from photo to noise (Liu et al. 2022, https://arxiv.org/abs/2209.03003): t is sigma in (0, 1].
 
     alpha = 1 - sigma; the target noise - x0 is dx/dsigma, whatever sign and unit of time a network has.
-    density: how sigma is drawn before the shift, uniformly or as the sigmoid of a standard normal.
-    shift: the odds sigma / (1 - sigma) are multiplied by it; above 1 it means more noise. Both are those of Esser et
-    al. 2024, https://arxiv.org/abs/2403.03206, section 3.1 and equation 23.
+    shift: the odds sigma / (1 - sigma) are multiplied by it; above 1 it means more noise.  density, scale: how sigma is
+    drawn before the shift, see DENSITIES.  x0_weighted: the error of v is weighed as that of the x0 that it means.
     """
 
-    shift: float = 1.0
-    density: Literal["uniform", "logit_normal"] = "logit_normal"
+    shift: float | ShiftBySize = 1.0
+    density: Density = "logit_normal"
+    scale: float = 1.0
+    x0_weighted: bool = False
     snr_gamma: float | None = None
 
-    def sample_t(self, *generators: torch.Generator) -> Tensor:
-        sigma = torch.stack([self._unshifted(generator) for generator in generators])
-        return self.shift * sigma / (1 + (self.shift - 1) * sigma)
-
-    def _unshifted(self, generator: torch.Generator) -> Tensor:
-        if self.density == "uniform":
-            return 1 - torch.rand((), generator=generator)  # in (0, 1]
-        return torch.randn((), generator=generator).sigmoid()
+    def sample_t(self, shape: Sequence[int], *generators: torch.Generator) -> Tensor:
+        sigma = torch.stack([DENSITIES[self.density](generator, self.scale) for generator in generators])
+        shift = self.shift.of(shape) if isinstance(self.shift, ShiftBySize) else self.shift
+        return shift * sigma / (1 + (shift - 1) * sigma)
 
     def add_noise(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         sigma = _along(t, x0)
@@ -167,13 +206,26 @@ class RectifiedFlow:
         return ((1 - sigma) / sigma).square()
 
     def weight(self, t: Tensor) -> Tensor:
-        if self.snr_gamma is None:
+        if self.snr_gamma is None and not self.x0_weighted:
             return torch.ones(len(t), device=t.device)
         # x0 = x_sigma - sigma v: an error of v is one of x0 over sigma
-        return self.snr(t).clamp(max=self.snr_gamma) * t.to(_exact(t.device)).square()
+        squared = t.to(_exact(t.device)).square()
+        return squared if self.snr_gamma is None else self.snr(t).clamp(max=self.snr_gamma) * squared
 
     def with_snr_gamma(self, snr_gamma: float | None) -> Self:
         return replace(self, snr_gamma=snr_gamma)
+
+    def with_noise_levels(self, name: NoiseLevelsName | None) -> Self:
+        if name is None:
+            return self
+        levels = NOISE_LEVELS[name]
+        return replace(
+            self,
+            density=levels.density,
+            scale=levels.scale,
+            shift=self.shift if levels.shift is None else levels.shift,
+            x0_weighted=levels.x0_weighted,
+        )
 
 
 def _exact(device: torch.device) -> torch.dtype:

@@ -114,7 +114,7 @@ def base_model(run: Run) -> DiffusionModel:
     Raises RunError where the run was begun with other weights, ConfigError for what the model cannot do.
     """
     with timed(run, "load"):
-        model = models.load(run.config.base)
+        model = models.load(run.config.base, run.config.data.resolution)
         model.to(device())
         models.check(model, run.config)
         mine = BaseModel(model=model.name, fingerprint=model.fingerprint())

@@ -12,13 +12,13 @@ from safetensors.torch import load_file
 
 from dreambooth import models
 from dreambooth.config import Base
-from families import FAMILIES, Family
+from families import FAMILIES, WITH_TEXT, Family
 
 DIFFUSERS: Any = diffusers
 EMBEDDED = Path(str(files("dreambooth.toybox"))) / "weights"
 
 
-@pytest.fixture(params=FAMILIES)
+@pytest.fixture(params=WITH_TEXT)
 def family(request: pytest.FixtureRequest) -> Family:
     return FAMILIES[request.param]
 

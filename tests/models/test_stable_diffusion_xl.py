@@ -20,7 +20,7 @@ from dreambooth.models.base import Conditioning, Sampling
 from dreambooth.models.stable_diffusion_xl import StableDiffusionXL
 from dreambooth.subject import Subject
 from dreambooth.support.rng import normal
-from families import encoded
+from families import FAMILIES
 from tiny import attached
 from tiny_xl import tiny_xl_model, tiny_xl_pipeline
 
@@ -47,7 +47,7 @@ def test_a_framing_is_what_the_pipeline_is_told_of_sizes_and_corner() -> None:
     pipeline(
         prompt="a dog", num_inference_steps=2, guidance_scale=1.0, generator=torch.Generator().manual_seed(0), **sizes
     )
-    (stage,), batch = model.stages, encoded().batch(seed=0, number=0, subject_rows=1, prior_rows=0)
+    (stage,), batch = model.stages, FAMILIES["sdxl"].encoded().batch(seed=0, number=0, subject_rows=1, prior_rows=0)
     words = stage.condition(["a dog"])
     framed = stage.with_row_conditioning(words, replace(batch, framing=torch.tensor([[48, 40, 3, 5, 16, 16]])))
     for x_t, t, output in seen:
@@ -62,7 +62,7 @@ def test_rows_of_one_batch_are_framed_apart() -> None:
     model = tiny_xl_model()
     (stage,) = model.stages
     framing = torch.tensor([[48, 40, 3, 0, 16, 16], [640, 480, 0, 90, 16, 16], [16, 16, 0, 0, 16, 16]])
-    batch = replace(encoded().batch(0, 0, 1, 2), framing=framing)
+    batch = replace(FAMILIES["sdxl"].encoded().batch(0, 0, 1, 2), framing=framing)
     words = stage.condition(batch.prompts)
     _, together = training_step(stage, stage.process, batch, words, 1.0, 0)
     turned = replace(batch, framing=framing.flip(0))

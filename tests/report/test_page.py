@@ -367,7 +367,7 @@ def test_the_snippet_is_python_with_the_runs_own_settings(tmp_path: Path) -> Non
     snippet = page.text[page.text.index("from diffusers") : page.text.index("image.save")]
     compile(snippet, "snippet", "exec")
     assert 'from_pretrained("model")' in snippet
-    assert "15, 4.5" in snippet
+    assert "(prompt=prompt, num_inference_steps=15, guidance_scale=4.5)" in snippet
     assert "pipeline.scheduler = DPMSolverMultistepScheduler.from_config(" in snippet
 
 

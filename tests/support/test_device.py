@@ -111,7 +111,7 @@ PROCESSES: list[ForwardProcess] = [
 @pytest.mark.parametrize("process", PROCESSES, ids=lambda process: getattr(process, "prediction", "flow"))
 def test_no_tensor_of_the_device_becomes_float64(process: ForwardProcess) -> None:
     """On torch's "meta", which refuses whatever would have to read a number from it."""
-    t = process.sample_t(generator(0), generator(1)).to("meta")
+    t = process.sample_t((2, 4, 8, 8), generator(0), generator(1)).to("meta")
     x0, noise = torch.randn(2, 1, 4, 4, device="meta"), torch.randn(2, 1, 4, 4, device="meta")
     with NoFloat64():  # type: ignore[no-untyped-call]
         error = row_errors(process, process.add_noise(x0, noise, t), x0, noise, t)

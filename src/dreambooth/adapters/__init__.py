@@ -34,7 +34,10 @@ def attach(model: DiffusionModel, stage: Stage, subject: Subject, config: Config
 
 
 def check(model: DiffusionModel, config: Config) -> None:
-    """Raise ConfigError where `lora_target_modules` names no layer that trains; it costs nothing, so ask early."""
+    """Raise ConfigError for a method that the model cannot have, or layers that do not train; it costs nothing.
+
+    So ask early.
+    """
     parts = [part for stage in model.stages for part in chosen(stage, config.training).values()]
     problems = [
         f"lora_target_modules: no linear or convolution layer that trains has a name ending in {ending!r}; "
@@ -42,5 +45,13 @@ def check(model: DiffusionModel, config: Config) -> None:
         for ending in config.method.lora_target_modules
         if not any(layers_named(part, [ending]) for part in parts)
     ]
+    if not all(stage.text_trains for stage in model.stages):
+        if config.method.method in ("textual_inversion", "pivotal"):
+            problems.append(
+                f"method: {model.name} reads prompts with large language models, whose words no program takes from a "
+                "file: choose dreambooth or lora"
+            )
+        if config.training.train_text_encoder:
+            problems.append(f"train_text_encoder: the text encoders of {model.name} stay as they are: it must be off")
     if problems:
         raise ConfigError(problems)

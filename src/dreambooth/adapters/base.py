@@ -50,8 +50,9 @@ class Adapter(ABC):
 
 
 def chosen(stage: Stage, training: Training) -> dict[str, nn.Module]:
-    """The parts of a stage that the settings let train."""
-    return {part: module for part, module in stage.parts.items() if part == DENOISER or training.train_text_encoder}
+    """The parts of a stage that may train and that the settings let train."""
+    text = training.train_text_encoder and stage.text_trains
+    return {part: module for part, module in stage.parts.items() if part == DENOISER or text}
 
 
 def rate(part: str, training: Training) -> float:

@@ -87,7 +87,7 @@ class LoRA(Adapter):
                     save_tensors(aside / "adapter_model.safetensors", names)
             return
         self._model.save_lora(folder, weights, {part: _chosen(config) for part, config in configs.items()})
-        if self._method.lora_type == "lora":
+        if self._method.lora_type == "lora" and self._model.lora_layout.kohya_prefixes:
             self._export_kohya(folder, weights)
 
     def _export_kohya(self, folder: Path, weights: Mapping[str, Mapping[str, Tensor]]) -> None:

@@ -6,7 +6,9 @@ sections.py says what they mean; tests/config/test_settings.py that these are al
 from collections.abc import Sequence
 from typing import Literal, TypedDict
 
+from dreambooth.config.families import FamilyName
 from dreambooth.config.methods import MethodName
+from dreambooth.config.noise_levels import NoiseLevelsName
 from dreambooth.config.samplers import Sampler
 from dreambooth.config.worlds import WorldName
 
@@ -21,6 +23,7 @@ class Settings(TypedDict, total=False):
     variant: str | None
     dtype: Literal["float32", "bfloat16"]
     world: WorldName | None
+    family: FamilyName | None
     # method
     method: MethodName
     rank: int
@@ -59,6 +62,7 @@ class Settings(TypedDict, total=False):
     adam_weight_decay: float
     adam_epsilon: float
     max_grad_norm: float
+    noise_levels: NoiseLevelsName | None
     snr_gamma: float | None
     use_ema: bool
     ema_decay: float

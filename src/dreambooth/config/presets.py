@@ -1,8 +1,9 @@
-"""What a world and a method change of the paper's settings, in layers: paper | world | method | the pair of both."""
+"""What world, family and method change of the paper's settings, in layers: world | family | method | their pairs."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from dreambooth.config.families import FamilyRow
 from dreambooth.config.methods import FIXED_SETTINGS
 from dreambooth.config.worlds import World
 
@@ -22,7 +23,12 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
 """By method, whatever the base model; the method of the paper changes nothing."""
 
 
-def preset_of(world: World, method: object) -> dict[str, Any]:
-    """The settings that a world and a method change of the paper's: the world's, then the method's, then the pair's."""
-    name = str(method)
-    return {**world.preset, **METHODS.get(name, {}), **world.method_presets.get(name, {})}
+def preset_of(world: World, method: object, family: FamilyRow | None = None) -> dict[str, Any]:
+    """The settings that these change of the paper's: the later layer is the stronger.
+
+    method: None for the usual one.  family: None where the paper's suit it.
+    """
+    usual = family.preset if family else {}
+    name = str(method or usual.get("method") or "dreambooth")
+    pairs = {**world.method_presets.get(name, {}), **(family.method_presets.get(name, {}) if family else {})}
+    return {**world.preset, **usual, **METHODS.get(name, {}), **pairs}

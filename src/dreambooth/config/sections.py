@@ -8,7 +8,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from dreambooth.config.families import FamilyName
 from dreambooth.config.methods import MethodName
+from dreambooth.config.noise_levels import NoiseLevelsName
 from dreambooth.config.samplers import Sampler
 from dreambooth.config.worlds import EMBEDDED, WorldName
 
@@ -43,6 +45,11 @@ class Base(Section):
         None,
         description="whose prompts, judges and preset go with it: photographs or toybox; none: as its folder says, "
         "else toybox for the embedded model and photographs for any other",
+    )
+    family: FamilyName | None = Field(
+        None,
+        description="the model's family, whose settings suit it; none: as its folder or its hub id says, else one for "
+        "which the paper's own do",
     )
 
 
@@ -143,6 +150,11 @@ class Training(Section):
     adam_weight_decay: float = Field(1e-2, ge=0, le=MOST, description="AdamW weight decay")
     adam_epsilon: float = Field(1e-8, gt=0, le=MOST, description="AdamW epsilon")
     max_grad_norm: float = Field(1.0, gt=0, le=MOST, description="clip the gradient to this norm")
+    noise_levels: NoiseLevelsName | None = Field(
+        None,
+        description="how a rectified flow draws its noise levels, as some tool of the field does; none: logit_normal, "
+        "shifted as the model is when it draws",
+    )
     snr_gamma: float | None = Field(
         None, gt=0, le=MOST, description="Min-SNR clamp for both terms of Eq. 2; none: unweighted"
     )

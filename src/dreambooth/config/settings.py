@@ -10,6 +10,7 @@ import tomli_w
 from pydantic import Field, ValidationError
 from pydantic.fields import FieldInfo
 
+from dreambooth.config.families import FAMILIES, FamilyRow, family_of, refusal
 from dreambooth.config.keywords import Settings
 from dreambooth.config.methods import FIXED_SETTINGS, OWN_SETTINGS, idle
 from dreambooth.config.presets import preset_of
@@ -50,7 +51,7 @@ class Config(Section):
 
     @classmethod
     def build(cls, settings: Mapping[str, Any] | None = None, /, **by_name: Unpack[Settings]) -> Self:
-        """A config of settings by name, `build(max_train_steps=400)`, over the preset of their world and method.
+        """A config of settings by name, `build(max_train_steps=400)`, over the preset of their world, family, method.
 
         settings: the same as a mapping, which files have; those by name go before it, and were asked for even where
         they are the usual ones. The world that the model's folder names becomes a setting: it holds where the folder
@@ -59,12 +60,16 @@ class Config(Section):
         given = {**(settings or {}), **by_name}
         settings = {name: located(value) if name in PLACES else value for name, value in given.items()}
         model = str(settings.get("model", EMBEDDED))
-        if settings.get("world") is None and (world := recorded(model)):
-            settings["world"] = world
-        preset = preset_of(named(str(settings.get("world") or model)), settings.get("method", Method().method))
+        if settings.get("world") is None and (named_there := recorded(model)):
+            settings["world"] = named_there
+        if settings.get("family") is None and (family := family_of(model)):
+            settings["family"] = family
+        world, row = named(str(settings.get("world") or model)), _row(settings.get("family"))
+        preset = preset_of(world, settings.get("method"), row)
         sections: dict[str, Any] = {}
         homes = {name: section for section, name, _ in settings_reference()}
-        problems = [
+        problems = [f"model: {reason}"] if (reason := refusal(model)) else []
+        problems += [
             f"{name}: there is no such setting. {suggestion(name, homes)}".rstrip()
             for name in settings
             if name not in homes
@@ -87,6 +92,11 @@ class Config(Section):
     def world(self) -> World:
         """What belongs to the base model beside its weights."""
         return named(self.base.world or self.base.model)
+
+    @property
+    def family(self) -> FamilyRow | None:
+        """What is known of the base model's family; None where the paper's settings suit it."""
+        return _row(self.base.family)
 
     def contradictions(self, asked: Iterable[str] = ()) -> list[str]:
         """Settings that the method can do nothing with, a sentence each.
@@ -153,6 +163,10 @@ def _problems(error: ValidationError, whole: bool = True) -> Iterator[str]:
         at = item["loc"] if whole or len(item["loc"]) == 1 else item["loc"][1:]
         given = item["input"]
         yield f"{'.'.join(map(str, at))}: {item['msg']}, got {reprlib.repr(given)}{zero_hint(at[-1], given)}"
+
+
+def _row(family: Any) -> FamilyRow | None:
+    return FAMILIES.get(family) if isinstance(family, str) else None  # what is no name is told with other problems
 
 
 def _users(setting: str) -> str:

@@ -1,6 +1,5 @@
 """What belongs to a base model beside its weights, and to every model that is tuned from it: its World."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dreambooth.subject import Prompt
-from dreambooth.support.model_index import MODEL_INDEX, read_model_index
+from dreambooth.support.model_index import MODEL_INDEX, add_to_model_index, read_model_index
 
 WorldName = Literal["photographs", "toybox"]
 
@@ -98,9 +97,7 @@ def named(name: str) -> World:
 def record(folder: Path, world: str) -> None:
     """Name the world in a saved model; a model of photographs stays as diffusers wrote it."""
     if world != DEFAULT_WORLD:
-        file = folder / MODEL_INDEX
-        index = {**read_model_index(file), RECORD: world}
-        file.write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        add_to_model_index(folder, RECORD, world)
 
 
 def recorded(model: str) -> str | None:

@@ -115,7 +115,7 @@ def plan(
             seeds=len(wanted_seeds) if alone and seeds else share.seeds,
         )
         tables.append(table(name, cells, subjects, wanted_seeds, share))
-    weights = models.load(given.base).fingerprint()
+    weights = models.load(given.base, given.data.resolution).fingerprint()
     wanted = [cell for each in tables for cell in each.cells]
     return Plan(
         out=out,

@@ -95,7 +95,7 @@ class _Loop:
         self.accelerator = Accelerator(mixed_precision=training.mixed_precision, cpu=device().type == "cpu")
         model.to(self.accelerator.device)
         keep_freed_memory()
-        self.process = stage.process.with_snr_gamma(training.snr_gamma)
+        self.process = stage.process.with_snr_gamma(training.snr_gamma).with_noise_levels(training.noise_levels)
         self.optimizer = Optimizer(
             adapter.parameter_groups(),
             betas=(training.adam_beta1, training.adam_beta2),

@@ -22,7 +22,7 @@ def training_step(
     shape, device = batch.mean.shape, stage.device
     x0 = onto(batch.mean + batch.std * normal(shape, "latent", *place), device)  # (B, C, h, w)
     noise = onto(normal(shape, "noise", *place), device)  # (B, C, h, w), own noise for every row: eps, eps' of Eq. 2
-    times = process.sample_t(*(generator("t", *place, row) for row in range(len(x0))))
+    times = process.sample_t(shape, *(generator("t", *place, row) for row in range(len(x0))))
     t = onto(times, device)  # (B,), own time for every row: t and t'
     x_t = process.add_noise(x0, noise, t)  # (B, C, h, w)
     cond = stage.with_row_conditioning(words, batch, *place)  # the words, and what this family asks of the photo itself

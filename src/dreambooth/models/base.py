@@ -6,7 +6,7 @@ A family is one file with a final model and its final stages; families share fun
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
@@ -32,7 +32,7 @@ class Conditioning:
     """
 
     embeds: Tensor
-    """(B, L, D)"""
+    """(B, L, D), or (B, L, layers, D)"""
     pooled: Tensor | None = None
     """(B, P)"""
     mask: Tensor | None = None
@@ -65,6 +65,24 @@ def joined(rows: Sequence[Conditioning]) -> Conditioning:
     )
 
 
+def padded(rows: Sequence[Conditioning]) -> Conditioning:
+    """The rows one below the other where prompts have their own lengths: zeros after the shorter, masked."""
+    longest = max(row.embeds.shape[1] for row in rows)
+
+    def filled(tensor: Tensor) -> Tensor:
+        """(B, longest, ...)"""
+        missing = tensor.new_zeros(len(tensor), longest - tensor.shape[1], *tensor.shape[2:])
+        return torch.cat([tensor, missing], dim=1)
+
+    masks = [torch.ones(row.embeds.shape[:2], dtype=torch.bool) if row.mask is None else row.mask for row in rows]
+    return joined(
+        [
+            replace(row, embeds=filled(row.embeds), mask=filled(mask.to(row.embeds.device)))
+            for row, mask in zip(rows, masks, strict=True)
+        ]
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
     """How images are drawn. sampler: one of the model's `samplers`.  guidance_scale: 1 is no guidance."""
@@ -80,7 +98,7 @@ class LoraLayout(NamedTuple):
     targets: Mapping[str, tuple[str, ...]]
     """Ends of the names of the layers a LoRA is usually added to."""
     kohya_prefixes: Mapping[str, str]
-    """What stands before a layer's name in the file that ComfyUI and A1111 read."""
+    """What stands before a layer's name in kohya's file; empty where ComfyUI reads that of diffusers as it is."""
     architecture: str
     """The model's name in https://github.com/Stability-AI/ModelSpec."""
 
@@ -92,6 +110,10 @@ class Stage(ABC):
     process: ForwardProcess
     resolution: int
     """Side of the square images it was trained on, in pixels."""
+    sides: int | None = None
+    """It trains and draws at every side that is a multiple of this, in pixels; None: it draws at its own alone."""
+    text_trains: bool = True
+    """Whether its text encoders may train, and learn words; large language models stay as they are."""
 
     @property
     @abstractmethod
@@ -180,7 +202,7 @@ class DiffusionModel(ABC):
 
     @abstractmethod
     def add_tokens(self, tokens: Sequence[str]) -> Mapping[str, tuple[nn.Embedding, list[int]]]:
-        """Teach every tokenizer new words.
+        """Teach every tokenizer new words; asked only of a model whose text trains.
 
         Returns for each text encoder its embedding (V, D) with a row of zeros for each word, and their numbers. A
         prompt with tokens[0] reads all of them, where the others are called "<tokens[0]>_1", "<tokens[0]>_2" and so

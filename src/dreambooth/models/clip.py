@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AddedToken
+from transformers import AddedToken, CLIPTextModel, CLIPTextModelWithProjection
 
 from dreambooth.support.files import write_json
 from dreambooth.support.progress import log
@@ -65,15 +65,18 @@ def text_model_prefix(encoder: Any, joint: str) -> str:
     return "" if hasattr(encoder, "text_model") else f"text_model{joint}"
 
 
-def for_every_version(encoder: Any, folder: Path) -> None:
-    """Have transformers 4 and 5 read the same of a text encoder that was saved to `folder`.
+def for_every_version(encoder: Any, tokenizer: Any, folder: Path, words: Path) -> None:
+    """Have transformers 4 and 5 read the same of a text encoder that was saved to `folder`, its tokenizer to `words`.
 
-    Under names without "text_model." transformers 4 finds nothing and begins with random weights; 5 takes both. And of
-    an encoder stored in half precision 5 makes one in half precision, beside a U-Net that diffusers makes in float32:
-    nothing can be drawn by the two. So the settings say float32, whatever is stored.
+    Under names without "text_model." transformers 4 finds nothing of CLIP and begins with random weights; 5 takes both.
+    Its tokenizers are looked for in vocab.json and merges.txt. And of an encoder stored in half precision 5 makes one
+    in half precision, beside a denoiser that diffusers makes in float32: nothing can be drawn by the two. So the
+    settings say float32, whatever is stored.
     """
-    prefix = text_model_prefix(encoder, ".")
-    for file in sorted(folder.glob("*.safetensors")):
-        make_canonical(file, lambda name: name if name.startswith(prefix) else prefix + name)
+    if isinstance(encoder, CLIPTextModel | CLIPTextModelWithProjection):
+        tokenizer.backend_tokenizer.model.save(str(words))
+        prefix = text_model_prefix(encoder, ".")
+        for file in sorted(folder.glob("*.safetensors")):
+            make_canonical(file, lambda name: name if name.startswith(prefix) else prefix + name)
     settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     write_json(folder / "config.json", {**settings, "dtype": "float32"})

@@ -1,15 +1,15 @@
-"""The families of text-to-image models, as one table: a new one adds its row."""
+"""The code of a family of text-to-image models, found by the table in config/families.py."""
 
 from collections.abc import Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
-from dreambooth.errors import ModelError
+from dreambooth.config import Base
+from dreambooth.config.families import FAMILIES as ROWS
+from dreambooth.errors import ConfigError, ModelError
 
-FAMILIES = {
-    "StableDiffusionPipeline": ("stable_diffusion", "StableDiffusion"),
-    "StableDiffusionXLPipeline": ("stable_diffusion_xl", "StableDiffusionXL"),
-}
+FAMILIES = {row.pipeline: row.code for row in ROWS.values()}
 """Module of this package and class in it, by the `_class_name` in a folder's model_index.json."""
 
 FILES = {
@@ -21,16 +21,8 @@ FILES = {
 
 def family(class_name: str) -> Any:
     """The class of a family, imported only now: all of them would take seconds. Raises KeyError for an unknown one."""
-    return getattr(_module(class_name), FAMILIES[class_name][1])
-
-
-def kind(class_name: str) -> Any:
-    """What is in a folder of this family, an `opening.Kind`; raises KeyError for an unknown one."""
-    return _module(class_name).KIND
-
-
-def _module(class_name: str) -> Any:
-    return import_module(f"dreambooth.models.{FAMILIES[class_name][0]}")
+    module, name = FAMILIES[class_name]
+    return getattr(import_module(f"dreambooth.models.{module}"), name)
 
 
 def require_known(index: Mapping[str, Any], name: str) -> str:
@@ -44,3 +36,15 @@ def require_known(index: Mapping[str, Any], name: str) -> str:
             f"{name} is a {called!r}; this package trains {', '.join(FAMILIES)}. Choose another base model."
         )
     return called
+
+
+def require_settings(base: Base, class_name: str) -> None:
+    """Raise ConfigError where the settings are those of another family than a model's `_class_name`.
+
+    Nobody knew it before the model_index.json of a hub id was there; a folder's is read with the settings.
+    """
+    mine = next(name for name, row in ROWS.items() if row.pipeline == class_name)
+    unknown = base.family is None and ROWS[mine].preset and not Path(base.model).exists()
+    if unknown or base.family not in (None, mine):
+        problem = f"family: {base.model} is of the family {mine}, and its settings suit {base.family or 'another'}"
+        raise ConfigError([f"{problem}: give --family {mine}"])

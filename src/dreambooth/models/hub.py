@@ -8,7 +8,7 @@ from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from dreambooth.config import Base
 from dreambooth.errors import ModelError
-from dreambooth.models.families import kind, require_known
+from dreambooth.models.families import family, require_known, require_settings
 from dreambooth.models.opening import Kind, require_known_parts
 from dreambooth.support.model_index import MODEL_INDEX, read_model_index
 from dreambooth.support.variants import chosen_variant
@@ -17,8 +17,9 @@ from dreambooth.support.variants import chosen_variant
 def downloaded(base: Base) -> Path:
     """The folder of a hub id, in the hub's own cache; what is there is not downloaded again.
 
-    Its model_index.json comes first: raises ModelError for a family or parts that are not known, or variants that are
-    not whole, before any weight is downloaded; and where there is no such model, or no way to it.
+    Its model_index.json comes first: before any weight is downloaded, raises ModelError for a family or parts that are
+    not known, or variants that are not whole, and ConfigError for settings of another family. Raises ModelError where
+    there is no such model, or no way to it.
     """
     index_file = _index_file(base)
     try:
@@ -27,7 +28,9 @@ def downloaded(base: Base) -> Path:
         raise ModelError(
             f"the model_index.json of {base.model} is damaged: delete {index_file}, and try again."
         ) from error
-    its = kind(require_known(index, base.model))
+    class_name = require_known(index, base.model)
+    require_settings(base, class_name)
+    its: Kind = family(class_name).kind
     require_known_parts(its, index, base.model)
     commit = index_file.parent.name
     variant = _variant(base, its, commit)

@@ -1,7 +1,4 @@
-"""What the families share that are a diffusers pipeline of an autoencoder, a U-Net and CLIP text encoders.
-
-A family adds its words (`condition`), what it asks of a photo itself (`with_row_conditioning`), and its `predict`.
-"""
+"""What the families share that are a diffusers pipeline of an autoencoder, a denoiser and text encoders."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -11,11 +8,12 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-from dreambooth.models import clip, opening, pipelines, schedules, single_file
-from dreambooth.models.base import DENOISER, Conditioning, DiffusionModel, LoraLayout, Sampling, Stage, joined
+from dreambooth.models import opening, pipelines
+from dreambooth.models.base import DENOISER, DiffusionModel, LoraLayout, Sampling, Stage
 from dreambooth.models.weights import Weights
+from dreambooth.support.model_index import SIDE
 
 
 class LatentStage(Stage):
@@ -25,25 +23,25 @@ class LatentStage(Stage):
     """
 
     name = "base"
+    network: ClassVar[str]
+    """The denoiser's name in the pipeline."""
     readers: ClassVar[Mapping[str, str]]
     """The tokenizer of every text encoder, by their names in the pipeline."""
 
     def __init__(self, pipeline: Any) -> None:
         self.pipeline = pipeline
-        self.process = schedules.process(pipeline.scheduler)
-        self.resolution = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
+        self.resolution = self.usual_resolution
         self._cut: set[str] = set()
 
     @property
+    @abstractmethod
+    def usual_resolution(self) -> int:
+        """Side at which the pipeline draws where it is not told another, in pixels."""
+
+    @property
     def parts(self) -> Mapping[str, nn.Module]:
-        return {DENOISER: self.pipeline.unet, **{part: getattr(self.pipeline, part) for part in self.readers}}
-
-    @torch.no_grad()
-    def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        return pipelines.posterior(self.pipeline.vae, images)
-
-    def stack(self, rows: Sequence[Conditioning]) -> Conditioning:
-        return joined(rows)
+        texts = {part: getattr(self.pipeline, part) for part in self.readers}
+        return {DENOISER: getattr(self.pipeline, self.network), **texts}
 
 
 class LatentModel(DiffusionModel):
@@ -53,8 +51,6 @@ class LatentModel(DiffusionModel):
     """
 
     kind: ClassVar[opening.Kind]
-    published: ClassVar[single_file.Published]
-    """The settings with which the published model's single files are read and written."""
     denoising: ClassVar[type[LatentStage]]
 
     def __init__(self, pipeline: Any, name: str, files: Sequence[Path] = ()) -> None:
@@ -63,7 +59,7 @@ class LatentModel(DiffusionModel):
         self.pipeline = pipeline
         self.stages = (self.denoising(pipeline),)
         self.tokenizers = {part: getattr(pipeline, reader) for part, reader in self.denoising.readers.items()}
-        self.dtype = pipeline.unet.dtype
+        self.dtype = getattr(pipeline, self.denoising.network).dtype
         self.lora_layout = self.layout_of(pipeline)
         self.weights = Weights({**self.stages[0].parts, "vae": pipeline.vae}, files)
 
@@ -81,6 +77,14 @@ class LatentModel(DiffusionModel):
     def drawing_options(self) -> Mapping[str, Any]:
         """What the pipeline was configured with beside its parts, to draw as it does."""
 
+    @abstractmethod
+    def sampler(self, sampling: Sampling) -> Any:
+        """The scheduler of diffusers that draws by `sampling`."""
+
+    @abstractmethod
+    def guidance(self, scale: float, count: int) -> Mapping[str, Any]:
+        """What the pipeline's call is told to draw `count` images with guidance of strength `scale`; 1 is none."""
+
     @classmethod
     def open(cls, folder: Path, name: str, variant: str | None, dtype: torch.dtype) -> Self:
         """The pipeline in `folder`, in `dtype`; a safety checker is never loaded.
@@ -90,31 +94,17 @@ class LatentModel(DiffusionModel):
         pipeline, files = opening.from_folder(cls.kind, folder, name, variant, dtype)
         return cls(pipeline, name, files)
 
-    @classmethod
-    def open_file(
-        cls, file: Path, name: str, dtype: torch.dtype, published: single_file.Published | None = None
-    ) -> Self:
-        """The pipeline in one .safetensors file of the original layout; raises ModelError as `open` does."""
-        return cls(single_file.from_file(cls.kind, published or cls.published, file, name, dtype), name, [file])
-
     @torch.no_grad()
     def generate(self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling) -> NDArray[np.uint8]:
-        parts = {**self.pipeline.components, "scheduler": schedules.sampler(self.pipeline.scheduler, sampling)}
+        parts = {**self.pipeline.components, "scheduler": self.sampler(sampling)}
         drawing = self.kind.pipeline(**parts, **self.kind.options, **self.drawing_options())
         with self.weights.together():
-            return pipelines.draw(drawing, self.resolution, prompts, seeds, sampling)
-
-    def save_lora(
-        self, folder: Path, weights: Mapping[str, Mapping[str, Tensor]], configs: Mapping[str, Mapping[str, Any]]
-    ) -> None:
-        prefixes = {part: clip.text_model_prefix(getattr(self.pipeline, part), ".") for part in self.denoising.readers}
-        pipelines.save_lora(self.kind.pipeline, folder, weights, configs, prefixes)
+            return pipelines.draw(drawing, self.resolution, prompts, seeds, sampling, self.guidance)
 
     def save(self, folder: Path) -> None:
         self.weights.require_finite(self.name)
         pipelines.save(self.pipeline, self.denoising.readers, folder, self.world)
+        usual = self.denoising(self.pipeline).resolution
+        marks = {} if self.resolution == usual else {SIDE: self.resolution}
+        pipelines.save(self.pipeline, self.denoising.readers, folder, self.world, marks)
         self.weights.are(opening.files_of(self.kind, folder, None))
-
-    def save_single_file(self, file: Path, title: str, published: single_file.Published | None = None) -> None:
-        metadata = single_file.model_spec(self.lora_layout.architecture, title, self.stages[0])
-        single_file.to_file(self.kind, published or self.published, self.pipeline, file, self.name, metadata)

@@ -6,17 +6,19 @@ import torch
 
 from dreambooth.config import Base, Config
 from dreambooth.config.worlds import RECORD, named
+from dreambooth.diffusion import RectifiedFlow
 from dreambooth.errors import ConfigError, ModelError
 from dreambooth.models import hub
 from dreambooth.models.base import DiffusionModel
-from dreambooth.models.families import FILES, family, require_known
+from dreambooth.models.families import FILES, family, require_known, require_settings
 from dreambooth.models.single_file import names_in
-from dreambooth.support.model_index import MODEL_INDEX, read_model_index
+from dreambooth.support.model_index import MODEL_INDEX, SIDE, read_model_index
 
 
-def load(base: Base) -> DiffusionModel:
+def load(base: Base, resolution: int | None = None) -> DiffusionModel:
     """Open a base model on the CPU: the embedded one, a diffusers folder, a .safetensors file or a hub id "owner/name".
 
+    resolution: the side in pixels at which it shall train and draw where it can at any; None: as its folder says.
     Only safetensors are read and no code of the model's is run. Raises ModelError where there is no such model, or it
     is none of FAMILIES, or a part of it is missing or damaged; ConfigError where only its download says that it is of
     another world than the settings.
@@ -32,9 +34,13 @@ def load(base: Base) -> DiffusionModel:
             "Give a folder that a pipeline's save_pretrained has written."
         ) from error
     class_name = require_known(index, base.model)
+    require_settings(base, class_name)
     world = _world(base, index.get(RECORD))
     model: DiffusionModel = family(class_name).open(folder, _told(base, folder), base.variant, dtype)
     model.world = world
+    for stage in model.stages:
+        if (side := resolution or index.get(SIDE)) and stage.sides is not None:
+            stage.resolution = int(side)
     return model
 
 
@@ -52,13 +58,22 @@ def _from_file(file: Path, base: Base, dtype: torch.dtype) -> DiffusionModel:
 
 
 def check(model: DiffusionModel, config: Config) -> None:
-    """Raise ConfigError for a sampler that the model's family lacks; it costs nothing, so ask early."""
+    """Raise ConfigError for what the model's family cannot do; it costs nothing, so ask early."""
     asked = {"class_sampler": config.prior.class_sampler, "sampler": config.generation.sampler}
     problems = [
         f"{setting}: {sampler!r} is none of {model.name}'s: {', '.join(model.samplers)}"
         for setting, sampler in asked.items()
         if sampler not in model.samplers
     ]
+    for stage in model.stages:
+        if stage.sides is not None and stage.resolution % stage.sides:
+            problems.append(
+                f"resolution: {stage.resolution} is no multiple of {stage.sides} pixels, which {model.name} needs"
+            )
+        if config.training.noise_levels is not None and not isinstance(stage.process, RectifiedFlow):
+            problems.append(
+                f"noise_levels: {model.name} is no rectified flow and draws its times uniformly: leave it out"
+            )
     if problems:
         raise ConfigError(problems)
 

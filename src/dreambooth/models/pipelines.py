@@ -1,7 +1,8 @@
-"""What families have in common that have a pipeline of diffusers that has a latent U-Net: encode, draw, save."""
+"""What families have in common that have a pipeline of diffusers: encode, draw, save."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from dreambooth.models import clip
 from dreambooth.models.base import DENOISER, Sampling
 from dreambooth.models.schedules import schedule
 from dreambooth.support.files import atomic_write, write_json
+from dreambooth.support.model_index import add_to_model_index
 from dreambooth.support.tensor_files import make_canonical, save_tensors
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
@@ -46,24 +48,30 @@ def posterior(vae: Any, images: Tensor) -> tuple[Tensor, Tensor]:
     return (latents.mean - shift) * scale, latents.std * scale
 
 
-def description(pipeline: Any, tokenizers: Sequence[str]) -> object:
-    """What an image depends on beside the weights: schedule, words, and the settings of U-Net and autoencoder."""
-    words = [getattr(pipeline, name) for name in tokenizers]
+def description(pipeline: Any, network: str, tokenizers: Iterable[Any]) -> object:
+    """What an image depends on beside the weights: schedule, words, and the settings of denoiser and autoencoder."""
+    denoiser = getattr(pipeline, network)
     return [
         schedule(pipeline.scheduler),
-        *([tokenizer.model_max_length, tokenizer.get_vocab()] for tokenizer in words),
-        *({k: v for k, v in part.config.items() if k[0] != "_"} for part in (pipeline.unet, pipeline.vae)),
-        str(pipeline.unet.dtype),
+        *([tokenizer.model_max_length, tokenizer.get_vocab()] for tokenizer in tokenizers),
+        *({k: v for k, v in part.config.items() if k[0] != "_"} for part in (denoiser, pipeline.vae)),
+        str(denoiser.dtype),
     ]
 
 
 def draw(
-    drawing: Any, side: int, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling
+    drawing: Any,
+    side: int,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    sampling: Sampling,
+    guidance: Callable[[float, int], Mapping[str, Any]],
 ) -> NDArray[np.uint8]:
     """An image (N, side, side, 3) for each prompt and seed.
 
-    drawing: a pipeline that nothing else uses, with its sampler.  Raises ModelError where what it draws is not finite,
-    ValueError where the numbers of prompts and seeds differ.
+    drawing: a pipeline that nothing else uses, with its sampler.  guidance: what its call is told for a guidance_scale
+    and a number of images.  Raises ModelError where what it draws is not finite, ValueError where there are not as many
+    seeds as prompts.
     """
     if len(prompts) != len(seeds):
         raise ValueError(f"every prompt needs its seed, got {len(prompts)} prompts and {len(seeds)} seeds")
@@ -81,7 +89,7 @@ def draw(
                 height=side,
                 width=side,
                 num_inference_steps=sampling.num_inference_steps,
-                guidance_scale=sampling.guidance_scale,
+                **guidance(sampling.guidance_scale, len(generator)),
                 generator=generator,
                 output_type="np",
             )
@@ -95,11 +103,14 @@ def draw(
     return (np.concatenate(images) * 255).round().astype(np.uint8)
 
 
-def _one_dtype(modules: Sequence[nn.Module]) -> torch.autocast:
+@contextmanager
+def _one_dtype(modules: Sequence[nn.Module]) -> Iterator[None]:
     """Inside, all modules compute in one precision, though what trains is float32 and the rest perhaps is not."""
     parameters = [parameter for module in modules for parameter in module.parameters()]
     low = next((p.dtype for p in parameters if p.is_floating_point() and p.dtype != torch.float32), None)
-    return torch.autocast(parameters[0].device.type, low, enabled=low is not None)
+    with torch.autocast(parameters[0].device.type, low, enabled=low is not None), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Mismatch dtype between input and weight")  # of norms: only slower
+        yield
 
 
 @contextmanager
@@ -115,13 +126,14 @@ def _at_rest(modules: Sequence[nn.Module]) -> Iterator[None]:
             module.training = True
 
 
-def save(pipeline: Any, readers: Mapping[str, str], folder: Path, world: str) -> None:
+def save(pipeline: Any, readers: Mapping[str, str], folder: Path, world: str, marks: Mapping[str, object] = {}) -> None:
     """Write the pipeline's folder, whole or not at all, for the versions of transformers and diffusers that are in use.
 
-    readers: its tokenizers by the text encoder they are of, all of CLIP's.  world: the name of its world.
+    readers: its tokenizers by the text encoder they are of.  world: the name of its world.  marks: what else its
+    model_index.json shall say.
     """
     for reader in readers.values():  # they remember how the last prompt was padded, and would write it
-        backend = getattr(pipeline, reader).backend_tokenizer
+        backend = tokenizer(getattr(pipeline, reader)).backend_tokenizer
         backend.no_truncation()
         backend.no_padding()
     with atomic_write(folder) as aside:
@@ -129,12 +141,17 @@ def save(pipeline: Any, readers: Mapping[str, str], folder: Path, world: str) ->
         for config in aside.rglob("*.json"):
             _leave_out_places(config)
         record(aside, world)
+        for name, value in marks.items():
+            add_to_model_index(aside, name, value)
         for file in sorted(aside.rglob("*.safetensors")):
             make_canonical(file)
         for part, reader in readers.items():
-            # vocab.json and merges.txt: readers older than transformers 5 look for them
-            getattr(pipeline, reader).backend_tokenizer.model.save(str(aside / reader))
-            clip.for_every_version(getattr(pipeline, part), aside / part)
+            clip.for_every_version(getattr(pipeline, part), getattr(pipeline, reader), aside / part, aside / reader)
+
+
+def tokenizer(reader: Any) -> Any:
+    """The tokenizer itself, of a processor for words and pictures too."""
+    return getattr(reader, "tokenizer", reader)
 
 
 def _leave_out_places(config: Path) -> None:
@@ -147,24 +164,30 @@ def _leave_out_places(config: Path) -> None:
 def save_lora(
     pipeline: Any,
     folder: Path,
-    weights: Mapping[str, Mapping[str, Tensor]],
+    layers: Mapping[str, Mapping[str, Tensor]],
     configs: Mapping[str, Mapping[str, Any]],
-    prefixes: Mapping[str, str],
+    names: Mapping[str, str],
 ) -> None:
-    """Write pytorch_lora_weights.safetensors of a U-Net and its text encoders, by the pipeline's own writer.
+    """Write pytorch_lora_weights.safetensors by the pipeline's own writer.
 
-    weights, configs: peft's, by part.  prefixes: what a part's layers have before their names in the file.
+    layers: of each part the tensors by diffusers' names.  configs: peft's, by part.  names: the writer's of the parts.
     """
     arguments: dict[str, Any] = {}
-    for part, tensors in weights.items():
-        name, half = ("unet", "lora") if part == DENOISER else (part, "lora_linear_layer")
-        arguments[f"{name}_lora_adapter_metadata"] = dict(configs[part])
-        arguments[f"{name}_lora_layers"] = {
-            prefixes.get(part, "") + _lora_key(key, half): tensor for key, tensor in tensors.items()
-        }
+    for part, tensors in layers.items():
+        arguments[f"{names[part]}_lora_adapter_metadata"] = dict(configs[part])
+        arguments[f"{names[part]}_lora_layers"] = dict(tensors)
     with atomic_write(folder / "pytorch_lora_weights.safetensors") as aside:
         pipeline.save_lora_weights(aside.parent, weight_name=aside.name, **arguments)
         make_canonical(aside)
+
+
+def lora_layers(part: str, state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """peft's state of a part by the names that diffusers has for a U-Net and its text encoders.
+
+    prefix: what the part's layers have before their names in the file.
+    """
+    half = "lora" if part == DENOISER else "lora_linear_layer"
+    return {prefix + _lora_key(key, half): tensor for key, tensor in state.items()}
 
 
 def save_embeddings(folder: Path, rows: Mapping[str, Tensor]) -> None:

@@ -1,12 +1,12 @@
-"""A diffusers scheduler of discrete diffusion: the process to train on, and the samplers to draw by."""
+"""A scheduler of diffusers: the process to train on, and the samplers to draw by."""
 
 from typing import Any
 
 import diffusers
-from diffusers import DDPMScheduler
+from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
 
 from dreambooth.config.samplers import SAMPLERS
-from dreambooth.diffusion import PREDICTIONS, DiscreteDiffusion
+from dreambooth.diffusion import PREDICTIONS, DiscreteDiffusion, RectifiedFlow, ShiftBySize
 from dreambooth.models.base import Sampling
 
 
@@ -40,3 +40,34 @@ def sampler(scheduler: Any, sampling: Sampling) -> Any:
     if many or settings.get("rescale_betas_zero_snr"):
         settings["timestep_spacing"] = "trailing"
     return getattr(diffusers, SAMPLERS[sampling.sampler]).from_config(settings)
+
+
+def flow_problems(scheduler: Any) -> list[str]:
+    """Why `flow` could not be made of it, a clause each."""
+    settings, found = scheduler.config, []
+    solver = settings.get("prediction_type") == "flow_prediction"
+    if not solver and not isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
+        found.append(f"its scheduler {type(scheduler).__name__} is none of a rectified flow")
+    if settings.get("time_shift_type", "exponential") != "exponential" or settings.get("invert_sigmas"):
+        found.append("its scheduler shifts noise levels in a way of its own")
+    return found
+
+
+def flow(scheduler: Any, patch: int) -> RectifiedFlow:
+    """The rectified flow that the scheduler reverses, at the noise levels at which it draws.
+
+    patch: cells of the latent along the side of a token, by whose number some shift.
+    """
+    settings = scheduler.config
+    if not settings.get("use_dynamic_shifting"):
+        return RectifiedFlow(shift=settings.get("flow_shift", settings.get("shift", 1.0)))
+    tokens = settings.base_image_seq_len, settings.max_image_seq_len
+    return RectifiedFlow(shift=ShiftBySize(tokens, (settings.base_shift, settings.max_shift), patch))
+
+
+def flow_sampler(scheduler: Any, class_name: str) -> Any:
+    """A scheduler of this class of diffusers that draws along the same flow."""
+    settings = schedule(scheduler)
+    if "flow_shift" in settings:
+        settings["shift"] = settings["flow_shift"]
+    return getattr(diffusers, class_name).from_config(settings)

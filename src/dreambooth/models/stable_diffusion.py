@@ -13,7 +13,7 @@ from dreambooth.data.batch import Batch
 from dreambooth.errors import ModelError
 from dreambooth.models import clip, opening, original_layout, pipelines, schedules, single_file
 from dreambooth.models.base import DENOISER, Conditioning, LoraLayout
-from dreambooth.models.latent import LatentModel, LatentStage
+from dreambooth.models.latent_unet import UNetModel, UNetStage
 from dreambooth.support.device import onto
 
 KIND = opening.Kind(
@@ -66,7 +66,7 @@ PUBLISHED = single_file.Published(
 
 
 @final
-class Denoising(LatentStage):
+class Denoising(UNetStage):
     """The whole of it: latents of an autoencoder, and the last hidden state of the text encoder."""
 
     readers = READERS
@@ -87,7 +87,7 @@ class Denoising(LatentStage):
 
 
 @final
-class StableDiffusion(LatentModel):
+class StableDiffusion(UNetModel):
     """A diffusers StableDiffusionPipeline."""
 
     samplers = ("ddpm", "ddim", "dpmsolver++")
@@ -127,4 +127,4 @@ class StableDiffusion(LatentModel):
         pipelines.save_embeddings(folder, {token: rows["text_encoder"]})
 
     def fingerprint(self) -> str:
-        return self.weights.fingerprint(pipelines.description(self.pipeline, tuple(READERS.values())))
+        return self.weights.fingerprint(pipelines.description(self.pipeline, "unet", self.tokenizers.values()))

@@ -15,7 +15,7 @@ from dreambooth.data.batch import Batch
 from dreambooth.errors import ModelError
 from dreambooth.models import clip, opening, original_layout, pipelines, schedules, single_file
 from dreambooth.models.base import DENOISER, Conditioning, LoraLayout
-from dreambooth.models.latent import LatentModel, LatentStage
+from dreambooth.models.latent_unet import UNetModel, UNetStage
 from dreambooth.support.device import onto
 
 KIND = opening.Kind(
@@ -90,7 +90,7 @@ EMBEDDING_NAMES = {"text_encoder": "clip_l", "text_encoder_2": "clip_g"}
 
 
 @final
-class FramedDenoising(LatentStage):
+class FramedDenoising(UNetStage):
     """Latents of an autoencoder; both encoders at their last layer but one, and the second one's pooled words."""
 
     readers = READERS
@@ -123,7 +123,7 @@ class FramedDenoising(LatentStage):
 
 
 @final
-class StableDiffusionXL(LatentModel):
+class StableDiffusionXL(UNetModel):
     """A diffusers StableDiffusionXLPipeline."""
 
     samplers = ("ddpm", "ddim", "euler", "dpmsolver++")
@@ -167,5 +167,5 @@ class StableDiffusionXL(LatentModel):
         pipelines.save_embeddings(folder, {EMBEDDING_NAMES[part]: vectors for part, vectors in rows.items()})
 
     def fingerprint(self) -> str:
-        zeros = self.pipeline.config.force_zeros_for_empty_prompt
-        return self.weights.fingerprint([zeros, pipelines.description(self.pipeline, tuple(READERS.values()))])
+        zeros, words = self.pipeline.config.force_zeros_for_empty_prompt, self.tokenizers.values()
+        return self.weights.fingerprint([zeros, pipelines.description(self.pipeline, "unet", words)])

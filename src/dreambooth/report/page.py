@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from dreambooth.config import Config, preset_of, settings_reference
+from dreambooth.config.families import usual_guidance
 from dreambooth.config.samplers import SAMPLERS
 from dreambooth.config.worlds import named
 from dreambooth.evaluation import CHOICES
@@ -126,15 +127,19 @@ def _content(run: Run) -> dict[str, Any]:
 
 
 def _snippet(subject: Subject, config: Config) -> str:
-    prompt = subject.fill("a {} in the snow")
-    settings, scheduler = config.generation, SAMPLERS[config.generation.sampler]
+    prompt, settings, row = subject.fill("a {} in the snow"), config.generation, config.family
+    scheduler = (row.schedulers if row else {}).get(settings.sampler, SAMPLERS[settings.sampler])
+    told = (row.guidance if row else usual_guidance)(settings.guidance_scale)
+    asked = {"num_inference_steps": settings.num_inference_steps, **told}
+    if row and config.data.resolution:  # these draw at the side that they were tuned at
+        asked |= dict.fromkeys(("height", "width"), config.data.resolution)
+    arguments = ", ".join(f"{name}={json.dumps(value)}" for name, value in asked.items())
     return (
         f"from diffusers import DiffusionPipeline, {scheduler}\n\n"
         'pipeline = DiffusionPipeline.from_pretrained("model")\n'
         f"pipeline.scheduler = {scheduler}.from_config(pipeline.scheduler.config)\n"
         f"prompt = {json.dumps(prompt, ensure_ascii=False)}\n"
-        f"steps, guidance = {settings.num_inference_steps}, {settings.guidance_scale}\n"
-        "image = pipeline(prompt, num_inference_steps=steps, guidance_scale=guidance).images[0]\n"
+        f"image = pipeline(prompt=prompt, {arguments}).images[0]\n"
         'image.save("picture.png")'
     )
 
@@ -157,7 +162,9 @@ def _base(config: Config) -> str:
 def _settings(config: Config) -> list[Setting]:
     """Every setting, those that differ from the defaults of their base model and method first."""
     mine = config.flat()
-    usual = Config().flat() | {"model": config.base.model} | preset_of(config.world, config.method.method)
+    usual = (
+        Config().flat() | {"model": config.base.model} | preset_of(config.world, config.method.method, config.family)
+    )
     rows = [
         Setting(
             name=name,

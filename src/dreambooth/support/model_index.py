@@ -7,6 +7,17 @@ from typing import Any
 MODEL_INDEX = "model_index.json"
 
 
+SIDE = "_resolution"
+"""Where it names the side in pixels at which a model was tuned, and draws, that can draw at any."""
+
+
+def add_to_model_index(folder: Path, name: str, value: object) -> None:
+    """Name one thing more in the model_index.json of a folder; diffusers passes over what begins with "_"."""
+    file = folder / MODEL_INDEX
+    index = {**read_model_index(file), name: value}
+    file.write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
 def read_model_index(file: Path) -> dict[str, Any]:
     """The table in a model_index.json; raises OSError or ValueError where it is missing or damaged."""
     try:

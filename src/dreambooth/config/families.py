@@ -1,0 +1,112 @@
+"""The families of text-to-image models, as one table: where the code of each is, and which settings suit it.
+
+A row's settings go over the paper's and the world's. Sources: diffusers' examples/dreambooth, AI Toolkit
+(https://github.com/ostris/ai-toolkit, config/examples), SimpleTuner (https://github.com/bghira/SimpleTuner, its
+quick starts) and OneTrainer (https://github.com/Nerogar/OneTrainer, training_presets), as they were in August 2026.
+All rates are for a LoRA whose alpha is its rank. Nothing here was measured on real weights yet.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from dreambooth.support.model_index import MODEL_INDEX, read_model_index
+
+FamilyName = Literal["stable-diffusion", "sdxl", "flux"]
+
+
+def usual_guidance(scale: float) -> Mapping[str, Any]:
+    """Guidance of strength `scale` as most pipelines are told of it."""
+    return {"guidance_scale": scale}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FamilyRow:
+    """What is known of a family before a model of it is opened."""
+
+    pipeline: str
+    """Its class in diffusers, the `_class_name` in a folder's model_index.json."""
+    code: tuple[str, str]
+    """The module in models/ and the class in it."""
+    published: tuple[str, ...] = ()
+    """Hub ids whose family is known without asking the hub."""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Hub ids of its models that are not trained, and what to train instead."""
+    preset: Mapping[str, Any] = field(default_factory=dict)
+    """Settings that suit it; a family without needs the paper's own."""
+    method_presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By method, the settings that suit the pair of both."""
+    schedulers: Mapping[str, str] = field(default_factory=dict)
+    """By sampler, its class in diffusers where it is not the one of config/samplers.py."""
+    guidance: Callable[[float], Mapping[str, Any]] = usual_guidance
+    """What the call of its pipeline is told for a guidance_scale, where 1 is no guidance."""
+
+
+_EULER = {"euler": "FlowMatchEulerDiscreteScheduler"}
+
+_FLOW: Mapping[str, Any] = {
+    "method": "lora",
+    "train_text_encoder": False,
+    "dtype": "bfloat16",
+    "sampler": "euler",
+    "class_sampler": "euler",
+    "resolution": 512,  # diffusers' scripts
+    "num_class_images": 200,  # diffusers' README.md; a thousand take days
+}
+"""What all transformers along a flow have in common: 2 to 30 billion weights, of which the field trains a LoRA."""
+
+
+def _drawn(steps: int, guidance_scale: float) -> Mapping[str, Any]:
+    """As the pipeline of diffusers draws by default, samples and class images."""
+    return {
+        "num_inference_steps": steps,
+        "guidance_scale": guidance_scale,
+        "class_num_inference_steps": steps,
+        "class_guidance_scale": guidance_scale,
+    }
+
+
+def _distilled(model: str, instead: str) -> dict[str, str]:
+    return {model: f"{model} is distilled to a few steps, which training undoes: train {instead}"}
+
+
+FAMILIES: Mapping[str, FamilyRow] = {
+    "stable-diffusion": FamilyRow(pipeline="StableDiffusionPipeline", code=("stable_diffusion", "StableDiffusion")),
+    "sdxl": FamilyRow(pipeline="StableDiffusionXLPipeline", code=("stable_diffusion_xl", "StableDiffusionXL")),
+    "flux": FamilyRow(
+        pipeline="FluxPipeline",
+        code=("flux", "Flux"),
+        published=("black-forest-labs/FLUX.1-dev", "black-forest-labs/FLUX.1-Krea-dev"),
+        refused=_distilled("black-forest-labs/FLUX.1-schnell", "black-forest-labs/FLUX.1-dev"),
+        preset={**_FLOW, **_drawn(28, 3.5)},
+        # AI Toolkit train_lora_flux_24gb.yaml
+        method_presets={"lora": {"rank": 16, "learning_rate": 1e-4}},
+        schedulers=_EULER,
+    ),
+}
+
+
+def family_of(model: str) -> str | None:
+    """The family of a base model whose settings are its own, as its folder says or its hub id is known; else None."""
+    for name, row in FAMILIES.items():
+        if row.preset and (model in row.published or _class_name(model) == row.pipeline):
+            return name
+    return None
+
+
+def named_by(class_name: object) -> str | None:
+    """The family of a `_class_name`."""
+    return next((name for name, row in FAMILIES.items() if row.pipeline == class_name), None)
+
+
+def refusal(model: str) -> str | None:
+    """Why a hub id is not trained, and what to do; None for any other."""
+    return next((row.refused[model] for row in FAMILIES.values() if model in row.refused), None)
+
+
+def _class_name(model: str) -> object:
+    try:
+        return read_model_index(Path(model) / MODEL_INDEX).get("_class_name")
+    except (OSError, ValueError):  # reported by who opens it
+        return None

@@ -1,0 +1,160 @@
+"""What the families share that are a transformer along a rectified flow, with language models that read the prompts.
+
+A family adds its words (`condition`, `stack`), its latents (`posterior`) and its `predict`.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from inspect import signature
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from dreambooth.config.families import FAMILIES
+from dreambooth.data.batch import Batch
+from dreambooth.errors import ModelError
+from dreambooth.models import pipelines, schedules
+from dreambooth.models.base import DENOISER, Conditioning, LoraLayout, Sampling
+from dreambooth.models.latent import LatentModel, LatentStage
+
+
+class FlowStage(LatentStage):
+    """A flow transformer, which trains and draws at many sides; its language models stay as they are."""
+
+    network = "transformer"
+    text_trains = False
+    patch: ClassVar[int] = 2
+    """Cells of a latent along the side of a token."""
+
+    def __init__(self, pipeline: Any) -> None:
+        super().__init__(pipeline)
+        self.process = schedules.flow(pipeline.scheduler, self.patch)
+        self.sides = pipeline.vae_scale_factor * 2
+
+    @property
+    def usual_resolution(self) -> int:
+        cells: int = getattr(self.pipeline, "default_sample_size", 128)
+        return cells * int(self.pipeline.vae_scale_factor)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """In which the transformer computes."""
+        first: Tensor = next(self.pipeline.transformer.parameters())  # transformer.dtype goes through all modules
+        return first.dtype
+
+    @torch.no_grad()
+    def encoded(self, prompts: Sequence[str], **more: Any) -> Any:
+        """What the pipeline makes of prompts when it is called with nothing but them.
+
+        Lengths, layers and templates are the defaults of its call, not those of its encode_prompt: where the two
+        differ, training would see words that no picture is drawn with.
+        """
+        encode, call = (signature(function).parameters for function in (self.pipeline.encode_prompt, self._call))
+        usual = {name: its.default for name, its in call.items() if name in encode and name != "prompt"}
+        device = getattr(self.pipeline, next(iter(self.readers))).device
+        # a list of its own: one pipeline writes its template into the caller's
+        return self.pipeline.encode_prompt(prompt=list(prompts), **{**usual, **more, "device": device})
+
+    @property
+    def _call(self) -> Any:
+        return type(self.pipeline).__call__
+
+    def with_row_conditioning(self, conditioning: Conditioning, batch: Batch, *place: int) -> Conditioning:
+        return conditioning
+
+
+class FlowModel(LatentModel):
+    """A pipeline of a flow transformer. Its LoRA is one file for diffusers and ComfyUI."""
+
+    samplers = ("euler",)
+    architecture: ClassVar[str]
+    """The model's name in https://github.com/Stability-AI/ModelSpec."""
+    targets: ClassVar[tuple[str, ...]]
+    """Ends of the names of the layers a LoRA is usually added to."""
+
+    @classmethod
+    def require_family(cls, pipeline: Any, name: str) -> None:
+        if problems := schedules.flow_problems(pipeline.scheduler) + cls.problems(pipeline):
+            raise ModelError(
+                f"{name} is no text-to-image model of the {cls.kind.family} family that can be trained: "
+                f"{'; '.join(problems)}. Choose another base model."
+            )
+
+    @staticmethod
+    @abstractmethod
+    def problems(pipeline: Any) -> list[str]:
+        """What speaks against training it, a clause each."""
+
+    @classmethod
+    def layout_of(cls, pipeline: Any) -> LoraLayout:
+        return LoraLayout(targets={DENOISER: cls.targets}, kohya_prefixes={}, architecture=cls.architecture)
+
+    def drawing_options(self) -> Mapping[str, Any]:
+        pipeline = self.pipeline
+        return {k: v for k, v in pipeline.config.items() if k[0] != "_" and k not in pipeline.components}
+
+    def sampler(self, sampling: Sampling) -> Any:
+        return schedules.flow_sampler(self.pipeline.scheduler, self._row.schedulers[sampling.sampler])
+
+    def guidance(self, scale: float, count: int) -> Mapping[str, Any]:
+        told = self._row.guidance(scale)
+        return {name: [value] * count if isinstance(value, str) else value for name, value in told.items()}
+
+    @property
+    def _row(self) -> Any:
+        return next(row for row in FAMILIES.values() if row.pipeline == self.kind.pipeline.__name__)
+
+    def add_tokens(self, tokens: Sequence[str]) -> Mapping[str, tuple[nn.Embedding, list[int]]]:
+        raise NotImplementedError("a large language model learns no words here: Stage.text_trains")
+
+    def save_embeddings(self, folder: Path, token: str, rows: Mapping[str, Tensor]) -> None:
+        raise NotImplementedError("a large language model learns no words here: Stage.text_trains")
+
+    def save_lora(
+        self, folder: Path, weights: Mapping[str, Mapping[str, Tensor]], configs: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        """The scale alpha / rank is multiplied into the second half, and alpha written as the rank.
+
+        ComfyUI takes a file without alpha at scale 1, and diffusers refuses one with alphas beside these names.
+        """
+        (state,), (config,) = weights.values(), configs.values()
+        scale = config["lora_alpha"] / config["r"]
+        layers = {name: tensor * scale if ".lora_B." in name else tensor for name, tensor in state.items()}
+        whole = {**config, "lora_alpha": config["r"]}
+        pipelines.save_lora(
+            self.kind.pipeline, folder, {DENOISER: layers}, {DENOISER: whole}, {DENOISER: self.denoising.network}
+        )
+
+    def save_single_file(self, file: Path, title: str) -> None:
+        raise ModelError(
+            f"{self.name} cannot be one file: a {self.kind.family} model is shared as a diffusers folder, or as its "
+            "LoRA in adapter/, which ComfyUI opens on the base model."
+        )
+
+    def fingerprint(self) -> str:
+        templates = [getattr(reader, "chat_template", None) for reader in self.tokenizers.values()]
+        also = [templates, self.drawing_options()]
+        words = map(pipelines.tokenizer, self.tokenizers.values())
+        return self.weights.fingerprint([also, pipelines.description(self.pipeline, self.denoising.network, words)])
+
+
+def packed(latents: Tensor) -> Tensor:
+    """Tokens (B, h/2 w/2, 4 C) of latents (B, C, h, w): squares of two by two cells, row after row."""
+    batch, channels, height, width = latents.shape
+    squares = latents.reshape(batch, channels, height // 2, 2, width // 2, 2)
+    return squares.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+
+
+def unpacked(tokens: Tensor, height: int, width: int) -> Tensor:
+    """Latents (B, C, h, w) of `packed` tokens."""
+    squares = tokens.reshape(len(tokens), height // 2, width // 2, -1, 2, 2)
+    return squares.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
+
+
+def places(height: int, width: int, axes: int = 3) -> Tensor:
+    """(height width, axes) where each token is: its row at 1, its column at 2, else zeros."""
+    found = torch.zeros(height, width, axes)
+    found[..., 1], found[..., 2] = torch.arange(height)[:, None], torch.arange(width)[None]
+    return found.flatten(0, 1)
