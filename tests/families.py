@@ -3,7 +3,7 @@
 A new family adds one entry here, and its small pipeline in a file of its own beside tiny.py.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import exp, log
 from pathlib import Path
@@ -23,7 +23,7 @@ from dreambooth.models.stable_diffusion_xl import StableDiffusionXL
 from dreambooth.subject import Subject
 from dreambooth.support.rng import normal
 from tiny import tiny_pipeline
-from tiny_flux import flux_pipeline, flux_seen
+from tiny_flux import FLUX_IN_COMFYUI, flux_pipeline, flux_seen, flux_velocity
 from tiny_xl import tiny_xl_pipeline
 
 
@@ -61,6 +61,10 @@ class Family:
     guided: Mapping[str, Any] = field(default_factory=lambda: {"guidance_scale": 3.0})
     """What it is told for our guidance_scale of 3."""
     unguided: Mapping[str, Any] = field(default_factory=lambda: {"guidance_scale": 1.0})
+    velocity: Callable[[Any, Sequence[str], Tensor, Tensor], Tensor] | None = None
+    """Of a flow: what its pipeline's own parts say of prompts, x_t and sigma, as velocity."""
+    comfyui: tuple[str, ...] = ()
+    """Of a flow: ends of the names of layers that ComfyUI knows after "transformer." (its comfy/utils.py)."""
     density: Mapping[float, float]
     """P(time <= t) of the declared density."""
     times: Callable[[int], Tensor] = lambda count: torch.linspace(0.05, 1.0, count)
@@ -190,6 +194,8 @@ FAMILIES: dict[str, Family] = {
         pipeline=flux_pipeline,
         wrap=Flux,
         seen=flux_seen,
+        velocity=flux_velocity,
+        comfyui=FLUX_IN_COMFYUI,
         # 16 tokens on the line from 256 (e^0.5) to 4096 (e^1.15)
         density=logit_normal(exp(0.5 - 240 * 0.65 / 3840)),
         **FLOW,
@@ -197,3 +203,5 @@ FAMILIES: dict[str, Family] = {
 }
 WITH_TEXT = [name for name, family in FAMILIES.items() if family.text]
 """Those whose text encoders train, and learn words."""
+FLOWS = [name for name, family in FAMILIES.items() if family.velocity is not None]
+"""Those along a rectified flow."""

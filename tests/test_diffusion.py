@@ -1,5 +1,6 @@
 """The forward process, its targets and its weights against diffusers and against direct formulas."""
 
+import math
 from typing import Any
 
 import diffusers
@@ -7,7 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from dreambooth.diffusion import PREDICTIONS, DiscreteDiffusion, ForwardProcess, RectifiedFlow, row_errors
+from dreambooth.config.noise_levels import NOISE_LEVELS
+from dreambooth.diffusion import (
+    PREDICTIONS,
+    DiscreteDiffusion,
+    ForwardProcess,
+    RectifiedFlow,
+    ShiftBySize,
+    row_errors,
+)
 from dreambooth.loss import prior_preservation_loss
 from dreambooth.support.rng import generator
 
@@ -174,6 +183,56 @@ def test_sigma_is_drawn_from_the_declared_density(density: Any, shift: float) ->
         unshifted = torch.tensor(at / (shift - (shift - 1) * at))
         expected = unshifted if density == "uniform" else torch.special.ndtr(unshifted.logit())
         assert (sigma <= at).float().mean().item() == pytest.approx(expected.item(), abs=0.025)
+
+
+def test_the_mode_density_is_the_papers_at_the_noisy_side_up() -> None:
+    """sigma falls with u, so P(sigma <= f(u)) = 1 - u, at equation 20's own values."""
+    flow = RectifiedFlow(density="mode", scale=1.29)
+    sigma = flow.sample_t((1, 4, 8, 8), *(generator("sigma", row) for row in range(4000)))
+    assert sigma.min() > 0 and sigma.max() <= 1
+    for u in (0.1, 0.3, 0.5, 0.8):
+        value = 1 - u - 1.29 * (math.cos(math.pi / 2 * u) ** 2 - 1 + u)
+        assert (sigma <= value).float().mean().item() == pytest.approx(1 - u, abs=0.025)
+
+
+def test_a_shift_by_size_is_that_of_the_pipelines() -> None:
+    """Its e^mu at every number of tokens, and sigmas as the scheduler shifts them."""
+    from diffusers.pipelines.flux.pipeline_flux import calculate_shift
+
+    shift = ShiftBySize(tokens=(256, 4096), mu=(0.5, 1.15), patch=2)
+    for side in (32, 64, 128, 256):
+        mu = calculate_shift((side // 2) ** 2, 256, 4096, 0.5, 1.15)
+        assert shift.of((1, 16, side, side)) == pytest.approx(math.exp(mu))
+    theirs: Any = diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
+    theirs.set_timesteps(sigmas=[1.0, 0.75, 0.5, 0.25], mu=1.15)
+    drawn = torch.tensor([1.0, 0.75, 0.5, 0.25])
+    s = shift.of((1, 16, 128, 128))
+    torch.testing.assert_close(s * drawn / (1 + (s - 1) * drawn), theirs.sigmas[:4])
+    small, large = (
+        RectifiedFlow(shift=shift).sample_t((1, 16, side, side), *(generator("s", row) for row in range(9)))
+        for side in (32, 128)
+    )
+    assert (large > small).all()
+
+
+@pytest.mark.parametrize("name", NOISE_LEVELS)
+def test_named_noise_levels_are_what_the_table_says(name: Any) -> None:
+    own = RectifiedFlow(shift=2.0, snr_gamma=5.0)
+    found, levels = own.with_noise_levels(name), NOISE_LEVELS[name]
+    assert found.snr_gamma == 5.0 and own.with_noise_levels(None) is own
+    assert (found.density, found.scale, found.x0_weighted) == (levels.density, levels.scale, levels.x0_weighted)
+    assert found.shift == (2.0 if levels.shift is None else levels.shift)
+    with pytest.raises(ValueError, match="draws its times uniformly"):
+        DiscreteDiffusion(schedule().alphas_cumprod).with_noise_levels(name)
+
+
+def test_weighed_as_x0_the_error_is_that_of_the_x0_that_the_velocity_means() -> None:
+    """As diffusers' and kohya's scripts of SD3 have it, by their own formula x - sigma v."""
+    x0, noise, pred = (tensor[:5].double() for tensor in rows())
+    flow, sigma = RectifiedFlow(x0_weighted=True), SIGMAS.double().view(-1, 1, 1, 1)
+    denoised = flow.add_noise(x0, noise, SIGMAS) - sigma * pred
+    expected = (denoised - x0).square().flatten(1).mean(1)
+    torch.testing.assert_close(row_errors(flow, pred, x0, noise, SIGMAS).double(), expected, rtol=1e-5, atol=1e-9)
 
 
 def test_min_snr_along_a_flow_gives_the_same_x0_error() -> None:

@@ -45,7 +45,7 @@ def downloads(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return asked
 
 
-@pytest.mark.parametrize("kind", ["FluxPipeline", "StableDiffusionXLInpaintPipeline", ["pipeline", "Own"], None])
+@pytest.mark.parametrize("kind", ["ChromaPipeline", "StableDiffusionXLInpaintPipeline", ["pipeline", "Own"], None])
 def test_a_family_that_is_not_known_is_refused_before_the_download(
     kind: Any, snapshot: Path, downloads: list[dict[str, Any]]
 ) -> None:

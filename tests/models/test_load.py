@@ -57,8 +57,8 @@ def test_a_revision_of_something_local(local: str, saved: Path) -> None:
 
 
 def test_a_family_that_is_not_known(saved: Path) -> None:
-    edit_index(saved, _class_name="FluxPipeline")
-    with pytest.raises(ModelError, match="is a 'FluxPipeline'; this package trains StableDiffusionPipeline"):
+    edit_index(saved, _class_name="ChromaPipeline")
+    with pytest.raises(ModelError, match="is a 'ChromaPipeline'; this package trains StableDiffusionPipeline"):
         load(saved)
 
 
