@@ -19,11 +19,13 @@ from dreambooth.data.dataset import LatentDataset
 from dreambooth.models.base import DiffusionModel, Sampling
 from dreambooth.models.flux import Flux
 from dreambooth.models.stable_diffusion import StableDiffusion
+from dreambooth.models.stable_diffusion_3 import StableDiffusion3
 from dreambooth.models.stable_diffusion_xl import StableDiffusionXL
 from dreambooth.subject import Subject
 from dreambooth.support.rng import normal
 from tiny import tiny_pipeline
 from tiny_flux import FLUX_IN_COMFYUI, flux_pipeline, flux_seen, flux_velocity
+from tiny_sd3 import SD3_IN_COMFYUI, sd3_pipeline, sd3_seen, sd3_velocity
 from tiny_xl import tiny_xl_pipeline
 
 
@@ -198,6 +200,17 @@ FAMILIES: dict[str, Family] = {
         comfyui=FLUX_IN_COMFYUI,
         # 16 tokens on the line from 256 (e^0.5) to 4096 (e^1.15)
         density=logit_normal(exp(0.5 - 240 * 0.65 / 3840)),
+        **FLOW,
+    ),
+    "sd3": Family(
+        pipeline=sd3_pipeline,
+        wrap=StableDiffusion3,
+        seen=sd3_seen,
+        velocity=sd3_velocity,
+        comfyui=SD3_IN_COMFYUI,
+        density=logit_normal(3.0),
+        # the last block writes no text, so nobody asks for its words
+        idle={"denoiser": ("transformer_blocks.1.attn.add_q_proj.", "transformer_blocks.1.attn.norm_added_q.")},
         **FLOW,
     ),
 }

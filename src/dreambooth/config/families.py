@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from dreambooth.support.model_index import MODEL_INDEX, read_model_index
 
-FamilyName = Literal["stable-diffusion", "sdxl", "flux"]
+FamilyName = Literal["stable-diffusion", "sdxl", "flux", "sd3"]
 
 
 def usual_guidance(scale: float) -> Mapping[str, Any]:
@@ -81,6 +81,20 @@ FAMILIES: Mapping[str, FamilyRow] = {
         refused=_distilled("black-forest-labs/FLUX.1-schnell", "black-forest-labs/FLUX.1-dev"),
         preset={**_FLOW, **_drawn(28, 3.5)},
         # AI Toolkit train_lora_flux_24gb.yaml
+        method_presets={"lora": {"rank": 16, "learning_rate": 1e-4}},
+        schedulers=_EULER,
+    ),
+    "sd3": FamilyRow(
+        pipeline="StableDiffusion3Pipeline",
+        code=("stable_diffusion_3", "StableDiffusion3"),
+        published=(
+            "stabilityai/stable-diffusion-3-medium-diffusers",
+            "stabilityai/stable-diffusion-3.5-medium",
+            "stabilityai/stable-diffusion-3.5-large",
+        ),
+        refused=_distilled("stabilityai/stable-diffusion-3.5-large-turbo", "stabilityai/stable-diffusion-3.5-large"),
+        preset={**_FLOW, **_drawn(28, 7.0)},
+        # AI Toolkit train_lora_sd35_large_24gb.yaml
         method_presets={"lora": {"rank": 16, "learning_rate": 1e-4}},
         schedulers=_EULER,
     ),
