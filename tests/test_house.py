@@ -31,7 +31,7 @@ LAYERS = (
     "adapters evaluation generation",
     "prior finetuning probe report identifier class_noun",
     "recipe",
-    "experiments export",
+    "experiments export web",
     "cli __init__",
     "__main__",
 )
@@ -42,6 +42,8 @@ HEAVY = {
     "transformers": ("models", "evaluation"),
     "peft": ("adapters",),
     "accelerate": ("finetuning",),
+    "fastapi": ("web",),
+    "uvicorn": ("web",),
 }
 """The parts that may import each of these."""
 

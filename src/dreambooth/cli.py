@@ -172,6 +172,21 @@ def _experiment(parsed: Namespace) -> None:
     print(f"{tables}\nreport  {page}")
 
 
+def _compare(parsed: Namespace) -> None:
+    from dreambooth.run import Run
+    from dreambooth.run.compare import compare
+
+    print(compare([Run.open(folder) for folder in parsed.run_dirs]).table())
+
+
+def _web(parsed: Namespace) -> None:
+    try:
+        from dreambooth.web.server import serve
+    except ModuleNotFoundError as error:
+        raise DreamBoothError(f"the page needs {error.name}: pip install 'dreambooth[web]'.") from error
+    serve(parsed.root, parsed.host, parsed.port, parsed.names, parsed.models)
+
+
 def _toybox_photos(parsed: Namespace) -> None:
     from dreambooth.toybox.photos import photos
 
@@ -195,6 +210,8 @@ COMMANDS: dict[str, Callable[[Namespace], None]] = {
     "export": _export,
     "evaluate": _evaluate,
     "experiment": _experiment,
+    "compare": _compare,
+    "web": _web,
     f"{EMBEDDED} photos": _toybox_photos,
     "completion": _completion,
 }

@@ -47,6 +47,8 @@ def parser(version: str) -> Parser:
     _add_export(commands)
     _add_evaluate(commands)
     _add_experiment(commands)
+    _add_compare(commands)
+    _add_web(commands)
     _add_toybox(commands)
     _add_completion(commands)
     return top
@@ -200,6 +202,34 @@ def _add_experiment(commands: "Commands[Parser]") -> None:
     _add_config(command)
     _add_device(command)
     add_settings(command)
+
+
+def _add_compare(commands: "Commands[Parser]") -> None:
+    command = _add(commands, "compare", "runs beside each other: what is set differently, what was measured")
+    command.example = "dreambooth compare runs/my-dog runs/my-dog-lora"
+    help_ = "two folders or more that `dreambooth run` made"
+    command.add_argument("run_dirs", metavar="RUN_DIR", type=path, nargs="+", help=help_)
+
+
+def _add_web(commands: "Commands[Parser]") -> None:
+    command = _add(commands, "web", "a page to start runs, watch, stop, compare and use them, on a phone too")
+    command.example = "dreambooth web runs --host 0.0.0.0"
+    command.epilog = (
+        "Runs are processes of their own: they go on when the page, or this command, is ended. It needs "
+        "`pip install 'dreambooth[web]'`. On other addresses than this machine's own it asks for a key, which is in "
+        "the link that it prints; the environment variable DREAMBOOTH_WEB_TOKEN sets one."
+    )
+    command.add_argument(
+        "root", metavar="DIR", type=path, nargs="?", default=Path("runs"), help="folder of the runs [default: runs]"
+    )
+    help_ = "address to listen to; 0.0.0.0 for phones in the same network [default: 127.0.0.1, this machine alone]"
+    command.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help=help_)
+    ports, help_ = between(0, 65535), "[default: 7800; 0: any that is free]"
+    command.add_argument("--port", type=ports, default=7800, metavar="N", help=help_)
+    help_ = "another name by which browsers may call this machine, such as that of a proxy before it"
+    command.add_argument("--allowed-host", dest="names", action="append", default=[], metavar="NAME", help=help_)
+    help_ = "a base model of this machine to offer beside the published ones"
+    command.add_argument("--model", dest="models", type=model, action="append", default=[], metavar="MODEL", help=help_)
 
 
 def _add_toybox(commands: "Commands[Parser]") -> None:

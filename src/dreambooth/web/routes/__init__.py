@@ -1,0 +1,1 @@
+"""The studio's addresses: pages, drafts, runs."""

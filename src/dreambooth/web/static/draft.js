@@ -1,0 +1,170 @@
+import { get, patch, post, put as set, remove, upload } from "./api.js";
+import { cropped } from "./crop.js";
+import { $, h, put, say, toast } from "./dom.js";
+import "./shell.js";
+
+const id = document.body.dataset.id;
+const base = `/api/drafts/${id}`;
+let draft = null;
+
+async function doing(work) {
+  try { await work(); } catch (error) { toast(error.message); }
+}
+
+// Photos
+
+function frame(photo) {
+  const square = photo.crop || photo.best;
+  const percent = (part, whole) => `${(100 * part) / whole}%`;
+  return h("span", { class: "frame" },
+    h("img", { src: `${base}/photos/${photo.id}?size=256`, alt: photo.name }),
+    photo.crop ? h("span", { class: "square", style: {
+      left: percent(square.left, photo.width), top: percent(square.top, photo.height),
+      width: percent(square.side, photo.width), height: percent(square.side, photo.height) } }) : null);
+}
+
+function card(photo) {
+  const drop = h("button", { type: "button", class: "quiet", "aria-label": `Remove ${photo.name}`, onclick: () => doing(async () => {
+    await remove(`${base}/photos/${photo.id}`);
+    await refresh();
+  }) }, "Remove");
+  if (photo.refused) {
+    return h("li", { class: "photo refused" }, h("div", { class: "body" },
+      h("span", { class: "verdict bad" }, "✕ Cannot be used"), h("span", { class: "note" }, photo.name),
+      h("p", {}, photo.refused), h("div", { class: "row" }, drop)));
+  }
+  const cut = h("button", { type: "button", class: "quiet", "aria-label": `Crop ${photo.name}`, onclick: () => doing(async () => {
+    const square = await cropped(photo, `${base}/photos/${photo.id}?size=512`);
+    if (square === undefined) return;
+    if (square) await set(`${base}/photos/${photo.id}/crop`, square); else await remove(`${base}/photos/${photo.id}/crop`);
+    await refresh();
+  }) }, "Crop");
+  const careful = photo.cautions.length > 0;
+  return h("li", { class: "photo" }, h("div", { class: "picture" }, frame(photo)), h("div", { class: "body" },
+    h("span", { class: `verdict ${careful ? "warn" : "good"}` }, careful ? "! Look again" : "✓ Good"),
+    h("span", { class: "note" }, photo.name),
+    photo.cautions.map((text) => h("p", {}, text)), h("div", { class: "row" }, cut, drop)));
+}
+
+async function add(files) {
+  let number = 0;
+  for (const file of files) {
+    say($("uploading"), `Looking at ${++number} of ${files.length}: ${file.name}`);
+    try {
+      await upload(`${base}/photos?name=${encodeURIComponent(file.name.slice(-80))}`, file);
+    } catch (error) {
+      toast(`${file.name}: ${error.message}`);
+      if (error.status === 0 || error.status === 409) break;
+    }
+    await refresh();
+  }
+  say($("uploading"), "");
+  $("files").value = "";
+  if (!draft.noun && draft.bases && !draft.busy && draft.photos.some((photo) => !photo.refused)) suggest();
+}
+
+$("files").addEventListener("change", (event) => add([...event.target.files]));
+for (const [name, over] of [["dragover", true], ["dragleave", false], ["drop", false]]) {
+  $("drop").addEventListener(name, (event) => {
+    event.preventDefault();
+    $("drop").classList.toggle("over", over);
+    if (name === "drop") add([...event.dataTransfer.files]);
+  });
+}
+
+// Name, noun, base, settings
+
+async function wish(changes) {
+  await doing(async () => { draft = await patch(base, changes); show(); });
+}
+
+let asking = false;
+async function suggest() {
+  if (asking) return;
+  asking = true;
+  put($("suggested"), h("span", { class: "note" }, "looking at the photos…"));
+  try {
+    const found = await post(`${base}/noun`);
+    put($("suggested"),
+      found.nouns.map((each) => h("button", { type: "button", class: "chip", onclick: () => { $("noun").value = each.noun; wish({ noun: each.noun }); } }, `${each.noun} ${each.share}%`)),
+      found.says ? h("span", { class: "note" }, found.says) : null);
+  } catch (error) {
+    put($("suggested"), h("span", { class: "note" }, error.message));
+  }
+  asking = false;
+}
+
+function bases() {
+  put($("bases"), draft.bases.map((its) => h("label", { class: "base" },
+    h("input", { type: "radio", name: "base", value: its.id, checked: its.id === draft.base, onchange: () => wish({ base: its.id }) }),
+    h("b", {}, its.title), h("span", {}, its.draws),
+    h("span", { class: "note" }, `Licence: ${its.licence}`),
+    h("span", { class: "note" }, its.is_here && !its.download ? "On this machine already." : `Downloads about ${its.download} GB the first time.`))));
+}
+
+const fact = (name, value, more) => (value ? h("div", {}, h("dt", {}, name), h("dd", {}, value, more ? h("small", {}, more) : null)) : null);
+
+function plan() {
+  const its = draft.plan;
+  put($("plan"), its ? [
+    fact("Time", its.time || "not known on this machine yet", its.time_from || "the run tells it after its first steps"),
+    fact("Memory of the GPU, or of this machine", its.memory), fact("Room on the disk", its.disk), fact("Download", its.download)] : []);
+  put($("cheaper"), its ? its.cheaper.map((text) => h("li", {}, text)) : []);
+}
+
+const number = (value) => (value === "" ? null : Number(value));
+function settle(name, value) { return value === null ? { unset: [name] } : { [name]: value }; }
+
+$("name").addEventListener("change", (event) => wish({ name: event.target.value }));
+$("noun").addEventListener("change", (event) => wish({ noun: event.target.value }));
+$("suggest").addEventListener("click", suggest);
+$("method").addEventListener("change", (event) => wish({ method: event.target.value, unset: ["max_train_steps", "num_class_images"] }));
+$("early").addEventListener("change", (event) => wish({ early_stopping: event.target.checked }));
+$("identifier").addEventListener("change", (event) => wish(settle("identifier", event.target.value.trim() || null)));
+for (const [field, name] of [["steps", "max_train_steps"], ["seed", "seed"], ["images", "num_class_images"]]) {
+  $(field).addEventListener("change", (event) => wish(settle(name, number(event.target.value))));
+}
+
+// The page
+
+function fill(field, value) {
+  if (document.activeElement !== $(field)) $(field).value = value ?? "";
+}
+
+function show() {
+  put($("photos"), draft.photos.map(card));
+  put($("nouns"), draft.nouns.map((noun) => h("option", { value: noun })));
+  fill("name", draft.name);
+  fill("noun", draft.noun);
+  bases();
+  plan();
+  const its = draft.settings;
+  fill("method", its.method);
+  fill("steps", its.max_train_steps);
+  fill("seed", its.seed);
+  fill("images", its.num_class_images);
+  fill("identifier", draft.wished.identifier);
+  $("early").checked = Boolean(its.early_stopping);
+  put($("problems"), draft.problems.map((text) => h("li", {}, text)));
+  $("start").disabled = draft.problems.length > 0;
+  say($("start"), draft.busy ? "Start when it is free" : "Start");
+}
+
+async function refresh() {
+  draft = await get(base);
+  show();
+}
+
+$("start").addEventListener("click", () => doing(async () => {
+  $("start").disabled = true;
+  try {
+    location.assign(`/runs/${(await post(`${base}/start`)).run}`);
+  } finally {
+    $("start").disabled = false;
+  }
+}));
+$("discard").addEventListener("click", () => doing(async () => {
+  await remove(base);
+  location.assign("/");
+}));
+await doing(refresh);

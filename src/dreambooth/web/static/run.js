@@ -1,0 +1,171 @@
+import { get, post } from "./api.js";
+import * as chart from "./chart.js";
+import { showDrawing } from "./draw.js";
+import { $, h, put, say, toast } from "./dom.js";
+import "./shell.js";
+import { showSamples } from "./slider.js";
+import { showTake } from "./take.js";
+
+const id = document.body.dataset.id;
+const base = `/api/runs/${id}`;
+const page = { id, base, view: null, samples: [], favourites: [], scores: [], photos: [] };
+let losses = [];
+let stopping = 0;
+let spokenAt = 0;
+let wasBusy = false;
+
+const WORDS = { waiting: "waiting", starting: "starting", running: "at work", finished: "finished", stopped: "stopped", failed: "failed", lost: "lost" };
+const BUSY = ["waiting", "starting", "running"];
+
+async function doing(work) {
+  try { await work(); } catch (error) { toast(error.message); }
+}
+
+// What it does now
+
+function headline(view) {
+  if (view.state === "running" && view.is_learning) return `Step ${view.step} of ${view.steps}${view.left ? ` · ${view.left}` : ""}`;
+  if (view.state === "running") return `${view.doing[0].toUpperCase()}${view.doing.slice(1)}${view.total > 1 ? ` · ${view.done} of ${view.total}` : ""}${view.left ? ` · ${view.left}` : ""}`;
+  if (view.state === "finished") return view.likeness ? `Finished. It looks ${view.likeness.says} of the way like ${view.name}.` : "Finished.";
+  if (view.state === "stopped") return view.step ? `Stopped after step ${view.step} of ${view.steps}. All of it is saved.` : "Stopped.";
+  if (view.state === "failed") return "It could not go on.";
+  if (view.state === "lost") return "It has gone silent.";
+  return `${view.doing[0].toUpperCase()}${view.doing.slice(1)}.`;
+}
+
+function showNow(view) {
+  say($("name"), view.name);
+  say($("about"), [view.noun, view.method, view.model, view.photos ? `${view.photos} photos` : ""].filter(Boolean).join(" · "));
+  $("state").className = `state ${view.state}`;
+  say($("state"), WORDS[view.state]);
+  say($("doing"), headline(view));
+  const busy = BUSY.includes(view.state);
+  $("bar").hidden = view.state !== "running";
+  const [done, total] = view.is_learning ? [view.step, view.steps] : [view.done, view.total];
+  if (total) { $("bar").max = total; $("bar").value = done; } else $("bar").removeAttribute("value");
+  const nearer = view.likeness && busy ? `At step ${view.likeness.step} it looked ${view.likeness.says} of the way like ${view.name}. ` : "";
+  say($("left"), nearer + (view.state === "running" && view.is_learning && view.doing !== "learning" ? "Now it draws and measures." : ""));
+  $("message").hidden = !view.message;
+  say($("message"), view.message);
+  if (Date.now() - spokenAt > 20000 || wasBusy !== busy) { spokenAt = Date.now(); say($("spoken"), headline(view)); }
+  document.title = `${busy && view.steps ? `${Math.round((100 * view.step) / view.steps)}% ` : view.state === "finished" ? "✓ " : ""}${view.name} · DreamBooth`;
+  if (wasBusy && !busy) ended(view);
+  wasBusy = busy;
+}
+
+function ended(view) {
+  stopping = 0;
+  if (document.hidden && "Notification" in window && Notification.permission === "granted") new Notification(`${view.name}: ${headline(view)}`);
+}
+
+const button = (text, kind, onclick) => h("button", { type: "button", class: kind, onclick }, text);
+
+function showButtons(view) {
+  const found = [];
+  const busy = BUSY.includes(view.state);
+  if (view.state === "waiting") found.push(button("Take it out of the queue", "quiet", () => stop(false)));
+  else if (busy && !stopping) found.push(button("Stop & save", "primary", () => stop(false)));
+  else if (busy) {
+    found.push(h("span", { class: "note" }, "Saving, and stopping…"));
+    if (view.is_ours && Date.now() - stopping > 15000) found.push(button("Stop at once", "quiet", () => stop(true)));
+  }
+  if (["stopped", "failed", "lost"].includes(view.state)) found.push(button(view.step ? "Continue" : "Try again", "primary", () => more(0)));
+  if (view.state === "finished" && view.steps) {
+    for (const steps of [Math.max(1, Math.round(view.steps / 2)), view.steps]) found.push(button(`+ ${steps} steps`, "quiet", () => more(steps)));
+  }
+  if (busy && "Notification" in window && Notification.permission === "default" && window.isSecureContext) {
+    found.push(button("Tell me when it is done", "quiet", () => Notification.requestPermission().then(() => showButtons(view))));
+  }
+  const key = found.map((each) => each.textContent).join("|");
+  if ($("buttons").dataset.key !== key) { $("buttons").dataset.key = key; put($("buttons"), found); }
+}
+
+const stop = (atOnce) => doing(async () => { stopping = Date.now(); showButtons(page.view); await post(`${base}/stop`, { at_once: atOnce }); });
+const more = (steps) => doing(async () => { await post(`${base}/continue`, { more: steps }); });
+
+// What came of it
+
+function showVerdict(view) {
+  const verdict = view.recommended;
+  $("verdict").hidden = !verdict && !view.foreign;
+  if (view.foreign) put($("says"), `These photos are of nothing that this model can draw. ${view.foreign}`);
+  else if (verdict) put($("says"), verdict.says);
+  put($("findings"), view.findings.map((its) => h("article", { class: "finding" }, h("h3", {}, its.failure), h("p", {}, its.says), h("p", { class: "note" }, its.change))));
+  say($("reason"), verdict ? `${verdict.reason}. (${verdict.way}.)` : "");
+  say($("rule"), verdict ? `The rule: ${verdict.rule}.` : "");
+}
+
+function showCharts() {
+  const points = page.scores.filter((its) => its.step > 0 && typeof its.ways.dino === "number").map((its) => [its.step, its.ways.dino]);
+  const best = page.view && page.view.recommended ? page.view.recommended.step : null;
+  replaceChart($("likeness"), points.length > 1 ? chart.likeness([[0, 0], ...points], best) : null);
+  replaceChart($("loss"), losses.length > 5 ? chart.loss(losses) : null);
+}
+
+function replaceChart(figure, picture) {
+  figure.hidden = !picture;
+  const old = figure.querySelector("svg");
+  if (old) old.remove();
+  if (picture) figure.append(picture);
+}
+
+function showAll() {
+  showVerdict(page.view);
+  showSamples(page);
+  showDrawing(page);
+  showTake(page);
+  showCharts();
+}
+
+// The run as it changes
+
+async function readSamples() {
+  const found = await get(`${base}/samples`);
+  Object.assign(page, { samples: found.samples, favourites: found.favourites });
+}
+
+function showPhotos(view) {
+  if (page.photos.length === view.photos) return;
+  page.photos = Array.from({ length: view.photos }, (_, number) => `${base}/photos/${number}?size=256`);
+  put($("photos"), page.photos.map((src, number) => h("figure", {}, h("img", { src, alt: `your photo ${number + 1}`, loading: "lazy", onerror: (event) => event.target.closest("figure").remove() }))));
+}
+
+let waiting = new Set();
+let reading = null;
+function changed(what) {
+  for (const each of what) waiting.add(each);
+  if (!reading) reading = setTimeout(() => doing(async () => {
+    const now = waiting;
+    waiting = new Set();
+    reading = null;
+    if (now.has("samples")) await readSamples();
+    if (now.has("scores") || now.has("verdict")) page.scores = await get(`${base}/scores`);
+    showAll();
+  }), 200);
+}
+
+let drawing = null;
+function follow() {
+  const events = new EventSource(`${base}/events`);
+  events.addEventListener("status", (event) => {
+    const view = JSON.parse(event.data);
+    if (view.gone) return;
+    page.view = view;
+    $("now").classList.remove("away");
+    showNow(view);
+    showButtons(view);
+    showPhotos(view);
+    changed([]);
+  });
+  events.addEventListener("losses", (event) => {
+    const told = JSON.parse(event.data);
+    losses = told.restart ? told.rows : losses.concat(told.rows);
+    if (!drawing) drawing = setTimeout(() => { drawing = null; showCharts(); }, 1000);
+  });
+  events.addEventListener("changed", (event) => changed(JSON.parse(event.data)));
+  events.onerror = () => { if (events.readyState === EventSource.CLOSED) setTimeout(follow, 2000); say($("left"), "The studio does not answer; the run goes on without it. Trying again…"); };
+}
+
+await doing(async () => { page.view = await get(base); showNow(page.view); showButtons(page.view); showPhotos(page.view); });
+follow();
+setInterval(() => { if (page.view && stopping) showButtons(page.view); }, 5000);

@@ -1,0 +1,236 @@
+"""What the page shows of a run, read from its folder and told by one word: its state."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+from dreambooth.config import Config
+from dreambooth.errors import DreamBoothError
+from dreambooth.run import Run, contents
+from dreambooth.run.measured import Measured, read_measured
+from dreambooth.run.records import LOSSES, MODEL, RECOMMENDATION, SCORES, SUBJECT, Probed
+from dreambooth.run.status import LOST, Status, read_status
+from dreambooth.run.ways import percent, progress_by_metric
+from dreambooth.support.progress import duration
+from dreambooth.web.queue import Queue
+from dreambooth.web.records import DRAFT, ENDED, Ended, Job
+from dreambooth.web.studio import Studio
+
+State = Literal["waiting", "starting", "running", "finished", "stopped", "failed", "lost"]
+
+STAGES = {
+    "load": "opening the base model",
+    "identifier": "choosing a rare word",
+    "prior": "drawing other ones of the kind, so that the model does not forget them",
+    "samples before": "drawing with the untuned model",
+    "samples untuned": "drawing with the untuned model",
+    "probe": "measuring",
+    "finetune": "learning",
+    "samples after": "drawing the results",
+    "score": "measuring the results",
+}
+"""What the stages of a run are called on the page."""
+
+
+class Views:
+    """Reads runs for the page."""
+
+    def __init__(self, studio: Studio, queue: Queue) -> None:
+        self.studio, self.queue = studio, queue
+
+    def all(self) -> list[dict[str, Any]]:
+        """Every run, those at work first, then the newest."""
+        found = [self.run(id) for id in self.studio.runs()]
+        order = {"running": 0, "starting": 0, "waiting": 1}
+        return sorted(found, key=lambda view: (order.get(view["state"], 2), -view["changed"]))
+
+    def run(self, id: str) -> dict[str, Any]:
+        """One run; raises Refusal where there is none."""
+        folder, beside, now = self.studio.run(id), self.studio.beside(id), time.time()
+        status, ended, job = read_status(folder), _find(ENDED, beside), self.queue.job_of(id)
+        state = state_of(folder, status, ended, job, now)
+        draft, config, measured = _find(DRAFT, beside), _config(folder), _measured(folder)
+        subject = _find(SUBJECT, folder)
+        noun = subject.class_noun if subject else draft.noun if draft else ""
+        return {
+            "id": id,
+            "name": (draft.name if draft else "") or folder.name,
+            "noun": noun,
+            "called": subject.name if subject and subject.identifier else "",
+            "state": state,
+            "doing": _doing(state, status, self.queue.place_of(id)),
+            **_steps(folder, status, config),
+            "seconds_left": status.seconds_left if status and state == "running" else None,
+            "left": _left(status) if status and state == "running" else "",
+            "message": _message(state, status, ended),
+            "host": status.host if status else "",
+            "is_ours": job is not None,
+            "likeness": _likeness(measured),
+            "method": config.method.method if config else "",
+            "model": Path(config.base.model).name if config else "",
+            "is_demo": bool(config and config.world.embedded and config.base.model == config.world.name),
+            "foreign": measured.foreign if measured else "",
+            "recommended": _recommended(measured),
+            "findings": [asdict(finding) for finding in measured.findings] if measured else [],
+            "adapter": sorted(file.name for file in (folder / contents.ADAPTER).glob("*.safetensors")),
+            "has_model": (folder / MODEL.name).is_file(),
+            "has_report": (folder / contents.REPORT).is_file(),
+            "ideas": _ideas(config, noun),
+            "photos": len(subject.photos) if subject else len(draft.photos) if draft else 0,
+            "changed": _changed(folder, beside),
+        }
+
+
+def state_of(folder: Path, status: Status | None, ended: Ended | None, job: Job | None, now: float) -> State:
+    """One word for it: by the queue, by the last heartbeat, and by what is in the folder."""
+    if job and not job.process:
+        return "waiting"
+    if status and status.is_alive(now) and (job is None or status.began >= job.started - 1):
+        return "running"
+    if job:
+        return "starting"
+    if ended and ended.code not in (0, 130, None) and not (status and status.state == "done"):
+        return "failed"
+    if status and status.state == "running":
+        return "lost"
+    if status and status.state in ("stopped", "failed"):
+        return "stopped" if status.state == "stopped" else "failed"
+    if (folder / MODEL.name).is_file() and (folder / contents.REPORT).is_file():
+        return "finished"
+    return "stopped"
+
+
+def _find(file: Any, folder: Path) -> Any:
+    try:
+        return file.find(folder)
+    except DreamBoothError:
+        return None
+
+
+def _config(folder: Path) -> Config | None:
+    try:
+        return Run(folder).config
+    except DreamBoothError:
+        return None
+
+
+def _measured(folder: Path) -> Measured | None:
+    try:
+        return read_measured(Run(folder))
+    except DreamBoothError:
+        return None
+
+
+def _doing(state: State, status: Status | None, place: int) -> str:
+    if state == "waiting":
+        return "next to start" if place == 1 else f"waiting, {place - 1} before it"
+    if state == "starting":
+        return "starting"
+    if state != "running" or status is None:
+        return ""
+    stage = STAGES.get(status.stage, status.stage or "getting ready")
+    return f"{stage}, now measuring" if status.inner and status.stage == "finetune" else stage
+
+
+def _steps(folder: Path, status: Status | None, config: Config | None) -> dict[str, Any]:
+    """Steps done of all, and how much of the present stage is done."""
+    total = config.training.max_train_steps if config else 0
+    lines = LOSSES.read(folder) if status is None else []
+    trained = lines[-1].step + 1 if lines else 0
+    if status and status.what == "fine-tuning":
+        trained, total = status.done, status.total
+    return {
+        "steps": total,
+        "step": trained,
+        "done": status.done if status else 0,
+        "total": status.total if status else 0,
+        "is_learning": bool(status and status.what == "fine-tuning"),
+    }
+
+
+def _left(status: Status) -> str:
+    return f"{duration(status.seconds_left)} left" if status.seconds_left is not None else ""
+
+
+def _message(state: State, status: Status | None, ended: Ended | None) -> str:
+    if state == "lost":
+        return (
+            f"Nothing was heard from it for {duration(max(LOST, time.time() - status.heartbeat))}. "
+            f"The machine or the program was ended from outside: continue it, little is lost."
+            if status
+            else ""
+        )
+    if state == "failed" and ended and ended.code not in (0, 130, None):
+        return ended.message
+    return status.message if status and state in ("failed", "stopped") else ""
+
+
+def _likeness(measured: Measured | None) -> dict[str, Any] | None:
+    """How far the newest probe's samples have gone from any of the kind to the photos."""
+    if measured is None or 0 not in measured.probes or len(measured.probes) < 2:
+        return None
+    step = max(measured.probes) if measured.chosen is None else measured.chosen
+    if step not in measured.probes:
+        return None
+    way = progress_by_metric(measured.probes[step], measured.probes[0], measured.real).get("dino")
+    return None if way is None else {"step": step, "share": way, "says": percent(min(1.0, max(0.0, way)))}
+
+
+def _recommended(measured: Measured | None) -> dict[str, Any] | None:
+    if measured is None or (verdict := measured.recommendation) is None:
+        return None
+    return {
+        "step": verdict.step,
+        "last": verdict.last,
+        "stopped_early": verdict.stopped_early,
+        "says": _says(verdict.step, verdict.last, verdict.ways, verdict.kept),
+        "reason": verdict.reason,
+        "rule": verdict.rule,
+        "way": verdict.way,
+        "judges": dict(verdict.judges),
+    }
+
+
+def _says(step: int, last: int, ways: Mapping[str, float | None], kept: Mapping[str, float]) -> str:
+    """Why this step, in words without a metric."""
+    clauses = []
+    if (way := ways.get("dino")) is not None:
+        clauses.append(f"it looks {percent(min(1.0, max(0.0, way)))} of the way like your photos")
+    if "clip_t" in kept:
+        clauses.append(f"follows your words {percent(kept['clip_t'])} as well as before")
+    varied = [share for name, share in kept.items() if name in ("subject_scenes", "class_scenes")]
+    varied = varied or [share for name, share in kept.items() if name.endswith("_div")]
+    if varied:
+        clauses.append(f"keeps {percent(min(varied))} of the variety")
+    best = "the last step, is" if step == last else "is"
+    said = ", ".join(clauses[:-1]) + (" and " if clauses[1:] else "") + clauses[-1] if clauses else "nothing was better"
+    return f"Step {step}, {best} the best one: {said}." if step == last else f"Step {step} {best} the best one: {said}."
+
+
+def probes_of(folder: Path) -> list[dict[str, Any]]:
+    """The numbers of every probe, with its way to the photos, in the order of the steps."""
+    measured = _measured(folder)
+    if measured is None:
+        return []
+    untuned: Probed | None = measured.probes.get(0)
+    found = []
+    for step, probed in measured.probes.items():
+        ways = progress_by_metric(probed, untuned, measured.real) if untuned else {}
+        found.append(
+            {"step": step, "numbers": probed.numbers, "ways": ways, "kept": probed.kept(untuned) if untuned else {}}
+        )
+    return found
+
+
+def _ideas(config: Config | None, noun: str) -> list[str]:
+    """Prompts to try, in words that the base model knows."""
+    return [prompt.template for prompt in config.world.prompts(noun) if prompt.kind != "class"] if config else []
+
+
+def _changed(folder: Path, beside: Path) -> float:
+    """When something last happened: by the files that every run writes."""
+    names = (RECOMMENDATION.name, SCORES.name, LOSSES.name, contents.CONFIG, contents.REPORT)
+    paths = [*(folder / name for name in names), beside / DRAFT.name]
+    return max((path.stat().st_mtime for path in paths if path.exists()), default=0.0)
