@@ -19,6 +19,8 @@ from dreambooth.web.uploads import MOST_PHOTOS, receive, require_crop, write_pho
 
 SETTINGS = ("method", "max_train_steps", "identifier", "seed", "early_stopping", "num_class_images", "learning_rate")
 """The settings that the page offers; all others are the command line's."""
+SIDE = 512
+"""Pixels that most base models learn at: what photos are measured by until one is chosen."""
 
 
 class Drafts:
@@ -40,15 +42,15 @@ class Drafts:
         """The draft as it is."""
         return DRAFT.read(self.studio.draft_folder(id))
 
-    def card(self, draft: Draft) -> BaseCard:
-        """The base model that was chosen, the toy demo until one is."""
-        every = cards(self.own_models)
-        return next((card for card in every if card.id == draft.settings.get("base")), every[-1])
+    def card(self, draft: Draft) -> BaseCard | None:
+        """The base model that was chosen; None until one is."""
+        return next((card for card in cards(self.own_models) if card.id == draft.settings.get("base")), None)
 
     def receive(self, id: str, incoming: Path, name: str) -> Photo:
         """Check an upload and add it to the draft."""
         folder, draft = self.studio.draft_folder(id), self.read(id)
-        photo = receive(folder, incoming, name, draft.photos, self.card(draft).side)
+        card = self.card(draft)
+        photo = receive(folder, incoming, name, draft.photos, card.side if card else SIDE)
 
         def add(draft: Draft) -> Draft:
             self.require_room(draft)
@@ -93,9 +95,11 @@ class Drafts:
         return self.change(id, changed)
 
     def config(self, draft: Draft) -> Config:
-        """The settings that the run will have; raises ConfigError."""
+        """The settings that the run will have; raises ConfigError, and Refusal where no base model is chosen."""
+        if (card := self.card(draft)) is None:
+            raise Refusal(422, "Choose what draws it.")
         given = {name: draft.settings[name] for name in SETTINGS if name in draft.settings}
-        return Config.build({"model": self.card(draft).model, **given})
+        return Config.build({"model": card.model, **given})
 
     def problems(self, draft: Draft) -> list[str]:
         """What must be done before it can start, a sentence each."""
@@ -114,6 +118,8 @@ class Drafts:
             self.config(draft)
         except ConfigError as error:
             found += error.problems
+        except Refusal as refusal:
+            found.append(refusal.sentence)
         return found
 
     def start(self, id: str) -> tuple[str, list[str]]:
@@ -130,7 +136,7 @@ class Drafts:
         """The command line of a run; every value is one word with its flag, so none can be taken for another flag."""
         given = {name: draft.settings[name] for name in SETTINGS if name in draft.settings}
         words = ["run", str(self.studio.beside(run) / "photos"), f"--class-noun={draft.noun}"]
-        words += [f"--output-dir={self.studio.root / run}", f"--model={self.card(draft).model}"]
+        words += [f"--output-dir={self.studio.root / run}", f"--model={self.config(draft).base.model}"]
         for name, value in given.items():
             flag = name.replace("_", "-")
             words.append((f"--{flag}" if value else f"--no-{flag}") if isinstance(value, bool) else f"--{flag}={value}")

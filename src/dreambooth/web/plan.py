@@ -1,6 +1,6 @@
 """What a run will cost, told before it starts: by what earlier runs here took, and by arithmetic where none did."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -11,6 +11,7 @@ from dreambooth.run import Run
 from dreambooth.run.records import LOSSES, TIMINGS
 from dreambooth.support.progress import duration
 from dreambooth.web.bases import BaseCard
+from dreambooth.web.machine import Gpu
 
 ADAMW = 16
 """Bytes for each number that trains: itself, its gradient, and AdamW's two moments, in float32."""
@@ -37,19 +38,37 @@ def plan_of(card: BaseCard, config: Config, folders: Iterator[Path]) -> Plan:
     method, steps = config.method.method, config.training.max_train_steps
     seconds, source = _seconds(config, folders)
     trained = card.trained * 1e6 * (1.0 if method == "dreambooth" else FEW)
-    weights = 4e6 * (card.trained + card.frozen)
-    memory = (weights * (0 if method == "dreambooth" else 1) + trained * ADAMW) / 1e9
-    whole = weights / 1e9
+    memory, whole = memory_of(card, method), 4e6 * (card.trained + card.frozen) / 1e9
     kept = trained * 12 / 1e9 * config.training.checkpoints_total_limit + trained * 4 / 1e9
     low, high = (duration(factor * seconds) for factor in SPREAD) if seconds else ("", "")
     return Plan(
         time=f"{low} to {high}" if seconds else "",
         time_from=source,
-        memory=_amount(memory, 1.15 * memory + 2.5 * (card.side / 512) ** 2) if card.trained else "",
+        memory=_amount(*memory) if card.trained else "",
         disk=_amount(whole + kept, 1.3 * (whole + kept)) if card.trained else "",
         download=_gb(card.download) if card.download else "nothing, it is here",
         cheaper=tuple(_cheaper(config, card, steps)),
     )
+
+
+def memory_of(card: BaseCard, method: str) -> tuple[float, float]:
+    """About the least and the most GB that a training takes: what trains, what does not, and room for activations."""
+    weights, full = 4e6 * (card.trained + card.frozen), method == "dreambooth"
+    least = (card.trained * 1e6 * ADAMW if full else weights + card.trained * 1e6 * FEW * ADAMW) / 1e9
+    return least, 1.15 * least + 2.5 * (card.side / 512) ** 2
+
+
+def fits(card: BaseCard, found: Sequence[Gpu]) -> str:
+    """How a base model goes with the GPUs of this machine, in a sentence."""
+    if card.is_demo or not card.trained:
+        return ""
+    if not found:
+        return "There is no GPU here that was found: without one expect days."
+    largest = max(found, key=lambda gpu: gpu.memory)
+    for method, says in (("dreambooth", "all weights fit"), ("lora", "a LoRA fits")):
+        if memory_of(card, method)[1] <= largest.memory:
+            return f"On your {largest.name} ({largest.memory:.0f} GB) {says}."
+    return f"It may not fit your {largest.name} ({largest.memory:.0f} GB)."
 
 
 def _cheaper(config: Config, card: BaseCard, steps: int) -> Iterator[str]:

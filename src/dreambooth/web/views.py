@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
+from os import SEEK_END
 from pathlib import Path
 from typing import Any, Literal
 
@@ -78,9 +79,14 @@ class Views:
             "has_model": (folder / MODEL.name).is_file(),
             "has_report": (folder / contents.REPORT).is_file(),
             "ideas": _ideas(config, noun),
-            "photos": len(subject.photos) if subject else len(draft.photos) if draft else 0,
+            "photos": len(self.photos(id)),
             "changed": _changed(folder, beside),
         }
+
+    def photos(self, id: str) -> list[Path]:
+        """The photos of a run, also of one that has only been started; they may have been moved away since."""
+        subject = _find(SUBJECT, self.studio.run(id))
+        return list(subject.photos) if subject else sorted((self.studio.beside(id) / "photos").glob("*.*"))
 
 
 def state_of(folder: Path, status: Status | None, ended: Ended | None, job: Job | None, now: float) -> State:
@@ -136,9 +142,7 @@ def _doing(state: State, status: Status | None, place: int) -> str:
 
 def _steps(folder: Path, status: Status | None, config: Config | None) -> dict[str, Any]:
     """Steps done of all, and how much of the present stage is done."""
-    total = config.training.max_train_steps if config else 0
-    lines = LOSSES.read(folder) if status is None else []
-    trained = lines[-1].step + 1 if lines else 0
+    total, trained = config.training.max_train_steps if config else 0, _trained(folder)
     if status and status.what == "fine-tuning":
         trained, total = status.done, status.total
     return {
@@ -148,6 +152,22 @@ def _steps(folder: Path, status: Status | None, config: Config | None) -> dict[s
         "total": status.total if status else 0,
         "is_learning": bool(status and status.what == "fine-tuning"),
     }
+
+
+def _trained(folder: Path) -> int:
+    """How many steps losses.jsonl has, by its last whole line."""
+    try:
+        with (folder / LOSSES.name).open("rb") as file:
+            file.seek(max(0, file.seek(0, SEEK_END) - 4096))
+            lines = file.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return 0
+    for line in reversed(lines):
+        try:
+            return LOSSES.adapter.validate_json(line, strict=True).step + 1
+        except ValueError:  # cut short
+            continue
+    return 0
 
 
 def _left(status: Status) -> str:
@@ -164,7 +184,7 @@ def _message(state: State, status: Status | None, ended: Ended | None) -> str:
         )
     if state == "failed" and ended and ended.code not in (0, 130, None):
         return ended.message
-    return status.message if status and state in ("failed", "stopped") else ""
+    return status.message if status and state == "failed" else ""
 
 
 def _likeness(measured: Measured | None) -> dict[str, Any] | None:
@@ -197,7 +217,7 @@ def _says(step: int, last: int, ways: Mapping[str, float | None], kept: Mapping[
     """Why this step, in words without a metric."""
     clauses = []
     if (way := ways.get("dino")) is not None:
-        clauses.append(f"it looks {percent(min(1.0, max(0.0, way)))} of the way like your photos")
+        clauses.append(f"it has gone {percent(min(1.0, max(0.0, way)))} of the way to your photos")
     if "clip_t" in kept:
         clauses.append(f"follows your words {percent(kept['clip_t'])} as well as before")
     varied = [share for name, share in kept.items() if name in ("subject_scenes", "class_scenes")]

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,12 +14,13 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from dreambooth.config.methods import MethodName
-from dreambooth.config.worlds import named
+from dreambooth.config.worlds import DEFAULT_WORLD, named
 from dreambooth.errors import ConfigError
 from dreambooth.web import pictures
 from dreambooth.web.bases import cards
+from dreambooth.web.machine import gpus
 from dreambooth.web.nouns import suggest
-from dreambooth.web.plan import plan_of
+from dreambooth.web.plan import fits, plan_of
 from dreambooth.web.records import Crop, Draft
 from dreambooth.web.refusal import Refusal
 from dreambooth.web.state import Its, State
@@ -150,7 +152,10 @@ def noun(id: str, its: Its) -> dict[str, Any]:
     good = [photo for photo in draft.photos if not photo.refused]
     if not good:
         raise Refusal(409, "Add a photo first.")
-    return suggest(its.queue.command, its.studio.draft_folder(id) / "originals", its.drafts.card(draft).model)
+    card = its.drafts.card(draft)
+    if card is None:
+        raise Refusal(409, "Choose what draws it first: it has words of its own.")
+    return suggest(its.queue.command, its.studio.draft_folder(id) / "originals", card.model)
 
 
 @router.post("/{id}/start")
@@ -163,21 +168,21 @@ def start(id: str, its: Its) -> dict[str, str]:
 
 def _shown(its: State, id: str, draft: Draft) -> dict[str, Any]:
     card = its.drafts.card(draft)
-    found: dict[str, Any] = {"plan": None, "settings": {}, "nouns": list(named(card.model).nouns)}
-    try:
-        config = its.drafts.config(draft)
-        found["plan"] = asdict(plan_of(card, config, iter(its.studio.runs().values())))
-        flat = config.flat()
-        found["settings"] = {name: flat[name] for name in Wishes.model_fields if name in flat}
-    except ConfigError:
-        pass  # told among the problems
+    world = named(card.model if card else DEFAULT_WORLD)
+    found: dict[str, Any] = {"plan": None, "settings": {}, "nouns": list(world.nouns)}
+    with suppress(ConfigError):  # told among the problems
+        if card:
+            config = its.drafts.config(draft)
+            found["plan"] = asdict(plan_of(card, config, iter(its.studio.runs().values())))
+            flat = config.flat()
+            found["settings"] = {name: flat[name] for name in Wishes.model_fields if name in flat}
     return {
         "id": id,
         "name": draft.name,
         "noun": draft.noun,
         "photos": [asdict(photo) for photo in draft.photos],
-        "base": card.id,
-        "bases": [asdict(card) for card in cards(its.drafts.own_models)],
+        "base": card.id if card else "",
+        "bases": [{**asdict(card), "fits": fits(card, gpus())} for card in cards(its.drafts.own_models)],
         "wished": {name: value for name, value in draft.settings.items() if name != "base"},
         "problems": its.drafts.problems(draft),
         "busy": len(its.queue.jobs.running) >= len(its.queue.slots),

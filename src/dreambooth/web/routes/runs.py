@@ -12,7 +12,7 @@ from dreambooth.generation.prompts import own_prompts
 from dreambooth.run import Run, contents
 from dreambooth.run.compare import compare
 from dreambooth.run.contents import CONFIG
-from dreambooth.run.records import RECOMMENDATION, SUBJECT
+from dreambooth.run.records import RECOMMENDATION
 from dreambooth.web import exports, pictures
 from dreambooth.web.records import DRAFT, FAVOURITES
 from dreambooth.web.refusal import Refusal
@@ -121,11 +121,11 @@ def sample(id: str, stage: str, file: str, its: Its, size: int | None = None) ->
 @router.get("/{id}/photos/{number}")
 def photo(id: str, number: int, its: Its, size: int = 256) -> Response:
     """A small copy of one of the run's photos, by its number."""
-    subject = SUBJECT.find(its.studio.run(id))
-    if subject is None or not 0 <= number < len(subject.photos) or not subject.photos[number].is_file():
+    photos = its.views.photos(id)
+    if not 0 <= number < len(photos) or not photos[number].is_file():
         raise Refusal(404, "This photo is not there any more.")
     headers = {"cache-control": "private, max-age=3600"}
-    return Response(pictures.small_copy(subject.photos[number], size), media_type="image/webp", headers=headers)
+    return Response(pictures.small_copy(photos[number], size), media_type="image/webp", headers=headers)
 
 
 @router.put("/{id}/favourites")

@@ -60,7 +60,7 @@ async function add(files) {
   }
   say($("uploading"), "");
   $("files").value = "";
-  if (!draft.noun && draft.bases && !draft.busy && draft.photos.some((photo) => !photo.refused)) suggest();
+  guess();
 }
 
 $("files").addEventListener("change", (event) => add([...event.target.files]));
@@ -78,6 +78,12 @@ async function wish(changes) {
   await doing(async () => { draft = await patch(base, changes); show(); });
 }
 
+/** Ask for the noun by itself once, where nothing else needs the machine. */
+function guess() {
+  if (draft.base && !draft.noun && !draft.busy && !guessed && draft.photos.some((photo) => !photo.refused)) { guessed = true; suggest(); }
+}
+
+let guessed = false;
 let asking = false;
 async function suggest() {
   if (asking) return;
@@ -96,8 +102,9 @@ async function suggest() {
 
 function bases() {
   put($("bases"), draft.bases.map((its) => h("label", { class: "base" },
-    h("input", { type: "radio", name: "base", value: its.id, checked: its.id === draft.base, onchange: () => wish({ base: its.id }) }),
+    h("input", { type: "radio", name: "base", value: its.id, checked: its.id === draft.base, onchange: async () => { await wish({ base: its.id }); guess(); } }),
     h("b", {}, its.title), h("span", {}, its.draws),
+    its.fits ? h("span", { class: "note" }, its.fits) : null,
     h("span", { class: "note" }, `Licence: ${its.licence}`),
     h("span", { class: "note" }, its.is_here && !its.download ? "On this machine already." : `Downloads about ${its.download} GB the first time.`))));
 }
@@ -138,6 +145,7 @@ function show() {
   fill("noun", draft.noun);
   bases();
   plan();
+  $("suggest").hidden = !draft.base || !draft.photos.some((photo) => !photo.refused);
   const its = draft.settings;
   fill("method", its.method);
   fill("steps", its.max_train_steps);

@@ -3,28 +3,13 @@
 import { post, put as set, sampleUrl } from "./api.js";
 import { $, h, put, say, toast } from "./dom.js";
 import { view } from "./viewer.js";
+import { spoken as said, template } from "./words.js";
 
 let page = null;
 let shown = "";
 let asked = 0;
 
-const ARTICLES = new Set(["a", "an", "the", "my", "this", "that"]);
-const PREPOSITIONS = new Set(["of", "in", "on", "with", "by", "at", "and", "to", "for", "as"]);
-
-/** "a painting of Rex" -> "a painting of a {}"; the name has the article that the model was taught it with. */
-export function template(words, name) {
-  const escaped = name.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
-  return words.replace(new RegExp(`(^|\\W)${escaped}(?=\\W|$)`, "giu"), (found, edge, at) => {
-    const before = words.slice(0, at + edge.length).toLowerCase().split(/\s+/).filter(Boolean).reverse().slice(0, 4);
-    for (const word of before) {
-      if (ARTICLES.has(word)) return `${edge}{}`;
-      if (PREPOSITIONS.has(word)) break;
-    }
-    return `${edge}a {}`;
-  });
-}
-
-const spoken = (idea) => idea.replace(/\ba \{\}/, page.view.name).replace("{}", page.view.name);
+const spoken = (idea) => said(idea, page.view.name);
 
 function reads() {
   const words = $("prompt").value.trim();

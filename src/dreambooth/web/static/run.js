@@ -1,10 +1,11 @@
-import { get, post } from "./api.js";
+import { get, post, sampleUrl } from "./api.js";
 import * as chart from "./chart.js";
 import { showDrawing } from "./draw.js";
 import { $, h, put, say, toast } from "./dom.js";
 import "./shell.js";
 import { showSamples } from "./slider.js";
 import { showTake } from "./take.js";
+import { sentence } from "./words.js";
 
 const id = document.body.dataset.id;
 const base = `/api/runs/${id}`;
@@ -26,7 +27,7 @@ async function doing(work) {
 function headline(view) {
   if (view.state === "running" && view.is_learning) return `Step ${view.step} of ${view.steps}${view.left ? ` · ${view.left}` : ""}`;
   if (view.state === "running") return `${view.doing[0].toUpperCase()}${view.doing.slice(1)}${view.total > 1 ? ` · ${view.done} of ${view.total}` : ""}${view.left ? ` · ${view.left}` : ""}`;
-  if (view.state === "finished") return view.likeness ? `Finished. It looks ${view.likeness.says} of the way like ${view.name}.` : "Finished.";
+  if (view.state === "finished") return view.likeness ? `Finished: ${view.likeness.says} of the way to ${view.name}’s photos.` : "Finished.";
   if (view.state === "stopped") return view.step ? `Stopped after step ${view.step} of ${view.steps}. All of it is saved.` : "Stopped.";
   if (view.state === "failed") return "It could not go on.";
   if (view.state === "lost") return "It has gone silent.";
@@ -43,7 +44,7 @@ function showNow(view) {
   $("bar").hidden = view.state !== "running";
   const [done, total] = view.is_learning ? [view.step, view.steps] : [view.done, view.total];
   if (total) { $("bar").max = total; $("bar").value = done; } else $("bar").removeAttribute("value");
-  const nearer = view.likeness && busy ? `At step ${view.likeness.step} it looked ${view.likeness.says} of the way like ${view.name}. ` : "";
+  const nearer = view.likeness && busy ? `At step ${view.likeness.step} it was ${view.likeness.says} of the way to ${view.name}’s photos. ` : "";
   say($("left"), nearer + (view.state === "running" && view.is_learning && view.doing !== "learning" ? "Now it draws and measures." : ""));
   $("message").hidden = !view.message;
   say($("message"), view.message);
@@ -90,15 +91,27 @@ function showVerdict(view) {
   $("verdict").hidden = !verdict && !view.foreign;
   if (view.foreign) put($("says"), `These photos are of nothing that this model can draw. ${view.foreign}`);
   else if (verdict) put($("says"), verdict.says);
+  showHero(view);
   put($("findings"), view.findings.map((its) => h("article", { class: "finding" }, h("h3", {}, its.failure), h("p", {}, its.says), h("p", { class: "note" }, its.change))));
   say($("reason"), verdict ? `${verdict.reason}. (${verdict.way}.)` : "");
   say($("rule"), verdict ? `The rule: ${verdict.rule}.` : "");
 }
 
+/** A photo, and three of the results. */
+function showHero(view) {
+  const after = page.samples.filter((its) => its.stage === "after" && its.kind !== "class" && its.template !== "a {}");
+  const seen = new Set(), best = after.filter((its) => !seen.has(its.template) && seen.add(its.template)).slice(0, 3);
+  const key = JSON.stringify(best.map((its) => [its.file, its.made]));
+  if ($("hero").dataset.key === key) return;
+  $("hero").dataset.key = key;
+  const shown = (src, caption) => h("figure", {}, h("img", { src, alt: caption }), h("figcaption", {}, caption));
+  put($("hero"), best.length ? [shown(`${base}/photos/0?size=512`, "one of your photos"), best.map((its) => shown(sampleUrl(id, its, 512), sentence(its, view)))] : []);
+}
+
 function showCharts() {
   const points = page.scores.filter((its) => its.step > 0 && typeof its.ways.dino === "number").map((its) => [its.step, its.ways.dino]);
   const best = page.view && page.view.recommended ? page.view.recommended.step : null;
-  replaceChart($("likeness"), points.length > 1 ? chart.likeness([[0, 0], ...points], best) : null);
+  replaceChart($("likeness"), points.length ? chart.likeness([[0, 0], ...points], best) : null);
   replaceChart($("loss"), losses.length > 5 ? chart.loss(losses) : null);
 }
 
@@ -127,7 +140,7 @@ async function readSamples() {
 function showPhotos(view) {
   if (page.photos.length === view.photos) return;
   page.photos = Array.from({ length: view.photos }, (_, number) => `${base}/photos/${number}?size=256`);
-  put($("photos"), page.photos.map((src, number) => h("figure", {}, h("img", { src, alt: `your photo ${number + 1}`, loading: "lazy", onerror: (event) => event.target.closest("figure").remove() }))));
+  put($("photos"), page.photos.map((src, number) => h("figure", {}, h("img", { src, alt: `your photo ${number + 1}`, onerror: (event) => event.target.closest("figure").remove() }))));
 }
 
 let waiting = new Set();

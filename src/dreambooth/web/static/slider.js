@@ -3,6 +3,7 @@
 import { sampleUrl } from "./api.js";
 import { $, h, put, say } from "./dom.js";
 import { view } from "./viewer.js";
+import { sentence } from "./words.js";
 
 let chosen = null;
 let follows = true;
@@ -18,6 +19,7 @@ function label(sample) {
   return place || KINDS[sample.kind] || sample.template;
 }
 
+const rank = (sample) => (sample.kind === "class" ? 2 : sample.template === "a {}" ? 0 : 1);
 const key = (sample) => `${sample.kind === "class" && sample.template === "a {}" ? "class" : "its"} ${sample.template}`;
 
 function wanted(step) {
@@ -45,12 +47,13 @@ function show() {
   const asked = new Map();
   for (const sample of page.samples) if (sample.step !== null && sample.step > 0) asked.set(key(sample), sample);
   if (!asked.size) for (const sample of page.samples) if (sample.step === 0) asked.set(key(sample), sample);
-  if (!asked.has(chosen)) chosen = asked.keys().next().value;
+  const order = [...asked].sort(([, one], [, other]) => rank(one) - rank(other));
+  if (!asked.has(chosen)) chosen = order[0][0];
   const list = wanted(step);
   const now = JSON.stringify([step, chosen, list.map((sample) => [sample.file, sample.made]), [...asked.keys()], best]);
   if (now === shown) return;
   shown = now;
-  put($("prompts"), [...asked].map(([name, sample]) => h("button", { type: "button", class: "chip", "aria-pressed": String(name === chosen), onclick: () => { chosen = name; show(); } }, label(sample))));
+  put($("prompts"), order.map(([name, sample]) => h("button", { type: "button", class: "chip", "aria-pressed": String(name === chosen), onclick: () => { chosen = name; show(); } }, label(sample))));
   put($("pictures"), list.map((sample, index) => h("figure", {}, h("button", { type: "button", class: "open", "aria-label": `Enlarge: ${sample.prompt}, seed ${sample.seed}`, onclick: () => view(pictures(list), index, page.photos) },
     h("img", { src: `${sampleUrl(page.id, sample, 256)}&at=${Math.round(sample.made)}`, alt: `${sample.prompt}, step ${step}` })))));
   if (!list.length) put($("pictures"), h("p", { class: "note" }, "This was not drawn at this step."));
@@ -73,7 +76,7 @@ function pairs() {
   const of = (stage) => new Map(page.samples.filter((sample) => sample.stage === stage).map((sample) => [`${sample.kind} ${sample.template} ${sample.seed}`, sample]));
   const [before, after] = [of("before"), of("after")];
   const seen = new Set(), rows = [];
-  for (const [name, sample] of after) {
+  for (const [name, sample] of [...after].sort(([, one], [, other]) => rank(one) - rank(other))) {
     const asked = `${sample.kind} ${sample.template}`;
     if (before.has(name) && !seen.has(asked)) { seen.add(asked); rows.push([before.get(name), sample]); }
   }
@@ -81,10 +84,9 @@ function pairs() {
   const now = JSON.stringify(rows.map((row) => row[1].made));
   if (now === paired) return;
   paired = now;
-  put($("pairs"), rows.map((row) => [h("h3", {}, sentence(row[1])), h("div", { class: "pair" }, row.map((sample, index) => h("figure", {},
+  put($("pairs"), rows.map((row) => h("article", {}, h("h3", {}, sentence(row[1], page.view)), h("div", { class: "pair" }, row.map((sample, index) => h("figure", {},
     h("button", { type: "button", class: "open", "aria-label": `Enlarge: ${sample.prompt}, ${index ? "after" : "before"}`, onclick: () => view(row.map((each, number) => ({ url: sampleUrl(page.id, each), file: each.file, caption: `“${each.prompt}”, ${number ? "after" : "before"}` })), index, page.photos) },
       h("img", { src: `${sampleUrl(page.id, sample, 512)}&at=${Math.round(sample.made)}`, alt: `${sample.prompt}, ${index ? "after" : "before"}`, loading: "lazy" })),
-    h("figcaption", {}, index ? "after" : "before"))))]));
+    h("figcaption", {}, index ? "after" : "before"))))));
 }
 
-const sentence = (sample) => `“${sample.template.replace("{}", sample.kind === "class" ? page.view.noun : page.view.name)}”${sample.kind === "class" ? ": any other one" : ""}`;
