@@ -44,7 +44,7 @@ def create(studio: Studio, queue: Queue, hosts: frozenset[str], token: str | Non
         yield
         queue.close()
 
-    app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.state.studio = state
     for router in (pages.router, drafts.router, runs.router):
         app.include_router(router)
@@ -59,7 +59,8 @@ def _is_upload(path: str) -> bool:
 
 def _add_errors(app: FastAPI) -> None:
     def told(status: int, sentence: str) -> Response:
-        return JSONResponse({"error": sentence}, status)
+        ends = {"connection": "close"} if status in (408, 413) else None  # the rest of the body is not read
+        return JSONResponse({"error": sentence}, status, ends)
 
     async def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, Refusal)

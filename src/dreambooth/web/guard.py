@@ -26,7 +26,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 COOKIE = "dreambooth_studio"
 READING = ("GET", "HEAD")
-LONGEST_ADDRESS = 2048
+LONGEST_ADDRESS, LONGEST_HEADERS = 2048, 32 * 1024
 SMALL = 64 * 1024
 """Bytes of a body that is no photo."""
 
@@ -103,6 +103,8 @@ class Guard:
             raise Refusal(403, "This host is not known here: open the address that `dreambooth web` printed.")
         if len(scope["raw_path"]) + len(scope["query_string"]) > LONGEST_ADDRESS:
             raise Refusal(414, "This address is too long.")
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > LONGEST_HEADERS:
+            raise Refusal(431, "These headers are too long.")
         if any(ord(letter) < 32 or ord(letter) == 127 for letter in scope["path"]):
             raise Refusal(400, "This address has control characters.")
         self._check_origin(scope, headers, host)

@@ -1,0 +1,394 @@
+"""The story of a run as the page sees it: upload, start, watch, stop, go on, draw, take home; and what can go wrong."""
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from http.client import HTTPConnection
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from conftest import FAKE, Served, drafted, serving, started
+from dreambooth.run.contents import CONTENTS
+from dreambooth.run.records import LOSSES, Loss
+from dreambooth.run.status import STATUS, Status
+from dreambooth.web.events import losses_from
+from dreambooth.web.queue import Queue
+from dreambooth.web.refusal import Refusal
+from dreambooth.web.studio import Studio
+
+
+def finished(view: dict[str, object]) -> bool:
+    """Whether a run is done."""
+    return view["state"] == "finished"
+
+
+def test_from_photos_to_a_model(served: Served, jpegs: list[bytes]) -> None:
+    run = started(served, jpegs)
+    view = served.until(finished, run)
+    assert (run, view["name"], view["noun"], view["step"], view["steps"]) == ("rex", "Rex", "dog", 12, 12)
+    assert view["likeness"]["says"] and view["recommended"]["says"].startswith("Step 12")
+    assert {path.name for path in (served.root / run).iterdir()} <= CONTENTS.keys()
+    samples = served.ask("GET", f"/api/runs/{run}/samples")[1]["samples"]
+    assert {"before", "after", "step-000000", "step-000012"} <= {sample["stage"] for sample in samples}
+    first = samples[0]
+    path = f"/api/runs/{run}/samples/{first['stage']}/{first['file']}"
+    whole, small = served.ask("GET", path)[1], served.ask("GET", f"{path}?size=96")[1]
+    assert whole == (served.root / run / "samples" / first["stage"] / first["file"]).read_bytes()
+    assert small[:4] == b"RIFF" and len(small) < len(whole)
+    assert served.ask("GET", f"{path}?size=97")[0] == 422
+    assert served.ask("GET", f"/api/runs/{run}/photos/0?size=96")[0] == 200
+    assert served.ask("GET", f"/api/runs/{run}/photos/3?size=96")[0] == 404
+    archive = zipfile.ZipFile(io.BytesIO(served.ask("GET", f"/api/runs/{run}/export/model.zip")[1]))
+    assert archive.testzip() is None and "model/model_index.json" in archive.namelist()
+    assert served.ask("GET", f"/api/runs/{run}/adapter/{view['adapter'][0]}")[1] == b"{}"
+    assert b"all of it" in served.ask("GET", f"/api/runs/{run}/report")[1]
+    assert 'DiffusionPipeline.from_pretrained("model")' in served.ask("GET", f"/api/runs/{run}/snippet")[1]["text"]
+
+
+def test_the_photos_that_are_trained_on_are_the_squares_that_were_drawn(served: Served, jpegs: list[bytes]) -> None:
+    from PIL import Image
+
+    draft = drafted(served, jpegs)
+    photos = served.ask("GET", f"/api/drafts/{draft}")[1]["photos"]
+    crop = f"/api/drafts/{draft}/photos/{photos[0]['id']}/crop"
+    assert served.ask("PUT", crop, {"left": 500, "top": 0, "side": 200})[0] == 422
+    assert served.ask("PUT", crop, {"left": 100, "top": 50, "side": 200})[1]["crop"]["side"] == 200
+    run = served.ask("POST", f"/api/drafts/{draft}/start")[1]["run"]
+    served.until(finished, run)
+    sizes = [Image.open(photo).size for photo in sorted((served.root / ".studio" / "runs" / run / "photos").iterdir())]
+    assert sizes == [(200, 200), (640, 480), (640, 480)]
+
+
+def test_each_photo_is_told_what_is_wrong_with_it(served: Served, jpegs: list[bytes]) -> None:
+    from PIL import Image, ImageFilter
+
+    def jpeg(image: Image.Image) -> bytes:
+        buffer = io.BytesIO()
+        image.convert("RGB").save(buffer, format="JPEG", quality=92)
+        return buffer.getvalue()
+
+    sharp = Image.open(io.BytesIO(jpegs[0])).resize((1280, 960))
+    draft = served.ask("POST", "/api/drafts")[1]["id"]
+    path = f"/api/drafts/{draft}/photos"
+    assert served.ask("POST", path, jpeg(sharp))[1]["cautions"] == []
+    again = served.ask("POST", f"{path}?name=b.jpg", jpeg(sharp.resize((1270, 960))))[1]["cautions"]
+    assert len(again) == 1 and "nearly the same as photo" in again[0]
+    told = {
+        "blurred": sharp.transpose(Image.Transpose.ROTATE_90).filter(ImageFilter.GaussianBlur(24)),
+        "dark": Image.eval(Image.open(io.BytesIO(jpegs[1])).resize((1280, 960)), lambda value: value // 12),
+        "only 320 x 240 pixels": Image.open(io.BytesIO(jpegs[2])).resize((320, 240)),
+    }
+    for says, image in told.items():
+        cautions = served.ask("POST", path, jpeg(image))[1]["cautions"]
+        assert any(says in caution for caution in cautions), (says, cautions)
+
+
+def test_what_is_lacking_is_said_all_at_once(served: Served) -> None:
+    draft = served.ask("POST", "/api/drafts")[1]["id"]
+    problems = served.ask("GET", f"/api/drafts/{draft}")[1]["problems"]
+    assert len(problems) == 4 and {"Choose what draws it.", "Say what your subject is called."} <= set(problems)
+    status, answer = served.ask("POST", f"/api/drafts/{draft}/start")
+    assert status == 422 and all(problem in answer["error"] for problem in problems)
+    wishes = {"noun": "a dog", "name": "Rex", "base": "toybox", "method": "lora", "max_train_steps": 7}
+    shown = served.ask("PATCH", f"/api/drafts/{draft}", wishes)[1]
+    assert shown["settings"]["method"] == "lora" and shown["settings"]["max_train_steps"] == 7
+    assert any('begins with "a"' in problem for problem in shown["problems"])
+    shown = served.ask("PATCH", f"/api/drafts/{draft}", {"unset": ["max_train_steps"]})[1]
+    assert shown["settings"]["max_train_steps"] == 400
+
+
+def test_the_noun_is_suggested_and_the_plan_is_told_before_the_start(served: Served, jpegs: list[bytes]) -> None:
+    draft = drafted(served, jpegs)
+    found = served.ask("POST", f"/api/drafts/{draft}/noun")[1]
+    assert found == {"nouns": [{"noun": noun, "share": share} for noun, share in NOUNS], "says": ""}
+    plan = served.ask("GET", f"/api/drafts/{draft}")[1]["plan"]
+    assert plan["time"] and "core" in plan["time_from"] and plan["memory"].endswith("MB")
+    served.until(finished, started(served, jpegs, "Bello"))
+    assert served.ask("GET", f"/api/drafts/{draft}")[1]["plan"]["time_from"].endswith("the run bello")
+
+
+NOUNS = (("dog", 83), ("cat", 10), ("horse", 4))
+
+
+def test_stop_saves_and_continue_ends_it(tmp_path: Path, jpegs: list[bytes]) -> None:
+    with serving(tmp_path, environment={"FAKE_STEP": "0.05"}) as served:
+        run = started(served, jpegs, steps=200)
+        served.until(lambda its: its["is_learning"] and its["step"] > 2, run)
+        assert served.ask("POST", f"/api/runs/{run}/continue", {})[0] == 409
+        began = time.monotonic()
+        assert served.ask("POST", f"/api/runs/{run}/stop", {})[0] == 200
+        view = served.until(lambda its: its["state"] == "stopped", run)
+        assert time.monotonic() - began < 15 and 3 < view["step"] < 200 and not view["message"]
+        assert served.ask("POST", f"/api/runs/{run}/stop", {})[0] == 409
+    with serving(tmp_path) as served:
+        assert served.ask("GET", f"/api/runs/{run}")[1]["step"] == view["step"]
+        assert served.ask("POST", f"/api/runs/{run}/continue", {})[0] == 200
+        assert served.until(finished, run)["step"] == 200
+        assert served.ask("POST", f"/api/runs/{run}/continue", {"more": 8})[0] == 200
+        assert served.until(lambda its: finished(its) and its["step"] == 208, run)["steps"] == 208
+
+
+def test_a_run_outlives_the_studio_and_is_found_again(tmp_path: Path, jpegs: list[bytes]) -> None:
+    with serving(tmp_path, environment={"FAKE_STEP": "0.1"}) as served:
+        run = started(served, jpegs, steps=100)
+        served.until(lambda its: its["is_learning"], run)
+        process = STATUS.read(tmp_path / run).process
+    assert psutil.pid_exists(process)
+    with serving(tmp_path) as served:
+        view = served.ask("GET", f"/api/runs/{run}")[1]
+        assert view["state"] == "running" and view["is_ours"]
+        second = started(served, jpegs, "Second")
+        time.sleep(0.6)
+        assert served.ask("GET", f"/api/runs/{second}")[1]["state"] == "waiting", "the device is taken"
+        served.ask("POST", f"/api/runs/{run}/stop", {"at_once": True})
+        assert served.until(lambda its: its["state"] in ("lost", "stopped"), run, 60)["step"] > 0
+        served.until(finished, second)
+
+
+def test_runs_wait_for_each_other_and_can_be_taken_out(tmp_path: Path, jpegs: list[bytes]) -> None:
+    with serving(tmp_path, environment={"FAKE_STEP": "0.05"}) as served:
+        first, second, third = (started(served, jpegs, name, 40) for name in ("One", "Two", "Three"))
+        served.until(lambda its: its["state"] == "running", first)
+        assert served.ask("GET", f"/api/runs/{second}")[1]["doing"] == "next to start"
+        assert served.ask("GET", f"/api/runs/{third}")[1]["doing"] == "waiting, 1 before it"
+        assert served.ask("POST", f"/api/runs/{second}/stop", {})[0] == 200
+        assert served.ask("GET", f"/api/runs/{second}")[1]["state"] == "stopped"
+        served.ask("POST", f"/api/runs/{first}/stop", {})
+        assert served.until(lambda its: its["state"] == "running", third)
+        served.ask("POST", f"/api/runs/{third}/stop", {})
+        served.until(lambda its: its["state"] == "stopped", third)
+        assert served.ask("POST", f"/api/runs/{second}/continue", {})[0] == 200, "it never began, and begins now"
+        served.until(lambda its: its["state"] == "running", second)
+        served.ask("POST", f"/api/runs/{second}/stop", {})
+        served.until(lambda its: its["state"] == "stopped", second)
+
+
+def test_what_fails_is_said_in_its_own_words(tmp_path: Path, jpegs: list[bytes]) -> None:
+    sentence = "the disk is full: free some space and run the same command again"
+    with serving(tmp_path, environment={"FAKE_FAILS": sentence}) as served:
+        view = served.until(lambda its: its["state"] == "failed", started(served, jpegs))
+        assert view["message"] == sentence and view["step"] == 3
+    with serving(tmp_path / "other", command=(sys.executable, "-c", "import sys; sys.exit('no such thing')")) as served:
+        view = served.until(lambda its: its["state"] == "failed", started(served, jpegs))
+        assert view["message"] == "no such thing" and view["step"] == 0
+
+
+def test_more_samples_are_drawn_and_favourites_are_kept(served: Served, jpegs: list[bytes]) -> None:
+    run = started(served, jpegs)
+    assert served.ask("POST", f"/api/runs/{run}/generate", {"prompts": ["a {} at night"]})[0] == 409
+    served.until(finished, run)
+    wish = {"prompts": ["-- a {} at night", "a {} on a hill"], "count": 2, "seed": 7}
+    assert served.ask("POST", f"/api/runs/{run}/generate", wish)[0] == 200
+    served.until(finished, run)
+    samples = served.ask("GET", f"/api/runs/{run}/samples")[1]["samples"]
+    own = [(its["template"], its["seed"]) for its in samples if its["stage"] == "own"]
+    assert sorted(own) == sorted((prompt, seed) for prompt in wish["prompts"] for seed in ("7", "8"))  # type: ignore[attr-defined]
+    assert served.ask("PUT", f"/api/runs/{run}/favourites", {"samples": ["own/x.png"]})[0] == 200
+    assert served.ask("GET", f"/api/runs/{run}/samples")[1]["favourites"] == ["own/x.png"]
+    for bad in ({"prompts": []}, {"prompts": ["a { on it"]}, {"prompts": [" "]}, {"prompts": ["a {}"], "count": 99}):
+        assert served.ask("POST", f"/api/runs/{run}/generate", bad)[0] in (409, 422)
+
+
+def test_runs_are_compared(served: Served, jpegs: list[bytes]) -> None:
+    one, two = started(served, jpegs, "One", 8), started(served, jpegs, "Two", 12)
+    served.until(finished, two)
+    found = served.ask("GET", f"/api/runs/compare?run={one}&run={two}")[1]
+    assert [row for row in found["settings"] if row["name"] == "max_train_steps"][0]["values"] == ["8", "12"]
+    assert [row for row in found["numbers"] if row["name"] == "recommended step"][0]["values"] == ["8 of 8", "12 of 12"]
+    assert all(len(row["samples"]) == 2 for row in found["samples"])
+    assert served.ask("GET", f"/api/runs/compare?run={one}")[0] == 422
+    assert served.ask("GET", f"/api/runs/compare?run={one}&run=none")[0] == 404
+
+
+def test_a_run_of_a_terminal_is_seen_watched_and_stopped(served: Served, jpegs: list[bytes], tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "a.jpg").write_bytes(jpegs[0])
+    words = ["run", str(photos), "--class-noun=dog", f"--output-dir={served.root / 'My Dog'}", "--max-train-steps=500"]
+    with subprocess.Popen(
+        [*FAKE, *words], env={**os.environ, "FAKE_STEP": "0.05"}, stderr=subprocess.DEVNULL
+    ) as process:
+        end = time.monotonic() + 40
+        while not (runs := served.ask("GET", "/api/runs")[1]) and time.monotonic() < end:
+            time.sleep(0.1)
+        (id,) = (run["id"] for run in runs)
+        assert re.fullmatch("[0-9a-f]{12}", id), "its name can stand in no address"
+        view = served.until(lambda its: its["is_learning"], id)
+        assert view["name"] == "My Dog" and not view["is_ours"]
+        assert served.ask("POST", f"/api/runs/{id}/stop", {"at_once": True})[0] == 409
+        assert served.ask("POST", f"/api/runs/{id}/stop", {})[0] == 200
+        assert process.wait(30) == 130
+    assert served.until(lambda its: its["state"] == "stopped", id)["step"] > 0
+
+
+def events(served: Served, run: str, place: str = "", most: int = 6) -> list[tuple[str, str, object]]:
+    """The first events of a run: name, id, content."""
+    connection = HTTPConnection("127.0.0.1", served.port, timeout=20)
+    connection.request("GET", f"/api/runs/{run}/events", headers={"last-event-id": place} if place else {})
+    answer = connection.getresponse()
+    found: list[tuple[str, str, object]] = []
+    now: dict[str, str] = {}
+    while len(found) < most:
+        line = answer.readline().decode().rstrip("\n")
+        if line.startswith(":"):
+            break
+        if line:
+            name, _, value = line.partition(": ")
+            now[name] = value
+        elif now:
+            found.append((now["event"], now.get("id", ""), json.loads(now["data"])))
+            now = {}
+            if found[-1][0] == "changed":
+                break
+    connection.close()
+    return found
+
+
+def test_events_begin_at_the_beginning_and_go_on_from_where_they_were_cut(served: Served, jpegs: list[bytes]) -> None:
+    run = started(served, jpegs)
+    served.until(finished, run)
+    whole = events(served, run)
+    assert [name for name, _, _ in whole] == ["status", "losses", "changed"]
+    (_, place, told), (_, _, changed) = whole[1:]
+    assert isinstance(told, dict) and told["restart"] and [row[0] for row in told["rows"]] == list(range(12))
+    assert changed == ["samples", "scores", "verdict"]
+    assert [name for name, _, _ in events(served, run, place)] == ["status", "changed"]
+
+
+def test_a_live_run_is_told_as_it_goes(tmp_path: Path, jpegs: list[bytes]) -> None:
+    with serving(tmp_path, environment={"FAKE_STEP": "0.03"}) as served:
+        run = started(served, jpegs, steps=60)
+        connection = HTTPConnection("127.0.0.1", served.port, timeout=60)
+        connection.request("GET", f"/api/runs/{run}/events")
+        answer, steps, states = connection.getresponse(), [], []
+        while not states or states[-1] != "finished":
+            line = answer.readline().decode()
+            if line.startswith("data: {"):
+                told = json.loads(line[6:])
+                if "rows" in told:
+                    steps += [row[0] for row in told["rows"]]
+                else:
+                    states.append(told["state"])
+        connection.close()
+    assert steps == list(range(60)), "none lost, none twice"
+    assert states[-1] == "finished" and "running" in states
+
+
+def line(step: int) -> Loss:
+    """A line of losses.jsonl."""
+    return Loss(step=step, loss=0.5, subject=0.5, lr=1e-4, grad_norm=1.0, seconds=0.1)
+
+
+def test_losses_that_were_taken_back_begin_anew(tmp_path: Path) -> None:
+    for step in range(5):
+        LOSSES.append(tmp_path, line(step))
+    told, place = losses_from(tmp_path, "")
+    assert told is not None and len(told["rows"]) == 5
+    assert losses_from(tmp_path, place) == (None, place)
+    with (tmp_path / LOSSES.name).open("a") as file:
+        file.write('{"step": 5, "lo')
+    assert losses_from(tmp_path, place) == (None, place), "half a line is no line"
+    LOSSES.forget_after(tmp_path, 2)
+    for step in range(3, 9):
+        LOSSES.append(tmp_path, replace_loss(step))
+    told, place = losses_from(tmp_path, place)
+    assert told is not None and told["restart"] and [row[0] for row in told["rows"]] == list(range(9))
+    (tmp_path / LOSSES.name).unlink()
+    assert losses_from(tmp_path, place) == ({"restart": True, "rows": []}, "")
+
+
+def replace_loss(step: int) -> Loss:
+    """Another line of the step."""
+    return Loss(step=step, loss=0.25, subject=0.25, lr=1e-4, grad_norm=1.0, seconds=0.1)
+
+
+@pytest.mark.parametrize("place", ["-", "x-y", "99999999-0", "-1-0", "1e3-0", "١-0"])
+def test_a_place_that_is_none_is_the_beginning(place: str, tmp_path: Path) -> None:
+    LOSSES.append(tmp_path, line(0))
+    told, _ = losses_from(tmp_path, place)
+    assert told is not None and [row[0] for row in told["rows"]] == [0]
+
+
+def test_a_run_that_went_silent_is_lost_and_can_be_continued(served: Served, jpegs: list[bytes]) -> None:
+    run = started(served, jpegs)
+    served.until(finished, run)
+    STATUS.write(served.root / run, Status(state="running", heartbeat=time.time() - 300, host="another"))
+    view = served.ask("GET", f"/api/runs/{run}")[1]
+    assert view["state"] == "lost" and "5 min" in view["message"]
+    assert served.ask("POST", f"/api/runs/{run}/continue", {})[0] == 200
+    served.until(finished, run)
+
+
+def test_damaged_records_hide_no_run(served: Served, jpegs: list[bytes]) -> None:
+    run = started(served, jpegs)
+    served.until(finished, run)
+    for name in (
+        "status.json",
+        "scores.jsonl",
+        "recommendation.json",
+        "subject.json",
+        "diagnosis.json",
+        "timings.json",
+    ):
+        (served.root / run / name).write_text("{")
+    (served.root / ".studio" / "runs" / run / "ended.json").write_text("{")
+    assert served.ask("GET", f"/api/runs/{run}")[1]["state"] == "finished"
+    assert [its["id"] for its in served.ask("GET", "/api/runs")[1]] == [run]
+    for path in ("scores", "samples", "photos/0", "snippet"):
+        status, answer = served.ask("GET", f"/api/runs/{run}/{path}")
+        assert status in (200, 404, 409), answer
+
+
+def test_the_queue_survives_what_is_damaged(tmp_path: Path) -> None:
+    studio = Studio(tmp_path)
+    (studio.own / "jobs.json").write_text("{")
+    queue = Queue(studio, FAKE, ("",))
+    assert queue.jobs.waiting == () and queue.jobs.running == ()
+    for number in range(50):
+        queue.add(f"run-{number}", "run", ["run"])
+    with pytest.raises(Refusal, match="waiting already"):
+        queue.add("one-more", "run", ["run"])
+    assert len(Queue(studio, FAKE, ("",)).jobs.waiting) == 50
+
+
+def test_the_studio_ends_and_its_runs_do_not(tmp_path: Path, jpegs: list[bytes]) -> None:
+    """The real command, ended by Ctrl-C; a second one on the same folder is refused."""
+    words = [sys.executable, "-m", "dreambooth", "web", str(tmp_path), "--port", "0"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        link = process.stdout.readline().split()[-1]
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", link)
+        process.stdout.readline()
+        second = subprocess.run(words, capture_output=True, text=True, timeout=60)
+        assert second.returncode == 2 and "another studio is open" in second.stderr
+        served = Served(root=tmp_path, port=int(link.rstrip("/").rpartition(":")[2]))
+        assert served.ask("GET", "/api/runs") == (200, [])
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) in (0, 130)
+
+
+def test_elsewhere_it_asks_for_a_key(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "dreambooth", "web", str(tmp_path), "--port", "0", "--host", "0.0.0.0"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        link = process.stdout.readline().split()[-1]
+        assert (found := re.fullmatch(r"http://[^/]+:(\d+)/\?token=([\w-]{40,})", link))
+        served = Served(root=tmp_path, port=int(found[1]))
+        assert served.ask("GET", "/api/runs")[0] == 401
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+    bad = subprocess.run(words, env={**os.environ, "DREAMBOOTH_WEB_TOKEN": "short"}, capture_output=True, text=True)
+    assert bad.returncode == 2 and "16 letters" in bad.stderr
+
+
+def test_its_process_needs_no_torch() -> None:
+    code = "import sys, dreambooth.web.server, dreambooth.web.app; print('torch' in sys.modules, 'diffusers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False False\n"
