@@ -19,6 +19,8 @@ if find_spec("fastapi") is None:  # the extra [web]; `make test` has it
     collect_ignore_glob = ["test_*.py"]
 
 FAKE = (sys.executable, str(Path(__file__).parent / "fake_trainer.py"))
+ABANDONED: list[Any] = []
+"""Jobs that went on when their studio ended; Python warns of a process that is forgotten while it runs."""
 KEY = "a-key-of-more-than-sixteen-letters"
 
 
@@ -105,6 +107,7 @@ def serving(root: Path, token: str | None = None, command: tuple[str, ...] = FAK
     finally:
         server.should_exit = True
         thread.join(10)
+        ABANDONED.extend(queue._children.values())
 
 
 @pytest.fixture

@@ -63,7 +63,10 @@ def test_the_photos_that_are_trained_on_are_the_squares_that_were_drawn(served: 
     assert served.ask("PUT", crop, {"left": 100, "top": 50, "side": 200})[1]["crop"]["side"] == 200
     run = served.ask("POST", f"/api/drafts/{draft}/start")[1]["run"]
     served.until(finished, run)
-    sizes = [Image.open(photo).size for photo in sorted((served.root / ".studio" / "runs" / run / "photos").iterdir())]
+    sizes = []
+    for photo in sorted((served.root / ".studio" / "runs" / run / "photos").iterdir()):
+        with Image.open(photo) as image:
+            sizes.append(image.size)
     assert sizes == [(200, 200), (640, 480), (640, 480)]
 
 
@@ -201,8 +204,8 @@ def test_runs_are_compared(served: Served, jpegs: list[bytes]) -> None:
     one, two = started(served, jpegs, "One", 8), started(served, jpegs, "Two", 12)
     served.until(finished, two)
     found = served.ask("GET", f"/api/runs/compare?run={one}&run={two}")[1]
-    assert [row for row in found["settings"] if row["name"] == "max_train_steps"][0]["values"] == ["8", "12"]
-    assert [row for row in found["numbers"] if row["name"] == "recommended step"][0]["values"] == ["8 of 8", "12 of 12"]
+    told = {row["name"]: row["values"] for row in [*found["settings"], *found["numbers"]]}
+    assert told["max_train_steps"] == ["8", "12"] and told["recommended step"] == ["8 of 8", "12 of 12"]
     assert all(len(row["samples"]) == 2 for row in found["samples"])
     assert served.ask("GET", f"/api/runs/compare?run={one}")[0] == 422
     assert served.ask("GET", f"/api/runs/compare?run={one}&run=none")[0] == 404
@@ -310,7 +313,7 @@ def replace_loss(step: int) -> Loss:
     return Loss(step=step, loss=0.25, subject=0.25, lr=1e-4, grad_norm=1.0, seconds=0.1)
 
 
-@pytest.mark.parametrize("place", ["-", "x-y", "99999999-0", "-1-0", "1e3-0", "١-0"])
+@pytest.mark.parametrize("place", ["-", "x-y", "99999999-0", "-1-0", "1e3-0", "\u0661-0"])
 def test_a_place_that_is_none_is_the_beginning(place: str, tmp_path: Path) -> None:
     LOSSES.append(tmp_path, line(0))
     told, _ = losses_from(tmp_path, place)
@@ -344,7 +347,7 @@ def test_damaged_records_hide_no_run(served: Served, jpegs: list[bytes]) -> None
     assert [its["id"] for its in served.ask("GET", "/api/runs")[1]] == [run]
     for path in ("scores", "samples", "photos/0", "snippet"):
         status, answer = served.ask("GET", f"/api/runs/{run}/{path}")
-        assert status in (200, 404, 409), answer
+        assert status == 200, answer
 
 
 def test_the_queue_survives_what_is_damaged(tmp_path: Path) -> None:
@@ -380,7 +383,8 @@ def test_elsewhere_it_asks_for_a_key(tmp_path: Path) -> None:
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         link = process.stdout.readline().split()[-1]
-        assert (found := re.fullmatch(r"http://[^/]+:(\d+)/\?token=([\w-]{40,})", link))
+        found = re.fullmatch(r"http://[^/]+:(\d+)/\?token=([\w-]{40,})", link)
+        assert found
         served = Served(root=tmp_path, port=int(found[1]))
         assert served.ask("GET", "/api/runs")[0] == 401
         process.send_signal(signal.SIGTERM)
@@ -390,5 +394,5 @@ def test_elsewhere_it_asks_for_a_key(tmp_path: Path) -> None:
 
 
 def test_its_process_needs_no_torch() -> None:
-    code = "import sys, dreambooth.web.server, dreambooth.web.app; print('torch' in sys.modules, 'diffusers' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False False\n"
+    code = "import sys, dreambooth.web.server; print([name for name in ('torch', 'diffusers') if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"

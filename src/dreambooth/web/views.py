@@ -10,9 +10,10 @@ from typing import Any, Literal
 from dreambooth.config import Config
 from dreambooth.errors import DreamBoothError
 from dreambooth.run import Run, contents
+from dreambooth.run.files import JsonFile, T
 from dreambooth.run.measured import Measured, read_measured
 from dreambooth.run.records import LOSSES, MODEL, RECOMMENDATION, SCORES, SUBJECT, Probed
-from dreambooth.run.status import LOST, Status, read_status
+from dreambooth.run.status import Status, read_status
 from dreambooth.run.ways import percent, progress_by_metric
 from dreambooth.support.progress import duration
 from dreambooth.web.queue import Queue
@@ -20,6 +21,9 @@ from dreambooth.web.records import DRAFT, ENDED, Ended, Job
 from dreambooth.web.studio import Studio
 
 State = Literal["waiting", "starting", "running", "finished", "stopped", "failed", "lost"]
+
+STOPPED = 130
+"""The exit status of a command that was asked to stop."""
 
 STAGES = {
     "load": "opening the base model",
@@ -50,10 +54,10 @@ class Views:
     def run(self, id: str) -> dict[str, Any]:
         """One run; raises Refusal where there is none."""
         folder, beside, now = self.studio.run(id), self.studio.beside(id), time.time()
-        status, ended, job = read_status(folder), _find(ENDED, beside), self.queue.job_of(id)
+        status, ended, job = read_status(folder), found_in(beside, ENDED), self.queue.job_of(id)
         state = state_of(folder, status, ended, job, now)
-        draft, config, measured = _find(DRAFT, beside), _config(folder), _measured(folder)
-        subject = _find(SUBJECT, folder)
+        draft, config, measured = found_in(beside, DRAFT), _config(folder), _measured(folder)
+        subject = found_in(folder, SUBJECT)
         noun = subject.class_noun if subject else draft.noun if draft else ""
         return {
             "id": id,
@@ -85,7 +89,7 @@ class Views:
 
     def photos(self, id: str) -> list[Path]:
         """The photos of a run, also of one that has only been started; they may have been moved away since."""
-        subject = _find(SUBJECT, self.studio.run(id))
+        subject = found_in(self.studio.run(id), SUBJECT)
         return list(subject.photos) if subject else sorted((self.studio.beside(id) / "photos").glob("*.*"))
 
 
@@ -93,11 +97,12 @@ def state_of(folder: Path, status: Status | None, ended: Ended | None, job: Job 
     """One word for it: by the queue, by the last heartbeat, and by what is in the folder."""
     if job and not job.process:
         return "waiting"
-    if status and status.is_alive(now) and (job is None or status.began >= job.started - 1):
+    over = job is None and ended is not None and status is not None and ended.at >= status.heartbeat
+    if status and status.is_alive(now) and not over and (job is None or status.began >= job.started - 1):
         return "running"
     if job:
         return "starting"
-    if ended and ended.code not in (0, 130, None) and not (status and status.state == "done"):
+    if ended and (ended.code or 0) > 0 and ended.code != STOPPED and not (status and status.state == "done"):
         return "failed"
     if status and status.state == "running":
         return "lost"
@@ -108,7 +113,8 @@ def state_of(folder: Path, status: Status | None, ended: Ended | None, job: Job 
     return "stopped"
 
 
-def _find(file: Any, folder: Path) -> Any:
+def found_in(folder: Path, file: JsonFile[T]) -> T | None:
+    """What a record holds; None where it is missing, and where it is damaged: the run itself says that."""
     try:
         return file.find(folder)
     except DreamBoothError:
@@ -176,13 +182,9 @@ def _left(status: Status) -> str:
 
 def _message(state: State, status: Status | None, ended: Ended | None) -> str:
     if state == "lost":
-        return (
-            f"Nothing was heard from it for {duration(max(LOST, time.time() - status.heartbeat))}. "
-            f"The machine or the program was ended from outside: continue it, little is lost."
-            if status
-            else ""
-        )
-    if state == "failed" and ended and ended.code not in (0, 130, None):
+        silent = duration(time.time() - status.heartbeat) if status else ""
+        return f"Nothing was heard from it for {silent}: it was ended from outside. Continue it: little is lost."
+    if state == "failed" and ended and (ended.code or 0) > 0 and ended.code != STOPPED:
         return ended.message
     return status.message if status and state == "failed" else ""
 

@@ -18,7 +18,7 @@ from dreambooth.web.records import DRAFT, FAVOURITES
 from dreambooth.web.refusal import Refusal
 from dreambooth.web.routes.drafts import Strict
 from dreambooth.web.state import Its
-from dreambooth.web.views import probes_of
+from dreambooth.web.views import found_in, probes_of
 
 router = APIRouter(prefix="/api/runs")
 
@@ -99,8 +99,7 @@ def scores(id: str, its: Its) -> list[dict[str, Any]]:
 def samples(id: str, its: Its) -> dict[str, Any]:
     """All samples, and which the user marked."""
     folder = its.studio.run(id)
-    marked = FAVOURITES.find(its.studio.beside(id)) if its.studio.beside(id).is_dir() else None
-    verdict = RECOMMENDATION.find(folder)
+    marked, verdict = found_in(its.studio.beside(id), FAVOURITES), found_in(folder, RECOMMENDATION)
     return {
         "samples": pictures.samples_of(folder),
         "favourites": list(marked or ()),
