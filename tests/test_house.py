@@ -231,7 +231,8 @@ def test_constraints_lie_within_the_bounds() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
-    for text in [*project["dependencies"], *project["optional-dependencies"]["dev"]]:
+    extras = [text for its in project["optional-dependencies"].values() for text in its]
+    for text in [*project["dependencies"], *extras]:
         wanted = Requirement(text)
         assert wanted.specifier.contains(pinned[wanted.name]), text
 

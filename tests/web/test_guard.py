@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from conftest import KEY, Served, drafted, serving
+from studio import KEY, Served, drafted, serving
 
 SECRET = b"the secret of another folder"
 

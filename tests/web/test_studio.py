@@ -15,7 +15,6 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from conftest import FAKE, Served, drafted, serving, started
 from dreambooth.run.contents import CONTENTS
 from dreambooth.run.records import LOSSES, Loss
 from dreambooth.run.status import STATUS, Status
@@ -23,6 +22,7 @@ from dreambooth.web.events import losses_from
 from dreambooth.web.queue import Queue
 from dreambooth.web.refusal import Refusal
 from dreambooth.web.studio import Studio
+from studio import FAKE, Served, drafted, serving, started
 
 
 def finished(view: dict[str, object]) -> bool:
@@ -196,7 +196,9 @@ def test_more_samples_are_drawn_and_favourites_are_kept(served: Served, jpegs: l
     assert sorted(own) == sorted((prompt, seed) for prompt in wish["prompts"] for seed in ("7", "8"))  # type: ignore[attr-defined]
     assert served.ask("PUT", f"/api/runs/{run}/favourites", {"samples": ["own/x.png"]})[0] == 200
     assert served.ask("GET", f"/api/runs/{run}/samples")[1]["favourites"] == ["own/x.png"]
-    for bad in ({"prompts": []}, {"prompts": ["a { on it"]}, {"prompts": [" "]}, {"prompts": ["a {}"], "count": 99}):
+    wrong: list[dict[str, object]] = [{"prompts": []}, {"prompts": ["a { on it"]}, {"prompts": [" "]}]
+    wrong.append({"prompts": ["a {}"], "count": 99})
+    for bad in wrong:
         assert served.ask("POST", f"/api/runs/{run}/generate", bad)[0] in (409, 422)
 
 
@@ -271,7 +273,9 @@ def test_a_live_run_is_told_as_it_goes(tmp_path: Path, jpegs: list[bytes]) -> No
         run = started(served, jpegs, steps=60)
         connection = HTTPConnection("127.0.0.1", served.port, timeout=60)
         connection.request("GET", f"/api/runs/{run}/events")
-        answer, steps, states = connection.getresponse(), [], []
+        answer = connection.getresponse()
+        steps: list[int] = []
+        states: list[str] = []
         while not states or states[-1] != "finished":
             line = answer.readline().decode()
             if line.startswith("data: {"):
