@@ -87,11 +87,15 @@ def test_each_photo_is_told_what_is_wrong_with_it(served: Served, jpegs: list[by
     told = {
         "blurred": sharp.transpose(Image.Transpose.ROTATE_90).filter(ImageFilter.GaussianBlur(24)),
         "dark": Image.eval(Image.open(io.BytesIO(jpegs[1])).resize((1280, 960)), lambda value: value // 12),
-        "only 320 x 240 pixels": Image.open(io.BytesIO(jpegs[2])).resize((320, 240)),
     }
     for says, image in told.items():
         cautions = served.ask("POST", path, jpeg(image))[1]["cautions"]
         assert any(says in caution for caution in cautions), (says, cautions)
+    small = jpeg(Image.open(io.BytesIO(jpegs[2])).resize((320, 240)))
+    assert served.ask("POST", path, small)[1]["cautions"] == [], "no base model is chosen yet"
+    for base, count in (("sd15", 1), ("toybox", 0)):
+        shown = served.ask("PATCH", f"/api/drafts/{draft}", {"base": base})[1]["photos"]
+        assert sum("only 320 x 240 pixels" in caution for caution in shown[-1]["cautions"]) == count
 
 
 def test_what_is_lacking_is_said_all_at_once(served: Served) -> None:
@@ -379,7 +383,7 @@ def test_the_studio_ends_and_its_runs_do_not(tmp_path: Path, jpegs: list[bytes])
         served = Served(root=tmp_path, port=int(link.rstrip("/").rpartition(":")[2]))
         assert served.ask("GET", "/api/runs") == (200, [])
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) in (0, 130)
+        assert process.wait(20) == 0 and "what runs goes on" in process.stdout.read()
 
 
 def test_elsewhere_it_asks_for_a_key(tmp_path: Path) -> None:

@@ -229,7 +229,7 @@ def _add_web(commands: "Commands[Parser]") -> None:
     help_ = "another name by which browsers may call this machine, such as that of a proxy before it"
     command.add_argument("--allowed-host", dest="names", action="append", default=[], metavar="NAME", help=help_)
     help_ = "a base model of this machine to offer beside the published ones"
-    command.add_argument("--model", dest="models", type=model, action="append", default=[], metavar="MODEL", help=help_)
+    command.add_argument("--offer", dest="models", type=model, action="append", default=[], metavar="MODEL", help=help_)
 
 
 def _add_toybox(commands: "Commands[Parser]") -> None:

@@ -1,7 +1,6 @@
 """Everything a run made, on one self-contained page that opens anywhere and asks the network for nothing."""
 
 import importlib.metadata
-import json
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,18 +11,15 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from dreambooth.config import Config, preset_of, settings_reference
-from dreambooth.config.families import usual_guidance
-from dreambooth.config.samplers import SAMPLERS
-from dreambooth.config.worlds import named
 from dreambooth.evaluation import CHOICES
 from dreambooth.evaluation.names import METRIC_NAMES
 from dreambooth.report import measures
 from dreambooth.report import pictures as album
+from dreambooth.report.snippets import adapter_snippet, base_name, model_snippet
 from dreambooth.run import Run
 from dreambooth.run.measured import read_measured
 from dreambooth.run.records import LOSSES
 from dreambooth.run.timing import read_timings
-from dreambooth.subject import Subject
 from dreambooth.support.files import write_text
 from dreambooth.support.model_index import MODEL_INDEX
 from dreambooth.support.progress import duration
@@ -100,7 +96,7 @@ def _content(run: Run) -> dict[str, Any]:
         "names": METRIC_NAMES,
         "learned": LEARNED.get(config.method.method),
         "name": subject.name if subject.identifier else subject.class_noun,
-        "base": _base(config),
+        "base": base_name(config),
         "config": config,
         "photos": album.photos(subject),
         "comparisons": [comparison for comparison in compared if comparison.kind != "class"],
@@ -120,43 +116,10 @@ def _content(run: Run) -> dict[str, Any]:
         "settings": _settings(config),
         "versions": _versions(),
         "timings": {STAGES.get(stage, stage): seconds for stage, seconds in read_timings(run).items()},
-        "snippet": _snippet(subject, config) if subject.identifier else "",
-        "lora_snippet": _lora_snippet(config) if config.method.method == "lora" else "",
+        "snippet": model_snippet(subject, config) if subject.identifier else "",
+        "adapter_snippet": adapter_snippet(subject, config, run.adapter),
         "has_model": (run.model / MODEL_INDEX).is_file(),
     }
-
-
-def _snippet(subject: Subject, config: Config) -> str:
-    prompt, settings, row = subject.fill("a {} in the snow"), config.generation, config.family
-    scheduler = (row.schedulers if row else {}).get(settings.sampler, SAMPLERS[settings.sampler])
-    told = (row.guidance if row else usual_guidance)(settings.guidance_scale)
-    asked = {"num_inference_steps": settings.num_inference_steps, **told}
-    if row and config.data.resolution:  # these draw at the side that they were tuned at
-        asked |= dict.fromkeys(("height", "width"), config.data.resolution)
-    arguments = ", ".join(f"{name}={json.dumps(value)}" for name, value in asked.items())
-    return (
-        f"from diffusers import DiffusionPipeline, {scheduler}\n\n"
-        'pipeline = DiffusionPipeline.from_pretrained("model")\n'
-        f"pipeline.scheduler = {scheduler}.from_config(pipeline.scheduler.config)\n"
-        f"prompt = {json.dumps(prompt, ensure_ascii=False)}\n"
-        f"image = pipeline(prompt=prompt, {arguments}).images[0]\n"
-        'image.save("picture.png")'
-    )
-
-
-def _lora_snippet(config: Config) -> str:
-    """How to open the LoRA alone on its base model, in place of model/."""
-    found, model = "from diffusers import DiffusionPipeline\n", json.dumps(_base(config))
-    if named(config.base.model).embedded:
-        found += "from importlib.resources import files\n"
-        model = f'str(files("dreambooth.{config.base.model}") / "weights")'
-    return f'{found}\npipeline = DiffusionPipeline.from_pretrained({model})\npipeline.load_lora_weights("adapter")'
-
-
-def _base(config: Config) -> str:
-    """The base model as a page that travels names it: without the place of a folder."""
-    model = config.base.model
-    return Path(model).name if Path(model).is_dir() else model
 
 
 def _settings(config: Config) -> list[Setting]:

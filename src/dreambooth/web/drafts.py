@@ -19,8 +19,6 @@ from dreambooth.web.uploads import MOST_PHOTOS, receive, require_crop, write_pho
 
 SETTINGS = ("method", "max_train_steps", "identifier", "seed", "early_stopping", "num_class_images", "learning_rate")
 """The settings that the page offers; all others are the command line's."""
-SIDE = 512
-"""Pixels that most base models learn at: what photos are measured by until one is chosen."""
 
 
 class Drafts:
@@ -49,8 +47,7 @@ class Drafts:
     def receive(self, id: str, incoming: Path, name: str) -> Photo:
         """Check an upload and add it to the draft."""
         folder, draft = self.studio.draft_folder(id), self.read(id)
-        card = self.card(draft)
-        photo = receive(folder, incoming, name, draft.photos, card.side if card else SIDE)
+        photo = receive(folder, incoming, name, draft.photos)
 
         def add(draft: Draft) -> Draft:
             self.require_room(draft)

@@ -24,14 +24,19 @@ def look_of(image: Image.Image) -> str:
     return f"{int(''.join('1' if bit else '0' for bit in bits), 2):016x}"
 
 
-def cautions(image: Image.Image, name: str, others: Iterable[tuple[str, str]], side: int) -> tuple[str, ...]:
-    """What to tell of a photo. others: name and look of the photos that are there.  side: what the training needs."""
+def too_small(width: int, height: int, side: int) -> tuple[str, ...]:
+    """What to tell of a photo, or of the square cut from it, that has fewer pixels than a model learns at."""
+    if min(width, height) >= side:
+        return ()
+    return (
+        f"It is only {width} x {height} pixels, and the model learns at {side}: it will look soft. "
+        "Choose the original instead of a copy from a chat, or a larger photo.",
+    )
+
+
+def cautions(image: Image.Image, others: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """What to tell of a photo, whatever learns from it. others: name and look of the photos that are there."""
     found, grey = [], _luminance(image)
-    if min(image.size) < side:
-        found.append(
-            f"It is only {image.width} x {image.height} pixels, and the model learns at {side}: it will look soft. "
-            "Choose the original instead of a copy from a chat, or a larger photo."
-        )
     if _sharpness(grey) < SHARP:
         found.append("It looks blurred, and what is blurred is learned so. Take it again, or leave it out.")
     if not DARK <= float(grey.mean()) <= BRIGHT:

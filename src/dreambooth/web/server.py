@@ -4,6 +4,7 @@ import os
 import secrets
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from dreambooth.errors import DreamBoothError, RunError
@@ -48,7 +49,9 @@ def serve(root: Path, host: str, port: int, names: Sequence[str] = (), own_model
                 limit_concurrency=1000,
                 ws="none",
             )
-            uvicorn.Server(config).run(sockets=[listening])
+            with suppress(KeyboardInterrupt):  # it has ended by then
+                uvicorn.Server(config).run(sockets=[listening])
+            print("The studio is closed; what runs goes on.")
     except RunError as error:
         raise RunError(f"another studio is open on {studio.root}: use that one, or give another folder.") from error
     finally:

@@ -42,10 +42,10 @@ def shown_name(name: str) -> str:
     return plain[-SHOWN:] or "photo"
 
 
-def receive(folder: Path, incoming: Path, name: str, others: Sequence[Photo], side: int) -> Photo:
+def receive(folder: Path, incoming: Path, name: str, others: Sequence[Photo]) -> Photo:
     """Check an upload and keep it in folder/originals; what cannot be used is told in the photo's `refused`.
 
-    others: the photos that are there.  side: what the training needs, in pixels.
+    others: the photos that are there.
     """
     photo = Photo(id=incoming.stem, name=name)
     try:
@@ -60,7 +60,7 @@ def receive(folder: Path, incoming: Path, name: str, others: Sequence[Photo], si
         photo,
         width=image.width,
         height=image.height,
-        cautions=cautions(image, name, looks, side),
+        cautions=cautions(image, looks),
         best=best_square(image),
         look=look_of(image),
         file=_keep(image, folder / "originals", photo.id),

@@ -18,10 +18,11 @@ from dreambooth.config.worlds import DEFAULT_WORLD, named
 from dreambooth.errors import ConfigError
 from dreambooth.web import pictures
 from dreambooth.web.bases import cards
+from dreambooth.web.looks import too_small
 from dreambooth.web.machine import gpus
 from dreambooth.web.nouns import suggest
 from dreambooth.web.plan import fits, plan_of
-from dreambooth.web.records import Crop, Draft
+from dreambooth.web.records import Crop, Draft, Photo
 from dreambooth.web.refusal import Refusal
 from dreambooth.web.state import Its, State
 from dreambooth.web.uploads import place_for, shown_name
@@ -180,7 +181,7 @@ def _shown(its: State, id: str, draft: Draft) -> dict[str, Any]:
         "id": id,
         "name": draft.name,
         "noun": draft.noun,
-        "photos": [asdict(photo) for photo in draft.photos],
+        "photos": [_photo(photo, card.side if card else 0) for photo in draft.photos],
         "base": card.id if card else "",
         "bases": [{**asdict(card), "fits": fits(card, gpus())} for card in cards(its.drafts.own_models)],
         "wished": {name: value for name, value in draft.settings.items() if name != "base"},
@@ -188,6 +189,13 @@ def _shown(its: State, id: str, draft: Draft) -> dict[str, Any]:
         "busy": len(its.queue.jobs.running) >= len(its.queue.slots),
         **found,
     }
+
+
+def _photo(photo: Photo, side: int) -> dict[str, Any]:
+    """A photo with all that is to be told of it. side: of the base model, 0 while none is chosen."""
+    width, height = (photo.crop.side, photo.crop.side) if photo.crop else (photo.width, photo.height)
+    small = () if photo.refused else too_small(width, height, side)
+    return {**asdict(photo), "cautions": [*small, *photo.cautions]}
 
 
 async def _write(stream: AsyncIterator[bytes], file: Path) -> None:

@@ -1,0 +1,75 @@
+"""The lines that open what a run has made with diffusers, for the report, the model card and the page."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from safetensors import safe_open
+
+from dreambooth.config import Config
+from dreambooth.config.families import usual_guidance
+from dreambooth.config.samplers import SAMPLERS
+from dreambooth.config.worlds import named
+from dreambooth.subject import Subject
+
+
+def base_name(config: Config) -> str:
+    """The base model as a page that travels names it: without the place of a folder."""
+    model = config.base.model
+    return Path(model).name if Path(model).is_dir() else model
+
+
+def model_snippet(subject: Subject, config: Config) -> str:
+    """How to open model/ and draw with the run's own sampler."""
+    settings, row = config.generation, config.family
+    scheduler = (row.schedulers if row else {}).get(settings.sampler, SAMPLERS[settings.sampler])
+    told = (row.guidance if row else usual_guidance)(settings.guidance_scale)
+    asked = {"num_inference_steps": settings.num_inference_steps, **told}
+    if row and config.data.resolution:  # these draw at the side that they were tuned at
+        asked |= dict.fromkeys(("height", "width"), config.data.resolution)
+    arguments = ", ".join(f"{name}={json.dumps(value)}" for name, value in asked.items())
+    return (
+        f"from diffusers import DiffusionPipeline, {scheduler}\n\n"
+        'pipeline = DiffusionPipeline.from_pretrained("model")\n'
+        f"pipeline.scheduler = {scheduler}.from_config(pipeline.scheduler.config)\n"
+        f"prompt = {json.dumps(subject.fill('a {} in the snow'), ensure_ascii=False)}\n"
+        f"image = pipeline(prompt=prompt, {arguments}).images[0]\n"
+        'image.save("picture.png")'
+    )
+
+
+def adapter_snippet(subject: Subject, config: Config, adapter: Path) -> str:
+    """How to open what was learned alone on its base model, in place of model/; "" where the model is all there is.
+
+    adapter: the folder with it.
+    """
+    words, lora = adapter / "learned_embeds.safetensors", adapter / "pytorch_lora_weights.safetensors"
+    lines = list(_words(subject, words)) if words.is_file() else []
+    lines += ['pipeline.load_lora_weights("adapter")'] if lora.is_file() else []
+    if not lines:
+        return ""
+    found, model = "from diffusers import DiffusionPipeline\n", json.dumps(base_name(config))
+    if named(config.base.model).embedded:
+        found += "from importlib.resources import files\n"
+        model = f'str(files("dreambooth.{config.base.model}") / "weights")'
+    opens = f"pipeline = DiffusionPipeline.from_pretrained({model})"
+    return "\n".join([found, opens, *lines])
+
+
+def _words(subject: Subject, file: Path) -> Iterator[str]:
+    """A learned word: of one text encoder under its own name, of several under theirs, which diffusers is told."""
+    with safe_open(file, "numpy") as tensors:
+        names = sorted(tensors.keys())
+    if names == sorted(ENCODERS):
+        token = json.dumps(subject.identifier)
+        yield "from safetensors.torch import load_file"
+        yield f'words = load_file("adapter/{file.name}")'
+        for name, number in ENCODERS.items():
+            parts = f"text_encoder=pipeline.text_encoder{number}, tokenizer=pipeline.tokenizer{number}"
+            yield f'pipeline.load_textual_inversion(words["{name}"], token={token}, {parts})'
+    else:
+        yield f'pipeline.load_textual_inversion("adapter", weight_name="{file.name}")'
+
+
+ENCODERS = {"clip_l": "", "clip_g": "_2"}
+"""The tensors of a word that two encoders have learned, and how diffusers numbers these."""
