@@ -14,19 +14,19 @@ from dreambooth.data.photos import check_photos
 from dreambooth.errors import ModelError, RunError
 from dreambooth.evaluation import Judges, fit_of, load_judges
 from dreambooth.finetuning import Observer, finetune
-from dreambooth.generation.generate import contact_sheet, generate_in
 from dreambooth.generation.generate import generate as generate_into
+from dreambooth.generation.generate import generate_in
 from dreambooth.generation.in_run import live_samples, personal_model, prompts_of
 from dreambooth.generation.prompts import CLASS_PROMPT, Prompt, own_prompts, warn_of_nameless
 from dreambooth.generation.requests import requests, sampling_of, seeds
-from dreambooth.generation.samples import Sample, read_samples
+from dreambooth.generation.samples import Sample
 from dreambooth.identifier import comparison, with_identifier
 from dreambooth.models.base import DiffusionModel
 from dreambooth.prior import class_prior
 from dreambooth.probe import Probe, restore_verdict
 from dreambooth.probe.measuring import Reference
 from dreambooth.probe.scoring import FOLDERS, score_run
-from dreambooth.report.page import write_report
+from dreambooth.report.write import write_all
 from dreambooth.run import Run
 from dreambooth.run.extend import extend
 from dreambooth.run.measured import read_measured
@@ -288,11 +288,9 @@ def generate(
 
 
 def report(run: Run) -> Path:
-    """Everything in one page, report.html, and all pictures on one sheet, contact-sheet.png; returns the page."""
+    """Everything in one page, report.html, all pictures on one sheet, and the cards of the model; returns the page."""
     run.require_same_photos()
-    before, after = (read_samples(run.samples / stage) for stage in ("before", "after"))
-    contact_sheet(run.contact_sheet, run.subject.photos, before, after)
-    return write_report(run)
+    return write_all(run)
 
 
 def _is_measured(run: Run) -> bool:

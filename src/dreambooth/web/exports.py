@@ -1,6 +1,5 @@
 """What one takes home from a run: its model as one archive, and the lines that open it."""
 
-import json
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,13 +71,3 @@ def report_file(folder: Path) -> Path:
     if file.is_file() and not file.is_symlink():
         return file
     raise Refusal(404, "The report is written at the end of the run.")
-
-
-def snippet(called: str) -> str:
-    """The lines that open model/ with diffusers."""
-    prompt = json.dumps(f"a {called} in the snow", ensure_ascii=False)
-    return (
-        "from diffusers import DiffusionPipeline\n\n"
-        'pipeline = DiffusionPipeline.from_pretrained("model")\n'
-        f'pipeline({prompt}).images[0].save("picture.png")'
-    )

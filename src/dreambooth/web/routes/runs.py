@@ -9,10 +9,11 @@ from fastapi.responses import FileResponse, Response, StreamingResponse
 from pydantic import Field
 
 from dreambooth.generation.prompts import own_prompts
+from dreambooth.report.snippets import model_snippet
 from dreambooth.run import Run, contents
 from dreambooth.run.compare import compare
 from dreambooth.run.contents import CONFIG
-from dreambooth.run.records import RECOMMENDATION
+from dreambooth.run.records import RECOMMENDATION, SUBJECT
 from dreambooth.web import exports, pictures
 from dreambooth.web.records import DRAFT, FAVOURITES
 from dreambooth.web.refusal import Refusal
@@ -195,8 +196,9 @@ def report(id: str, its: Its) -> FileResponse:
 @router.get("/{id}/snippet")
 def snippet(id: str, its: Its) -> dict[str, str]:
     """The lines that open the model."""
-    view = its.views.run(id)
-    return {"text": exports.snippet(view["called"] or view["noun"])}
+    run = Run(its.studio.run(id))
+    subject = found_in(run.root, SUBJECT)
+    return {"text": model_snippet(subject, run.config) if subject and subject.identifier else ""}
 
 
 def _more(folder: Path, more: int) -> Iterator[str]:

@@ -1,0 +1,150 @@
+"""The card says what a model is, in the hub's own terms, and nothing that should stay private."""
+
+import ast
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from PIL import Image
+
+from dreambooth.config import Config
+from dreambooth.generation.samples import save_sample
+from dreambooth.report.card import write_cards
+from dreambooth.run import Run
+from dreambooth.run.records import RECOMMENDATION, SAMPLES, Recommendation, SampleScores
+from dreambooth.subject import Subject
+from dreambooth.support.tensor_files import save_tensors
+
+TEMPLATES = {
+    "a {}": "subject",
+    "a {} in the snow": "recontextualization",
+    "a {} at night": "recontextualization",
+    'a "{}" [cube]': "property modification",
+    "a {} from behind": "novel view",
+}
+VERDICT = Recommendation(
+    step=30,
+    rule="the best one",
+    reason="step 30",
+    last=40,
+    stopped_early=False,
+    judges={"dino": "small | judge"},
+    ways={"dino": 0.81},
+    way="0% is the untuned model",
+    kept={"clip_t": 0.97},
+)
+
+
+def finished(root: Path, identifier: str = "zwx", **settings: object) -> Run:
+    """A run that has come to its end."""
+    photo = root / "secret-place" / "IMG_0001.png"
+    photo.parent.mkdir(parents=True)
+    Image.new("RGB", (64, 64), "red").save(photo)
+    subject = Subject(photos=(photo,), class_noun="dog", identifier=identifier)
+    run = Run.create(root / "run", subject, Config.build(settings))
+    run.model.mkdir()
+    (run.model / "model_index.json").write_text("{}")
+    for number, (template, kind) in enumerate({**TEMPLATES, "a {} ": "class"}.items()):
+        text = {"prompt": subject.fill(template), "template": template, "kind": kind, "seed": "1"}
+        save_sample(Image.new("RGB", (64, 64)), run.samples / "after" / f"{number:02d}.png", text)
+    RECOMMENDATION.write(run.root, VERDICT)
+    return run
+
+
+def test_the_hub_reads_it(tmp_path: Path) -> None:
+    run = finished(tmp_path, model="stable-diffusion-v1-5/stable-diffusion-v1-5", max_train_steps=40, seed=7)
+    write_cards(run)
+    card = ModelCard.load(run.model / "README.md")
+    data = card.data.to_dict()
+    assert data["license"] == "creativeml-openrail-m" and data["base_model"] == run.config.base.model
+    assert data["instance_prompt"] == "a zwx dog" and data["tags"] == ["text-to-image", "diffusers", "dreambooth"]
+    widget = data["widget"]
+    assert [its["text"] for its in widget] == ["a zwx dog in the snow", "a zwx dog at night", 'a "zwx dog" [cube]']
+    assert all((run.model / its["output"]["url"]).is_file() for its in widget)
+    for said in ("| way to the photos (DINO) | 81% |", "| max_train_steps | 40 |", "| seed | 7 |", "step 30 of 40"):
+        assert said in card.text
+    assert ast.parse(card.text.partition("```python\n")[2].partition("```")[0])
+
+
+def test_nothing_private_is_in_it(tmp_path: Path) -> None:
+    run = finished(tmp_path)
+    write_cards(run)
+    text = (run.model / "README.md").read_text(encoding="utf-8")
+    assert str(tmp_path) not in text and "secret-place" not in text and "IMG_0001" not in text
+    assert "license: apache-2.0" in text and "base_model" not in text
+
+
+@pytest.mark.parametrize("word", ['s"ks', "a: b", "- x", "<b>", "ñandú", "|x|", "'"])
+def test_words_of_all_kinds_are_read_back(word: str, tmp_path: Path) -> None:
+    run = finished(tmp_path, identifier=word)
+    write_cards(run)
+    data = ModelCard.load(run.model / "README.md").data.to_dict()
+    assert data["instance_prompt"] == f"a {word} dog"
+    assert data["widget"][0]["text"] == f"a {word} dog in the snow"
+
+
+def test_a_local_base_says_its_own_licence_and_an_unknown_one_none(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "README.md").write_text("---\nlicense: cc-by-4.0\n---\n")
+    run = finished(tmp_path, model=str(base))
+    write_cards(run)
+    data = ModelCard.load(run.model / "README.md").data.to_dict()
+    assert data["license"] == "cc-by-4.0" and "base_model" not in data
+    other = finished(tmp_path / "other", model="some/one-elses")
+    write_cards(other)
+    assert ModelCard.load(other.model / "README.md").data.to_dict()["license"] == "other"
+
+
+FILES: dict[str, tuple[dict[str, tuple[str, ...]], list[str]]] = {
+    "lora": ({"pytorch_lora_weights.safetensors": ("x",)}, ["load_lora_weights"]),
+    "textual_inversion": ({"learned_embeds.safetensors": ("<dog>",)}, ["load_textual_inversion"]),
+    "pivotal": (
+        {"learned_embeds.safetensors": ("clip_g", "clip_l"), "pytorch_lora_weights.safetensors": ("x",)},
+        ["load_file", "load_textual_inversion", "load_textual_inversion", "load_lora_weights"],
+    ),
+}
+
+
+@pytest.mark.parametrize("method", FILES)
+def test_what_was_learned_has_a_card_with_its_own_lines(method: str, tmp_path: Path) -> None:
+    run = finished(tmp_path, method=method)
+    files, calls = FILES[method]
+    run.adapter.mkdir()
+    for name, tensors in files.items():
+        save_tensors(run.adapter / name, {tensor: torch.zeros(2) for tensor in tensors})
+    write_cards(run)
+    text = (run.adapter / "README.md").read_text(encoding="utf-8")
+    snippet = text.partition("```python\n")[2].partition("```")[0]
+    found = [node.func for node in ast.walk(ast.parse(snippet)) if isinstance(node, ast.Call)]
+    names = [name for its in found if (name := getattr(its, "attr", getattr(its, "id", ""))).startswith("load_")]
+    assert sorted(names) == sorted(calls)
+    assert (run.adapter / "samples" / "2.png").is_file()
+    assert "lora" in ModelCard.load(run.adapter / "README.md").data.to_dict()["tags"] or method == "textual_inversion"
+
+
+def test_what_is_not_there_is_left_out(tmp_path: Path) -> None:
+    run = finished(tmp_path)
+    RECOMMENDATION.write(run.root, VERDICT)
+    (run.root / RECOMMENDATION.name).unlink()
+    for file in (run.samples / "after").iterdir():
+        file.unlink()
+    write_cards(run)
+    text = (run.model / "README.md").read_text(encoding="utf-8")
+    assert "It was not measured." in text and "widget" not in text and not run.adapter.exists()
+    (run.model / "model_index.json").unlink()
+    (run.model / "README.md").unlink()
+    write_cards(run)
+    assert not (run.model / "README.md").exists()
+
+
+def test_the_final_samples_go_before_the_probe(tmp_path: Path) -> None:
+    run = finished(tmp_path)
+    SAMPLES.write(
+        run.root, SampleScores(judges={}, photos=1, rows={}, ways={"dino": 0.5}, way="w", kept={"clip_t": 0.9})
+    )
+    write_cards(run)
+    assert "| way to the photos (DINO) | 50% |" in (run.model / "README.md").read_text(encoding="utf-8")
+    assert json.loads((run.root / RECOMMENDATION.name).read_text())["ways"] == {"dino": 0.81}
