@@ -114,7 +114,7 @@ def learn(run: Run, steps: int, every: int) -> None:
             value = 1 / (step + 2) + random.Random(step).random() / 5
             LOSSES.append(
                 run.root,
-                Loss(step=step, loss=2 * value, subject=value, prior=value, lr=1e-4, grad_norm=1.0, seconds=STEP),
+                Loss(step=step + 1, loss=2 * value, subject=value, prior=value, lr=1e-4, grad_norm=1.0, seconds=STEP),
             )
             if (step + 1) % every == 0 or step + 1 == steps:
                 probe(run, step + 1)

@@ -88,7 +88,8 @@ def test_an_unreadable_config_file_is_named(tmp_path: Path, content: str | None)
         (["run", "photos", "--class-nuon", "dog"], ["no flag --class-nuon", "Did you mean --class-noun?"]),
         ([*RUN, "--zzz"], ["no flag --zzz", "dreambooth run --help"]),
         ([*RUN, "--max-train", "9"], ["no flag --max-train", "There is --max-train-steps."]),
-        ([*RUN, "--report_to", "wandb"], ["no flag --report-to", "No tracker is written to"]),
+        ([*RUN, "--wandb_api_key", "x"], ["no flag --wandb-api-key", "--report-to tensorboard, wandb or trackio"]),
+        ([*RUN, "--report_to", "mlflow"], ["report_to", "'tensorboard', 'wandb' or 'trackio'", "got 'mlflow'"]),
         ([*RUN, "--train_text_encoder=false"], ["--train-text-encoder takes no value such as 'false'", "--no-train-"]),
         ([*RUN, "--num_class_images=0"], ["num_class_images", "got '0'", "--no-with-prior-preservation"]),
         ([*RUN, "--validation_steps", "0", "--snr-gamma=0.0"], ["--no-probe", "--snr-gamma none"]),
@@ -212,8 +213,8 @@ def test_every_setting_that_can_be_no_zero_says_what_is_meant_by_one_where_peopl
 def test_a_setting_of_a_file_that_is_not_known_is_told_with_the_one_that_was_meant() -> None:
     with pytest.raises(ConfigError, match=r"max-train-step: there is no such setting\. Did you mean max_train_steps\?"):
         Config.build({"max-train-step": 3})
-    with pytest.raises(ConfigError, match=r"report_to: there is no such setting\.$"):
-        Config.build({"report_to": "wandb"})
+    with pytest.raises(ConfigError, match=r"push_to_hub: there is no such setting\.$"):
+        Config.build({"push_to_hub": True})
 
 
 def test_a_flag_is_never_guessed() -> None:

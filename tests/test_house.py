@@ -174,7 +174,7 @@ def test_nothing_is_imported_that_a_system_lacks() -> None:
         (f"{COMMAND} '--help']; main()", 0.5, ("torch", "PIL")),
         (f"{COMMAND} 'run', '--help-all']; main()", 0.5, ("torch", "PIL")),
         (f"{COMMAND} 'completion', 'bash']; main()", 0.5, ("torch", "PIL")),
-        (f"{COMMAND} 'run', 'photos', '--report-to', 'x']; main()", 0.5, ("torch", "PIL")),
+        (f"{COMMAND} 'run', 'photos', '--push-to-hub', 'x']; main()", 0.5, ("torch", "PIL")),
     ],
     ids=["import", "help", "help-all", "completion", "mistake"],
 )

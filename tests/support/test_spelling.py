@@ -39,7 +39,7 @@ def test_a_part_of_a_name_is_told_with_the_names_that_have_it(word: str, longer:
 @pytest.mark.parametrize(
     "word",
     [
-        "report_to",
+        "push_to_hub",
         "device",
         "resume_from_checkpoint",
         "class_prompt",

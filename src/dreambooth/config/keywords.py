@@ -91,3 +91,5 @@ class Settings(TypedDict, total=False):
     clip_revision: str | None
     perceptual_model: str | None
     perceptual_revision: str | None
+    # tracking
+    report_to: Literal["tensorboard", "wandb", "trackio"] | None

@@ -1,6 +1,7 @@
 """What this machine can do of what is asked."""
 
 import os
+from importlib.util import find_spec
 
 from dreambooth.config.settings import Config
 from dreambooth.errors import ConfigError
@@ -22,5 +23,7 @@ def check_machine(config: Config) -> None:
         problems.append(f"mixed_precision: {precision!r} needs a GPU with CUDA; on {kind} it must be 'no'.")
     if config.base.dtype != "float32" and kind == "mps":
         problems.append(f"dtype: {config.base.dtype!r} is not for Apple's mps; there it must be 'float32'.")
+    if (tracker := config.tracking.report_to) and find_spec(tracker) is None:
+        problems.append(f"report_to: {tracker!r} is not installed: pip install {tracker}.")
     if problems:
         raise ConfigError(problems)

@@ -27,6 +27,7 @@ _SAME = {
     "--count": "--num-images-per-prompt --num-images --n-samples",
     "--guidance-scale": "--cfg-scale --guidance --cfg",
     "--num-inference-steps": "--inference-steps --sampling-steps",
+    "--report-to": "--log-with",
 }
 SAME: dict[str, tuple[str, ...]] = {ours: tuple(theirs.split()) for ours, theirs in _SAME.items()}
 """Our flag, and what others call it; taken by every command that has ours."""
@@ -70,10 +71,9 @@ _ANSWERS = (
         "saves its state.",
     ),
     (
-        "--report-to --log-with --logging-dir --wandb-api-key --wandb-run-name --log-tracker-name --tensorboard "
-        "--wandb",
-        "No tracker is written to: losses.jsonl and scores.jsonl in the run folder have a line of numbers per step "
-        "and probe, report.html draws them. Leave it out.",
+        "--logging-dir --wandb-api-key --wandb-run-name --log-tracker-name --tensorboard --wandb --trackio",
+        "Give --report-to tensorboard, wandb or trackio: it writes to the run folder, under the folder's name; their "
+        "own environment variables say the rest.",
     ),
     (
         "--push-to-hub --hub-model-id --hub-token --huggingface-repo-id --huggingface-token",

@@ -201,6 +201,15 @@ class Generation(Section):
     guidance_scale: float = Field(7.5, ge=1, le=1000, description="guidance of the results")
 
 
+class Tracking(Section):
+    """Other programs that show a training while it runs."""
+
+    report_to: Literal["tensorboard", "wandb", "trackio"] | None = Field(
+        None,
+        description="also write losses, scores and samples to tensorboard, wandb or trackio, which must be installed",
+    )
+
+
 class Evaluation(Section):
     """Section 4.2: who measures the pictures."""
 

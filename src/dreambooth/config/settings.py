@@ -24,6 +24,7 @@ from dreambooth.config.sections import (
     Prior,
     Probe,
     Section,
+    Tracking,
     Training,
 )
 from dreambooth.config.worlds import EMBEDDED, World, named, recorded
@@ -48,6 +49,7 @@ class Config(Section):
     probe: Probe = Probe()
     generation: Generation = Generation()
     evaluation: Evaluation = Evaluation()
+    tracking: Tracking = Tracking()
 
     @classmethod
     def build(cls, settings: Mapping[str, Any] | None = None, /, **by_name: Unpack[Settings]) -> Self:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import Any, cast, final
 
 import torch
@@ -17,6 +18,7 @@ from dreambooth.data.dataset import LatentDataset
 from dreambooth.errors import Interrupted, TrainingError
 from dreambooth.finetuning.state import State, settings_of
 from dreambooth.finetuning.step import training_step
+from dreambooth.finetuning.tracking import Reporter
 from dreambooth.models.base import DENOISER, Conditioning, DiffusionModel, Stage
 from dreambooth.run import Run
 from dreambooth.run.records import LOSSES
@@ -61,7 +63,7 @@ def finetune(
     done = loop.state.resume()
     # the observers may have been cut short by what ended the run before
     enough = done > 0 and _due(done, training.validation_steps, training) and loop.show(done, observers)
-    with stop_signal() as stopped:
+    with closing(loop.reporter), stop_signal() as stopped:
         for step in track(range(done, done if enough else training.max_train_steps), "fine-tuning", done):
             loop.advance(step)
             if saved := _due(step + 1, training.checkpointing_steps, training):
@@ -111,6 +113,7 @@ class _Loop:
             module.eval()  # no dropout: it would draw from a stream that depends on the steps before
         if training.gradient_checkpointing:
             cast(Any, stage.parts[DENOISER]).enable_gradient_checkpointing()
+        self.reporter = Reporter(run)
         self.encoded: dict[str, Conditioning] = {}
         self.unread: list[Taken] = []
         self.block = UNREAD.get(self.accelerator.device.type, 1)
@@ -167,12 +170,15 @@ class _Loop:
         unread, self.unread = self.unread, []
         read = torch.stack([taken.numbers for taken in unread]).cpu()
         seconds = round((time.monotonic() - self.began) / len(unread), 4)
+        lines = []
         for taken, numbers in zip(unread, read, strict=True):
             if problem := taken.problem(numbers):
                 self.state.write_before(taken.step)
                 what, rows = problem
                 raise self._not_finite(what, taken.step, rows)
-            LOSSES.append(self.run.root, taken.line(numbers, seconds))
+            lines.append(taken.line(numbers, seconds))
+            LOSSES.append(self.run.root, lines[-1])
+        self.reporter.losses(lines)
 
     def _condition(self, prompts: Sequence[str]) -> Conditioning:
         """The conditioning of the rows; each prompt is encoded once, however many rows it has."""
@@ -209,6 +215,7 @@ class _Loop:
             self.adapter.load(self.ema)
         try:
             answers = [observer(step, self.model) for observer in observers]
+            self.reporter.probed(step)
             return any(answers)
         finally:
             if trained:

@@ -15,6 +15,8 @@ MODEL = "model"
 ADAPTER = "adapter"
 REPORT = "report.html"
 CONTACT_SHEET = "contact-sheet.png"
+TRACKERS: Mapping[str, str] = {"tensorboard": "tensorboard", "wandb": "wandb"}
+"""Folders of other programs, by what --report-to calls them."""
 LOCK = ".lock"
 
 CONTENTS: Mapping[str, str] = {
@@ -41,6 +43,7 @@ CONTENTS: Mapping[str, str] = {
     records.TIMINGS.name: "seconds by stage",
     status.STATUS.name: "what the run does now, how much of it is done, and how it ended",
     status.STOP: "made by anyone, to stop it: it saves, ends and removes this file",
+    **{folder: f"what {name} shows, with --report-to {name}" for name, folder in TRACKERS.items()},
     LOCK: "the process that writes now",
 }
 """Every name at the top of a run folder, in the order in which they are made, and what is in it.

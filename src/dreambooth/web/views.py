@@ -170,7 +170,7 @@ def _trained(folder: Path) -> int:
         return 0
     for line in reversed(lines):
         try:
-            return LOSSES.adapter.validate_json(line, strict=True).step + 1
+            return LOSSES.adapter.validate_json(line, strict=True).step
         except ValueError:  # cut short
             continue
     return 0
