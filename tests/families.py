@@ -18,6 +18,7 @@ from torch import Tensor
 from dreambooth.data.dataset import LatentDataset
 from dreambooth.models.base import DiffusionModel, Sampling
 from dreambooth.models.flux import Flux
+from dreambooth.models.flux2 import Flux2, Flux2Klein
 from dreambooth.models.stable_diffusion import StableDiffusion
 from dreambooth.models.stable_diffusion_3 import StableDiffusion3
 from dreambooth.models.stable_diffusion_xl import StableDiffusionXL
@@ -25,6 +26,7 @@ from dreambooth.subject import Subject
 from dreambooth.support.rng import normal
 from tiny import tiny_pipeline
 from tiny_flux import FLUX_IN_COMFYUI, flux_pipeline, flux_seen, flux_velocity
+from tiny_flux2 import FLUX2_IN_COMFYUI, flux2_latents, flux2_pipeline, flux2_seen, flux2_velocity, klein_pipeline
 from tiny_sd3 import SD3_IN_COMFYUI, sd3_pipeline, sd3_seen, sd3_velocity
 from tiny_xl import tiny_xl_pipeline
 
@@ -67,6 +69,8 @@ class Family:
     """Of a flow: what its pipeline's own parts say of prompts, x_t and sigma, as velocity."""
     comfyui: tuple[str, ...] = ()
     """Of a flow: ends of the names of layers that ComfyUI knows after "transformer." (its comfy/utils.py)."""
+    adapters: tuple[str, ...] | None = None
+    """Those of test_every_adapter.py; None: all that it can have."""
     density: Mapping[float, float]
     """P(time <= t) of the declared density."""
     times: Callable[[int], Tensor] = lambda count: torch.linspace(0.05, 1.0, count)
@@ -170,6 +174,18 @@ def logit_normal(shift: float) -> dict[float, float]:
     return {s: normal.cdf(log(s / (1 - s)) - log(shift)) for s in (0.3, 0.6, 0.9)}
 
 
+DYNAMIC = logit_normal(exp(0.5 - 240 * 0.65 / 3840))
+"""Of 16 tokens on the line from 256 (e^0.5) to 4096 (e^1.15)."""
+FLUX2: dict[str, Any] = {
+    "latent": (8, 4, 4),
+    "latents": flux2_latents,
+    "seen": flux2_seen,
+    "velocity": flux2_velocity,
+    "comfyui": FLUX2_IN_COMFYUI,
+    "density": DYNAMIC,
+}
+
+
 FAMILIES: dict[str, Family] = {
     "stable diffusion": Family(
         pipeline=lambda: tiny_pipeline(size=16),
@@ -198,8 +214,7 @@ FAMILIES: dict[str, Family] = {
         seen=flux_seen,
         velocity=flux_velocity,
         comfyui=FLUX_IN_COMFYUI,
-        # 16 tokens on the line from 256 (e^0.5) to 4096 (e^1.15)
-        density=logit_normal(exp(0.5 - 240 * 0.65 / 3840)),
+        density=DYNAMIC,
         **FLOW,
     ),
     "sd3": Family(
@@ -213,6 +228,8 @@ FAMILIES: dict[str, Family] = {
         idle={"denoiser": ("transformer_blocks.1.attn.add_q_proj.", "transformer_blocks.1.attn.norm_added_q.")},
         **FLOW,
     ),
+    "flux2 klein": Family(pipeline=klein_pipeline, wrap=Flux2Klein, **FLUX2, **FLOW),
+    "flux2": Family(pipeline=flux2_pipeline, wrap=Flux2, adapters=("lora, denoiser only",), **FLUX2, **FLOW),
 }
 WITH_TEXT = [name for name, family in FAMILIES.items() if family.text]
 """Those whose text encoders train, and learn words."""

@@ -68,3 +68,46 @@ def qwen_tokenizer() -> Any:
     )
     tokenizer.chat_template = CHAT
     return tokenizer
+
+
+def qwen3(type_: Any, tokenizer: Any, layers: int) -> Any:
+    """Qwen3 of width 16; type_: with a head for words, or without."""
+    return type_(
+        TRANSFORMERS.Qwen3Config(
+            vocab_size=len(tokenizer),
+            hidden_size=16,
+            intermediate_size=16,
+            num_hidden_layers=layers,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=8,
+            max_position_embeddings=1024,
+        )
+    )
+
+
+def mistral(tokenizer: Any, layers: int) -> Any:
+    """Mistral with eyes that nobody uses."""
+    return TRANSFORMERS.Mistral3ForConditionalGeneration(
+        TRANSFORMERS.Mistral3Config(
+            text_config=TRANSFORMERS.MistralConfig(
+                vocab_size=len(tokenizer),
+                hidden_size=16,
+                intermediate_size=16,
+                num_hidden_layers=layers,
+                num_attention_heads=2,
+                num_key_value_heads=1,
+                head_dim=8,
+                max_position_embeddings=1024,
+            ),
+            vision_config=TRANSFORMERS.PixtralVisionConfig(
+                hidden_size=8,
+                intermediate_size=8,
+                num_hidden_layers=1,
+                num_attention_heads=1,
+                image_size=16,
+                patch_size=8,
+            ),
+            image_token_index=0,
+        )
+    )

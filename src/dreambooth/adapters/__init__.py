@@ -41,7 +41,7 @@ def check(model: DiffusionModel, config: Config) -> None:
     parts = [part for stage in model.stages for part in chosen(stage, config.training).values()]
     problems = [
         f"lora_target_modules: no linear or convolution layer that trains has a name ending in {ending!r}; "
-        f"usual here: {', '.join(model.lora_layout.targets[DENOISER])}"
+        f"usual here: {', '.join(model.lora_layout.targets[DENOISER][:12])}"
         for ending in config.method.lora_target_modules
         if not any(layers_named(part, [ending]) for part in parts)
     ]

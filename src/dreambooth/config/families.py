@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from dreambooth.support.model_index import MODEL_INDEX, read_model_index
 
-FamilyName = Literal["stable-diffusion", "sdxl", "flux", "sd3"]
+FamilyName = Literal["stable-diffusion", "sdxl", "flux", "sd3", "flux2", "flux2-klein"]
 
 
 def usual_guidance(scale: float) -> Mapping[str, Any]:
@@ -95,6 +95,28 @@ FAMILIES: Mapping[str, FamilyRow] = {
         refused=_distilled("stabilityai/stable-diffusion-3.5-large-turbo", "stabilityai/stable-diffusion-3.5-large"),
         preset={**_FLOW, **_drawn(28, 7.0)},
         # AI Toolkit train_lora_sd35_large_24gb.yaml
+        method_presets={"lora": {"rank": 16, "learning_rate": 1e-4}},
+        schedulers=_EULER,
+    ),
+    "flux2": FamilyRow(
+        pipeline="Flux2Pipeline",
+        code=("flux2", "Flux2"),
+        published=("black-forest-labs/FLUX.2-dev",),
+        # OneTrainer's default of all weights; SimpleTuner's quick start of a LoRA
+        preset={**_FLOW, **_drawn(50, 4.0), "learning_rate": 1e-6},
+        method_presets={"lora": {"rank": 16, "learning_rate": 1e-4}},
+        schedulers=_EULER,
+    ),
+    "flux2-klein": FamilyRow(
+        pipeline="Flux2KleinPipeline",
+        code=("flux2", "Flux2Klein"),
+        published=("black-forest-labs/FLUX.2-klein-base-4B", "black-forest-labs/FLUX.2-klein-base-9B"),
+        refused={
+            **_distilled("black-forest-labs/FLUX.2-klein-4B", "black-forest-labs/FLUX.2-klein-base-4B"),
+            **_distilled("black-forest-labs/FLUX.2-klein-9B", "black-forest-labs/FLUX.2-klein-base-9B"),
+        },
+        # as above
+        preset={**_FLOW, **_drawn(50, 4.0), "learning_rate": 1e-6},
         method_presets={"lora": {"rank": 16, "learning_rate": 1e-4}},
         schedulers=_EULER,
     ),

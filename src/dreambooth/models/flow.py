@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dreambooth.config.families import FAMILIES
@@ -69,10 +70,6 @@ class FlowModel(LatentModel):
     """A pipeline of a flow transformer. Its LoRA is one file for diffusers and ComfyUI."""
 
     samplers = ("euler",)
-    architecture: ClassVar[str]
-    """The model's name in https://github.com/Stability-AI/ModelSpec."""
-    targets: ClassVar[tuple[str, ...]]
-    """Ends of the names of the layers a LoRA is usually added to."""
 
     @classmethod
     def require_family(cls, pipeline: Any, name: str) -> None:
@@ -86,10 +83,6 @@ class FlowModel(LatentModel):
     @abstractmethod
     def problems(pipeline: Any) -> list[str]:
         """What speaks against training it, a clause each."""
-
-    @classmethod
-    def layout_of(cls, pipeline: Any) -> LoraLayout:
-        return LoraLayout(targets={DENOISER: cls.targets}, kohya_prefixes={}, architecture=cls.architecture)
 
     def drawing_options(self) -> Mapping[str, Any]:
         pipeline = self.pipeline
@@ -134,23 +127,25 @@ class FlowModel(LatentModel):
         )
 
     def fingerprint(self) -> str:
-        templates = [getattr(reader, "chat_template", None) for reader in self.tokenizers.values()]
-        also = [templates, self.drawing_options()]
-        words = map(pipelines.tokenizer, self.tokenizers.values())
-        return self.weights.fingerprint([also, pipelines.description(self.pipeline, self.denoising.network, words)])
+        readers = [getattr(self.pipeline, reader) for reader in self.denoising.readers.values()]
+        also = [[getattr(reader, "chat_template", None) for reader in readers], self.drawing_options()]
+        words = pipelines.description(self.pipeline, self.denoising.network, self.tokenizers.values())
+        return self.weights.fingerprint([also, words])
+
+
+def one_file(targets: tuple[str, ...], architecture: str) -> LoraLayout:
+    """How a LoRA of the transformer is shared; targets: ends of the names of the layers it is usually added to."""
+    return LoraLayout(targets={DENOISER: targets}, kohya_prefixes={}, architecture=architecture)
 
 
 def packed(latents: Tensor) -> Tensor:
     """Tokens (B, h/2 w/2, 4 C) of latents (B, C, h, w): squares of two by two cells, row after row."""
-    batch, channels, height, width = latents.shape
-    squares = latents.reshape(batch, channels, height // 2, 2, width // 2, 2)
-    return squares.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+    return F.pixel_unshuffle(latents, 2).flatten(2).transpose(1, 2)
 
 
 def unpacked(tokens: Tensor, height: int, width: int) -> Tensor:
     """Latents (B, C, h, w) of `packed` tokens."""
-    squares = tokens.reshape(len(tokens), height // 2, width // 2, -1, 2, 2)
-    return squares.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
+    return F.pixel_shuffle(tokens.transpose(1, 2).unflatten(2, (height // 2, width // 2)), 2)
 
 
 def places(height: int, width: int, axes: int = 3) -> Tensor:

@@ -13,8 +13,8 @@ from torch import Tensor
 from transformers import CLIPTextModel, T5EncoderModel
 
 from dreambooth.models import opening, pipelines
-from dreambooth.models.base import Conditioning, joined
-from dreambooth.models.flow import FlowModel, FlowStage, packed, places, unpacked
+from dreambooth.models.base import Conditioning, LoraLayout, joined
+from dreambooth.models.flow import FlowModel, FlowStage, one_file, packed, places, unpacked
 
 KIND = opening.Kind(
     pipeline=FluxPipeline,
@@ -32,6 +32,14 @@ KIND = opening.Kind(
 
 
 READERS = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
+
+
+# diffusers' train_dreambooth_lora_flux.py
+TARGETS = (
+    *("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0"),
+    *("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out"),
+    *("ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2"),
+)
 
 
 @final
@@ -71,13 +79,10 @@ class Flux(FlowModel):
     """A diffusers FluxPipeline: FLUX.1 [dev], FLUX.1 Krea [dev], and what was tuned from them."""
 
     kind, denoising = KIND, FluxDenoising
-    architecture = "flux-1-dev"
-    # diffusers' train_dreambooth_lora_flux.py
-    targets = (
-        *("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0"),
-        *("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out"),
-        *("ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2"),
-    )
+
+    @staticmethod
+    def layout_of(pipeline: Any) -> LoraLayout:
+        return one_file(TARGETS, "flux-1-dev")
 
     @staticmethod
     def problems(pipeline: Any) -> list[str]:

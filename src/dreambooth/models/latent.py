@@ -58,7 +58,9 @@ class LatentModel(DiffusionModel):
         self.name = name
         self.pipeline = pipeline
         self.stages = (self.denoising(pipeline),)
-        self.tokenizers = {part: getattr(pipeline, reader) for part, reader in self.denoising.readers.items()}
+        self.tokenizers = {
+            part: pipelines.tokenizer(getattr(pipeline, reader)) for part, reader in self.denoising.readers.items()
+        }
         self.dtype = getattr(pipeline, self.denoising.network).dtype
         self.lora_layout = self.layout_of(pipeline)
         self.weights = Weights({**self.stages[0].parts, "vae": pipeline.vae}, files)

@@ -8,8 +8,8 @@ from torch import Tensor
 from transformers import CLIPTextModelWithProjection, T5EncoderModel
 
 from dreambooth.models import opening, pipelines
-from dreambooth.models.base import Conditioning, joined
-from dreambooth.models.flow import FlowModel, FlowStage
+from dreambooth.models.base import Conditioning, LoraLayout, joined
+from dreambooth.models.flow import FlowModel, FlowStage, one_file
 
 KIND = opening.Kind(
     pipeline=StableDiffusion3Pipeline,
@@ -26,6 +26,14 @@ KIND = opening.Kind(
     family="Stable Diffusion 3",
 )
 READERS = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2", "text_encoder_3": "tokenizer_3"}
+
+
+# diffusers' train_dreambooth_lora_sd3.py, and the second attention of 3.5 medium, which it passes over
+TARGETS = (
+    *("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0"),
+    *("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out"),
+    *("attn2.to_q", "attn2.to_k", "attn2.to_v", "attn2.to_out.0"),
+)
 
 
 @final
@@ -60,13 +68,10 @@ class StableDiffusion3(FlowModel):
     """A diffusers StableDiffusion3Pipeline: 3 medium, 3.5 medium and large, and what was tuned from them."""
 
     kind, denoising = KIND, ThreeEncoderDenoising
-    architecture = "stable-diffusion-3"
-    # diffusers' train_dreambooth_lora_sd3.py, and the second attention of 3.5 medium, which it passes over
-    targets = (
-        *("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0"),
-        *("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out"),
-        *("attn2.to_q", "attn2.to_k", "attn2.to_v", "attn2.to_out.0"),
-    )
+
+    @staticmethod
+    def layout_of(pipeline: Any) -> LoraLayout:
+        return one_file(TARGETS, "stable-diffusion-3")
 
     @staticmethod
     def problems(pipeline: Any) -> list[str]:

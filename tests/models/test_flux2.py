@@ -1,0 +1,88 @@
+"""What FLUX.2 has beside other families: the depths that it reads, statistics that stay, and its published widths."""
+
+from typing import Any
+
+import pytest
+import torch
+from diffusers import Flux2Transformer2DModel
+
+from dreambooth.config import Config
+from dreambooth.errors import ModelError
+from dreambooth.finetuning import finetune
+from dreambooth.models.base import Sampling
+from dreambooth.models.flux2 import Flux2Klein
+from dreambooth.run import Run
+from families import FAMILIES, SUBJECT
+from tiny import attached
+from tiny_flux2 import klein_pipeline
+
+KLEIN, DEV = FAMILIES["flux2 klein"], FAMILIES["flux2"]
+
+
+@pytest.mark.parametrize(("name", "layers"), [("flux2 klein", (9, 18, 27)), ("flux2", (10, 20, 30))])
+def test_training_reads_the_layers_that_drawing_reads(name: str, layers: tuple[int, ...]) -> None:
+    """diffusers' script of klein trains on those of [dev]."""
+    model = FAMILIES[name].model()
+    states: list[Any] = []
+    model.pipeline.text_encoder.register_forward_hook(lambda module, args, output: states.append(output.hidden_states))
+    words = model.stages[0].condition(["a dog"])
+    expected = torch.cat([states[0][layer] for layer in layers], dim=-1)
+    assert words.embeds.shape == (1, 512, 48) and torch.equal(words.embeds, expected)
+
+
+def test_klein_is_guided_by_an_empty_prompt_and_dev_is_told() -> None:
+    for family, told, rows in ((KLEIN, None, 2), (DEV, 3.0, 1)):
+        model, calls = family.model(), list[Any]()
+        model.pipeline.transformer.register_forward_pre_hook(
+            lambda module, args, kwargs, calls=calls: calls.append(kwargs["guidance"]), with_kwargs=True
+        )
+        model.generate(["a dog"], [0], Sampling(sampler="euler", num_inference_steps=2, guidance_scale=3.0))
+        assert len(calls) == 2 * rows
+        assert all(guidance is None if told is None else guidance.tolist() == [told] for guidance in calls)
+        (stage,) = model.stages
+        stage.predict(family.noisy(2), family.times(2), stage.condition(["a dog", "a cat"]))
+        assert calls[-1] is None if told is None else calls[-1].tolist() == [1.0, 1.0]
+
+
+def test_the_autoencoders_running_statistics_do_not_run(tmp_path: Any) -> None:
+    model = KLEIN.model()
+    before = {name: tensor.clone() for name, tensor in model.pipeline.vae.state_dict().items()}
+    config = Config.build({"model": "tiny", **KLEIN.settings, "method": "lora", "max_train_steps": 2})
+    run = Run(tmp_path)
+    finetune(model, model.stages[0], attached(model, SUBJECT, config), KLEIN.encoded(), config, run)
+    model.stages[0].posterior(torch.rand(2, 3, 16, 16))
+    model.generate(["a dog"], [0], KLEIN.sampling)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.pipeline.vae.state_dict().items())
+
+
+def test_changed_statistics_change_the_latents() -> None:
+    model, images = KLEIN.model(), torch.rand(1, 3, 16, 16)
+    before, std = model.stages[0].posterior(images)
+    assert not std.any()
+    model.pipeline.vae.bn.running_mean += 1
+    after, _ = model.stages[0].posterior(images)
+    assert (after - before).abs().min() > 0.1
+
+
+def test_distilled_and_editing_models_are_refused() -> None:
+    with pytest.raises(ModelError, match="distilled to a few steps"):
+        Flux2Klein(klein_pipeline(is_distilled=True), "klein")
+    editing = klein_pipeline()
+    editing.transformer.register_to_config(in_channels=16)
+    with pytest.raises(ModelError, match="reads 16 channels"):
+        Flux2Klein(editing, "editing")
+
+
+@pytest.mark.parametrize(
+    ("config", "billions"),
+    [
+        ({}, 32.223),
+        ({"num_layers": 5, "num_single_layers": 20, "num_attention_heads": 24, "joint_attention_dim": 7680}, 3.876),
+        ({"num_layers": 8, "num_single_layers": 24, "num_attention_heads": 32, "joint_attention_dim": 12288}, 9.079),
+    ],
+    ids=["dev", "klein base 4B", "klein base 9B"],
+)
+def test_the_published_widths_have_the_published_numbers_of_weights(config: dict[str, Any], billions: float) -> None:
+    with torch.device("meta"):
+        transformer = Flux2Transformer2DModel(**config, guidance_embeds=not config)
+    assert sum(p.numel() for p in transformer.parameters()) / 1e9 == pytest.approx(billions, abs=5e-4)
