@@ -22,6 +22,7 @@ from dreambooth.models.flux2 import Flux2, Flux2Klein
 from dreambooth.models.stable_diffusion import StableDiffusion
 from dreambooth.models.stable_diffusion_3 import StableDiffusion3
 from dreambooth.models.stable_diffusion_xl import StableDiffusionXL
+from dreambooth.models.z_image import ZImage
 from dreambooth.subject import Subject
 from dreambooth.support.rng import normal
 from tiny import tiny_pipeline
@@ -29,6 +30,7 @@ from tiny_flux import FLUX_IN_COMFYUI, flux_pipeline, flux_seen, flux_velocity
 from tiny_flux2 import FLUX2_IN_COMFYUI, flux2_latents, flux2_pipeline, flux2_seen, flux2_velocity, klein_pipeline
 from tiny_sd3 import SD3_IN_COMFYUI, sd3_pipeline, sd3_seen, sd3_velocity
 from tiny_xl import tiny_xl_pipeline
+from tiny_z_image import Z_IMAGE_IN_COMFYUI, z_image_pipeline, z_image_seen, z_image_velocity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,6 +232,17 @@ FAMILIES: dict[str, Family] = {
     ),
     "flux2 klein": Family(pipeline=klein_pipeline, wrap=Flux2Klein, **FLUX2, **FLOW),
     "flux2": Family(pipeline=flux2_pipeline, wrap=Flux2, adapters=("lora, denoiser only",), **FLUX2, **FLOW),
+    "z-image": Family(
+        pipeline=z_image_pipeline,
+        wrap=ZImage,
+        seen=z_image_seen,
+        velocity=z_image_velocity,
+        comfyui=Z_IMAGE_IN_COMFYUI,
+        guided={"guidance_scale": 2.0},
+        unguided={"guidance_scale": 0.0},
+        density=logit_normal(6.0),
+        **FLOW,
+    ),
 }
 WITH_TEXT = [name for name, family in FAMILIES.items() if family.text]
 """Those whose text encoders train, and learn words."""

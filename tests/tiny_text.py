@@ -76,9 +76,9 @@ def qwen3(type_: Any, tokenizer: Any, layers: int) -> Any:
         TRANSFORMERS.Qwen3Config(
             vocab_size=len(tokenizer),
             hidden_size=16,
-            intermediate_size=16,
+            intermediate_size=8,
             num_hidden_layers=layers,
-            num_attention_heads=2,
+            num_attention_heads=1,
             num_key_value_heads=1,
             head_dim=8,
             max_position_embeddings=1024,
@@ -93,9 +93,9 @@ def mistral(tokenizer: Any, layers: int) -> Any:
             text_config=TRANSFORMERS.MistralConfig(
                 vocab_size=len(tokenizer),
                 hidden_size=16,
-                intermediate_size=16,
+                intermediate_size=8,
                 num_hidden_layers=layers,
-                num_attention_heads=2,
+                num_attention_heads=1,
                 num_key_value_heads=1,
                 head_dim=8,
                 max_position_embeddings=1024,

@@ -102,7 +102,7 @@ def test_a_prediction_is_the_pipelines_own_step(family: Family) -> None:
     (stage,) = model.stages
     for x_t, t, output in seen:
         found = stage.predict(x_t, t.expand(len(x_t)), stage.condition(PROMPTS))
-        torch.testing.assert_close(found, output, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(found, output, rtol=1e-5, atol=5e-6)
 
 
 def test_a_prompt_alone_equals_its_row_in_a_mixed_batch(family: Family) -> None:
@@ -229,7 +229,8 @@ def test_the_prior_term_is_there_and_reads_its_own_words(family: Family, tmp_pat
         finetune(model, stage, attached(model, SUBJECT, config), family.encoded(), config, run)
         (embeds,) = seen
         for row, words in enumerate([mine, mine, prior, prior]):
-            torch.testing.assert_close(embeds[row], words, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(embeds[row, : len(words)], words, rtol=1e-4, atol=1e-5)
+            assert not embeds[row, len(words) :].any()
         assert '"prior"' in run.losses.read_text()
     batch = family.encoded().batch(seed=0, number=0, subject_rows=1, prior_rows=2)
     loss, error = training_step(stage, stage.process, batch, stage.condition(batch.prompts), 0.5, 0)
@@ -344,4 +345,4 @@ def test_what_trains_is_float32_where_the_rest_is_bfloat16(family: Family, metho
     drawn = model.generate(PROMPTS, [0, 1, 2, 3], family.sampling)
     assert drawn.shape == (4, family.side, family.side, 3) and drawn.std() > 0
     plain = family.model().generate(PROMPTS, [0, 1, 2, 3], family.sampling)
-    assert np.abs(drawn.astype(int) - plain).mean() < 8
+    assert np.abs(drawn.astype(int) - plain).mean() < 16

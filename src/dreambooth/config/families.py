@@ -13,12 +13,17 @@ from typing import Any, Literal
 
 from dreambooth.support.model_index import MODEL_INDEX, read_model_index
 
-FamilyName = Literal["stable-diffusion", "sdxl", "flux", "sd3", "flux2", "flux2-klein"]
+FamilyName = Literal["stable-diffusion", "sdxl", "flux", "sd3", "flux2", "flux2-klein", "z-image"]
 
 
 def usual_guidance(scale: float) -> Mapping[str, Any]:
     """Guidance of strength `scale` as most pipelines are told of it."""
     return {"guidance_scale": scale}
+
+
+def added_guidance(scale: float) -> Mapping[str, Any]:
+    """The same where the pipeline adds its scale times the difference to what it has: its 0 is no guidance."""
+    return {"guidance_scale": scale - 1}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -119,6 +124,17 @@ FAMILIES: Mapping[str, FamilyRow] = {
         preset={**_FLOW, **_drawn(50, 4.0), "learning_rate": 1e-6},
         method_presets={"lora": {"rank": 16, "learning_rate": 1e-4}},
         schedulers=_EULER,
+    ),
+    "z-image": FamilyRow(
+        pipeline="ZImagePipeline",
+        code=("z_image", "ZImage"),
+        published=("Tongyi-MAI/Z-Image",),
+        refused=_distilled("Tongyi-MAI/Z-Image-Turbo", "Tongyi-MAI/Z-Image"),
+        # 5.0 of the pipeline; OneTrainer's rate of all weights, SimpleTuner's rank
+        preset={**_FLOW, **_drawn(50, 6.0), "learning_rate": 1e-5},
+        method_presets={"lora": {"rank": 16, "learning_rate": 1e-4}},
+        schedulers=_EULER,
+        guidance=added_guidance,
     ),
 }
 
