@@ -35,7 +35,7 @@ def line(step: int) -> Loss:
 
 def report(run: Run) -> None:
     """Three steps and a probe."""
-    reporter = Reporter(run)
+    reporter = Reporter(run, run.config)
     reporter.losses([line(1), line(2)])
     reporter.probed(2)
     reporter.losses([line(3)])
@@ -80,9 +80,9 @@ def test_one_that_cannot_begin_is_told_and_one_that_fails_later_stops_nothing(
     monkeypatch.setitem(sys.modules, "wandb", Away("wandb"))
     run = begun(tmp_path, "wandb")
     with pytest.raises(ConfigError, match="wandb cannot begin: no route to its server"):
-        Reporter(run)
+        Reporter(run, run.config)
     (tmp_path / "other").mkdir()
-    reporter = Reporter(begun(tmp_path / "other", None))
+    reporter = Reporter(other := begun(tmp_path / "other", None), other.config)
 
     class Falls:
         """A tracker that fails after its first words."""

@@ -113,7 +113,7 @@ class _Loop:
             module.eval()  # no dropout: it would draw from a stream that depends on the steps before
         if training.gradient_checkpointing:
             cast(Any, stage.parts[DENOISER]).enable_gradient_checkpointing()
-        self.reporter = Reporter(run)
+        self.reporter = Reporter(run, config)
         self.encoded: dict[str, Conditioning] = {}
         self.unread: list[Taken] = []
         self.block = UNREAD.get(self.accelerator.device.type, 1)

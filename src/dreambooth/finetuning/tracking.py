@@ -11,6 +11,7 @@ from typing import Any, Final, final
 import numpy as np
 from accelerate import tracking  # type: ignore[import-untyped]
 
+from dreambooth.config import Config
 from dreambooth.errors import ConfigError
 from dreambooth.generation.samples import Sample, opened, read_samples
 from dreambooth.run import Run
@@ -31,15 +32,15 @@ class Reporter:
     Raises ConfigError where the tracker cannot begin.
     """
 
-    def __init__(self, run: Run) -> None:
-        self._run, self._name = run, run.config.tracking.report_to
+    def __init__(self, run: Run, config: Config) -> None:
+        self._run, self._name = run, config.tracking.report_to
         self._tracker: Any = None
         if self._name is None:
             return
         try:
             self._tracker = _OPENS[self._name](run)
             self._tracker.start()
-            self._tracker.store_init_configuration({k: _plain(v) for k, v in run.config.flat().items()})
+            self._tracker.store_init_configuration({k: _plain(v) for k, v in config.flat().items()})
         except Exception as error:  # of programs that we do not know
             raise ConfigError([f"report_to: {self._name} cannot begin: {error}"]) from error
 
