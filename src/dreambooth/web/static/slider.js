@@ -87,6 +87,6 @@ function pairs() {
   put($("pairs"), rows.map((row) => h("article", {}, h("h3", {}, sentence(row[1], page.view)), h("div", { class: "pair" }, row.map((sample, index) => h("figure", {},
     h("button", { type: "button", class: "open", "aria-label": `Enlarge: ${sample.prompt}, ${index ? "after" : "before"}`, onclick: () => view(row.map((each, number) => ({ url: sampleUrl(page.id, each), file: each.file, caption: `“${each.prompt}”, ${number ? "after" : "before"}` })), index, page.photos) },
       h("img", { src: `${sampleUrl(page.id, sample, 512)}&at=${Math.round(sample.made)}`, alt: `${sample.prompt}, ${index ? "after" : "before"}`, loading: "lazy" })),
-    h("figcaption", {}, index ? "after" : "before"))))));
+    h("figcaption", {}, index ? "after" : "before")))))));
 }
 
