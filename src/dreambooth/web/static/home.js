@@ -22,7 +22,7 @@ function item(run) {
     bar();
   } });
   return h("article", { class: "item" }, cover, h("div", { class: "body" },
-    h("h3", {}, h("a", { href: `/runs/${run.id}` }, run.name)),
+    h("h2", { class: "title" }, h("a", { href: `/runs/${run.id}` }, run.name)),
     h("span", { class: `state ${run.state}` }, WORDS[run.state]),
     h("span", { class: "note" }, [run.noun, run.method, line(run)].filter(Boolean).join(" · ")),
     run.step ? h("label", { class: "check" }, box, "compare") : null));
