@@ -27,6 +27,7 @@ SMALL: dict[str, Any] = {
     "prompts": ("a {} in the snow",),
     "probe": False,
 }
+CARD = {"README.md", "samples"}
 METHODS: dict[str, tuple[dict[str, Any], str, set[str]]] = {
     "lora": ({"max_train_steps": 2}, "a olis dog in the snow",
              {"pytorch_lora_weights.safetensors", "olis-dog-kohya.safetensors"}),
@@ -54,7 +55,7 @@ def test_a_run_leaves_a_whole_model_and_what_the_field_shares(
     named = {"identifier": "olis"} if method == "lora" else {}
     config = Config.build({**SMALL, **settings, **named, "model": str(base), "method": method})
     run = dreambooth(subject, config, tmp_path / "run")
-    assert {file.name for file in run.adapter.glob("*")} == exported
+    assert {file.name for file in run.adapter.glob("*")} == (exported and exported | CARD)
     assert run.losses.exists() == (method != "prompt_only")
     assert (run.root / "prior.json").exists() == (method in ("lora", "pivotal"))
     pictures = {stage.name: sorted(file.name for file in stage.glob("*.png")) for stage in run.samples.iterdir()}
@@ -90,7 +91,7 @@ def test_a_run_on_two_text_encoders(photos_dir: Path, tmp_path: Path) -> None:
     ):
         config = Config.build({**settings, "method": method, "train_text_encoder": text})
         run = dreambooth(subject, config, tmp_path / method)
-        assert {file.name for file in run.adapter.glob("*")} == files
+        assert {file.name for file in run.adapter.glob("*")} == (files and files | CARD)
         pipeline = DiffusionPipeline.from_pretrained(run.model)
         image = pipeline(prompt="a olis dog", num_inference_steps=2, output_type="np").images[0]
         assert image.shape == (32, 32, 3) and image.std() > 0
