@@ -19,7 +19,7 @@ from dreambooth.report.snippets import adapter_snippet, base_name, model_snippet
 from dreambooth.run import Run
 from dreambooth.run.measured import read_measured
 from dreambooth.run.records import LOSSES
-from dreambooth.run.timing import STAGES, read_timings
+from dreambooth.run.timing import STAGES, read_plan, read_timings
 from dreambooth.support.files import write_text
 from dreambooth.support.model_index import MODEL_INDEX
 from dreambooth.support.progress import duration
@@ -102,6 +102,7 @@ def _content(run: Run) -> dict[str, Any]:
         "settings": _settings(config),
         "versions": _versions(),
         "timings": {STAGES.get(stage, stage): seconds for stage, seconds in read_timings(run).items()},
+        "planned": {STAGES[name]: number for name, number in read_plan(run).items() if name in STAGES},
         "snippet": model_snippet(subject, config) if subject.identifier else "",
         "adapter_snippet": adapter_snippet(subject, config, run.adapter),
         "has_model": (run.model / MODEL_INDEX).is_file(),
