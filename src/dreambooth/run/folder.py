@@ -14,7 +14,7 @@ from dreambooth.run import contents
 from dreambooth.run.files import JsonFile, T
 from dreambooth.run.lock import locked
 from dreambooth.run.places import found, written
-from dreambooth.run.records import BASE, LOSSES, MODEL, PHOTOS, SCORES, SUBJECT, TIMINGS
+from dreambooth.run.records import LOSSES, MODEL, PHOTOS, SCORES, SUBJECT, TIMINGS
 from dreambooth.run.status import reported
 from dreambooth.subject import Subject
 from dreambooth.support.files import broken_seal, sealed, sweep, unsealed, write_text
@@ -184,7 +184,7 @@ class Run:
 
     def require_same_photos(self) -> None:
         """Raise RunError where a photo shows something else than the run began with; moved away is not changed."""
-        now = content_of(self.subject.photos)
+        now: Mapping[str, str] = content_of(self.subject.photos)
         began = _by_name(self.began_with(PHOTOS, now))
         if lacking := now.keys() - began.keys():
             names = ", ".join(sorted(lacking))
