@@ -19,6 +19,8 @@ from dreambooth.data.dataset import LatentDataset
 from dreambooth.models.base import DiffusionModel, Sampling
 from dreambooth.models.flux import Flux
 from dreambooth.models.flux2 import Flux2, Flux2Klein
+from dreambooth.models.krea2 import Krea2
+from dreambooth.models.qwen_image import QwenImage
 from dreambooth.models.stable_diffusion import StableDiffusion
 from dreambooth.models.stable_diffusion_3 import StableDiffusion3
 from dreambooth.models.stable_diffusion_xl import StableDiffusionXL
@@ -28,6 +30,16 @@ from dreambooth.support.rng import normal
 from tiny import tiny_pipeline
 from tiny_flux import FLUX_IN_COMFYUI, flux_pipeline, flux_seen, flux_velocity
 from tiny_flux2 import FLUX2_IN_COMFYUI, flux2_latents, flux2_pipeline, flux2_seen, flux2_velocity, klein_pipeline
+from tiny_qwen import (
+    KREA_IN_COMFYUI,
+    QWEN_IN_COMFYUI,
+    krea_pipeline,
+    krea_velocity,
+    qwen_latents,
+    qwen_pipeline,
+    qwen_seen,
+    qwen_velocity,
+)
 from tiny_sd3 import SD3_IN_COMFYUI, sd3_pipeline, sd3_seen, sd3_velocity
 from tiny_xl import tiny_xl_pipeline
 from tiny_z_image import Z_IMAGE_IN_COMFYUI, z_image_pipeline, z_image_seen, z_image_velocity
@@ -241,6 +253,37 @@ FAMILIES: dict[str, Family] = {
         guided={"guidance_scale": 2.0},
         unguided={"guidance_scale": 0.0},
         density=logit_normal(6.0),
+        **FLOW,
+    ),
+    "qwen-image": Family(
+        pipeline=qwen_pipeline,
+        wrap=QwenImage,
+        latents=qwen_latents,
+        seen=qwen_seen,
+        velocity=qwen_velocity,
+        comfyui=QWEN_IN_COMFYUI,
+        guided={"true_cfg_scale": 3.0, "negative_prompt": " "},
+        unguided={"true_cfg_scale": 1.0},
+        density=logit_normal(exp(0.5 - 240 * 0.4 / 7936)),
+        # the last block's words are read by nobody
+        idle={
+            "denoiser": tuple(
+                f"transformer_blocks.1.{name}."
+                for name in ("attn.add_q_proj", "attn.norm_added_q", "attn.to_add_out", "txt_mlp")
+            )
+        },
+        **FLOW,
+    ),
+    "krea2": Family(
+        pipeline=krea_pipeline,
+        wrap=Krea2,
+        latents=qwen_latents,
+        seen=qwen_seen,
+        velocity=krea_velocity,
+        comfyui=KREA_IN_COMFYUI,
+        guided={"guidance_scale": 2.0},
+        unguided={"guidance_scale": 0.0},
+        density=logit_normal(exp(0.5 - 240 * 0.65 / 6144)),
         **FLOW,
     ),
 }

@@ -13,7 +13,9 @@ from typing import Any, Literal
 
 from dreambooth.support.model_index import MODEL_INDEX, read_model_index
 
-FamilyName = Literal["stable-diffusion", "sdxl", "flux", "sd3", "flux2", "flux2-klein", "z-image"]
+FamilyName = Literal[
+    "stable-diffusion", "sdxl", "flux", "sd3", "flux2", "flux2-klein", "z-image", "qwen-image", "krea2"
+]
 
 
 def usual_guidance(scale: float) -> Mapping[str, Any]:
@@ -24,6 +26,11 @@ def usual_guidance(scale: float) -> Mapping[str, Any]:
 def added_guidance(scale: float) -> Mapping[str, Any]:
     """The same where the pipeline adds its scale times the difference to what it has: its 0 is no guidance."""
     return {"guidance_scale": scale - 1}
+
+
+def true_guidance(scale: float) -> Mapping[str, Any]:
+    """The same where the pipeline guides only if it is told what it shall lead away from."""
+    return {"true_cfg_scale": scale, **({"negative_prompt": " "} if scale > 1 else {})}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -133,6 +140,27 @@ FAMILIES: Mapping[str, FamilyRow] = {
         # 5.0 of the pipeline; OneTrainer's rate of all weights, SimpleTuner's rank
         preset={**_FLOW, **_drawn(50, 6.0), "learning_rate": 1e-5},
         method_presets={"lora": {"rank": 16, "learning_rate": 1e-4}},
+        schedulers=_EULER,
+        guidance=added_guidance,
+    ),
+    "qwen-image": FamilyRow(
+        pipeline="QwenImagePipeline",
+        code=("qwen_image", "QwenImage"),
+        published=("Qwen/Qwen-Image", "Qwen/Qwen-Image-2512"),
+        # OneTrainer's rate of all weights; AI Toolkit train_lora_qwen_image_24gb.yaml
+        preset={**_FLOW, **_drawn(50, 4.0), "learning_rate": 1e-5},
+        method_presets={"lora": {"rank": 16, "learning_rate": 1e-4}},
+        schedulers=_EULER,
+        guidance=true_guidance,
+    ),
+    "krea2": FamilyRow(
+        pipeline="Krea2Pipeline",
+        code=("krea2", "Krea2"),
+        published=("krea/Krea-2-Raw",),
+        refused=_distilled("krea/Krea-2-Turbo", "krea/Krea-2-Raw, whose LoRA draws on Turbo too"),
+        # 4.5 of the pipeline; OneTrainer's rate of all weights; diffusers' README_krea2.md
+        preset={**_FLOW, **_drawn(28, 5.5), "learning_rate": 1e-5},
+        method_presets={"lora": {"rank": 32, "learning_rate": 3e-4}},
         schedulers=_EULER,
         guidance=added_guidance,
     ),

@@ -36,7 +36,7 @@ class Conditioning:
     pooled: Tensor | None = None
     """(B, P)"""
     mask: Tensor | None = None
-    """(B, L), true where there is a token"""
+    """(B, L), true where there is a token; on the CPU, where asking waits for nothing"""
     extras: Mapping[str, Tensor] = field(default_factory=dict)
 
     def row(self, at: int) -> "Conditioning":
@@ -77,7 +77,7 @@ def padded(rows: Sequence[Conditioning]) -> Conditioning:
     masks = [torch.ones(row.embeds.shape[:2], dtype=torch.bool) if row.mask is None else row.mask for row in rows]
     return joined(
         [
-            replace(row, embeds=filled(row.embeds), mask=filled(mask.to(row.embeds.device)))
+            replace(row, embeds=filled(row.embeds), mask=filled(mask.bool().cpu()))
             for row, mask in zip(rows, masks, strict=True)
         ]
     )

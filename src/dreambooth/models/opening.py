@@ -104,7 +104,9 @@ def require_known_parts(kind: Kind, index: Mapping[str, Any], name: str) -> None
                 f"{name} names {index.get(part)!r} as its {part}, which is no class of diffusers or transformers, and "
                 f"no code of a model is ever run. Choose a {kind.family} checkpoint as diffusers writes it."
             )
-    filled = {part for part, source in index.items() if isinstance(source, list) and source and source[0] is not None}
+    filled = {
+        part for part, source in index.items() if isinstance(source, list) and isinstance((source or [0])[0], str)
+    }
     if others := sorted(filled - {*kind.weights, *kind.others, *kind.unread}):
         raise ModelError(
             f"{name} has parts that this package cannot train with: {', '.join(others)}. "

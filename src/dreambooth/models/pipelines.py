@@ -50,6 +50,15 @@ def posterior(vae: Any, images: Tensor) -> tuple[Tensor, Tensor]:
     return (latents.mean - shift) * scale, latents.std * scale
 
 
+def posterior_by_channel(vae: Any, images: Tensor) -> tuple[Tensor, Tensor]:
+    """The same of an autoencoder of videos: an image is one frame, and each channel has its own mean and scale."""
+    latents, config = vae.encode(images.to(vae.device, vae.dtype)[:, :, None]).latent_dist, vae.config
+    shift, scale = (
+        torch.tensor(its)[:, None, None].to(latents.mean) for its in (config.latents_mean, config.latents_std)
+    )
+    return (latents.mean[:, :, 0] - shift) / scale, latents.std[:, :, 0] / scale
+
+
 def description(pipeline: Any, network: str, tokenizers: Iterable[Any]) -> object:
     """What an image depends on beside the weights: schedule, words, and the settings of denoiser and autoencoder."""
     denoiser = getattr(pipeline, network)
