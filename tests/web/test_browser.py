@@ -229,7 +229,7 @@ def test_a_studio_that_is_away_is_told_and_comes_back(browser: Any, tmp_path: Pa
     from studio import started
 
     with serving(tmp_path, environment={"FAKE_STEP": "0.05"}) as served:
-        run = started(served, jpegs, steps=150)
+        run = started(served, jpegs, steps=3000)
         page = Page(browser, served)
         page.open(f"/runs/{run}")
         page.expect("#doing").to_contain_text("Step ")

@@ -184,7 +184,7 @@ class Run:
 
     def require_same_photos(self) -> None:
         """Raise RunError where a photo shows something else than the run began with; moved away is not changed."""
-        now: Mapping[str, str] = content_of(self.subject.photos)
+        now = dict(content_of(self.subject.photos))
         began = _by_name(self.began_with(PHOTOS, now))
         if lacking := now.keys() - began.keys():
             names = ", ".join(sorted(lacking))
