@@ -24,6 +24,7 @@ from dreambooth.models.flux import Flux
 from dreambooth.models.flux2 import Flux2, Flux2Klein
 from dreambooth.models.krea2 import Krea2
 from dreambooth.models.qwen_image import QwenImage
+from dreambooth.models.sana import Sana
 from dreambooth.models.stable_diffusion import StableDiffusion
 from dreambooth.models.stable_diffusion_3 import StableDiffusion3
 from dreambooth.models.stable_diffusion_xl import StableDiffusionXL
@@ -44,6 +45,7 @@ from tiny_qwen import (
     qwen_seen,
     qwen_velocity,
 )
+from tiny_sana import sana_latents, sana_pipeline, sana_seen, sana_velocity
 from tiny_sd3 import SD3_IN_COMFYUI, sd3_pipeline, sd3_seen, sd3_velocity
 from tiny_xl import tiny_xl_pipeline
 from tiny_z_image import Z_IMAGE_IN_COMFYUI, z_image_pipeline, z_image_seen, z_image_velocity
@@ -328,6 +330,22 @@ FAMILIES: dict[str, Family] = {
         unguided={"guidance_scale": 0.0},
         density=logit_normal(exp(0.5 - 240 * 0.65 / 6144)),
         **FLOW,
+    ),
+    "sana": Family(
+        pipeline=sana_pipeline,
+        wrap=Sana,
+        side=32,
+        latent=(4, 4, 4),
+        latents=sana_latents,
+        seen=sana_seen,
+        velocity=sana_velocity,
+        sampler="dpmsolver++",
+        density=logit_normal(3.0),
+        **FLOW
+        | {
+            "drawn": {"height": 32, "width": 32, "use_resolution_binning": False},
+            "settings": {"train_text_encoder": False, "sampler": "dpmsolver++", "class_sampler": "dpmsolver++"},
+        },
     ),
 }
 WITH_TEXT = [name for name, family in FAMILIES.items() if family.text]

@@ -14,7 +14,17 @@ from typing import Any, Literal
 from dreambooth.support.model_index import MODEL_INDEX, read_model_index
 
 FamilyName = Literal[
-    "stable-diffusion", "sdxl", "deepfloyd-if", "flux", "sd3", "flux2", "flux2-klein", "z-image", "qwen-image", "krea2"
+    "stable-diffusion",
+    "sdxl",
+    "deepfloyd-if",
+    "flux",
+    "sd3",
+    "flux2",
+    "flux2-klein",
+    "z-image",
+    "qwen-image",
+    "krea2",
+    "sana",
 ]
 
 
@@ -31,6 +41,11 @@ def added_guidance(scale: float) -> Mapping[str, Any]:
 def true_guidance(scale: float) -> Mapping[str, Any]:
     """The same where the pipeline guides only if it is told what it shall lead away from."""
     return {"true_cfg_scale": scale, **({"negative_prompt": " "} if scale > 1 else {})}
+
+
+def guidance_at_any_side(scale: float) -> Mapping[str, Any]:
+    """As most, and the picture is drawn at the side that is asked for, not at a usual one and resized."""
+    return {"guidance_scale": scale, "use_resolution_binning": False}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -178,6 +193,24 @@ FAMILIES: Mapping[str, FamilyRow] = {
         method_presets={"lora": {"rank": 32, "learning_rate": 3e-4}},
         schedulers=_EULER,
         guidance=added_guidance,
+    ),
+    "sana": FamilyRow(
+        pipeline="SanaPipeline",
+        code=("sana", "Sana"),
+        published=(
+            "Efficient-Large-Model/Sana_1600M_1024px_BF16_diffusers",
+            "Efficient-Large-Model/Sana_600M_512px_diffusers",
+            "Efficient-Large-Model/SANA1.5_4.8B_1024px_diffusers",
+        ),
+        # drawn by its own solver at its own side; diffusers' README_sana.md
+        preset={
+            **_FLOW,
+            **_drawn(20, 4.5),
+            **{"sampler": "dpmsolver++", "class_sampler": "dpmsolver++", "resolution": None},
+        },
+        method_presets={"lora": {"learning_rate": 1e-4}},
+        schedulers={**_EULER, "dpmsolver++": "DPMSolverMultistepScheduler"},
+        guidance=guidance_at_any_side,
     ),
 }
 

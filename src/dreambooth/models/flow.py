@@ -36,8 +36,8 @@ class FlowStage(LatentStage):
 
     @property
     def usual_resolution(self) -> int:
-        cells: int = getattr(self.pipeline, "default_sample_size", 128)
-        return cells * int(self.pipeline.vae_scale_factor)
+        said = self.pipeline.transformer.config.get("sample_size") or 128  # in the calls of pipelines where it is not
+        return int(said) * int(self.pipeline.vae_scale_factor)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -69,7 +69,7 @@ class FlowStage(LatentStage):
 class FlowModel(LatentModel):
     """A pipeline of a flow transformer. Its LoRA is one file for diffusers and ComfyUI."""
 
-    samplers = ("euler",)
+    samplers: tuple[str, ...] = ("euler",)
 
     @classmethod
     def require_family(cls, pipeline: Any, name: str) -> None:

@@ -1,6 +1,7 @@
 """A scheduler of diffusers: the process to train on, and the samplers to draw by."""
 
 from collections.abc import Sequence
+from inspect import signature
 from typing import Any
 
 import diffusers
@@ -82,7 +83,7 @@ def flow(scheduler: Any, patch: int) -> RectifiedFlow:
 
 def flow_sampler(scheduler: Any, class_name: str) -> Any:
     """A scheduler of this class of diffusers that draws along the same flow."""
-    settings = schedule(scheduler)
-    if "flow_shift" in settings:
-        settings["shift"] = settings["flow_shift"]
-    return getattr(diffusers, class_name).from_config(settings)
+    shift, type_ = scheduler.config.get("flow_shift", scheduler.config.get("shift")), getattr(diffusers, class_name)
+    flowing = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": shift, "shift": shift}
+    known = signature(type_.__init__).parameters
+    return type_.from_config({k: v for k, v in (schedule(scheduler) | flowing).items() if k in known})
