@@ -20,8 +20,9 @@ from dreambooth import __version__, cli
 from dreambooth.config import Config
 from dreambooth.data.photos import open_image, photos_in
 from dreambooth.errors import ConfigError, PhotoError, PromptError, RunError
+from dreambooth.generation.in_run import generate
 from dreambooth.generation.samples import text_of
-from dreambooth.recipe import check, check_world, dreambooth, generate, personalise
+from dreambooth.recipe import check, check_world, dreambooth, personalise
 from dreambooth.report.page import write_report
 from dreambooth.run import Run
 from dreambooth.run.contents import CONTENTS
@@ -77,7 +78,7 @@ def test_photos_in_everything_out(run: Run) -> None:
     assert [path.name for path in run.root.iterdir() if path.name not in CONTENTS] == []
     folders = {"checkpoints", "samples", "model"}
     records = {"config.toml", "subject.json", "base.json", "prior.json", "losses.jsonl", "timings.json", "photos.json"}
-    records |= {"model.json", "status.json"}
+    records |= {"model.json", "status.json", "plan.json"}
     assert {path.name for path in run.root.iterdir()} == folders | records | {"report.html", "contact-sheet.png"}
     pictures = {stage.name: len(list(stage.glob("*.png"))) for stage in run.samples.iterdir()}
     assert pictures == {"before": 3, "step-000002": 2, "after": 3}  # two prompts and the class

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dreambooth.data.photos import photos_in
     from dreambooth.errors import (
         ConfigError,
+        DeviceMemoryError,
         DreamBoothError,
         Interrupted,
         ModelError,
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
         PromptError,
         RunError,
     )
-    from dreambooth.recipe import dreambooth, generate, resume
+    from dreambooth.generation.in_run import generate
+    from dreambooth.recipe import dreambooth, resume
     from dreambooth.run import Run
     from dreambooth.subject import Subject
 
@@ -34,6 +36,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Config",
     "ConfigError",
+    "DeviceMemoryError",
     "DreamBoothError",
     "Interrupted",
     "ModelError",
@@ -52,6 +55,7 @@ __all__ = [
 _HOMES = {
     "Config": "config",
     "ConfigError": "errors",
+    "DeviceMemoryError": "errors",
     "DreamBoothError": "errors",
     "Interrupted": "errors",
     "ModelError": "errors",
@@ -61,7 +65,7 @@ _HOMES = {
     "RunError": "errors",
     "Subject": "subject",
     "dreambooth": "recipe",
-    "generate": "recipe",
+    "generate": "generation.in_run",
     "photos_in": "data.photos",
     "resume": "recipe",
 }

@@ -58,14 +58,16 @@ def _run(parsed: Namespace) -> None:
     photos: Path = parsed.photos_dir
     if (photos / CONFIG).is_file():
         raise DreamBoothError(f"{photos} is a run folder and holds no photos: resume it with `dreambooth continue`.")
+    from dreambooth import recipe
     from dreambooth.class_noun import suggested
-    from dreambooth.recipe import dreambooth
 
     paths = photos_in(photos)
     noun = suggested(paths, config.world) if parsed.class_noun is None else parsed.class_noun.strip()
-    subject = Subject(photos=paths, class_noun=noun)
-
-    _print_results(dreambooth(subject, config, parsed.output_dir or Path("runs") / photos.absolute().name))
+    subject, root = Subject(photos=paths, class_noun=noun), parsed.output_dir or Path("runs") / photos.absolute().name
+    if parsed.plan:
+        print(recipe.plan(subject, config, root))
+        return
+    _print_results(recipe.dreambooth(subject, config, root))
 
 
 def _class_noun(parsed: Namespace) -> None:
@@ -114,16 +116,16 @@ def _generate(parsed: Namespace) -> None:
     from dreambooth.run import Run
 
     run, settings = Run.open(parsed.run_dir), given_settings(parsed)
-    from dreambooth import recipe
+    from dreambooth.generation import in_run
 
     if parsed.prompts or settings or parsed.count is not None or parsed.first_seed is not None:
-        samples = recipe.generate(run, parsed.prompts, count=parsed.count, seed=parsed.first_seed, **settings)
+        samples = in_run.generate(run, parsed.prompts, count=parsed.count, seed=parsed.first_seed, **settings)
         print(*(sample.path for sample in samples), sep="\n")
     else:
-        from dreambooth.generation.in_run import personal_model
+        from dreambooth.recipe import generate_samples
 
         with run.lock():
-            recipe.generate_samples(run, personal_model(run), "after")
+            generate_samples(run, in_run.personal_model(run), "after")
         print(run.samples / "after")
 
 

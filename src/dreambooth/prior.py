@@ -24,6 +24,7 @@ from dreambooth.run import Run
 from dreambooth.run.files import JsonFile
 from dreambooth.run.records import CLASS_IMAGES, ClassImage, ClassImages, DrawnWith
 from dreambooth.subject import Subject
+from dreambooth.support.cache import cache_folder
 from dreambooth.support.files import atomic_write, key_of, require_space, sha256, sweep
 from dreambooth.support.progress import log, track
 
@@ -66,16 +67,21 @@ def class_prior(
     return tuple(library.folder / image.name for image in record.files)
 
 
+def lacking(model: DiffusionModel, subject: Subject, settings: Prior, root: Path | None = None) -> int:
+    """How many class images `class_prior` would draw, by the names of those that are there."""
+    if not settings.with_prior_preservation:
+        return 0
+    library = ClassImageLibrary.of(model, subject, settings, root or default_library())
+    size = library.drawn_with.batch_size
+    whole = -(-settings.num_class_images // size) * size
+    names = (_NAME.fullmatch(file.name) for file in library.folder.glob("*.png"))
+    there = {int(name[1]) for name in names if name}
+    return 0 if there >= set(range(settings.num_class_images)) else whole - len(there & set(range(whole)))
+
+
 def default_library() -> Path:
     """Where class images are kept between runs."""
-    own, shared = os.environ.get("DREAMBOOTH_CACHE"), os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    try:
-        return Path(own or Path(shared) / "dreambooth").expanduser() / "class-images"
-    except RuntimeError as error:  # no HOME, and a user without an entry
-        raise DiskError(
-            "there is no home folder to keep class images in: set the environment variable DREAMBOOTH_CACHE to a "
-            "folder that you may write to."
-        ) from error
+    return cache_folder() / "class-images"
 
 
 def _drawn(

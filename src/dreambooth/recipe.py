@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from dreambooth import adapters, models
 from dreambooth.adapters import Adapter
@@ -15,13 +14,12 @@ from dreambooth.errors import ModelError, RunError
 from dreambooth.evaluation import Judges, fit_of, load_judges
 from dreambooth.finetuning import Observer, finetune
 from dreambooth.generation.generate import contact_sheet, generate_in
-from dreambooth.generation.generate import generate as generate_into
 from dreambooth.generation.in_run import live_samples, personal_model, prompts_of
 from dreambooth.generation.prompts import CLASS_PROMPT, Prompt, own_prompts, warn_of_nameless
-from dreambooth.generation.requests import requests, sampling_of, seeds
 from dreambooth.generation.samples import Sample, read_samples
 from dreambooth.identifier import comparison, with_identifier
 from dreambooth.models.base import DiffusionModel
+from dreambooth.plan import in_run as planning
 from dreambooth.prior import class_prior
 from dreambooth.probe import Probe, restore_verdict
 from dreambooth.probe.measuring import Reference
@@ -31,7 +29,7 @@ from dreambooth.run import Run
 from dreambooth.run.extend import extend
 from dreambooth.run.measured import read_measured
 from dreambooth.run.records import BASE, MODEL, SAMPLES, WORLD_FIT, BaseModel
-from dreambooth.run.timing import timed
+from dreambooth.run.timing import read_timings, timed
 from dreambooth.subject import Subject, require_class_noun
 from dreambooth.support.device import device
 from dreambooth.support.files import seals
@@ -46,6 +44,7 @@ def dreambooth(subject: Subject, config: Config, root: Path | str) -> Run:
     """
     check(subject, config)
     run = Run.create(Path(root).expanduser(), subject, config)
+    before = read_timings(run)
     with run.lock():
         model = base_model(run)  # section 3.1: a pre-trained text-to-image model
         adapters.check(model, config)
@@ -53,6 +52,7 @@ def dreambooth(subject: Subject, config: Config, root: Path | str) -> Run:
         check_world(run, judges)
         name_subject(run, model)  # section 3.2: a rare token, unless the user chose one
         reference = look_at_photos(run, judges)  # section 4.2: what it is measured against
+        watched = planning.watch(run, model, before)
         probe = begin_probe(run, model, reference)
         class_images = generate_class_images(run, model)  # section 3.3: by the frozen model, before any weight moves
         generate_samples(run, model, "before")
@@ -60,8 +60,18 @@ def dreambooth(subject: Subject, config: Config, root: Path | str) -> Run:
         personalise(run, model, class_images, probe)  # Eq. 2
         generate_samples(run, personal_model(run), "after")  # section 4
         score_samples(run, reference)  # section 4.2 again, of what the user looks at
+        watched.end()
         report(run)
     return run
+
+
+def plan(subject: Subject, config: Config, root: Path | str) -> str:
+    """What `dreambooth` would need for it, in words: time, memory, disk and download, and what would need less.
+
+    Nothing is written and no weight is downloaded. Raises as `dreambooth` does before its first slow step.
+    """
+    check(subject, config)
+    return planning.plan(subject, config, Path(root).expanduser())
 
 
 def resume(run: Run, max_train_steps: int | None = None, early_stopping: bool | None = None) -> Run:
@@ -262,29 +272,6 @@ def observer(run: Run, adapter: Adapter, probe: Probe | None) -> Observer:
             return watching(step, model)
 
     return measure
-
-
-def generate(
-    run: Run, prompts: Sequence[str] = (), *, count: int | None = None, seed: int | None = None, **settings: Any
-) -> list[Sample]:
-    """Generate more samples with the personalised model, to samples/own; prompts hold {} where the subject's name goes.
-
-    prompts: [default: the run's].  count: of each [default: as the run has it].  seed: of the first sample, the next
-    ones count on from it [default: the run's seeds].  settings: sampler, num_inference_steps, guidance_scale where they
-    are not the run's. Older samples stay. Each is drawn alone: it depends on its words, seed, settings and weights, and
-    on nothing else. Raises RunError where the run has no model yet, PromptError or ConfigError for what cannot be done.
-    """
-    own = own_prompts(prompts)[: len(prompts)]
-    warn_of_nameless(own, run.subject)
-    config = Config.build({**run.config.flat(), **settings})
-    count = count or config.generation.num_images_per_prompt
-    numbers = seeds(config.seed, count) if seed is None else range(seed, seed + count)
-    with run.lock():
-        model = personal_model(run)
-        models.check(model, config)
-        wanted = requests(own or prompts_of(run), run.subject, numbers)
-        sampling = sampling_of(config.generation)
-        return generate_into(model, wanted, sampling, run.samples / "own", batch_size=1, keep_others=True)
 
 
 def report(run: Run) -> Path:

@@ -21,7 +21,7 @@ from tiny import tiny_pipeline
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers, dpmsolver++
 
-OF_ITS_OWN = ("timings.json", "status.json", "report.html", ".lock")
+OF_ITS_OWN = ("timings.json", "status.json", "plan.json", "report.html", ".lock")
 """Files that hold times."""
 
 

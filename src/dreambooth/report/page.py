@@ -22,27 +22,13 @@ from dreambooth.report import pictures as album
 from dreambooth.run import Run
 from dreambooth.run.measured import read_measured
 from dreambooth.run.records import LOSSES
-from dreambooth.run.timing import read_timings
+from dreambooth.run.timing import STAGES, read_timings
 from dreambooth.subject import Subject
 from dreambooth.support.files import write_text
 from dreambooth.support.model_index import MODEL_INDEX
 from dreambooth.support.progress import duration
 
 LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "pillow")
-
-STAGES = {
-    "load": "opening the model",
-    "identifier": "the identifier",
-    "prior": "class images",
-    "samples before": "samples before",
-    "samples untuned": "samples without the name",
-    "finetune": "fine-tuning",
-    "probe": "probes",
-    "samples after": "samples after",
-    "score": "scoring the samples",
-}
-"""The stages of timings.json in words."""
-
 
 LEARNED = {
     "dreambooth": "was fine-tuned on",
