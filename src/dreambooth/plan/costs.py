@@ -15,6 +15,7 @@ from dreambooth.finetuning import training_step
 from dreambooth.models.base import DENOISER, DiffusionModel, Sampling, Stage
 from dreambooth.plan.counting import META, Cost, as_computed, checkpointing, cost
 from dreambooth.subject import Subject
+from dreambooth.support.files import key_of
 
 STAND_IN = Subject(photos=(), class_noun="dog", identifier="sks")
 """Whose words cost what all words cost: a prompt is as long as the model reads."""
@@ -49,6 +50,12 @@ class Costs:
     @classmethod
     def of(cls, model: DiffusionModel, config: Config) -> Self:
         """The sums over the model's stages, of memory the largest. The model is not touched, and no weight is read."""
+        if (key := _key(model, config)) not in _KNOWN:
+            _KNOWN[key] = cls._counted(model, config)
+        return cast(Self, _KNOWN[key])
+
+    @classmethod
+    def _counted(cls, model: DiffusionModel, config: Config) -> Self:
         low = LOW[config.training.mixed_precision]
         each = [_Stage.of(model, at, config, low) for at in range(len(model.stages))]
         trained, copies = max(its.trained for its in each), 3 if config.training.use_ema else 2
@@ -78,6 +85,20 @@ class Costs:
         """Bytes while pictures are drawn, at most; with the running average in use the trained weights are aside."""
         aside = self.state + self.trained if while_training else 0
         return self.weights + aside + batch_size * self.draw_peak
+
+
+_KNOWN: dict[str, Costs] = {}
+"""What this process has counted: torch takes a second of Python for a step on "meta"."""
+
+
+def _key(model: DiffusionModel, config: Config) -> str:
+    """What the costs depend on: the shapes of the weights, and some settings."""
+    tensors = ((name, part.state_dict()) for name, part in model.weights.parts.items())
+    shapes = [[name, inner, list(t.shape), str(t.dtype)] for name, state in tensors for inner, t in state.items()]
+    training, sides = config.training, [stage.resolution for stage in model.stages]
+    settings = [config.data.resolution, config.prior.with_prior_preservation, config.method.model_dump(mode="json")]
+    how = [training.train_batch_size, training.gradient_checkpointing, training.mixed_precision]
+    return key_of([shapes, sides, settings, how, training.use_ema, training.train_text_encoder], 16)
 
 
 @dataclass(frozen=True, kw_only=True)
