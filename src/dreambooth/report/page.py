@@ -22,7 +22,7 @@ from dreambooth.report import pictures as album
 from dreambooth.run import Run
 from dreambooth.run.measured import read_measured
 from dreambooth.run.records import LOSSES
-from dreambooth.run.timing import STAGES, read_timings
+from dreambooth.run.timing import STAGES, read_plan, read_timings
 from dreambooth.subject import Subject
 from dreambooth.support.files import write_text
 from dreambooth.support.model_index import MODEL_INDEX
@@ -106,6 +106,7 @@ def _content(run: Run) -> dict[str, Any]:
         "settings": _settings(config),
         "versions": _versions(),
         "timings": {STAGES.get(stage, stage): seconds for stage, seconds in read_timings(run).items()},
+        "planned": {STAGES[name]: number for name, number in read_plan(run).items() if name in STAGES},
         "snippet": _snippet(subject, config) if subject.identifier else "",
         "lora_snippet": _lora_snippet(config) if config.method.method == "lora" else "",
         "has_model": (run.model / MODEL_INDEX).is_file(),

@@ -6,8 +6,9 @@ from contextlib import contextmanager
 
 from dreambooth.config.memory import memory_in_words
 from dreambooth.errors import RunError
+from dreambooth.run.files import JsonFile
 from dreambooth.run.folder import Run
-from dreambooth.run.records import TIMINGS
+from dreambooth.run.records import PLAN, TIMINGS
 from dreambooth.run.status import within
 from dreambooth.support.progress import log
 
@@ -46,8 +47,17 @@ def timed(run: Run, stage: str) -> Iterator[None]:
 
 def read_timings(run: Run) -> dict[str, float]:
     """Seconds by stage; empty where nothing was timed, or where the file is damaged."""
+    return _numbers(run, TIMINGS, "The times before now are forgotten.")
+
+
+def read_plan(run: Run) -> dict[str, float]:
+    """What was planned, as plan.json has it; empty where nothing was, or where the file is damaged."""
+    return _numbers(run, PLAN, "What was planned is not shown.")
+
+
+def _numbers(run: Run, file: JsonFile[dict[str, float]], otherwise: str) -> dict[str, float]:
     try:
-        return TIMINGS.find(run.root) or {}
+        return file.find(run.root) or {}
     except RunError as error:  # no result depends on it
-        log.warning("%s The times before now are forgotten.", error)
+        log.warning("%s %s", error, otherwise)
         return {}
