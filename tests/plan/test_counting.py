@@ -10,6 +10,7 @@ from dreambooth.config import Config
 from dreambooth.finetuning import training_step
 from dreambooth.plan.costs import STAND_IN, Costs, without_values, zeros
 from dreambooth.plan.counting import META, as_computed, checkpointing, cost
+from families import FAMILIES
 from tiny import attached, tiny_model
 
 
@@ -108,3 +109,13 @@ def test_a_model_is_as_it_was_after_its_costs_were_counted(method: str) -> None:
     assert costs.trained < whole.trained / 5 and costs.training < whole.training
     assert (model.fingerprint(), len(model.tokenizers["text_encoder"])) == (before, words)
     assert next(without_values(model).weights.parts["denoiser"].parameters()).device == META
+
+
+@pytest.mark.parametrize("method", ["dreambooth", "lora"])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_costs_of_every_family_can_be_counted(name: str, method: str) -> None:
+    model = FAMILIES[name].model()
+    settings = {"method": method, "gradient_checkpointing": True, "train_text_encoder": False}  # some never train
+    costs = Costs.of(model, Config.build({"model": "tiny", **settings}))
+    assert all(costs.evaluations) and costs.step > 2 * sum(costs.evaluations) and costs.draw_peak > 0
+    assert 0 < costs.trained <= costs.weights
