@@ -20,7 +20,7 @@ from dreambooth.generation.samples import Sample, read_samples
 from dreambooth.identifier import comparison, with_identifier
 from dreambooth.models.base import DiffusionModel
 from dreambooth.plan import in_run as planning
-from dreambooth.prior import class_prior
+from dreambooth.prior import class_prior, seen_in
 from dreambooth.probe import Probe, restore_verdict
 from dreambooth.probe.measuring import Reference
 from dreambooth.probe.scoring import FOLDERS, score_run
@@ -167,7 +167,7 @@ def generate_class_images(run: Run, model: DiffusionModel | None = None) -> tupl
     """Section 3.3: images of the class, drawn by the frozen model; those that are there already are kept."""
     model = model or base_model(run)
     with timed(run, "prior"):
-        return class_prior(model, run.subject, run.config.prior, run)
+        return class_prior(model, run.subject, run.config.prior, run, seen=seen_in(run.config.training))
 
 
 def look_at_photos(run: Run, judges: Judges | None = None) -> Reference | None:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dreambooth import models
-from dreambooth.config import Config, Prior
+from dreambooth.config import Config
 from dreambooth.models.base import DiffusionModel
 from dreambooth.plan.plan import compared, size_of
 from dreambooth.plan.planner import Planner
 from dreambooth.plan.work import Work
-from dreambooth.prior import lacking
+from dreambooth.prior import lacking, seen_in
 from dreambooth.run import Run
 from dreambooth.run.records import LOSSES, PLAN
 from dreambooth.run.timing import read_timings
@@ -94,10 +94,13 @@ def watch(run: Run, model: DiffusionModel, before: Mapping[str, float]) -> Watch
 def _work(subject: Subject, run: Run, model: DiffusionModel, here: bool = True) -> Callable[[Config], Work]:
     """here: whether the model has weights; of one that is still to be downloaded there are no class images."""
 
-    def class_images(prior: Prior) -> int:
-        return lacking(model, subject, prior) if here else prior.num_class_images * prior.with_prior_preservation
+    def class_images(config: Config) -> int:
+        prior, seen = config.prior, seen_in(config.training)
+        if here:
+            return lacking(model, subject, prior, seen)
+        return min(prior.num_class_images, seen) * prior.with_prior_preservation
 
-    return lambda config: Work.of(config, subject, run, class_images(config.prior))
+    return lambda config: Work.of(config, subject, run, class_images(config))
 
 
 def _since(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:
