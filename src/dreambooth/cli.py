@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dreambooth.config.commands import TABLES, parser
 from dreambooth.config.completion import script
-from dreambooth.config.flags import given_settings
+from dreambooth.config.flags import config_of, given_settings
 from dreambooth.config.worlds import EMBEDDED
 from dreambooth.errors import DreamBoothError, Interrupted, in_words
 from dreambooth.support.device import computing_on
@@ -50,9 +50,7 @@ def main(words: Sequence[str], version: str) -> int:
 
 
 def _run(parsed: Namespace) -> None:
-    from dreambooth.config import Config
-
-    config = Config.build(given_settings(parsed))  # before torch is imported: a typing error shows at once
+    config = config_of(parsed)  # before torch is imported: a typing error shows at once
     from dreambooth.data.photos import photos_in
     from dreambooth.run.contents import CONFIG
     from dreambooth.subject import Subject
@@ -71,9 +69,7 @@ def _run(parsed: Namespace) -> None:
 
 
 def _class_noun(parsed: Namespace) -> None:
-    from dreambooth.config import Config
-
-    world = Config.build(given_settings(parsed)).world
+    world = config_of(parsed).world
     from dreambooth.class_noun import read_class_noun
     from dreambooth.data.photos import photos_in
 
@@ -142,10 +138,8 @@ def _export(parsed: Namespace) -> None:
 
 
 def _evaluate(parsed: Namespace) -> None:
-    from dreambooth.config import Config
-
     given = given_settings(parsed)
-    Config.build(given)  # before torch is imported: a typing error shows at once
+    config_of(parsed)  # before torch is imported: a typing error shows at once
     from dreambooth.probe.scoring import evaluate, table
     from dreambooth.run.files import JsonFile
     from dreambooth.run.records import SampleScores

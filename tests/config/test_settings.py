@@ -86,6 +86,40 @@ def test_every_problem_is_reported_at_once() -> None:
         assert word in str(caught.value)
 
 
+def numbers() -> list[str]:
+    return [n for _, n, field in settings_reference() if {int, float} & {field.annotation, *get_args(field.annotation)}]
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan"), "inf", "nan", 1e39, 1e300, 10**19])
+def test_a_number_that_is_not_finite_or_beyond_all_bounds_is_refused_wherever_it_stands(value: object) -> None:
+    """float32 ends at 3e38, and an int of 64 bits at 9e18."""
+    with pytest.raises(ConfigError) as caught:
+        Config.build(dict.fromkeys(numbers(), value))
+    told = {problem.partition(":")[0]: problem for problem in caught.value.problems}
+    assert told.keys() == set(numbers()) and len(told) > 30
+    assert all(f"got {value!r}" in problem for problem in told.values())
+
+
+def test_a_problem_has_its_place_what_is_expected_and_what_was_given_in_few_words(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Config.build({"prompts": ["a {}", 3], "crop": "left" * 1000})
+    assert "prompts.1: Input should be a valid string, got 3" in caught.value.problems
+    assert all(len(problem) < 200 for problem in caught.value.problems)
+    file = tmp_path / "config.toml"
+    file.write_text("[training]\nlearning_rate = inf\n[method]\nrank = 0\n")
+    with pytest.raises(ConfigError, match=r"training\.learning_rate: Input should be a finite number, got inf") as both:
+        Config.from_toml(file)
+    assert f"{file}: method.rank: Input should be greater than or equal to 1, got 0" in both.value.problems
+
+
+@pytest.mark.parametrize("text", ["[training\n", "rank = " + "9" * 5000, "prompts = " + "[" * 5000, "a = 1\na = 2"])
+def test_text_that_is_no_toml_is_told_as_that(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match="not valid TOML"):
+        Config.from_toml(file)
+
+
 def test_text_becomes_numbers_as_a_command_line_gives_it() -> None:
     config = Config.build({"learning_rate": "2e-6", "max_train_steps": "12", "resolution": None})
     assert (config.training.learning_rate, config.training.max_train_steps, config.data.resolution) == (2e-6, 12, None)
@@ -161,6 +195,15 @@ def test_settings_that_a_method_can_do_nothing_with_are_refused(settings: dict[s
     with pytest.raises(ConfigError) as caught:
         Config.build(settings)
     assert sorted(problem.partition(":")[0] for problem in caught.value.problems) == sorted(named)
+
+
+def test_a_setting_of_another_method_that_was_asked_for_is_refused_though_it_is_the_usual_one() -> None:
+    for by_hand in ({"rank": 4}, {"num_vectors": 1}):
+        with pytest.raises(ConfigError, match="means nothing to method dreambooth: leave it out, or choose --method"):
+            Config.build(**by_hand)  # type: ignore[arg-type]
+        assert Config.build(Config.build({}).flat() | by_hand) == Config.build({})  # as a file has them all
+    assert Config.build(method="lora", rank=4).method.rank == 4
+    Config.build(lora_alpha=None, method="textual_inversion", train_text_encoder=False)
 
 
 def test_an_unknown_method_is_one_problem() -> None:

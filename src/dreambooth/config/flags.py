@@ -1,7 +1,6 @@
 """The settings as command-line flags: one flag a setting, with the setting's own text."""
 
 import argparse
-import tomllib
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ from dreambooth.config.methods import MethodName
 from dreambooth.config.parser import Parser
 from dreambooth.config.peers import with_aliases
 from dreambooth.config.presets import preset_of
-from dreambooth.config.settings import Config, settings_reference
+from dreambooth.config.settings import Config, parsed_toml, settings_reference
 from dreambooth.config.worlds import DEFAULT_WORLD, WORLDS, named
 from dreambooth.errors import ConfigError
 
@@ -47,21 +46,29 @@ def section(name: str) -> tuple[str, ...]:
     return tuple(setting for home, setting, _ in settings_reference() if home == name)
 
 
+def config_of(parsed: argparse.Namespace) -> Config:
+    """The settings of a command line; raises ConfigError."""
+    file: Path | None = getattr(parsed, "config", None)
+    return Config.build(read_settings(file) if file else {}, **_flags(parsed))
+
+
 def given_settings(parsed: argparse.Namespace) -> dict[str, Any]:
     """The settings that were given as flags, over those of --config where the command takes one."""
-    flags = {name: _value(value) for name, value in vars(parsed).items() if name in parsed.settings}
     file: Path | None = getattr(parsed, "config", None)
-    return {**read_settings(file), **flags} if file else flags
+    return {**(read_settings(file) if file else {}), **_flags(parsed)}
+
+
+def _flags(parsed: argparse.Namespace) -> dict[str, Any]:
+    return {name: _value(value) for name, value in vars(parsed).items() if name in parsed.settings}
 
 
 def read_settings(path: Path) -> dict[str, Any]:
     """The settings of a TOML file, flat or in the tables that a run's config.toml has; raises ConfigError."""
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([f"--config {path} cannot be read: {getattr(error, 'strerror', None) or error}"]) from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError([f"--config {path} is not valid TOML: {error}"]) from error
+    content = parsed_toml(text, f"--config {path}")
     sections = {section for section, _, _ in settings_reference()}
     names = {name for _, name, _ in settings_reference()}
     flat = {name: value for name, value in content.items() if name not in sections}

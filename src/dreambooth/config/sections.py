@@ -12,11 +12,16 @@ from dreambooth.config.methods import MethodName
 from dreambooth.config.samplers import Sampler
 from dreambooth.config.worlds import EMBEDDED, WorldName
 
+MOST = 1e9
+"""No number of a training is larger: beyond it float32 soon ends, and a list of so many things fills any machine."""
+MANY = 100_000
+"""Nothing is drawn, or taken together, more often than this."""
+
 
 class Section(BaseModel):
-    """A group of settings: frozen, and a name it does not know is an error."""
+    """A group of settings: frozen, and a name it does not know is an error; so is a number that is not finite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Base(Section):
@@ -49,16 +54,24 @@ class Method(Section):
         description="all weights; lora: low-rank additions to them; textual_inversion: a new word only; pivotal: a new "
         "word and lora; prompt_only: nothing, the subject is described in words",
     )
-    rank: int = Field(4, ge=1, description="lora, pivotal: rank of the additions; of oft the size of its blocks")
+    rank: int = Field(
+        4, ge=1, le=4096, description="lora, pivotal: rank of the additions; of oft the size of its blocks"
+    )
     lora_alpha: float | None = Field(
-        None, gt=0, description="lora, pivotal: the additions are scaled by alpha / rank; none: the rank, so by 1"
+        None,
+        gt=0,
+        le=MOST,
+        description="lora, pivotal: the additions are scaled by alpha / rank; none: the rank, so by 1",
     )
     lora_type: Literal["lora", "dora", "oft"] = Field("lora", description="lora, pivotal: kind of the additions")
     lora_target_modules: tuple[str, ...] = Field(
         (), description="lora, pivotal: ends of the names of the layers added to; none: the attention's projections"
     )
     embedding_lr: float | None = Field(
-        None, gt=0, description="textual_inversion, pivotal: learning rate of the new word; none: learning_rate"
+        None,
+        gt=0,
+        le=MOST,
+        description="textual_inversion, pivotal: learning rate of the new word; none: learning_rate",
     )
     num_vectors: int = Field(
         1, ge=1, le=32, description="textual_inversion, pivotal: tokens that the new word stands for"
@@ -98,57 +111,70 @@ class Prior(Section):
     """Section 3.3: class images, drawn by the frozen model."""
 
     with_prior_preservation: bool = Field(True, description="keep the class with the prior preservation loss (Eq. 2)")
-    num_class_images: int = Field(1000, ge=1, description="class images to draw, once per base model and class")
-    prior_loss_weight: float = Field(1.0, ge=0, description="lambda of Eq. 2")
+    num_class_images: int = Field(
+        1000, ge=1, le=MANY, description="class images to draw, once per base model and class"
+    )
+    prior_loss_weight: float = Field(1.0, ge=0, le=MOST, description="lambda of Eq. 2")
     class_sampler: Sampler = Field("ddpm", description="sampler of class images; ddpm is the paper's ancestral one")
     class_num_inference_steps: int = Field(100, ge=1, le=1000, description="sampler steps of a class image")
-    class_guidance_scale: float = Field(7.5, ge=1, description="guidance of class images")
-    sample_batch_size: int = Field(4, ge=1, description="images drawn at a time")
+    class_guidance_scale: float = Field(7.5, ge=1, le=1000, description="guidance of class images")
+    sample_batch_size: int = Field(4, ge=1, le=4096, description="images drawn at a time")
 
 
 class Training(Section):
     """The fine-tuning."""
 
-    max_train_steps: int = Field(1000, ge=0, description="optimizer steps")
-    learning_rate: float = Field(5e-6, gt=0, description="learning rate of the denoiser")
+    max_train_steps: int = Field(1000, ge=0, le=10**9, description="optimizer steps")
+    learning_rate: float = Field(5e-6, gt=0, le=MOST, description="learning rate of the denoiser")
     text_encoder_lr: float | None = Field(
-        None, gt=0, description="learning rate of the text encoder; none: the denoiser's"
+        None, gt=0, le=MOST, description="learning rate of the text encoder; none: the denoiser's"
     )
     train_text_encoder: bool = Field(True, description="train the text encoder too")
-    train_batch_size: int = Field(1, ge=1, description="photos per batch; with the prior, as many class images again")
-    gradient_accumulation_steps: int = Field(1, ge=1, description="batches per optimizer step")
+    train_batch_size: int = Field(
+        1, ge=1, le=4096, description="photos per batch; with the prior, as many class images again"
+    )
+    gradient_accumulation_steps: int = Field(1, ge=1, le=MANY, description="batches per optimizer step")
     lr_scheduler: Literal["constant", "linear", "cosine"] = Field(
         "constant", description="learning rate after the warm-up"
     )
-    lr_warmup_steps: int = Field(0, ge=0, description="steps of linear warm-up")
+    lr_warmup_steps: int = Field(0, ge=0, le=10**9, description="steps of linear warm-up")
     adam_beta1: float = Field(0.9, ge=0, lt=1, description="AdamW beta 1")
     adam_beta2: float = Field(0.999, ge=0, lt=1, description="AdamW beta 2")
-    adam_weight_decay: float = Field(1e-2, ge=0, description="AdamW weight decay")
-    adam_epsilon: float = Field(1e-8, gt=0, description="AdamW epsilon")
-    max_grad_norm: float = Field(1.0, gt=0, description="clip the gradient to this norm")
-    snr_gamma: float | None = Field(None, gt=0, description="Min-SNR clamp for both terms of Eq. 2; none: unweighted")
+    adam_weight_decay: float = Field(1e-2, ge=0, le=MOST, description="AdamW weight decay")
+    adam_epsilon: float = Field(1e-8, gt=0, le=MOST, description="AdamW epsilon")
+    max_grad_norm: float = Field(1.0, gt=0, le=MOST, description="clip the gradient to this norm")
+    snr_gamma: float | None = Field(
+        None, gt=0, le=MOST, description="Min-SNR clamp for both terms of Eq. 2; none: unweighted"
+    )
     use_ema: bool = Field(False, description="keep and save the running average of the weights")
     ema_decay: float = Field(0.995, gt=0, lt=1, description="decay of the average, a step")
     mixed_precision: Literal["no", "fp16", "bf16"] = Field("no", description="arithmetic of the forward pass, on a GPU")
     gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, slower")
-    checkpointing_steps: int = Field(250, ge=1, description="steps between checkpoints")
-    checkpoints_total_limit: int = Field(2, ge=1, description="checkpoints to keep")
-    validation_steps: int = Field(250, ge=1, description="steps between probes, or live samples without them")
+    checkpointing_steps: int = Field(250, ge=1, le=10**9, description="steps between checkpoints")
+    checkpoints_total_limit: int = Field(2, ge=1, le=10**9, description="checkpoints to keep")
+    validation_steps: int = Field(250, ge=1, le=10**9, description="steps between probes, or live samples without them")
 
 
 class Probe(Section):
     """Measuring while it trains, every validation_steps: the best step's weights become the model."""
 
     probe: bool = Field(True, description="measure, recommend a step and save its weights; off: the last step's")
-    probe_images_per_prompt: int = Field(2, ge=1, description="seeds of each of the five places that a probe draws")
+    probe_images_per_prompt: int = Field(
+        2, ge=1, le=MANY, description="seeds of each of the five places that a probe draws"
+    )
     probe_class_images: int = Field(
-        4, ge=1, description="samples of the class, and as many of the subject, without a place: for drift and variety"
+        4,
+        ge=1,
+        le=MANY,
+        description="samples of the class, and as many of the subject, without a place: for drift and variety",
     )
     probe_num_inference_steps: int = Field(20, ge=1, le=1000, description="sampler steps of a probe")
     early_stopping: bool = Field(
         False, description="stop where the subject is learned and its class kept, or where probes no longer get better"
     )
-    early_stopping_patience: int = Field(3, ge=1, description="probes in a row that may fall short of the best one")
+    early_stopping_patience: int = Field(
+        3, ge=1, le=10**9, description="probes in a row that may fall short of the best one"
+    )
 
 
 class Generation(Section):
@@ -157,10 +183,10 @@ class Generation(Section):
     prompts: tuple[str, ...] = Field(
         (), description="prompts with {} for the subject; none: a list of every kind in the paper"
     )
-    num_images_per_prompt: int = Field(4, ge=1, description="seeds per prompt")
+    num_images_per_prompt: int = Field(4, ge=1, le=MANY, description="seeds per prompt")
     sampler: Sampler = Field("ddim", description="sampler of the results")
     num_inference_steps: int = Field(50, ge=1, le=1000, description="sampler steps of a result")
-    guidance_scale: float = Field(7.5, ge=1, description="guidance of the results")
+    guidance_scale: float = Field(7.5, ge=1, le=1000, description="guidance of the results")
 
 
 class Evaluation(Section):

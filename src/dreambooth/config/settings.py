@@ -1,7 +1,8 @@
 """All settings of a run as one frozen tree: made of presets and what is given, checked, written and read."""
 
+import reprlib
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self, Unpack
 
@@ -51,9 +52,9 @@ class Config(Section):
     def build(cls, settings: Mapping[str, Any] | None = None, /, **by_name: Unpack[Settings]) -> Self:
         """A config of settings by name, `build(max_train_steps=400)`, over the preset of their world and method.
 
-        settings: the same as a mapping, which the command line and files have; those by name go before it. The world
-        that the model's folder names becomes a setting: it holds where the folder has gone, too. Raises ConfigError
-        with every problem at once.
+        settings: the same as a mapping, which files have; those by name go before it, and were asked for even where
+        they are the usual ones. The world that the model's folder names becomes a setting: it holds where the folder
+        has gone, too. Raises ConfigError with every problem at once.
         """
         given = {**(settings or {}), **by_name}
         settings = {name: located(value) if name in PLACES else value for name, value in given.items()}
@@ -75,12 +76,9 @@ class Config(Section):
         try:
             config = cls.model_validate(sections)
         except ValidationError as error:
-            problems += [
-                f"{item['loc'][-1]}: {item['msg']}, got {item['input']!r}{zero_hint(item['loc'][-1], item['input'])}"
-                for item in error.errors()
-            ]
+            problems += _problems(error, whole=False)
         else:
-            problems += config.contradictions()
+            problems += config.contradictions(name for name, value in by_name.items() if value is not None)
         if problems:
             raise ConfigError(problems)
         return config
@@ -90,14 +88,18 @@ class Config(Section):
         """What belongs to the base model beside its weights."""
         return named(self.base.world or self.base.model)
 
-    def contradictions(self) -> list[str]:
-        """Settings that the method can do nothing with, a sentence each."""
+    def contradictions(self, asked: Iterable[str] = ()) -> list[str]:
+        """Settings that the method can do nothing with, a sentence each.
+
+        asked: names that were given by hand; of a setting of other methods the usual value is one too many then.
+        """
         name, given = self.method.method, self.flat()
         usual = {**Config().flat(), **FIXED_SETTINGS[name]}
+        foreign = idle(name) & set(asked) - FIXED_SETTINGS[name].keys()
         problems = [
             f"{setting}: {given[setting]!r} means nothing to method {name}: leave it out" + _users(setting)
             for setting in sorted(idle(name))
-            if given[setting] != usual[setting]
+            if given[setting] != usual[setting] or setting in foreign
         ]
         if self.method.lora_type == "oft" and self.method.lora_alpha is not None:
             problems.append("lora_alpha: oft turns weights and adds nothing that could be scaled: leave it out")
@@ -132,13 +134,25 @@ class Config(Section):
     def from_toml_text(cls, text: str, path: Path) -> Self:
         """The same of the text in a file; raises ConfigError, which names the file."""
         try:
-            return cls.model_validate(tomllib.loads(text))
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError([f"{path} is not valid TOML: {error}"]) from error
+            return cls.model_validate(parsed_toml(text, str(path)))
         except ValidationError as error:
-            raise ConfigError(
-                [f"{path}: {'.'.join(map(str, i['loc']))}: {i['msg']}" for i in error.errors()]
-            ) from error
+            raise ConfigError([f"{path}: {problem}" for problem in _problems(error)]) from error
+
+
+def parsed_toml(text: str, called: str) -> dict[str, Any]:
+    """The table that a TOML file holds; raises ConfigError, which names the file as it is called."""
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits is no TOMLDecodeError, nor are deep lists
+        raise ConfigError([f"{called} is not valid TOML: {error}"]) from error
+
+
+def _problems(error: ValidationError, whole: bool = True) -> Iterator[str]:
+    """Each setting that cannot be: its name, what is expected and what was given; whole: with its section."""
+    for item in error.errors(include_url=False):
+        at = item["loc"] if whole or len(item["loc"]) == 1 else item["loc"][1:]
+        given = item["input"]
+        yield f"{'.'.join(map(str, at))}: {item['msg']}, got {reprlib.repr(given)}{zero_hint(at[-1], given)}"
 
 
 def _users(setting: str) -> str:
