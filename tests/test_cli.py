@@ -96,6 +96,7 @@ def test_an_unreadable_config_file_is_named(tmp_path: Path, content: str | None)
         (["run"], ["required: PHOTOS_DIR", "dreambooth run --help"]),
         (["rum", "photos"], ["rum", "generate"]),
         (["generate", "--prompts", "a {}", "runs/dog"], ["required: RUN_DIR", "What has no flag comes first."]),
+        ([*RUN, "--network_dim", "4"], ["rank: 4 means nothing to method dreambooth", "--method lora or pivotal"]),
         ([*RUN, "--rank", "8"], ["rank: 8 means nothing to method dreambooth", "--method lora or pivotal"]),
         ([], ["COMMAND", "dreambooth --help"]),
         ([*RUN, "--max-train-steps", "many", "--seed=-1"], ["max_train_steps", "'many'", "seed", "-1"]),

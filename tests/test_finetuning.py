@@ -253,6 +253,38 @@ def test_a_gradient_that_is_not_finite_never_reaches_the_weights(tmp_path: Path)
     assert weights(model) == before
 
 
+@pytest.mark.parametrize(("steps", "at"), [(1, 1), (3, 3), (3, 2)])
+@pytest.mark.parametrize("use_ema", [False, True])
+def test_weights_that_the_last_update_broke_are_not_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int, at: int, use_ema: bool
+) -> None:
+    """No later loss tells of the last update; of an earlier one the next loss does, and blames the photos."""
+    average, taken = finetuning.loop.Optimizer.average, []
+
+    def broken(self: Any, averages: Any, tensors: Mapping[str, Tensor], decay: float) -> None:
+        taken.append(0)
+        average(self, averages, tensors, decay)
+        if len(taken) == at:
+            (averages or tensors)["denoiser.conv_out.bias"][0] = float("nan")
+
+    monkeypatch.setattr(finetuning.loop.Optimizer, "average", broken)
+    kept = "nothing is saved" if at == 1 else f"step {at - 1} is the last that is saved"
+    with pytest.raises(TrainingError, match=rf"denoiser.conv_out.bias is not finite after step {at}: {kept}"):
+        train(tmp_path / "run", max_train_steps=steps, use_ema=use_ema)
+    assert checkpoint.newest_step(Run(tmp_path / "run").checkpoints) == (at - 1 or None)
+
+
+def test_weights_that_an_update_broke_are_not_saved_as_the_step_before_a_bad_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: Any, averages: Any, tensors: Mapping[str, Tensor], decay: float) -> None:
+        tensors["denoiser.conv_out.bias"][0] = float("nan")
+
+    monkeypatch.setattr(finetuning.loop.Optimizer, "average", broken)
+    with pytest.raises(TrainingError, match="denoiser.conv_out.bias is not finite after step 1: nothing is saved"):
+        train(tmp_path / "run", max_train_steps=3, checkpointing_steps=100)
+
+
 def test_a_step_reads_nothing_from_the_device() -> None:
     """On torch's "meta", where tensors have no values: whatever a GPU would be waited for fails there."""
     model = tiny_model(size=16)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from dreambooth.config import Evaluation
 from dreambooth.errors import ModelError
@@ -194,6 +195,15 @@ def test_a_judge_of_another_kind(judge_folders: Path) -> None:
 def test_a_folder_that_is_damaged(saved: Path, harm: Callable[[Path], None], message: str) -> None:
     harm(saved)
     with pytest.raises(ModelError, match=message):
+        open_dino(saved)
+
+
+def test_a_weight_that_is_no_number_is_found_before_anything_is_measured(saved: Path) -> None:
+    file = saved / "model.safetensors"
+    weights = load_file(file)
+    next(iter(weights.values())).view(-1)[0] = float("nan")
+    save_file(weights, file, {"format": "pt"})
+    with pytest.raises(ModelError, match=r"the judge .* no numbers \(NaN or infinite\): .*model.safetensors"):
         open_dino(saved)
 
 

@@ -105,6 +105,20 @@ def test_a_weight_that_is_lacking_is_never_made_up(saved: Path, part: str) -> No
         load(saved)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+def test_a_weight_that_is_no_number_is_found_at_once_and_blamed_on_its_file(
+    saved: Path, part: str, value: float
+) -> None:
+    (file,) = (saved / part).glob("*.safetensors")
+    weights = load_file(file)
+    name = sorted(weights)[-1]
+    weights[name].view(-1)[-1] = value
+    save_file(weights, file, {"format": "pt"})
+    with pytest.raises(ModelError, match=rf"no numbers \(NaN or infinite\): {name} in .*{part}/.*safetensors"):
+        load(saved)
+
+
 def test_weights_as_pickle_only_are_refused(saved: Path) -> None:
     (file,) = (saved / "unet").glob("*.safetensors")
     file.unlink()

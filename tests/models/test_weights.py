@@ -9,7 +9,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from dreambooth.errors import ModelError
 from dreambooth.models.weights import Weights
+from tiny import tiny_model
 
 
 class Counting:
@@ -127,3 +129,12 @@ def test_offloaded_parts_come_back_to_draw_and_go_again() -> None:
         weights.parts["reader"].to_empty(device="cpu")  # what is on meta cannot come back by itself
     assert next(weights.parts["part"].parameters()).device == meta
     assert next(weights.parts["reader"].parameters()).device.type == "cpu"
+
+
+def test_a_model_whose_weights_are_no_numbers_is_not_saved(tmp_path: Path) -> None:
+    model = tiny_model()
+    with torch.no_grad():
+        model.pipeline.unet.conv_in.bias[0] = float("inf")
+    with pytest.raises(ModelError, match=r"tiny was not saved: its denoiser\.conv_in\.bias is NaN or infinite"):
+        model.save(tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []

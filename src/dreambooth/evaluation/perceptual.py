@@ -16,6 +16,7 @@ from dreambooth.errors import ModelError
 from dreambooth.evaluation.base import PatchEmbedder, PerceptualDistance, Pictures
 from dreambooth.evaluation.weights import Found
 from dreambooth.support.device import device
+from dreambooth.support.tensor_files import require_finite
 
 
 @final
@@ -74,8 +75,10 @@ class Lpips(PerceptualDistance):
     @classmethod
     def open(cls, found: Found) -> Self:
         """Raises ModelError where the weights are damaged or are no LPIPS."""
+        paths = sorted(found.folder.glob("*.safetensors"))
+        require_finite(f"the judge {found.name}", paths)
         try:
-            files = [load_file(file) for file in sorted(found.folder.glob("*.safetensors"))]
+            files = [load_file(file) for file in paths]
         except (OSError, SafetensorError) as error:
             raise ModelError(f"{found.name} could not be opened: {error}. Copy or download it again.") from error
         return cls({key: tensor for file in files for key, tensor in file.items()}, found.name)

@@ -12,6 +12,7 @@ from dreambooth.errors import ModelError
 from dreambooth.evaluation.base import Pictures
 from dreambooth.evaluation.weights import Found
 from dreambooth.support.device import device
+from dreambooth.support.tensor_files import require_finite
 from dreambooth.support.variants import variant_of
 
 TRANSFORMERS: Any = transformers  # only half typed
@@ -34,12 +35,15 @@ def opened(found: Found, architectures: Mapping[str, Callable[..., Any]], task: 
         raise ModelError(
             f"the judge {found.name} is a {given}: {task} takes a {' or '.join(architectures)}. Choose another."
         )
+    variant = _variant(found)
+    read = [file for file in sorted(found.folder.glob("*.safetensors")) if variant_of(file.name) == (variant or "")]
+    require_finite(f"the judge {found.name}", read)
     try:
         model, loading = architectures[given](
             found.folder,
             dtype=torch.float32,
             use_safetensors=True,
-            variant=_variant(found),
+            variant=variant,
             output_loading_info=True,
             **FROM_DISK,
         )

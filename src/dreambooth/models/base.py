@@ -212,7 +212,10 @@ class DiffusionModel(ABC):
 
     @abstractmethod
     def save(self, folder: Path) -> None:
-        """Write the model, and the name of its world, as a folder that `DiffusionPipeline.from_pretrained` opens."""
+        """Write the model, and the name of its world, as a folder that `DiffusionPipeline.from_pretrained` opens.
+
+        Raises ModelError where a weight is not finite.
+        """
 
     @abstractmethod
     def save_single_file(self, file: Path, title: str) -> None:

@@ -111,6 +111,7 @@ class LatentModel(DiffusionModel):
         pipelines.save_lora(self.kind.pipeline, folder, weights, configs, prefixes)
 
     def save(self, folder: Path) -> None:
+        self.weights.require_finite(self.name)
         pipelines.save(self.pipeline, self.denoising.readers, folder, self.world)
         self.weights.are(opening.files_of(self.kind, folder, None))
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from dreambooth.errors import ModelError
 from dreambooth.support.model_index import MODEL_INDEX, read_model_index
+from dreambooth.support.tensor_files import require_finite
 from dreambooth.support.variants import chosen_variant, variant_of
 
 
@@ -41,6 +42,8 @@ def from_folder(kind: Kind, folder: Path, name: str, variant: str | None, dtype:
     _require_schedules(kind, folder, name)
     paths = [path.relative_to(folder).as_posix() for part in kind.weights for path in (folder / part).glob("*")]
     variant = chosen_variant(name, kind.weights, paths, variant)
+    weights = files_of(kind, folder, variant)
+    require_finite(name, weights)
     reading = {"dtype": dtype, "variant": variant, "use_safetensors": True, "local_files_only": True}
     parts, lacking = {}, []
     try:
@@ -55,7 +58,7 @@ def from_folder(kind: Kind, folder: Path, name: str, variant: str | None, dtype:
         raise damaged(name, folder, error) from error
     require_all(name, lacking)
     unmap(parts)
-    return pipeline, files_of(kind, folder, variant)
+    return pipeline, weights
 
 
 def files_of(kind: Kind, folder: Path, variant: str | None) -> list[Path]:

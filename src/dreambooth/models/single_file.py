@@ -26,7 +26,7 @@ from dreambooth.models.base import Stage
 from dreambooth.models.opening import Kind, damaged, require_all, unmap
 from dreambooth.support.files import atomic_write
 from dreambooth.support.model_index import MODEL_INDEX
-from dreambooth.support.tensor_files import save_tensors
+from dreambooth.support.tensor_files import require_finite, save_tensors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +69,7 @@ def from_file(kind: Kind, published: Published, file: Path, name: str, dtype: to
     names = names_in(file)
     if any(mark.startswith("edm") for mark in names):
         raise ModelError(f"{name} has a noise schedule of EDM's, as Playground 2.5 does: choose another model.")
+    require_finite(name, [file])
     others = {reader: make() for reader, make in published.tokenizers.items()}
     others["scheduler"] = _scheduler(published, [mark for mark in MARKS if mark in names])
     with tempfile.TemporaryDirectory() as folder:

@@ -10,7 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from dreambooth.errors import ModelError
 from dreambooth.support.files import sha256
+from dreambooth.support.tensor_files import is_finite
 
 
 class Weights:
@@ -58,6 +60,13 @@ class Weights:
         for module in self.parts.values():
             module.to(dtype)
         return all(bool(p.isfinite().all()) for module in self.parts.values() for p in module.parameters())
+
+    def require_finite(self, name: str) -> None:
+        """Raise ModelError where a weight is NaN or infinite; name: what the model is called."""
+        if bad := next((its for its, tensor in self._tensors().items() if not is_finite(tensor.detach())), None):
+            raise ModelError(
+                f"{name} was not saved: its {bad} is NaN or infinite now. Start over with a lower --learning-rate."
+            )
 
     def are(self, files: Iterable[Path]) -> None:
         """The weights are now those of `files`."""

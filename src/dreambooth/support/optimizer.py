@@ -52,6 +52,17 @@ class Optimizer:
         self._waits = not fused or scaler is not None
         self.adamw = torch.optim.AdamW(groups, betas=betas, eps=eps, weight_decay=weight_decay, fused=fused or None)
 
+    @property
+    def scale(self) -> Mapping[str, int | float]:
+        """The state of the fp16 gradient scaler, or empty."""
+        return {} if self._scaler is None else self._scaler.state_dict()
+
+    def load(self, moments: Mapping[int, Mapping[str, Tensor]], scale: Mapping[str, int | float]) -> None:
+        """Put back the "state" of AdamW's state_dict, and `scale`."""
+        self.adamw.load_state_dict({**self.adamw.state_dict(), "state": dict(moments)})
+        if self._scaler is not None:
+            self._scaler.load_state_dict(dict(scale))
+
     def norm(self) -> Tensor:
         """The norm of all gradients together, a scalar on their device; once a step."""
         if self._scaler is not None:

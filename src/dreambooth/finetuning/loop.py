@@ -1,12 +1,7 @@
-"""Section 3: fine-tuning on the subject's photos with the class prior, from the step to the stop button.
-
-`training_step` is the method; the rest accumulates, clips, averages, saves and resumes around it. Everything random is
-a function of (seed, batch number, row): a resumed run equals an uninterrupted one, bit for bit.
-"""
+"""The loop around the step: accumulate, clip, average, save, show, stop and resume."""
 
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, cast, final
 
 import torch
@@ -19,19 +14,16 @@ from dreambooth.config import Config, Training
 from dreambooth.config.machine import check_machine
 from dreambooth.data.batch import Batch
 from dreambooth.data.dataset import LatentDataset
-from dreambooth.diffusion import ForwardProcess, row_errors
 from dreambooth.errors import Interrupted, TrainingError
-from dreambooth.loss import prior_preservation_loss
+from dreambooth.finetuning.state import State, settings_of
+from dreambooth.finetuning.step import training_step
 from dreambooth.models.base import DENOISER, Conditioning, DiffusionModel, Stage
-from dreambooth.run import Run, checkpoint
-from dreambooth.run.checkpoint import Checkpoint
+from dreambooth.run import Run
 from dreambooth.run.records import LOSSES
 from dreambooth.run.taken import Taken
-from dreambooth.support.device import device, keep_freed_memory, onto
-from dreambooth.support.files import key_of, require_space
+from dreambooth.support.device import device, keep_freed_memory
 from dreambooth.support.optimizer import Optimizer, lr_factor
-from dreambooth.support.progress import log, track
-from dreambooth.support.rng import generator, normal
+from dreambooth.support.progress import track
 from dreambooth.support.signals import stop_signal
 
 Observer = Callable[[int, DiffusionModel], bool | None]
@@ -42,27 +34,6 @@ After a resume it may see the same step again, and must answer the same.
 
 UNREAD = {"cpu": 1, "cuda": 25}
 """Steps that a device may take before their losses are read: to read a GPU is to wait for it, the CPU costs nothing."""
-
-
-def training_step(
-    stage: Stage,
-    process: ForwardProcess,
-    batch: Batch,
-    words: Conditioning,
-    prior_loss_weight: float,
-    *place: int,
-) -> tuple[Tensor, Tensor]:
-    """The loss (scalar, Eq. 2) of a batch of B rows and the error (B,) of each; `place` is where its noise is drawn."""
-    shape, device = batch.mean.shape, stage.device
-    x0 = onto(batch.mean + batch.std * normal(shape, "latent", *place), device)  # (B, C, h, w)
-    noise = onto(normal(shape, "noise", *place), device)  # (B, C, h, w), own noise for every row: eps, eps' of Eq. 2
-    times = process.sample_t(*(generator("t", *place, row) for row in range(len(x0))))
-    t = onto(times, device)  # (B,), own time for every row: t and t'
-    x_t = process.add_noise(x0, noise, t)  # (B, C, h, w)
-    cond = stage.with_row_conditioning(words, batch, *place)  # the words, and what this family asks of the photo itself
-    pred = stage.predict(x_t, t, cond)  # (B, C, h, w)
-    error = row_errors(process, pred, x0, noise, t, batch.weight)  # (B,), every weighting reaches every row
-    return prior_preservation_loss(error, batch.is_prior, prior_loss_weight), error
 
 
 def finetune(
@@ -87,7 +58,7 @@ def finetune(
     if not adapter.trains_text:
         loop.encode_prompts_once()
         model.offload(stage.text_parts)  # nothing reads a prompt again: the frozen text encoders make room
-    done = loop.resume()
+    done = loop.state.resume()
     # the observers may have been cut short by what ended the run before
     enough = done > 0 and _due(done, training.validation_steps, training) and loop.show(done, observers)
     with stop_signal() as stopped:
@@ -118,7 +89,7 @@ class _Loop:
     ) -> None:
         self.model, self.stage, self.adapter, self.dataset = model, stage, adapter, dataset
         self.config, self.run = config, run
-        self.settings = _settings(model, dataset, config)
+        settings = settings_of(model, dataset, config)
         training = config.training
         AcceleratorState._reset_state(reset_partial_state=True)  # a second run in this process may choose otherwise
         self.accelerator = Accelerator(mixed_precision=training.mixed_precision, cpu=device().type == "cpu")
@@ -135,6 +106,7 @@ class _Loop:
         )
         self.trained = adapter.state()
         self.ema = {name: tensor.clone() for name, tensor in self.trained.items()} if training.use_ema else {}
+        self.state = State(adapter, self.optimizer, self.ema, config, settings, run)
         for module in adapter.modules().values():
             module.eval()  # no dropout: it would draw from a stream that depends on the steps before
         if training.gradient_checkpointing:
@@ -142,7 +114,7 @@ class _Loop:
         self.encoded: dict[str, Conditioning] = {}
         self.unread: list[Taken] = []
         self.block = UNREAD.get(self.accelerator.device.type, 1)
-        self.done, self.began = 0, 0.0
+        self.began = 0.0
 
     @torch.no_grad()
     def encode_prompts_once(self) -> None:
@@ -197,7 +169,7 @@ class _Loop:
         seconds = round((time.monotonic() - self.began) / len(unread), 4)
         for taken, numbers in zip(unread, read, strict=True):
             if problem := taken.problem(numbers):
-                self._save_before(taken.step)
+                self.state.write_before(taken.step)
                 what, rows = problem
                 raise self._not_finite(what, taken.step, rows)
             LOSSES.append(self.run.root, taken.line(numbers, seconds))
@@ -221,48 +193,10 @@ class _Loop:
             + ("." if self.accelerator.scaler is None else " or --mixed-precision bf16.")
         )
 
-    def resume(self) -> int:
-        """Put back the latest good checkpoint, drop the losses after it, and return the number of steps done."""
-        found = checkpoint.latest(self.run.checkpoints, self.settings)
-        copies = 4 if self.ema else 3  # AdamW keeps two moments
-        size = copies * sum(parameter.nbytes for parameter in self.optimizer.parameters)
-        done, training = found.step if found else 0, self.config.training
-        there = len(list(self.run.checkpoints.glob("checkpoint-*")))
-        room = training.checkpoints_total_limit + 1 - there  # a new one is written before the oldest goes
-        to_come = -(-(training.max_train_steps - done) // training.checkpointing_steps)
-        require_space(self.run.checkpoints, min(room, to_come) * size, "the checkpoints of this run")
-        if found:
-            self.adapter.load(found.tensors["weights"])
-            moments = {**self.optimizer.adamw.state_dict(), "state": checkpoint.nested(found.tensors["optimizer"])}
-            self.optimizer.adamw.load_state_dict(moments)
-            for name in self.ema:
-                self.ema[name].copy_(found.tensors["ema"][name])
-            if self.accelerator.scaler is not None:
-                self.accelerator.scaler.load_state_dict(dict(found.scaler))
-            log.info("resuming after step %d", done)
-        self.run.forget_after(done)
-        self.done = done
-        return done
-
     def save(self, step: int) -> None:
         """Write the checkpoint of `step`, all steps until then being finite."""
         self.settle()
-        checkpoint.write(self.run.checkpoints, self._state(step), self.config.training.checkpoints_total_limit)
-
-    def _save_before(self, step: int) -> None:
-        """Write the checkpoint of the steps before `step`, the first that was not finite, unless it is there."""
-        if step > self.done and checkpoint.newest_step(self.run.checkpoints) != step:
-            checkpoint.write(self.run.checkpoints, self._state(step), self.config.training.checkpoints_total_limit)
-
-    def _state(self, step: int) -> Checkpoint:
-        tensors = {"weights": self.trained, "optimizer": checkpoint.flat(self.optimizer.adamw.state_dict()["state"])}
-        scaler = self.accelerator.scaler
-        return Checkpoint(
-            step=step,
-            settings=self.settings,
-            tensors={**tensors, "ema": self.ema} if self.ema else tensors,
-            scaler=scaler.state_dict() if scaler is not None else {},
-        )
+        self.state.write(step)
 
     def show(self, step: int, observers: Sequence[Observer]) -> bool:
         """Call the observers with the weights that would be saved now, then go back to those that train.
@@ -289,12 +223,3 @@ class _Loop:
 
 def _due(step: int, every: int, training: Training) -> bool:
     return step % every == 0 or step == training.max_train_steps
-
-
-def _settings(model: DiffusionModel, dataset: LatentDataset, config: Config) -> str:
-    """A hash of what must be equal to resume, beside config.toml; not how often a run saves and shows, nor how long."""
-    mine = config.model_dump(mode="json", include={"seed", "method", "data", "prior", "training"})
-    for name in ("max_train_steps", "checkpointing_steps", "checkpoints_total_limit", "validation_steps"):
-        del mine["training"][name]
-    payload = [mine, model.fingerprint(), [Path(name).name for name in dataset.names], list(dataset.prompts)]
-    return key_of(payload, 16)

@@ -1,0 +1,31 @@
+"""The step of the method: photos and class images, noised at their own times, and the loss of Eq. 2."""
+
+from torch import Tensor
+
+from dreambooth.data.batch import Batch
+from dreambooth.diffusion import ForwardProcess, row_errors
+from dreambooth.loss import prior_preservation_loss
+from dreambooth.models.base import Conditioning, Stage
+from dreambooth.support.device import onto
+from dreambooth.support.rng import generator, normal
+
+
+def training_step(
+    stage: Stage,
+    process: ForwardProcess,
+    batch: Batch,
+    words: Conditioning,
+    prior_loss_weight: float,
+    *place: int,
+) -> tuple[Tensor, Tensor]:
+    """The loss (scalar, Eq. 2) of a batch of B rows and the error (B,) of each; `place` is where its noise is drawn."""
+    shape, device = batch.mean.shape, stage.device
+    x0 = onto(batch.mean + batch.std * normal(shape, "latent", *place), device)  # (B, C, h, w)
+    noise = onto(normal(shape, "noise", *place), device)  # (B, C, h, w), own noise for every row: eps, eps' of Eq. 2
+    times = process.sample_t(*(generator("t", *place, row) for row in range(len(x0))))
+    t = onto(times, device)  # (B,), own time for every row: t and t'
+    x_t = process.add_noise(x0, noise, t)  # (B, C, h, w)
+    cond = stage.with_row_conditioning(words, batch, *place)  # the words, and what this family asks of the photo itself
+    pred = stage.predict(x_t, t, cond)  # (B, C, h, w)
+    error = row_errors(process, pred, x0, noise, t, batch.weight)  # (B,), every weighting reaches every row
+    return prior_preservation_loss(error, batch.is_prior, prior_loss_weight), error
