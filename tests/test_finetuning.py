@@ -23,6 +23,7 @@ from dreambooth.finetuning import Observer, finetune, training_step
 from dreambooth.models.base import Conditioning, DiffusionModel, Stage
 from dreambooth.run import Run, checkpoint
 from dreambooth.subject import Subject
+from dreambooth.support.optimizer import Optimizer
 from dreambooth.support.rng import generator, normal
 from dreambooth.support.signals import stop_signal
 from tiny import attached, tiny_model
@@ -259,7 +260,7 @@ def test_weights_that_the_last_update_broke_are_not_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int, at: int, use_ema: bool
 ) -> None:
     """No later loss tells of the last update; of an earlier one the next loss does, and blames the photos."""
-    average, taken = finetuning.loop.Optimizer.average, []
+    average, taken = Optimizer.average, []
 
     def broken(self: Any, averages: Any, tensors: Mapping[str, Tensor], decay: float) -> None:
         taken.append(0)
@@ -267,7 +268,7 @@ def test_weights_that_the_last_update_broke_are_not_saved(
         if len(taken) == at:
             (averages or tensors)["denoiser.conv_out.bias"][0] = float("nan")
 
-    monkeypatch.setattr(finetuning.loop.Optimizer, "average", broken)
+    monkeypatch.setattr(Optimizer, "average", broken)
     kept = "nothing is saved" if at == 1 else f"step {at - 1} is the last that is saved"
     with pytest.raises(TrainingError, match=rf"denoiser.conv_out.bias is not finite after step {at}: {kept}"):
         train(tmp_path / "run", max_train_steps=steps, use_ema=use_ema)
@@ -280,8 +281,8 @@ def test_weights_that_an_update_broke_are_not_saved_as_the_step_before_a_bad_los
     def broken(self: Any, averages: Any, tensors: Mapping[str, Tensor], decay: float) -> None:
         tensors["denoiser.conv_out.bias"][0] = float("nan")
 
-    monkeypatch.setattr(finetuning.loop.Optimizer, "average", broken)
-    with pytest.raises(TrainingError, match="denoiser.conv_out.bias is not finite after step 1: nothing is saved"):
+    monkeypatch.setattr(Optimizer, "average", broken)
+    with pytest.raises(TrainingError, match=r"denoiser\.conv_out\.bias is not finite after step 1: nothing is saved"):
         train(tmp_path / "run", max_train_steps=3, checkpointing_steps=100)
 
 

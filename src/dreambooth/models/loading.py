@@ -12,6 +12,7 @@ from dreambooth.models.base import DiffusionModel
 from dreambooth.models.families import FILES, family, require_known
 from dreambooth.models.single_file import names_in
 from dreambooth.support.model_index import MODEL_INDEX, read_model_index
+from dreambooth.support.rng import generator
 
 
 def load(base: Base) -> DiffusionModel:
@@ -35,6 +36,7 @@ def load(base: Base) -> DiffusionModel:
     world = _world(base, index.get(RECORD))
     model: DiffusionModel = family(class_name).open(folder, _told(base, folder), base.variant, dtype)
     model.world = world
+    _try_out(model)
     return model
 
 
@@ -48,7 +50,27 @@ def _from_file(file: Path, base: Base, dtype: torch.dtype) -> DiffusionModel:
         )
     model: DiffusionModel = family(kind).open_file(file, base.model, dtype)
     model.world = _world(base, None)
+    _try_out(model)
     return model
+
+
+@torch.no_grad()
+def _try_out(model: DiffusionModel) -> None:
+    """Raise ModelError where a small picture and a word do not go through: parts that are whole need not fit together.
+
+    Better now than at the first class image; it takes about as long as reading the weights once.
+    """
+    stage = model.stages[0]
+    side = min(64, stage.resolution)
+    try:
+        latent, _ = stage.posterior(torch.zeros(1, 3, side, side))
+        stage.predict(latent, stage.process.sample_t(generator("try out")), stage.condition(["a"]))
+    except Exception as error:  # whatever torch or a library says of sizes, settings and words that do not fit
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise ModelError(
+            f"{model.name} opens, but its parts do not fit together: {reason}. Its folder may be mixed from several "
+            "models: copy or download it again, or choose another."
+        ) from error
 
 
 def check(model: DiffusionModel, config: Config) -> None:
