@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from dreambooth.config import Config, preset_of, settings_reference
 from dreambooth.config.samplers import SAMPLERS
+from dreambooth.config.settings import PLACES
 from dreambooth.config.worlds import named
 from dreambooth.evaluation import CHOICES
 from dreambooth.evaluation.names import METRIC_NAMES
@@ -149,9 +150,13 @@ def _lora_snippet(config: Config) -> str:
 
 
 def _base(config: Config) -> str:
-    """The base model as a page that travels names it: without the place of a folder."""
-    model = config.base.model
-    return Path(model).name if Path(model).is_dir() else model
+    """The base model as a page that travels names it."""
+    return str(_without_place(config.base.model))
+
+
+def _without_place(given: Any) -> Any:
+    """What a folder or a file on this disk is called, without where it is."""
+    return Path(given).name if isinstance(given, str) and Path(given).exists() else given
 
 
 def _settings(config: Config) -> list[Setting]:
@@ -161,7 +166,7 @@ def _settings(config: Config) -> list[Setting]:
     rows = [
         Setting(
             name=name,
-            value=_said(mine[name]),
+            value=_said(_without_place(mine[name]) if name in PLACES else mine[name]),
             default=None if mine[name] == usual[name] else _said(usual[name]),
             description=field.description or "",
         )
