@@ -161,6 +161,11 @@ def test_a_sampler_that_the_family_lacks_is_reported_with_those_it_has() -> None
     models.check(tiny_model(), Config())
 
 
+def test_noise_levels_of_a_flow_mean_nothing_to_a_model_that_is_none() -> None:
+    with pytest.raises(ConfigError, match="noise_levels: tiny is no rectified flow"):
+        models.check(tiny_model(), Config.build({"model": "tiny", "noise_levels": "uniform"}))
+
+
 def test_weights_that_do_not_train_may_be_read_at_half_their_size(saved: Path) -> None:
     model: Any = models.load(Base(model=str(saved), dtype="bfloat16"))
     assert model.pipeline.unet.dtype == model.dtype == torch.bfloat16

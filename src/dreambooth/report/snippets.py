@@ -27,7 +27,7 @@ def model_snippet(subject: Subject, config: Config) -> str:
     asked = {"num_inference_steps": settings.num_inference_steps, **told}
     if row and config.data.resolution:  # these draw at the side that they were tuned at
         asked |= dict.fromkeys(("height", "width"), config.data.resolution)
-    arguments = ", ".join(f"{name}={json.dumps(value)}" for name, value in asked.items())
+    arguments = ", ".join(f"{name}={value!r}" for name, value in asked.items())
     return (
         f"from diffusers import DiffusionPipeline, {scheduler}\n\n"
         'pipeline = DiffusionPipeline.from_pretrained("model")\n'
