@@ -128,6 +128,11 @@ _ANSWERS = (
         "The noise is the paper's, standard normal. Leave it out.",
     ),
     (
+        "--weighting-scheme --timestep-sampling --timestep-type --discrete-flow-shift --training-shift --logit-mean "
+        "--logit-std --mode-scale --sigmoid-scale --model-prediction-type --precondition-outputs --flow-schedule-shift",
+        "Give --noise-levels, which names these tools' ways (docs/families.md); none: as the model draws.",
+    ),
+    (
         "--network-module --use-lora --lora --use-dora",
         "Give --method lora, with --lora-type dora for DoRA.",
     ),
