@@ -337,8 +337,8 @@ def test_what_trains_is_float32_where_the_rest_is_bfloat16(family: Family, metho
     for module in (*model.stages[0].parts.values(), model.pipeline.vae):
         exact = set(getattr(module, "_keep_in_fp32_modules", None) or ())  # norms, of a network that asks for it
         for name, parameter in module.named_parameters():
-            high = id(parameter) in trained or exact & set(name.split("."))
-            assert parameter.dtype == (torch.float32 if high else torch.bfloat16), name
+            expected = torch.float32 if id(parameter) in trained else torch.bfloat16
+            assert parameter.dtype == expected or exact & set(name.split(".")), name
     before = {name: tensor.clone() for name, tensor in adapter.state().items()}
     run = Run(tmp_path / "run")
     run.root.mkdir()
