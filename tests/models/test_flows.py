@@ -179,6 +179,18 @@ def test_recomputing_activations_changes_no_gradient(family: Family) -> None:
         torch.testing.assert_close(again, plain, rtol=1e-4, atol=1e-6)
 
 
+def test_a_prediction_reads_nothing_from_the_device(family: Family) -> None:
+    """On torch's "meta", where tensors have no values: whatever a GPU would be waited for fails there."""
+    model, meta = family.model(), torch.device("meta")
+    (stage,) = model.stages
+    words = stage.stack([stage.condition([prompt]) for prompt in PROMPTS])
+    pooled = None if words.pooled is None else words.pooled.to(meta)
+    model.pipeline.transformer.to(meta)
+    words = replace(words, embeds=words.embeds.to(meta), pooled=pooled)
+    found = stage.predict(family.noisy(3).to(meta), family.times(3).to(meta), words)
+    assert found.device == meta and found.shape == (3, *family.latent)
+
+
 def test_a_lora_on_a_bfloat16_base_learns(tmp_path: Path) -> None:
     """On the CPU too: the mean of the last losses is below that of the first, on noise that they share."""
     family = FAMILIES["flux"]

@@ -20,9 +20,18 @@ FILES = {
 
 
 def family(class_name: str) -> Any:
-    """The class of a family, imported only now: all of them would take seconds. Raises KeyError for an unknown one."""
+    """The class of a family, imported only now: all of them would take seconds.
+
+    Raises ModelError
+    where the installed libraries do not know it, KeyError for an unknown one.
+    """
     module, name = FAMILIES[class_name]
-    return getattr(import_module(f"dreambooth.models.{module}"), name)
+    try:
+        return getattr(import_module(f"dreambooth.models.{module}"), name)
+    except ImportError as error:
+        raise ModelError(
+            f"a {class_name} needs newer libraries than are installed ({error}): pip install -U diffusers transformers."
+        ) from error
 
 
 def require_known(index: Mapping[str, Any], name: str) -> str:

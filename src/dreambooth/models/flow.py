@@ -148,8 +148,9 @@ def unpacked(tokens: Tensor, height: int, width: int) -> Tensor:
     return F.pixel_shuffle(tokens.transpose(1, 2).unflatten(2, (height // 2, width // 2)), 2)
 
 
-def places(height: int, width: int, axes: int = 3) -> Tensor:
+def places(height: int, width: int, device: torch.device, axes: int = 3) -> Tensor:
     """(height width, axes) where each token is: its row at 1, its column at 2, else zeros."""
-    found = torch.zeros(height, width, axes)
-    found[..., 1], found[..., 2] = torch.arange(height)[:, None], torch.arange(width)[None]
+    found = torch.zeros(height, width, axes, device=device)
+    found[..., 1] = torch.arange(height, device=device)[:, None]
+    found[..., 2] = torch.arange(width, device=device)
     return found.flatten(0, 1)

@@ -69,7 +69,7 @@ class FluxDenoising(FlowStage):
             pooled_projections=conditioning.pooled.to(self.dtype),
             encoder_hidden_states=conditioning.embeds.to(self.dtype),
             txt_ids=torch.zeros(conditioning.embeds.shape[1], 3, device=x_t.device),
-            img_ids=places(height // 2, width // 2).to(x_t.device),
+            img_ids=places(height // 2, width // 2, x_t.device),
         ).sample
         return unpacked(pred, height, width).float()
 

@@ -62,14 +62,14 @@ class Flux2Denoising(FlowStage):
 
     def predict(self, x_t: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         length, guided = conditioning.embeds.shape[1], self.pipeline.transformer.config.guidance_embeds
-        words = F.pad(torch.arange(length)[:, None], (3, 0))  # their place is the last of four axes
+        words = F.pad(torch.arange(length, device=x_t.device)[:, None], (3, 0))  # their place is the last of four axes
         pred: Tensor = self.pipeline.transformer(
             hidden_states=x_t.flatten(2).transpose(1, 2).to(self.dtype),
             timestep=t.to(x_t.device),
             guidance=torch.ones(len(x_t), device=x_t.device) if guided else None,  # photos were taken without any
             encoder_hidden_states=conditioning.embeds.to(self.dtype),
-            txt_ids=words.to(x_t.device),
-            img_ids=places(x_t.shape[-2], x_t.shape[-1], axes=4).to(x_t.device),
+            txt_ids=words,
+            img_ids=places(x_t.shape[-2], x_t.shape[-1], x_t.device, axes=4),
         ).sample
         return pred.float().transpose(1, 2).reshape(x_t.shape)
 

@@ -53,13 +53,13 @@ class Krea2Denoising(FlowStage):
     def predict(self, x_t: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         assert conditioning.mask is not None, "condition() always pads"
         height, width = x_t.shape[-2:]
-        words = torch.zeros(conditioning.embeds.shape[1], 3)
+        words = torch.zeros(conditioning.embeds.shape[1], 3, device=x_t.device)
         pred: Tensor = self.pipeline.transformer(
             hidden_states=packed(x_t).to(self.dtype),
             timestep=t.to(x_t.device),
             encoder_hidden_states=conditioning.embeds.to(self.dtype),
             encoder_attention_mask=onto(conditioning.mask, x_t.device),
-            position_ids=torch.cat([words, places(height // 2, width // 2)]).to(x_t.device),
+            position_ids=torch.cat([words, places(height // 2, width // 2, x_t.device)]),
         ).sample
         return unpacked(pred, height, width).float()
 

@@ -47,11 +47,11 @@ class ZImageDenoising(FlowStage):
 
     def predict(self, x_t: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         assert conditioning.mask is not None, "condition() always pads"
-        words = conditioning.embeds.to(self.dtype)
+        words, lengths = conditioning.embeds.to(self.dtype), conditioning.mask.sum(1).tolist()  # the mask is on the CPU
         rows: list[Tensor] = self.pipeline.transformer(
             list(x_t.to(self.dtype).unsqueeze(2)),
             1 - t.to(x_t.device),
-            [row[mask] for row, mask in zip(words, conditioning.mask, strict=True)],
+            [row[:length] for row, length in zip(words, lengths, strict=True)],
         ).sample
         return -torch.stack(rows).squeeze(2).float()
 
