@@ -219,6 +219,15 @@ def test_a_schedule_that_is_no_flow_is_refused(family: Family) -> None:
         family.wrap(pipeline, "other")
 
 
+def test_libraries_that_do_not_know_a_family_are_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    def older(name: str) -> Any:
+        raise ImportError(f"cannot import name 'Pipeline' for {name}")
+
+    monkeypatch.setattr(families, "import_module", older)
+    with pytest.raises(ModelError, match="a FluxPipeline needs newer libraries than are installed"):
+        families.family("FluxPipeline")
+
+
 def test_no_single_file_is_written(family: Family, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="shared as a diffusers folder, or as its LoRA"):
         family.model().save_single_file(tmp_path / "file.safetensors", "title")

@@ -4,7 +4,7 @@ A family adds its words (`condition`, `stack`), its latents (`posterior`) and it
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from inspect import signature
 from pathlib import Path
 from typing import Any, ClassVar
@@ -41,9 +41,9 @@ class FlowStage(LatentStage):
 
     @property
     def dtype(self) -> torch.dtype:
-        """In which the transformer computes."""
-        first: Tensor = next(self.pipeline.transformer.parameters())  # transformer.dtype goes through all modules
-        return first.dtype
+        """In which the transformer computes: that of its first weight that is no packed one."""
+        weights: Iterator[Tensor] = self.pipeline.transformer.parameters()  # transformer.dtype goes through all modules
+        return next(weight.dtype for weight in weights if weight.is_floating_point())
 
     @torch.no_grad()
     def encoded(self, prompts: Sequence[str], **more: Any) -> Any:
