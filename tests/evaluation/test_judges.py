@@ -198,6 +198,22 @@ def test_a_folder_that_is_damaged(saved: Path, harm: Callable[[Path], None], mes
         open_dino(saved)
 
 
+@pytest.mark.parametrize(
+    ("file", "values"),
+    [
+        ("config.json", {"num_hidden_layers": 10**6}),
+        ("config.json", {"image_size": 10**6}),
+        ("preprocessor_config.json", {"size": {"height": 10**6, "width": 10**6}}),
+    ],
+)
+def test_a_judge_that_asks_for_more_than_its_weights_can_be_is_refused_at_once(
+    saved: Path, file: str, values: dict[str, Any]
+) -> None:
+    edit(saved / file, **values)
+    with pytest.raises(ModelError, match=rf"the judge .* cannot be what .*{file} says"):
+        open_dino(saved)
+
+
 def test_a_weight_that_is_no_number_is_found_before_anything_is_measured(saved: Path) -> None:
     file = saved / "model.safetensors"
     weights = load_file(file)

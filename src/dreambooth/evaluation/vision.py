@@ -11,6 +11,7 @@ from torch import Tensor
 from dreambooth.errors import ModelError
 from dreambooth.evaluation.base import Pictures
 from dreambooth.evaluation.weights import Found
+from dreambooth.models.bounds import PIXELS, require_part_in_bounds, require_small
 from dreambooth.support.device import device
 from dreambooth.support.tensor_files import require_finite
 from dreambooth.support.variants import variant_of
@@ -37,6 +38,8 @@ def opened(found: Found, architectures: Mapping[str, Callable[..., Any]], task: 
         )
     variant = _variant(found)
     read = [file for file in sorted(found.folder.glob("*.safetensors")) if variant_of(file.name) == (variant or "")]
+    require_part_in_bounds(f"the judge {found.name}", found.folder / "config.json", read)
+    require_small(f"the judge {found.name}", found.folder / "preprocessor_config.json", PIXELS)
     require_finite(f"the judge {found.name}", read)
     try:
         model, loading = architectures[given](

@@ -1,7 +1,7 @@
 """What families with CLIP's text encoders share: the tokens of a prompt, and new words."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,16 @@ from dreambooth.support.tensor_files import make_canonical
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
 """Ends of the names of the layers that a LoRA is usually added to."""
+
+
+def problems(pipeline: Any, readers: Mapping[str, str]) -> list[str]:
+    """Why its words cannot be read, a clause each; readers: the tokenizer of every text encoder, by their names."""
+    found = []
+    for part, reader in readers.items():
+        limit, room = getattr(pipeline, reader).model_max_length, getattr(pipeline, part).config.max_position_embeddings
+        if not (isinstance(limit, int) and 2 < limit <= room):  # a prompt is filled up to it, whatever it is
+            found.append(f"its {reader} makes {limit!r} tokens of a prompt, its {part} reads 3 to {room}")
+    return found
 
 
 def token_ids(pipeline: Any, tokenizer: Any, prompts: Sequence[str], cut: set[str]) -> Tensor:

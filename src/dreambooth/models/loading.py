@@ -13,6 +13,7 @@ from dreambooth.models.base import DiffusionModel
 from dreambooth.models.families import FILES, family, require_known, require_settings
 from dreambooth.models.single_file import names_in
 from dreambooth.support.model_index import MODEL_INDEX, SIDE, read_model_index
+from dreambooth.support.rng import generator
 
 
 def load(base: Base, resolution: int | None = None) -> DiffusionModel:
@@ -41,6 +42,7 @@ def load(base: Base, resolution: int | None = None) -> DiffusionModel:
     for stage in model.stages:
         if (side := resolution or index.get(SIDE)) and stage.sides is not None:
             stage.resolution = int(side)
+    _try_out(model)
     return model
 
 
@@ -54,7 +56,31 @@ def _from_file(file: Path, base: Base, dtype: torch.dtype) -> DiffusionModel:
         )
     model: DiffusionModel = family(kind).open_file(file, base.model, dtype)
     model.world = _world(base, None)
+    _try_out(model)
     return model
+
+
+@torch.no_grad()
+def _try_out(model: DiffusionModel) -> None:
+    """Raise ModelError where a small picture and a word do not go through: parts that are whole need not fit together.
+
+    Better now than at the first class image; it takes about as long as reading the weights once. A model in half
+    precision is not tried: a CPU, where it is opened, takes minutes for that.
+    """
+    if model.dtype is not torch.float32:
+        return
+    stage = model.stages[0]
+    side = min(64, stage.resolution)
+    try:
+        latent, _ = stage.posterior(torch.zeros(1, 3, side, side))
+        t = stage.process.sample_t(latent.shape, generator("try out"))
+        stage.predict(latent, t, stage.condition(["a"]))
+    except Exception as error:  # whatever torch or a library says of sizes, settings and words that do not fit
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise ModelError(
+            f"{model.name} opens, but its parts do not fit together: {reason}. Its folder may be mixed from several "
+            "models: copy or download it again, or choose another."
+        ) from error
 
 
 def check(model: DiffusionModel, config: Config) -> None:

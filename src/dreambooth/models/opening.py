@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from dreambooth.errors import ModelError
+from dreambooth.models.bounds import TIMES, require_part_in_bounds, require_small
 from dreambooth.support.model_index import MODEL_INDEX, read_model_index
 from dreambooth.support.tensor_files import require_finite
 from dreambooth.support.variants import chosen_variant, variant_of
@@ -43,6 +44,8 @@ def from_folder(kind: Kind, folder: Path, name: str, variant: str | None, dtype:
     paths = [path.relative_to(folder).as_posix() for part in kind.weights for path in (folder / part).glob("*")]
     variant = chosen_variant(name, kind.weights, paths, variant)
     weights = files_of(kind, folder, variant)
+    for part in kind.weights:
+        require_part_in_bounds(name, folder / part / "config.json", files_of(kind, folder, variant, part))
     require_finite(name, weights)
     reading = {"dtype": dtype, "variant": variant, "use_safetensors": True, "local_files_only": True}
     parts, lacking = {}, []
@@ -61,9 +64,9 @@ def from_folder(kind: Kind, folder: Path, name: str, variant: str | None, dtype:
     return pipeline, weights
 
 
-def files_of(kind: Kind, folder: Path, variant: str | None) -> list[Path]:
-    """The safetensors that are read for a variant, part by part, whole or in shards."""
-    found = (file for part in kind.weights for file in sorted((folder / part).glob("*.safetensors")))
+def files_of(kind: Kind, folder: Path, variant: str | None, *parts: str) -> list[Path]:
+    """The safetensors that are read for a variant, part by part or of these parts, whole or in shards."""
+    found = (file for part in parts or kind.weights for file in sorted((folder / part).glob("*.safetensors")))
     return [file for file in found if variant_of(file.name) == (variant or "")]
 
 
@@ -113,7 +116,10 @@ def require_known_parts(kind: Kind, index: Mapping[str, Any], name: str) -> None
 
 def _require_schedules(kind: Kind, folder: Path, name: str) -> None:
     for part in kind.others:
-        if part.startswith("scheduler") and "num_train_timesteps" not in _settings(folder / part, name):
+        if not part.startswith("scheduler"):
+            continue
+        require_small(name, folder / part / "scheduler_config.json", TIMES)
+        if "num_train_timesteps" not in _settings(folder / part, name):
             raise ModelError(
                 f"{name} has no noise schedule in {folder / part / 'scheduler_config.json'}, and others would be "
                 "taken without a word: copy or download the model again."

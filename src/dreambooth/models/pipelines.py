@@ -28,12 +28,14 @@ PIXELS_AT_ONCE = 8 * 512 * 512
 """Pixels drawn in one batch: 8 images of 512 x 512 fit a 24 GB card in float32."""
 
 
-def problems(pipeline: Any) -> list[str]:
-    """Why its U-Net cannot be trained here, a clause each."""
-    unet, found = pipeline.unet.config, []
-    if unet.in_channels != pipeline.vae.config.latent_channels:
+def problems(pipeline: Any, readers: Mapping[str, str]) -> list[str]:
+    """Why it cannot be trained here, a clause each; readers: its tokenizers by the text encoder they are of."""
+    unet, vae, found = pipeline.unet.config, pipeline.vae.config, clip.problems(pipeline, readers)
+    if len(vae.up_block_types) != len(vae.down_block_types):
+        found.append("its autoencoder decodes by other blocks than it encodes by")
+    if unet.in_channels != vae.latent_channels:
         found.append(
-            f"its U-Net reads {unet.in_channels} channels, its latents have {pipeline.vae.config.latent_channels} "
+            f"its U-Net reads {unet.in_channels} channels, its latents have {vae.latent_channels} "
             "(an inpainting or editing model?)"
         )
     if not isinstance(unet.sample_size, int):

@@ -1,5 +1,6 @@
 """A scheduler of diffusers: the process to train on, and the samplers to draw by."""
 
+from collections.abc import Sequence
 from inspect import signature
 from typing import Any
 
@@ -16,14 +17,28 @@ def schedule(scheduler: Any) -> dict[str, Any]:
     return {key: value for key, value in scheduler.config.items() if not key.startswith("_")}
 
 
-def problems(scheduler: Any) -> list[str]:
-    """Why `process` could not be made of it, a clause each."""
+def problems(scheduler: Any, samplers: Sequence[str]) -> list[str]:
+    """Why it can be neither trained on nor drawn by, a clause each; samplers: those of the family."""
     settings, found = scheduler.config, []
-    if settings.get("prediction_type", "epsilon") not in PREDICTIONS:
+    if settings.get("prediction_type", "epsilon") not in [*PREDICTIONS]:
         found.append(f"its prediction type {settings['prediction_type']!r} is none of {', '.join(PREDICTIONS)}")
     if "beta_start" not in settings and "trained_betas" not in settings:
         found.append(f"its scheduler {type(scheduler).__name__} has no noise schedule of betas")
+    if not found:
+        try:
+            _require_usable(scheduler, samplers)
+        except Exception as error:  # whatever diffusers and torch say of numbers and words that make no schedule
+            found.append(f"its noise schedule cannot be used ({str(error).strip() or type(error).__name__})")
     return found
+
+
+def _require_usable(scheduler: Any, samplers: Sequence[str]) -> None:
+    times = scheduler.config.num_train_timesteps
+    signal = process(scheduler).alphas_cumprod
+    if signal.shape != (times,) or not ((signal >= 0) & (signal < 1)).all():
+        raise ValueError(f"it does not have {times} levels between 0 and 1")
+    for name in samplers:
+        sampler(scheduler, Sampling(sampler=name, num_inference_steps=1, guidance_scale=1)).set_timesteps(1)
 
 
 def process(scheduler: Any) -> DiscreteDiffusion:

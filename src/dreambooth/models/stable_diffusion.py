@@ -95,7 +95,9 @@ class StableDiffusion(UNetModel):
 
     @staticmethod
     def require_family(pipeline: Any, name: str) -> None:
-        if problems := pipelines.problems(pipeline) + schedules.problems(pipeline.scheduler):
+        if problems := pipelines.problems(pipeline, READERS) + schedules.problems(
+            pipeline.scheduler, StableDiffusion.samplers
+        ):
             raise ModelError(
                 f"{name} is not a text-to-image model of the Stable Diffusion 1.x/2.x family: {'; '.join(problems)}. "
                 "Choose another base model."

@@ -131,7 +131,9 @@ class StableDiffusionXL(UNetModel):
 
     @staticmethod
     def require_family(pipeline: Any, name: str) -> None:
-        problems = pipelines.problems(pipeline) + schedules.problems(pipeline.scheduler)
+        problems = pipelines.problems(pipeline, READERS) + schedules.problems(
+            pipeline.scheduler, StableDiffusionXL.samplers
+        )
         if pipeline.unet.config.addition_embed_type != "text_time":
             problems.append("its U-Net takes no framing of a photo")
         if pipeline.vae.config.latents_mean is not None:
