@@ -27,7 +27,7 @@ import torch
 from benchmarks.machine import machine
 from benchmarks.pictures import as_pictures, tensor
 from dreambooth import Config, Run, Subject, recipe
-from dreambooth.data.photos import open_image
+from dreambooth.data.pictures import open_image
 from dreambooth.generation.samples import opened, read_samples
 from dreambooth.probe import diagnose
 from dreambooth.run.records import RECOMMENDATION, SCORES

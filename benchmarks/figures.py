@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 
 from dreambooth import Run
-from dreambooth.data.photos import open_image
+from dreambooth.data.pictures import open_image
 from dreambooth.generation.samples import opened, read_samples
 from dreambooth.generation.sheet import Row, lay_out
 

@@ -18,7 +18,8 @@ from PIL import Image
 
 from dreambooth import __version__, cli
 from dreambooth.config import Config
-from dreambooth.data.photos import open_image, photos_in
+from dreambooth.data.photos import photos_in
+from dreambooth.data.pictures import open_image
 from dreambooth.errors import ConfigError, PhotoError, PromptError, RunError
 from dreambooth.generation.samples import text_of
 from dreambooth.recipe import check, check_world, dreambooth, generate, personalise

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dreambooth.config import Data
 from dreambooth.data.dataset import LatentDataset, encode_once, examples
-from dreambooth.data.photos import open_image
+from dreambooth.data.pictures import open_image
 from dreambooth.errors import PhotoError
 from dreambooth.subject import Subject
 from tiny import tiny_model

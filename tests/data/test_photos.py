@@ -6,13 +6,17 @@ import os
 import re
 import resource
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from dreambooth.data.photos import check_photos, crop_square, open_image, photos_in, square_scores
+from dreambooth.data import pictures
+from dreambooth.data.photos import check_photos, photos_in
+from dreambooth.data.pictures import crop_square, open_image, square_scores
 from dreambooth.errors import PhotoError
 
 DREAMBENCH = Path(os.environ.get("DREAMBENCH", Path(__file__).parents[3] / "shared" / "dreambench"))
@@ -119,6 +123,63 @@ def test_modes_become_rgb(tmp_path: Path, mode: str) -> None:
     assert opened.mode == "RGB"
     wanted = (image.convert("RGB") if mode in ("1", "P", "CMYK", "RGBA") else grey.convert("RGB"))  # fmt: skip
     assert np.abs(pixels(path) - np.asarray(wanted).astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize("factor", [1, 3])
+@pytest.mark.parametrize("mode", ["L", "1", "P", "CMYK", "RGBA", "LA", "I;16", "RGB"])
+def test_bands_of_a_large_picture_join_without_a_seam(
+    mode: str, factor: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = picture(100, 131)
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
+    path = tmp_path / ("a.tiff" if mode == "CMYK" else "a.png")
+    (image if mode == "I;16" else image.convert(mode)).save(path, icc_profile=ADOBE_RGB if mode == "RGB" else None)
+    at_least = None if factor == 1 else 33
+    whole = open_image(path, at_least)
+    monkeypatch.setattr(pictures, "BAND", 1000)
+    banded = open_image(path, at_least)
+    assert banded.size == ((100, 131) if factor == 1 else (34, 44))
+    assert (np.asarray(whole) == np.asarray(banded)).all()
+
+
+LARGE = """
+import re, sys
+from pathlib import Path
+from PIL import Image
+from dreambooth.data.photos import check_photos
+from dreambooth.data.pictures import open_image
+small, *large = map(Path, sys.argv[1:])
+check_photos([small])
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+before = peak()
+Image.open(large[0]).load()
+decoded = peak()
+for file in large:
+    check_photos([file])
+    open_image(file, at_least=1024)
+print(decoded - before, peak() - decoded)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc to ask for the memory")
+def test_a_large_picture_is_decoded_once_and_never_copied_whole(tmp_path: Path) -> None:
+    """64 megapixels with transparency: 256 MB in the decoder, where five copies would be 1.3 GB."""
+    picture().save(tmp_path / "small.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGBA", (8000, 8000), (200, 10, 10, 100)).save(tmp_path / "a.png", compress_level=1, exif=exif)
+    Image.new("RGB", (8000, 8000), "red").save(tmp_path / "b.jpg")
+    words = [sys.executable, "-c", LARGE, *(str(tmp_path / name) for name in ("small.png", "a.png", "b.jpg"))]
+    decoded, beyond = map(int, subprocess.check_output(words, text=True, stderr=subprocess.DEVNULL).split())
+    assert decoded > 200_000 and beyond < 100_000  # KB
+
+
+def test_a_webp_is_bounded_by_what_its_decoder_takes(tmp_path: Path) -> None:
+    Image.new("RGB", (5000, 5000)).save(tmp_path / "a.webp", lossless=True, method=0)
+    with pytest.raises(PhotoError, match="5000 x 5000 pixels, larger than 16 megapixels"):
+        check_photos(photos_in(tmp_path))
 
 
 def test_transparency_becomes_white(tmp_path: Path) -> None:

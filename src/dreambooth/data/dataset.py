@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dreambooth import config
 from dreambooth.data.batch import Batch
-from dreambooth.data.photos import DETAIL_SIDE, crop_square, open_image, size_of, square_scores, upright_size
+from dreambooth.data.pictures import DETAIL_SIDE, crop_square, open_image, size_of, square_scores, upright_size
 from dreambooth.subject import Subject
 from dreambooth.support import rng
 from dreambooth.support.progress import log, track

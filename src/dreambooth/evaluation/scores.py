@@ -8,12 +8,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dreambooth.data.photos import crop_square, open_image, square_scores
+from dreambooth.data.pictures import crop_square, open_image, square_scores
 from dreambooth.evaluation import metrics
 from dreambooth.evaluation.base import Judges, Pictures
 from dreambooth.evaluation.masks import Look, alone, look_of
 from dreambooth.run.records import Scores
 from dreambooth.subject import IDENTIFIER_SLOT, Subject
+
+LOOKED_AT = 1024
+"""Pixels a side that a photo keeps for its judges, who look at 224: all photos of a run are open at a time."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -140,7 +143,7 @@ def _by_prompt(pictures: Pictures, scored_prompts: Sequence[str]) -> Iterator[Pi
 
 
 def _square(photo: Path) -> Image.Image:
-    image = open_image(photo)
+    image = open_image(photo, at_least=LOOKED_AT)
     detail = square_scores(image)
     return crop_square(image, int(detail.argmax()) / max(len(detail) - 1, 1), min(image.size))
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dreambooth.data.photos import open_image
+from dreambooth.data.pictures import open_image
 from dreambooth.experiments.cells import Cell
 from dreambooth.experiments.tables import METRICS, REAL, Line, Row, Table
 from dreambooth.experiments.trial import CLASS_PICTURES, PICTURES, Result
@@ -70,7 +70,7 @@ def _grids(table: Table, results: Mapping[Cell, Result]) -> Iterator[Grid]:
             for cell in [next((cell for cell in row.cells if cell.subject == subject), None)]
             if cell is not None
         ]
-        photos = [open_image(photo) for photo in subject.photos]
+        photos = [open_image(photo, SIDE) for photo in subject.photos]
         yield Grid(
             subject.name,
             tuple(picture(photo, SIDE, f"{subject.name}, photo {at}") for at, photo in enumerate(photos, start=1)),

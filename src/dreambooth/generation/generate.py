@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from dreambooth.data.photos import open_image
+from dreambooth.data.pictures import open_image
 from dreambooth.errors import PhotoError
 from dreambooth.generation.drawing import draw_in_place, is_blank, warn_of_long
 from dreambooth.generation.prompts import Prompt
@@ -96,18 +96,19 @@ def contact_sheet(target: Path, photos: Sequence[Path], before: Sequence[Sample]
         ]
         rows.append(Row(f"{prompt}   ({kind})", tuple(group for group in pictures if group[1])))
     sides = [max(picture.size) for row in rows for _, pictures in row.groups for picture in pictures]
-    found = tuple(_found(photos))
+    tile = _tile(max(sides, default=192))
+    found = tuple(_found(photos, tile))
     if found:
         rows.insert(0, Row("the photos", (("", found),)))
     if rows:
         with atomic_write(target) as aside:
-            lay_out(rows, _tile(max(sides, default=192))).save(aside, format="PNG")
+            lay_out(rows, tile).save(aside, format="PNG")
 
 
-def _found(photos: Sequence[Path]) -> Iterator[Image.Image]:
+def _found(photos: Sequence[Path], side: int) -> Iterator[Image.Image]:
     for photo in photos:
         try:
-            yield open_image(photo)
+            yield open_image(photo, at_least=side)
         except PhotoError as error:
             log.warning("the contact sheet leaves out a photo: %s", error)
 

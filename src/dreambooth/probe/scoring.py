@@ -7,7 +7,8 @@ from typing import Any
 
 from dreambooth.config import Config, World
 from dreambooth.config.worlds import DEFAULT_WORLD, named
-from dreambooth.data.photos import open_image, photos_in, size_of
+from dreambooth.data.photos import photos_in
+from dreambooth.data.pictures import MIN_SIDE, open_image, size_of
 from dreambooth.errors import DreamBoothError, ModelError, PhotoError, PromptError
 from dreambooth.evaluation import WAY, Judges, fit_of, load_judges, progress_by_metric
 from dreambooth.evaluation.names import METRIC_NAMES
@@ -186,7 +187,7 @@ def _pictures_in(folder: Path) -> tuple[Path, ...]:
     problems: list[str] = []
     for path in paths:
         try:
-            open_image(path)
+            open_image(path, at_least=MIN_SIDE)
         except PhotoError as error:
             problems += error.problems
     if problems:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from PIL import Image
 
-from dreambooth.data.photos import open_image
+from dreambooth.data.pictures import open_image
 from dreambooth.errors import PhotoError
 from dreambooth.generation.prompts import CLASS_PROMPT
 from dreambooth.generation.samples import Sample, opened, read_samples
@@ -76,7 +76,7 @@ def class_images(run: Run) -> list[Picture]:
     pictures = []
     for path in (prior.folder / file.name for file in prior.files[:CLASS_IMAGES_SHOWN]):
         try:
-            image = open_image(path)
+            image = open_image(path, SAMPLE_SIDE)
         except PhotoError:  # the library was moved or emptied since
             continue
         pictures.append(picture(image, SAMPLE_SIDE, f"{run.subject.class_prompt}, drawn by the base model"))
