@@ -20,6 +20,7 @@ from dreambooth.models.base import Sampling
 from dreambooth.models.stable_diffusion import StableDiffusion
 from dreambooth.prior import class_prior, default_library
 from dreambooth.run import Run
+from dreambooth.run.places import found
 from dreambooth.run.records import CLASS_IMAGES
 from dreambooth.subject import Subject
 from dreambooth.support.files import sha256
@@ -192,7 +193,7 @@ def test_class_images_are_the_same_whichever_of_them_were_there_before(
     kept: set[int], model: StableDiffusion, run: Run, tmp_path: Path
 ) -> None:
     whole = fill(model, run, tmp_path, 16)
-    folder = CLASS_IMAGES.read(run.root).folder
+    folder = found(CLASS_IMAGES.read(run.root).folder, run.root)
     for index, name in enumerate(whole):
         if index not in kept:
             (folder / name).unlink()
@@ -213,7 +214,7 @@ def test_a_damaged_class_image_is_drawn_again_as_the_same_file(
 ) -> None:
     whole = fill(model, run, tmp_path, 8)
     for name in whole:
-        damaged = CLASS_IMAGES.read(run.root).folder / name
+        damaged = found(CLASS_IMAGES.read(run.root).folder, run.root) / name
         damaged.write_bytes(damaged.read_bytes()[:-1])
         assert fill(model, run, tmp_path, 8) == whole
 

@@ -51,6 +51,9 @@ def main(words: Sequence[str], version: str) -> int:
 
 def _run(parsed: Namespace) -> None:
     config = config_of(parsed)  # before torch is imported: a typing error shows at once
+    from dreambooth.config.machine import check_reach
+
+    check_reach(config)
     from dreambooth.data.photos import photos_in
     from dreambooth.run.contents import CONFIG
     from dreambooth.subject import Subject

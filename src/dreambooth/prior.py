@@ -10,7 +10,7 @@ import io
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from PIL import Image
@@ -22,6 +22,7 @@ from dreambooth.generation.drawing import draw_in_place, is_blank
 from dreambooth.models.base import DiffusionModel, Sampling
 from dreambooth.run import Run
 from dreambooth.run.files import JsonFile
+from dreambooth.run.places import written
 from dreambooth.run.records import CLASS_IMAGES, ClassImage, ClassImages, DrawnWith
 from dreambooth.subject import Subject
 from dreambooth.support.files import atomic_write, key_of, require_space, sha256, sweep
@@ -62,7 +63,7 @@ def class_prior(
         for index in track(missing, f'class images "{library.drawn_with.prompt}"', len(kept), size):
             kept[index] = library.add(index, next(images))
     record = library.record(model.name, [kept[index] for index in range(count)])
-    CLASS_IMAGES.write(run.root, record)
+    CLASS_IMAGES.write(run.root, replace(record, folder=written(library.folder, run.root)))
     return tuple(library.folder / image.name for image in record.files)
 
 

@@ -9,7 +9,8 @@ import torch
 from huggingface_hub.errors import EntryNotFoundError
 
 from dreambooth import models
-from dreambooth.config import Base
+from dreambooth.config import Base, Config
+from dreambooth.config.machine import check_reach
 from dreambooth.errors import ModelError
 from dreambooth.models import hub
 from tiny import tiny_pipeline
@@ -87,6 +88,43 @@ def test_the_commit_that_was_looked_at_is_downloaded_in_the_only_variant_that_is
     with pytest.raises(ModelError, match=r"no variant bf16 of every part .* Give --variant fp16"):
         models.load(Base(model="owner/name", variant="bf16"))
     assert len(downloads) == 1
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The URLs that are asked of a hub that no network leads to; the client's own pauses are no pauses."""
+    urls: list[str] = []
+
+    def refused(url: str, **_: Any) -> Any:
+        urls.append(url)
+        raise OSError("[Errno -2] Name or service not known")
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", refused)
+    monkeypatch.setattr("huggingface_hub.file_download.get_hf_file_metadata", refused)
+    return urls
+
+
+def test_a_hub_that_cannot_be_reached_is_asked_once(asked: list[str], snapshot: Path) -> None:
+    with pytest.raises(ModelError, match=r"owner/name could not be found.*Name or service not known"):
+        models.load(Base(model="owner/name"))
+    assert len(asked) == 1
+
+
+def test_what_is_in_the_cache_needs_no_hub(asked: list[str], snapshot: Path) -> None:
+    tiny_pipeline().save_pretrained(snapshot)
+    assert models.load(Base(model="owner/name")).name == f"owner/name@{COMMIT}"
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("name", ["owner/nothing", "owner/not hing", "o" * 200 + "/n"])
+def test_offline_a_model_that_is_not_here_is_told_before_anything_is_opened(name: str, snapshot: Path) -> None:
+    with pytest.raises(ModelError, match=r"the base model .* is not in the cache, and HF_HUB_OFFLINE is set"):
+        check_reach(Config.build(model=name))
+    snapshot.mkdir()
+    (snapshot / "model_index.json").write_text("{}")
+    check_reach(Config.build(model="owner/name"))
+    check_reach(Config())
 
 
 def test_a_repository_that_is_no_diffusers_model_is_told_as_one(

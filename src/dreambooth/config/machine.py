@@ -1,4 +1,4 @@
-"""What this machine can do of what is asked."""
+"""What this machine can do of what is asked, as far as it can be known before anything is opened."""
 
 import os
 from importlib.util import find_spec
@@ -6,13 +6,21 @@ from importlib.util import find_spec
 from dreambooth.config.settings import Config
 from dreambooth.errors import ConfigError
 from dreambooth.support.device import device
+from dreambooth.support.hub import require_cached
+from dreambooth.support.model_index import MODEL_INDEX
+
+
+def check_reach(config: Config) -> None:
+    """Raise ModelError for a base model of the hub that is not here, where no network may be asked. Without torch."""
+    require_cached("the base model", config.base.model, MODEL_INDEX, config.base.revision)
 
 
 def check_machine(config: Config) -> None:
     """Raise ConfigError where this machine cannot do what is asked of it; it costs nothing, so ask early.
 
-    Raises DreamBoothError for a device that is not there.
+    Raises DreamBoothError for a device that is not there, ModelError as `check_reach` does.
     """
+    check_reach(config)
     problems, precision, kind = [], config.training.mixed_precision, device().type
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         problems.append(

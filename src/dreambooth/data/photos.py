@@ -1,5 +1,6 @@
 """Photos as people have them: found in their folder, and checked before anything slow. They are only ever read."""
 
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -59,12 +60,21 @@ def photos_in(folder: Path | str) -> tuple[Path, ...]:
     return photos
 
 
+def names_of(photos: Sequence[Path]) -> list[str]:
+    """What photos are called: by their file names, or where two share one, from the folder on that they share."""
+    if len({photo.name for photo in photos}) == len({photo.absolute() for photo in photos}):
+        return [photo.name for photo in photos]
+    shared = Path(os.path.commonpath([photo.absolute().parent for photo in photos]))
+    return [photo.absolute().relative_to(shared).as_posix() for photo in photos]
+
+
 def content_of(photos: Sequence[Path]) -> dict[str, str]:
-    """The SHA-256 of each photo by its path; empty for one that cannot be read."""
-    found = dict.fromkeys((str(photo.absolute()) for photo in photos), "")
-    for photo in photos:
+    """The SHA-256 of each photo by its name; empty for one that cannot be read."""
+    found = {}
+    for name, photo in zip(names_of(photos), photos, strict=True):
+        found[name] = ""
         with suppress(OSError):
-            found[str(photo.absolute())] = sha256(photo) if photo.is_file() else ""
+            found[name] = sha256(photo) if photo.is_file() else ""
     return found
 
 

@@ -10,6 +10,7 @@ from huggingface_hub import get_repo_discussions, snapshot_download
 
 from dreambooth.config.worlds import named
 from dreambooth.errors import ModelError
+from dreambooth.support.hub import out_of_reach
 
 PINNED = {
     "facebook/dinov2-small": "ed25f3a31f01632728cabb09d1542f84ab7b0056",
@@ -93,10 +94,12 @@ def _require_weights(folder: Path, called: str) -> None:
 
 
 def _downloaded(model: str, revision: str | None) -> Path:
+    unreachable = out_of_reach(model, "config.json", revision)
+    how: dict[str, Any] = {"allow_patterns": list(WANTED), "local_files_only": bool(unreachable)}
     try:
-        return Path(snapshot_download(model, revision=revision, allow_patterns=list(WANTED)))
+        return Path(snapshot_download(model, revision=revision, **how))
     except Exception as error:  # the hub's client raises its own kinds for a name, a licence, a network, a file
-        raise _unreachable(model, revision, error) from error
+        raise _unreachable(model, revision, unreachable or error) from error
 
 
 def _converted(model: str) -> str | None:
@@ -111,7 +114,7 @@ def _converted(model: str) -> str | None:
         raise _unreachable(model, None, error) from error
 
 
-def _unreachable(model: str, revision: str | None, error: Exception) -> ModelError:
+def _unreachable(model: str, revision: str | None, error: Exception | str) -> ModelError:
     said = str(error).strip().partition("\n")[0] or type(error).__name__
     at = f" at revision {revision}" if revision else ""
     return ModelError(

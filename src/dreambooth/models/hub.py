@@ -10,6 +10,7 @@ from dreambooth.config import Base
 from dreambooth.errors import ModelError
 from dreambooth.models.families import family, require_known, require_settings
 from dreambooth.models.opening import Kind, require_known_parts
+from dreambooth.support.hub import out_of_reach
 from dreambooth.support.model_index import MODEL_INDEX, read_model_index
 from dreambooth.support.variants import chosen_variant
 
@@ -21,7 +22,8 @@ def downloaded(base: Base) -> Path:
     not known, or variants that are not whole, and ConfigError for settings of another family. Raises ModelError where
     there is no such model, or no way to it.
     """
-    index_file = _index_file(base)
+    unreachable = out_of_reach(base.model, MODEL_INDEX, base.revision)
+    index_file = _index_file(base, unreachable)
     try:
         index = read_model_index(index_file)
     except (OSError, ValueError) as error:
@@ -43,17 +45,20 @@ def downloaded(base: Base) -> Path:
             trust_remote_code=False,
             safety_checker=None,
             feature_extractor=None,
+            local_files_only=bool(unreachable),
         )
     except Exception as error:  # as above
         raise _unreachable(base, error) from error
     return Path(folder)
 
 
-def _index_file(base: Base) -> Path:
+def _index_file(base: Base, unreachable: str) -> Path:
+    """unreachable: why the hub cannot be asked, where it cannot: the cache is all there is then."""
     try:
-        return Path(hf_hub_download(base.model, MODEL_INDEX, revision=base.revision))
-    except LocalEntryNotFoundError as error:  # of the cache: the hub was not reached
-        raise _unreachable(base, error) from error
+        found = hf_hub_download(base.model, MODEL_INDEX, revision=base.revision, local_files_only=bool(unreachable))
+        return Path(found)
+    except LocalEntryNotFoundError as error:
+        raise _unreachable(base, unreachable or error) from error
     except EntryNotFoundError as error:
         raise ModelError(
             f"{base.model} has no model_index.json, so it is no diffusers model: perhaps a LoRA, or a checkpoint in "
@@ -72,7 +77,7 @@ def _variant(base: Base, its: Kind, commit: str) -> str | None:
     return chosen_variant(base.model, its.weights, files, base.variant)
 
 
-def _unreachable(base: Base, error: Exception) -> ModelError:
+def _unreachable(base: Base, error: Exception | str) -> ModelError:
     said = str(error).strip().partition("\n")[0] or type(error).__name__
     at = f" at revision {base.revision}" if base.revision else ""
     return ModelError(

@@ -11,11 +11,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from dreambooth.config import Config, preset_of, settings_reference
+from dreambooth.config.settings import PLACES
 from dreambooth.evaluation import CHOICES
 from dreambooth.evaluation.names import METRIC_NAMES
 from dreambooth.report import measures
 from dreambooth.report import pictures as album
-from dreambooth.report.snippets import adapter_snippet, base_name, model_snippet
+from dreambooth.report.snippets import adapter_snippet, base_name, model_snippet, without_place
 from dreambooth.run import Run
 from dreambooth.run.measured import read_measured
 from dreambooth.run.records import LOSSES
@@ -131,7 +132,7 @@ def _settings(config: Config) -> list[Setting]:
     rows = [
         Setting(
             name=name,
-            value=_said(mine[name]),
+            value=_said(without_place(mine[name]) if name in PLACES else mine[name]),
             default=None if mine[name] == usual[name] else _said(usual[name]),
             description=field.description or "",
         )

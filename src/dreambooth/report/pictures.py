@@ -13,6 +13,7 @@ from dreambooth.generation.prompts import CLASS_PROMPT
 from dreambooth.generation.samples import Sample, opened, read_samples
 from dreambooth.generation.sheet import fitted
 from dreambooth.run import Run
+from dreambooth.run.places import found
 from dreambooth.run.records import CLASS_IMAGES
 from dreambooth.subject import IDENTIFIER_SLOT, Subject
 from dreambooth.support.progress import log
@@ -73,8 +74,8 @@ def class_images(run: Run) -> list[Picture]:
     """Some of the class images that the run was trained with."""
     if (prior := CLASS_IMAGES.find(run.root)) is None:
         return []
-    pictures = []
-    for path in (prior.folder / file.name for file in prior.files[:CLASS_IMAGES_SHOWN]):
+    folder, pictures = found(prior.folder, run.root), []
+    for path in (folder / file.name for file in prior.files[:CLASS_IMAGES_SHOWN]):
         try:
             image = open_image(path, SAMPLE_SIDE)
         except PhotoError:  # the library was moved or emptied since

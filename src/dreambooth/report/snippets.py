@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from safetensors import safe_open
 
@@ -15,8 +16,12 @@ from dreambooth.subject import Subject
 
 def base_name(config: Config) -> str:
     """The base model as a page that travels names it: without the place of a folder."""
-    model = config.base.model
-    return Path(model).name if Path(model).is_dir() else model
+    return str(without_place(config.base.model))
+
+
+def without_place(given: Any) -> Any:
+    """What a folder or a file on this disk is called, without where it is; anything else as it is."""
+    return Path(given).name if isinstance(given, str) and Path(given).exists() else given
 
 
 def model_snippet(subject: Subject, config: Config) -> str:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Self
 
 from dreambooth.config import Config
-from dreambooth.data.photos import content_of
+from dreambooth.data.photos import content_of, names_of
 from dreambooth.errors import DiskError, RunError, in_words
 from dreambooth.run import contents
 from dreambooth.run.files import JsonFile, T
 from dreambooth.run.lock import locked
+from dreambooth.run.places import found, written
 from dreambooth.run.records import BASE, LOSSES, MODEL, PHOTOS, SCORES, SUBJECT
 from dreambooth.run.status import reported
 from dreambooth.subject import Subject
@@ -161,11 +162,13 @@ class Run:
     @property
     def subject(self) -> Subject:
         """The subject, with its identifier once that stage has run."""
-        return SUBJECT.read(self.whole.root if self.whole else self.root)
+        root = self.whole.root if self.whole else self.root
+        subject = SUBJECT.read(root)
+        return replace(subject, photos=tuple(found(photo, root) for photo in subject.photos))
 
     def save_subject(self, subject: Subject) -> None:
         """Write subject.json."""
-        SUBJECT.write(self.root, replace(subject, photos=tuple(photo.absolute() for photo in subject.photos)))
+        SUBJECT.write(self.root, replace(subject, photos=tuple(written(photo, self.root) for photo in subject.photos)))
 
     def save_photos(self, subject: Subject) -> None:
         """Write photos.json: the content of each photo, which a later process must find again."""
@@ -180,7 +183,7 @@ class Run:
     def require_same_photos(self) -> None:
         """Raise RunError where a photo shows something else than the run began with; moved away is not changed."""
         now = content_of(self.subject.photos)
-        began = self.began_with(PHOTOS, now)
+        began = _by_name(self.began_with(PHOTOS, now))
         if lacking := now.keys() - began.keys():
             names = ", ".join(sorted(lacking))
             raise RunError(f"{self.root / PHOTOS.name} is damaged: it does not say {names}. Delete it.")
@@ -233,13 +236,20 @@ class Run:
                 + ("." if (self.root / BASE.name).exists() else ", or remove the folder: nothing was made in it yet.")
                 + (longer if changes[0].startswith("max_train_steps") and len(changes) == 1 else "")
             )
+        if [photo.absolute() for photo in subject.photos] != [photo.absolute() for photo in mine.photos]:
+            self.save_subject(replace(mine, photos=subject.photos))  # the same photos, moved
 
     def _photos_began(self, subject: Subject) -> Mapping[str, str]:
         now = content_of(subject.photos)
         try:
-            return PHOTOS.read(self.root)
+            return _by_name(PHOTOS.read(self.root))
         except RunError:  # a run older than the file, or a damaged one: by their names at least
-            return {str(photo): now.get(str(photo), "") for photo in self.subject.photos}
+            return {name: now.get(name, "") for name in names_of(self.subject.photos)}
+
+
+def _by_name(hashes: Mapping[str, str]) -> dict[str, str]:
+    """As `content_of` has them; older versions wrote paths."""
+    return dict(zip(names_of([*map(Path, hashes)]), hashes.values(), strict=True)) if hashes else {}
 
 
 def _photo_changes(now: Mapping[str, str], began: Mapping[str, str]) -> list[str]:

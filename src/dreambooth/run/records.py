@@ -38,7 +38,7 @@ Failure = Literal[
 
 
 Hashes = dict[str, str]
-"""The SHA-256 of files by their paths: of photos absolute, empty for one that cannot be read; else below the folder."""
+"""The SHA-256 of files by their paths below a folder; of photos by their names, empty for one that cannot be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,7 +274,7 @@ class DrawnWith:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassImages(DrawnWith):
-    """The class images of a run: where they are, and which. key: the name of their folder in the library."""
+    """The class images of a run: where they are, see places.py, and which. key: the name of their folder there."""
 
     key: str
     model: str

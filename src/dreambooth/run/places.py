@@ -1,0 +1,29 @@
+"""How a run writes down where things are on this machine: a run folder is shown to others, and a path says whose it is.
+
+What is below the home folder is "~/photos/dog.jpg", anything else is seen from the run folder: "../../photos/dog.jpg".
+"""
+
+import os
+from pathlib import Path
+
+
+def written(place: Path, root: Path) -> Path:
+    """`place` as a file of the run in `root` has it; as it is where there is no way from one to the other."""
+    place = place.absolute()
+    try:
+        if place.is_relative_to(home := Path.home()) and home != Path(home.anchor):
+            return Path("~", place.relative_to(home))
+    except RuntimeError:  # a user without a home
+        pass
+    try:
+        return Path(os.path.relpath(place, root.absolute()))
+    except ValueError:  # another drive
+        return place
+
+
+def found(place: Path, root: Path) -> Path:
+    """The absolute path of what `written` wrote, and of what older versions did."""
+    try:
+        return Path(os.path.normpath(root.absolute() / place.expanduser()))
+    except RuntimeError:  # written by somebody with a home
+        return place
