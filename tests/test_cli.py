@@ -15,6 +15,7 @@ from dreambooth.data.photos import photos_in
 from dreambooth.errors import ConfigError, PromptError, RunError
 from dreambooth.prior import default_library
 from dreambooth.run import Run
+from dreambooth.run.records import BASE, BaseModel
 from dreambooth.subject import Subject, require_class_noun
 
 RUN = ["run", "photos", "--class-noun", "dog"]
@@ -192,7 +193,8 @@ def test_a_run_folder_is_not_taken_for_photos(
 
 def test_many_other_settings_are_told_by_the_first_ones(photos_dir: Path, tmp_path: Path) -> None:
     subject = Subject(photos=photos_in(photos_dir), class_noun="dog")
-    Run.create(tmp_path / "dog", subject, Config.build())
+    run = Run.create(tmp_path / "dog", subject, Config.build())
+    BASE.write(run.root, BaseModel(model="toybox", fingerprint="0123"))
     with pytest.raises(RunError) as refused:
         Run.create(tmp_path / "dog", subject, Config.build(model="owner/name"))
     told = str(refused.value).splitlines()

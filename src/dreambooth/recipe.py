@@ -8,7 +8,7 @@ from dreambooth import adapters, models
 from dreambooth.adapters import Adapter
 from dreambooth.class_noun import warn_of_doubt
 from dreambooth.config import Config, idle
-from dreambooth.config.machine import check_machine
+from dreambooth.config.machine import check_machine, check_reach
 from dreambooth.data.dataset import encode_once, examples
 from dreambooth.data.photos import check_photos
 from dreambooth.errors import ModelError, RunError
@@ -75,12 +75,13 @@ def resume(run: Run, max_train_steps: int | None = None, early_stopping: bool | 
 
 
 def check(subject: Subject, config: Config) -> None:
-    """Whether it can work, as far as can be known without a model; raises PhotoError, PromptError or ConfigError."""
+    """Whether it can work, as far as can be known without a model; raises what is in errors.py."""
     check_machine(config)
     check_photos(subject.photos)
     require_class_noun(subject.class_noun)
     own = config.generation.prompts
     warn_of_nameless(own_prompts(own) if own else (), subject, config.naming.identifier)
+    check_reach(config)
 
 
 def open_judges(run: Run) -> Judges | None:

@@ -13,9 +13,16 @@ from dreambooth.errors import RunError
 from dreambooth.run import Run
 from dreambooth.run.lock import locked
 from dreambooth.run.records import BASE, BaseModel
+from dreambooth.run.timing import timed
 from dreambooth.subject import Subject
 
 SUBJECT = Subject(photos=(Path("a.png"), Path("b.png")), class_noun="dog")
+
+
+def begun(run: Run) -> Run:
+    """The run as it is once its base model is open: from then on it has the settings that it began with."""
+    BASE.write(run.root, BaseModel(model="some/model", fingerprint="0123"))
+    return run
 
 
 def test_a_new_run_holds_its_settings_and_its_subject(tmp_path: Path) -> None:
@@ -27,7 +34,7 @@ def test_a_new_run_holds_its_settings_and_its_subject(tmp_path: Path) -> None:
 
 
 def test_the_same_command_resumes_and_keeps_the_identifier(tmp_path: Path) -> None:
-    run = Run.create(tmp_path / "dog", SUBJECT, Config())
+    run = begun(Run.create(tmp_path / "dog", SUBJECT, Config()))
     run.save_subject(run.subject.named("sks"))
     again = Run.create(tmp_path / "dog", SUBJECT, Config())
     assert again.subject.name == "sks dog"
@@ -36,7 +43,7 @@ def test_the_same_command_resumes_and_keeps_the_identifier(tmp_path: Path) -> No
 
 
 def test_other_settings_are_refused_and_named(tmp_path: Path) -> None:
-    Run.create(tmp_path / "dog", SUBJECT, Config())
+    begun(Run.create(tmp_path / "dog", SUBJECT, Config()))
     other = Subject(photos=(Path("a.png"),), class_noun="cat")
     with pytest.raises(RunError) as caught:
         Run.create(tmp_path / "dog", other, Config.build({"model": "toybox", "seed": 1}))
@@ -44,13 +51,18 @@ def test_other_settings_are_refused_and_named(tmp_path: Path) -> None:
         assert word in str(caught.value)
 
 
-def test_a_run_that_never_opened_its_base_model_says_that_its_folder_may_go(tmp_path: Path) -> None:
-    run = Run.create(tmp_path / "dog", SUBJECT, Config.build({"model": "no/such"}))
-    with pytest.raises(RunError, match="or remove the folder: nothing was made in it yet"):
-        Run.create(run.root, SUBJECT, Config())
-    BASE.write(run.root, BaseModel(model="some/model", fingerprint="0123"))
+def test_a_run_that_never_opened_its_base_model_takes_other_settings_and_photos(tmp_path: Path) -> None:
+    root = tmp_path / "dog"
+    Run.create(root, SUBJECT, Config.build({"model": "no/such"}))
+    with timed(Run(root), "load"):
+        pass
+    other = Subject(photos=(Path("c.png"),), class_noun="cat", identifier="zwx")
+    run = Run.create(root, other, Config())
+    assert (run.config, run.subject.class_noun, run.subject.photos) == (Config(), "cat", (Path("c.png").absolute(),))
+    run.require_same_photos()
+    begun(run)
     with pytest.raises(RunError, match=r"choose another --output-dir\.$"):
-        Run.create(run.root, SUBJECT, Config())
+        Run.create(root, SUBJECT, Config())
 
 
 def test_a_folder_whose_making_was_killed_is_made_again(tmp_path: Path) -> None:
@@ -152,7 +164,7 @@ def test_other_photos_under_the_same_names_are_refused(tmp_path: Path) -> None:
     subject = Subject(photos=(tmp_path / "a.png", tmp_path / "b.png"), class_noun="dog")
     for photo in subject.photos:
         photo.write_bytes(photo.name.encode())
-    run = Run.create(tmp_path / "dog", subject, Config())
+    run = begun(Run.create(tmp_path / "dog", subject, Config()))
     run.require_same_photos()
     Run.create(tmp_path / "dog", subject, Config())
     (tmp_path / "b.png").write_bytes(b"a teapot")

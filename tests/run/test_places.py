@@ -10,6 +10,7 @@ from dreambooth.data.photos import names_of
 from dreambooth.errors import RunError
 from dreambooth.run import Run
 from dreambooth.run.places import found, written
+from dreambooth.run.records import BASE, BaseModel
 from dreambooth.subject import Subject
 
 
@@ -62,6 +63,7 @@ def test_a_run_and_its_photos_move_together(tmp_path: Path) -> None:
 def test_photos_that_moved_are_the_same_photos_when_they_are_given_again(tmp_path: Path) -> None:
     mine = subject(tmp_path / "a" / "0.jpg", tmp_path / "a" / "1.jpg")
     run = Run.create(tmp_path / "dog", mine, Config())
+    BASE.write(run.root, BaseModel(model="some/model", fingerprint="0123"))
     run.save_subject(run.subject.named("sks"))
     shutil.move(tmp_path / "a", tmp_path / "b")
     moved = Subject(photos=tuple(tmp_path / "b" / photo.name for photo in mine.photos), class_noun="dog")

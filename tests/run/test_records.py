@@ -1,5 +1,6 @@
 """What a run's files hold: read as it was written, and a sentence where they are damaged."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -86,11 +87,21 @@ def test_what_a_run_began_with_must_say_it(name: str, tmp_path: Path) -> None:
         run.began_with(file, HELD[name])
 
 
+@pytest.mark.parametrize("name", ["BASE", "JUDGES"])
+def test_what_a_run_began_with_says_nothing_that_is_not_understood(name: str, tmp_path: Path) -> None:
+    run, file = Run(tmp_path), FILES[name]
+    run.began_with(file, HELD[name])
+    said = json.loads((run.root / file.name).read_text())
+    (run.root / file.name).write_text(json.dumps({**said, "adapter": "another"}))
+    with pytest.raises(RunError, match=rf"{file.name} is damaged \(adapter: .*\): delete it"):
+        run.began_with(file, HELD[name])
+
+
 def test_the_photos_of_a_run_must_all_be_known(tmp_path: Path) -> None:
     run = Run.create(tmp_path / "dog", HELD["SUBJECT"], Config())
     run.require_same_photos()
     (run.root / records.PHOTOS.name).write_text("{}")
-    with pytest.raises(RunError, match=r"photos\.json is damaged: it does not say /a\.png"):
+    with pytest.raises(RunError, match=r"photos\.json is damaged: it does not say a\.png"):
         run.require_same_photos()
 
 

@@ -18,9 +18,8 @@ def check_reach(config: Config) -> None:
 def check_machine(config: Config) -> None:
     """Raise ConfigError where this machine cannot do what is asked of it; it costs nothing, so ask early.
 
-    Raises DreamBoothError for a device that is not there, ModelError as `check_reach` does.
+    Raises DreamBoothError for a device that is not there.
     """
-    check_reach(config)
     problems, precision, kind = [], config.training.mixed_precision, device().type
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         problems.append(

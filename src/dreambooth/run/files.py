@@ -1,6 +1,7 @@
 """A run's files of JSON: each has one schema, one way to write it and one to read it back.
 
-A schema is a frozen dataclass or a mapping. What is at its default is left out, what a file has beyond is ignored.
+A schema is a frozen dataclass or a mapping. What is at its default is left out, what a file has beyond is ignored,
+unless the schema has NOTHING_ELSE for its `__pydantic_config__`.
 """
 
 import json
@@ -10,10 +11,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from dreambooth.errors import RunError
 from dreambooth.support.files import write_json, write_text
+
+NOTHING_ELSE = ConfigDict(extra="forbid")
+"""For a schema that decides whether a run may be resumed: what says more than is understood here is not ours."""
 
 T = TypeVar("T")
 

@@ -1,6 +1,6 @@
 """What remains of a run: a folder with fixed names, which every stage reads and writes; contents.py lists them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,11 +14,14 @@ from dreambooth.run import contents
 from dreambooth.run.files import JsonFile, T
 from dreambooth.run.lock import locked
 from dreambooth.run.places import found, written
-from dreambooth.run.records import BASE, LOSSES, MODEL, PHOTOS, SCORES, SUBJECT
+from dreambooth.run.records import BASE, LOSSES, MODEL, PHOTOS, SCORES, SUBJECT, TIMINGS
 from dreambooth.run.status import reported
 from dreambooth.subject import Subject
 from dreambooth.support.files import broken_seal, sealed, sweep, unsealed, write_text
 from dreambooth.support.progress import log
+
+BEFORE_THE_MODEL = (contents.CONFIG, SUBJECT.name, PHOTOS.name, TIMINGS.name, contents.LOCK)
+"""What is in a run folder before its base model is open: with nothing else, it may still be a run of other settings."""
 
 MOST_CHANGES = 8
 """Another base model alone changes a score of settings."""
@@ -96,21 +99,20 @@ class Run:
     def create(cls, root: Path, subject: Subject, config: Config) -> Self:
         """Make the folder, or open the one that the same command made before.
 
-        Raises RunError where the folder holds something else, or a run with other photos or settings.
+        One whose base model never opened takes the photos and settings of now. Raises RunError where the folder holds
+        something else, or a run with other photos or settings.
         """
         run = cls(root)
         if (root / contents.CONFIG).exists():
             run._require_same(subject, config)
             return run
-        if root.exists() and not _is_empty(root):
+        if root.exists() and not _holds_only(root, BEFORE_THE_MODEL):
             raise RunError(f"{root} exists and is not a run folder: choose another folder with --output-dir.")
         try:
             root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DiskError(f"the run folder cannot be made: {in_words(error)}") from error
-        run.save_subject(subject)
-        run.save_photos(subject)
-        run.save_config(config)
+        run._begin(subject, config)
         return run
 
     @classmethod
@@ -211,6 +213,11 @@ class Run:
             with reported(self.root):
                 yield
 
+    def _begin(self, subject: Subject, config: Config) -> None:
+        self.save_subject(subject)
+        self.save_photos(subject)
+        self.save_config(config)
+
     def _require_same(self, subject: Subject, config: Config) -> None:
         try:
             mine = self.subject
@@ -224,7 +231,9 @@ class Run:
         if subject.identifier not in (None, mine.identifier):
             changes.append(f"identifier: {subject.identifier!r}, was {mine.identifier!r}")
         changes += self.config.changes(config)
-        if changes:
+        if changes and _holds_only(self.root, BEFORE_THE_MODEL):
+            self._begin(subject, config)
+        elif changes:
             shown = changes if len(changes) <= MOST_CHANGES + 1 else changes[:MOST_CHANGES]
             shown = [*shown, f"and {len(changes) - len(shown)} more"] if shown != changes else shown
             listed = "\n".join(f"  - {change}" for change in shown)
@@ -232,11 +241,10 @@ class Run:
             longer = f"\nFor other steps: `dreambooth continue {self.root} --max-train-steps {steps}`."
             raise RunError(
                 f"{self.root} holds a run with other settings:\n{listed}\n"
-                "To resume it, give the settings it was made with; to start over, choose another --output-dir"
-                + ("." if (self.root / BASE.name).exists() else ", or remove the folder: nothing was made in it yet.")
+                "To resume it, give the settings it was made with; to start over, choose another --output-dir."
                 + (longer if changes[0].startswith("max_train_steps") and len(changes) == 1 else "")
             )
-        if [photo.absolute() for photo in subject.photos] != [photo.absolute() for photo in mine.photos]:
+        elif [photo.absolute() for photo in subject.photos] != [photo.absolute() for photo in mine.photos]:
             self.save_subject(replace(mine, photos=subject.photos))  # the same photos, moved
 
     def _photos_began(self, subject: Subject) -> Mapping[str, str]:
@@ -263,10 +271,8 @@ def _photo_changes(now: Mapping[str, str], began: Mapping[str, str]) -> list[str
     return changes
 
 
-def _is_empty(folder: Path) -> bool:
-    """Whether nothing is there, or only what a making that was killed half way leaves."""
+def _holds_only(folder: Path, names: Collection[str]) -> bool:
+    """Whether nothing is in a folder but files of these names, and what a writer that was killed half way leaves."""
     return folder.is_dir() and all(
-        file.name in (SUBJECT.name, PHOTOS.name, contents.LOCK)
-        or (file.name.startswith(".") and file.suffix == ".part")
-        for file in folder.iterdir()
+        file.name in names or (file.name.startswith(".") and file.suffix == ".part") for file in folder.iterdir()
     )

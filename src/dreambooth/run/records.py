@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from dreambooth.run.files import JsonFile, JsonLines
+from dreambooth.run.files import NOTHING_ELSE, JsonFile, JsonLines
 from dreambooth.subject import Subject
 
 
@@ -45,6 +45,7 @@ Hashes = dict[str, str]
 class BaseModel:
     """The model that a run began with: what the user called it, and a hash of its weights and schedule."""
 
+    __pydantic_config__ = NOTHING_ELSE
     model: str
     fingerprint: str
 
@@ -53,6 +54,7 @@ class BaseModel:
 class JudgeNames:
     """The judges that measure a run, each with a hash of its weights in its name."""
 
+    __pydantic_config__ = NOTHING_ELSE
     dino: str
     clip: str
     perceptual: str
