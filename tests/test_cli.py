@@ -13,10 +13,10 @@ from dreambooth.config.flags import given_settings, read_settings
 from dreambooth.config.zeros import MEANT_BY_ZERO
 from dreambooth.data.photos import photos_in
 from dreambooth.errors import ConfigError, PromptError, RunError
-from dreambooth.prior import default_library
 from dreambooth.run import Run
 from dreambooth.run.records import BASE, BaseModel
 from dreambooth.subject import Subject, require_class_noun
+from dreambooth.support.library import default_library
 
 RUN = ["run", "photos", "--class-noun", "dog"]
 TOYBOX = ["toybox", "photos", "--class-noun", "dog"]

@@ -18,12 +18,13 @@ from dreambooth.config import Config, Prior
 from dreambooth.errors import DiskError, ModelError
 from dreambooth.models.base import Sampling
 from dreambooth.models.stable_diffusion import StableDiffusion
-from dreambooth.prior import class_prior, default_library
+from dreambooth.prior import class_prior
 from dreambooth.run import Run
 from dreambooth.run.places import found
 from dreambooth.run.records import CLASS_IMAGES
 from dreambooth.subject import Subject
 from dreambooth.support.files import sha256
+from dreambooth.support.library import default_library
 from tiny import tiny_model
 
 DOG = Subject(photos=(Path("a.png"),), class_noun="dog", identifier="zwx")

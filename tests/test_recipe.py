@@ -21,8 +21,9 @@ from dreambooth.config import Config
 from dreambooth.data.photos import photos_in
 from dreambooth.data.pictures import open_image
 from dreambooth.errors import ConfigError, PhotoError, PromptError, RunError
+from dreambooth.generation.in_run import generate
 from dreambooth.generation.samples import text_of
-from dreambooth.recipe import check, check_world, dreambooth, generate, personalise
+from dreambooth.recipe import check, check_world, dreambooth, personalise
 from dreambooth.report.page import write_report
 from dreambooth.run import Run
 from dreambooth.run.contents import CONTENTS

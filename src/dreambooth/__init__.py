@@ -25,7 +25,8 @@ if TYPE_CHECKING:
         PromptError,
         RunError,
     )
-    from dreambooth.recipe import dreambooth, generate, resume
+    from dreambooth.generation.in_run import generate
+    from dreambooth.recipe import dreambooth, resume
     from dreambooth.run import Run
     from dreambooth.subject import Subject
 
@@ -61,7 +62,7 @@ _HOMES = {
     "RunError": "errors",
     "Subject": "subject",
     "dreambooth": "recipe",
-    "generate": "recipe",
+    "generate": "generation.in_run",
     "photos_in": "data.photos",
     "resume": "recipe",
 }

@@ -15,8 +15,6 @@ from dreambooth.evaluation.base import Pictures, TextImageEmbedder
 from dreambooth.evaluation.clip import Clip
 from dreambooth.evaluation.scores import open_squares
 from dreambooth.evaluation.weights import find
-from dreambooth.subject import Subject
-from dreambooth.support.progress import log
 
 TEMPLATE = "a photo of a {}"
 CERTAIN = 0.4
@@ -53,10 +51,11 @@ def read_class_noun(photos: Sequence[Path], world: World) -> Reading:
     Raises PhotoError for a photo that cannot be used and ModelError where the CLIP cannot be found or opened.
     """
     fit = fit_of(photos, world)
-    return Reading(shares=_shares(photos, world), foreign=fit.says if fit else "")
+    return Reading(shares=shares_of(photos, world), foreign=fit.says if fit else "")
 
 
-def _shares(photos: Sequence[Path], world: World, judges: Judges | None = None) -> dict[str, float]:
+def shares_of(photos: Sequence[Path], world: World, judges: Judges | None = None) -> dict[str, float]:
+    """The share of each noun of a world, the largest first; by the CLIP that is open already, or else by its own."""
     clip = judges.clip if judges else Clip.open(find(world.judges["clip"], None, "clip"))
     return classified(clip, open_squares(photos), world.nouns)
 
@@ -78,15 +77,6 @@ def suggested(photos: Sequence[Path], world: World) -> str:
         why = reading.foreign or f"CLIP cannot tell what the photos show:\n{reading.table()}"
         raise PromptError(f"{why}\nSay what kind of thing it is, such as --class-noun dog.")
     return reading.noun
-
-
-def warn_of_doubt(subject: Subject, world: World, judges: Judges | None = None) -> None:
-    """Warn where there is `doubt` of the class noun of a subject whose photos fit the world.
-
-    judges: those that are open already, whose CLIP is asked.  Raises as `read_class_noun`.
-    """
-    if doubts := doubt(subject.class_noun, Reading(shares=_shares(subject.photos, world, judges)), world):
-        log.warning("%s", doubts)
 
 
 def doubt(noun: str, reading: Reading, world: World) -> str:

@@ -82,6 +82,25 @@ def _class_noun(parsed: Namespace) -> None:
         print(reading.foreign or "CLIP cannot tell: say what kind of thing it is by --class-noun.")
 
 
+def _doctor(parsed: Namespace) -> None:
+    config = config_of(parsed)
+    from dreambooth.doctor.faults import table
+
+    if parsed.photos_dir is None:
+        from dreambooth.doctor.installation import examine_installation
+
+        facts, faults = examine_installation(Path.cwd())
+        width = max(len(name) for name, _ in facts)
+        print(*(f"{name:<{width}}  {value}" for name, value in facts), sep="\n", end="\n\n")
+    else:
+        from dreambooth.doctor.folder import examine_folder
+
+        faults = examine_folder(parsed.photos_dir, parsed.class_noun.strip(), config)
+    print(table(faults, "file" if parsed.photos_dir else "where") if faults else "No fault was found.")
+    if fatal := sum(fault.fatal for fault in faults):
+        raise DreamBoothError(f"{fatal} of these cannot be used as they are.")
+
+
 def _continue(parsed: Namespace) -> None:
     from dreambooth.run import Run
 
@@ -117,16 +136,16 @@ def _generate(parsed: Namespace) -> None:
     from dreambooth.run import Run
 
     run, settings = Run.open(parsed.run_dir), given_settings(parsed)
-    from dreambooth import recipe
+    from dreambooth.generation.in_run import generate, personal_model
 
     if parsed.prompts or settings or parsed.count is not None or parsed.first_seed is not None:
-        samples = recipe.generate(run, parsed.prompts, count=parsed.count, seed=parsed.first_seed, **settings)
+        samples = generate(run, parsed.prompts, count=parsed.count, seed=parsed.first_seed, **settings)
         print(*(sample.path for sample in samples), sep="\n")
     else:
-        from dreambooth.generation.in_run import personal_model
+        from dreambooth.recipe import generate_samples
 
         with run.lock():
-            recipe.generate_samples(run, personal_model(run), "after")
+            generate_samples(run, personal_model(run), "after")
         print(run.samples / "after")
 
 
@@ -207,6 +226,7 @@ def _completion(parsed: Namespace) -> None:
 COMMANDS: dict[str, Callable[[Namespace], None]] = {
     "run": _run,
     "class-noun": _class_noun,
+    "doctor": _doctor,
     "continue": _continue,
     "generate": _generate,
     **dict.fromkeys(("identifier", "prior", "finetune", "report"), _stage),

@@ -96,6 +96,8 @@ def in_words(error: BaseException) -> str | None:
     if isinstance(error, OSError) and error.errno is not None:
         place = error.filename if error.filename is not None else "a file"
         return f"{place}: {DISK_REASONS.get(error.errno, error.strerror or said)}."
+    if isinstance(error, ImportError) or said.startswith("Failed to import") or "shared object" in said:
+        return f"a library does not load: {str(error).strip().rpartition(chr(10))[2]}. `dreambooth doctor` says which."
     if isinstance(error, UnicodeEncodeError):
         near = error.object[max(0, error.start - 30) : error.end + 30]
         return (

@@ -26,6 +26,7 @@ from dreambooth.run.places import written
 from dreambooth.run.records import CLASS_IMAGES, ClassImage, ClassImages, DrawnWith
 from dreambooth.subject import Subject
 from dreambooth.support.files import atomic_write, key_of, require_space, sha256, sweep
+from dreambooth.support.library import default_library
 from dreambooth.support.progress import log, track
 
 FIRST_SEED = 1_000_000
@@ -65,18 +66,6 @@ def class_prior(
     record = library.record(model.name, [kept[index] for index in range(count)])
     CLASS_IMAGES.write(run.root, replace(record, folder=written(library.folder, run.root)))
     return tuple(library.folder / image.name for image in record.files)
-
-
-def default_library() -> Path:
-    """Where class images are kept between runs."""
-    own, shared = os.environ.get("DREAMBOOTH_CACHE"), os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    try:
-        return Path(own or Path(shared) / "dreambooth").expanduser() / "class-images"
-    except RuntimeError as error:  # no HOME, and a user without an entry
-        raise DiskError(
-            "there is no home folder to keep class images in: set the environment variable DREAMBOOTH_CACHE to a "
-            "folder that you may write to."
-        ) from error
 
 
 def _drawn(

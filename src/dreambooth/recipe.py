@@ -2,23 +2,21 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from dreambooth import adapters, models
 from dreambooth.adapters import Adapter
-from dreambooth.class_noun import warn_of_doubt
 from dreambooth.config import Config, idle
 from dreambooth.config.machine import check_machine, check_reach
 from dreambooth.data.dataset import encode_once, examples
-from dreambooth.data.photos import check_photos
+from dreambooth.doctor.faults import warn_of
+from dreambooth.doctor.photos import examine_photos, require_usable
+from dreambooth.doctor.seen import examine_seen
 from dreambooth.errors import ModelError, RunError
 from dreambooth.evaluation import Judges, fit_of, load_judges
 from dreambooth.finetuning import Observer, finetune
-from dreambooth.generation.generate import generate as generate_into
 from dreambooth.generation.generate import generate_in
 from dreambooth.generation.in_run import live_samples, personal_model, prompts_of
 from dreambooth.generation.prompts import CLASS_PROMPT, Prompt, own_prompts, warn_of_nameless
-from dreambooth.generation.requests import requests, sampling_of, seeds
 from dreambooth.generation.samples import Sample
 from dreambooth.identifier import comparison, with_identifier
 from dreambooth.models.base import DiffusionModel
@@ -47,10 +45,10 @@ def dreambooth(subject: Subject, config: Config, root: Path | str) -> Run:
     check(subject, config)
     run = Run.create(Path(root).expanduser(), subject, config)
     with run.lock():
+        judges = open_judges(run)  # section 4.2: who measures; first, they see what is wrong with the photos
+        check_world(run, judges)
         model = base_model(run)  # section 3.1: a pre-trained text-to-image model
         adapters.check(model, config)
-        judges = open_judges(run)  # section 4.2: who measures
-        check_world(run, judges)
         name_subject(run, model)  # section 3.2: a rare token, unless the user chose one
         reference = look_at_photos(run, judges)  # section 4.2: what it is measured against
         probe = begin_probe(run, model, reference)
@@ -77,7 +75,9 @@ def resume(run: Run, max_train_steps: int | None = None, early_stopping: bool | 
 def check(subject: Subject, config: Config) -> None:
     """Whether it can work, as far as can be known without a model; raises what is in errors.py."""
     check_machine(config)
-    check_photos(subject.photos)
+    faults = examine_photos(subject.photos, config.data.resolution or config.world.resolution)
+    require_usable(faults, subject.photos)
+    warn_of(faults)
     require_class_noun(subject.class_noun)
     own = config.generation.prompts
     warn_of_nameless(own_prompts(own) if own else (), subject, config.naming.identifier)
@@ -99,14 +99,14 @@ def open_judges(run: Run) -> Judges | None:
 
 
 def check_world(run: Run, judges: Judges | None = None) -> None:
-    """Warn where the photos are of nothing that the base model can draw (world_fit.json), or of another class."""
+    """Warn where the photos are of nothing that the base model can draw (world_fit.json), or have other faults."""
     fit = fit_of(run.subject.photos, run.config.world, judges)
     if fit is not None:
         WORLD_FIT.write(run.root, fit)
     if fit is not None and fit.foreign:
         log.warning("%s", fit.says)
     elif fit is not None or judges is not None:  # without either a CLIP would be opened for this alone
-        warn_of_doubt(run.subject, run.config.world, judges)
+        warn_of(examine_seen(run.subject, run.config.world, judges))
 
 
 def base_model(run: Run) -> DiffusionModel:
@@ -263,29 +263,6 @@ def observer(run: Run, adapter: Adapter, probe: Probe | None) -> Observer:
             return watching(step, model)
 
     return measure
-
-
-def generate(
-    run: Run, prompts: Sequence[str] = (), *, count: int | None = None, seed: int | None = None, **settings: Any
-) -> list[Sample]:
-    """Generate more samples with the personalised model, to samples/own; prompts hold {} where the subject's name goes.
-
-    prompts: [default: the run's].  count: of each [default: as the run has it].  seed: of the first sample, the next
-    ones count on from it [default: the run's seeds].  settings: sampler, num_inference_steps, guidance_scale where they
-    are not the run's. Older samples stay. Each is drawn alone: it depends on its words, seed, settings and weights, and
-    on nothing else. Raises RunError where the run has no model yet, PromptError or ConfigError for what cannot be done.
-    """
-    own = own_prompts(prompts)[: len(prompts)]
-    warn_of_nameless(own, run.subject)
-    config = Config.build({**run.config.flat(), **settings})
-    count = count or config.generation.num_images_per_prompt
-    numbers = seeds(config.seed, count) if seed is None else range(seed, seed + count)
-    with run.lock():
-        model = personal_model(run)
-        models.check(model, config)
-        wanted = requests(own or prompts_of(run), run.subject, numbers)
-        sampling = sampling_of(config.generation)
-        return generate_into(model, wanted, sampling, run.samples / "own", batch_size=1, keep_others=True)
 
 
 def report(run: Run) -> Path:

@@ -38,6 +38,7 @@ def parser(version: str) -> Parser:
     commands = top.add_subparsers(metavar="COMMAND", required=True, title="commands")
     _add_run(commands)
     _add_class_noun(commands)
+    _add_doctor(commands)
     _add_continue(commands)
     _add_generate(commands)
     for stage, summary in STAGES.items():
@@ -79,6 +80,21 @@ def _add_class_noun(commands: "Commands[Parser]") -> None:
     command.add_argument("photos_dir", metavar="PHOTOS_DIR", type=path, help="folder with the photos; never changed")
     _add_device(command)
     add_settings(command, ("model", "world"))
+
+
+def _add_doctor(commands: "Commands[Parser]") -> None:
+    command = _add(commands, "doctor", "what is wrong with photos, or with the installation, and the remedies")
+    command.usage = "dreambooth doctor [PHOTOS_DIR] [--class-noun NOUN] [--model MODEL]"
+    command.example = "dreambooth doctor my-dog --class-noun dog"
+    command.epilog = (
+        "With photos: what every run looks for before its first slow step. Without: libraries, GPU and driver, disks, "
+        "caches, and the way to the hub. The exit status is 2 where something cannot be used at all."
+    )
+    command.add_argument("photos_dir", metavar="PHOTOS_DIR", nargs="?", type=path, help="folder with photos")
+    nouns, help_ = with_aliases("--class-noun"), "what kind of thing they show, to be compared with how they look"
+    command.add_argument(*nouns, dest="class_noun", default="", metavar="NOUN", help=help_)
+    _add_device(command)
+    add_settings(command, ("model", "world", "resolution", *section("evaluation")))
 
 
 def _add_continue(commands: "Commands[Parser]") -> None:

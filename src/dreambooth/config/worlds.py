@@ -71,6 +71,8 @@ class World:
     """Class nouns that photos are told apart by; where `contents` says what is in the world, all that it knows."""
     judges: Mapping[str, str]
     """The usual "dino" and "clip": a world's name for its embedded ones, or a hub id."""
+    resolution: int = 512
+    """Side in pixels that most of its models draw, and that photos are wanted to have."""
     preset: Mapping[str, Any] = field(default_factory=dict)
     """Settings that suit its models, over the paper's."""
     method_presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

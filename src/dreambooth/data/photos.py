@@ -1,9 +1,11 @@
 """Photos as people have them: found in their folder, and checked before anything slow. They are only ever read."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+
+from PIL import Image
 
 from dreambooth.data.pictures import MIN_SIDE, RAW_SUFFIXES, is_heif, open_image
 from dreambooth.data.subfolders import photos_below, which_to_give
@@ -18,14 +20,18 @@ BESIDE_PHOTOS = (".txt", ".json", ".md", ".ini", ".db", ".aae", ".xmp")
 CAPTIONS = (".txt", ".caption")
 """Where other trainers look for a photo's own caption, by the name of the photo."""
 
+MANY = 20
+"""Photos that take so long to decode that it is shown."""
+
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*")
 
 
-def photos_in(folder: Path | str) -> tuple[Path, ...]:
+def photos_in(folder: Path | str, quietly: bool = False) -> tuple[Path, ...]:
     """The picture files directly in `folder`, by name; or `folder` itself where it is a file.
 
     A picture is known by its suffix or by its first bytes. Hidden files and notes are skipped; any other file, and
-    folders with pictures, are named in a warning. Raises PhotoError where there is no such folder or no picture in it.
+    folders with pictures, are named in a warning, unless `quietly`. Raises PhotoError where there is no such folder or
+    no picture in it.
     """
     folder = Path(folder).expanduser()
     if folder.is_file():
@@ -38,26 +44,31 @@ def photos_in(folder: Path | str) -> tuple[Path, ...]:
         raise PhotoError([f"{folder}: you may not read it; change its permissions or copy the photos"]) from error
     files = [entry for entry in visible if not entry.is_dir()]
     photos = tuple(file for file in files if _is_photo(file))
-    skipped = [f.name for f in files if f not in photos and f.suffix.lower() not in (*BESIDE_PHOTOS, *CAPTIONS)]
-    below = photos_below(folder, _is_photo)
-    if not photos and below:
+    if not photos and (below := photos_below(folder, _is_photo)):
         raise PhotoError([f"{folder}: no photos in it itself, but {which_to_give(folder, below)}"])
     if not photos:
+        skipped = [file.name for file in files if _is_stray(file)]
         found = f"only {', '.join(skipped[:5])}" if skipped else "none"
         raise PhotoError([f"{folder}: no photos in it ({found}); put three to five JPEG photos there"])
-    if skipped:
-        log.warning("%s: skipped, as they are not pictures: %s", folder, ", ".join(skipped))
-    if below:
-        inner = ", ".join(f"{path.relative_to(folder)} ({count})" for path, count in below.items())
-        log.warning("%s: photos in its folders are not used: %s", folder, inner)
-    stems = {photo.stem for photo in photos}
-    if captions := [file.name for file in files if file.suffix.lower() in CAPTIONS and file.stem in stems]:
-        log.warning(
-            '%s: captions are not used, every photo is captioned "a [identifier] [class noun]": %s',
-            folder,
-            ", ".join(captions),
-        )
+    for what, why in () if quietly else unused_in(folder, photos):
+        log.warning("%s: %s: %s", folder, why, what)
     return photos
+
+
+def unused_in(folder: Path, photos: Sequence[Path]) -> list[tuple[str, str]]:
+    """What else is in a folder of photos that somebody may think is used: the names, and why it is not."""
+    files = [entry for entry in sorted(folder.iterdir()) if not entry.is_dir() and not entry.name.startswith(".")]
+    stems = {photo.stem for photo in photos}
+    found = {
+        "skipped, as they are not pictures": [file.name for file in files if _is_stray(file)],
+        "photos in its folders are not used": [
+            f"{path.relative_to(folder)} ({count})" for path, count in photos_below(folder, _is_photo).items()
+        ],
+        'captions are not used, every photo is captioned "a [identifier] [class noun]"': [
+            file.name for file in files if file.suffix.lower() in CAPTIONS and file.stem in stems
+        ],
+    }
+    return [(", ".join(names), why) for why, names in found.items() if names]
 
 
 def names_of(photos: Sequence[Path]) -> list[str]:
@@ -78,27 +89,26 @@ def content_of(photos: Sequence[Path]) -> dict[str, str]:
     return found
 
 
+def decoded(photos: Sequence[Path], at_least: int) -> Iterator[Image.Image | PhotoError]:
+    """Each photo as `open_image` shows it, or what is wrong with it."""
+    for photo in track(photos, "checking photos") if len(photos) > MANY else photos:
+        try:
+            yield open_image(photo, at_least)
+        except PhotoError as error:
+            yield error
+
+
 def check_photos(photos: Sequence[Path]) -> None:
-    """Decode every photo once; raises PhotoError with all problems, and warns about an unusual number or duplicates."""
+    """Decode every photo once; raises PhotoError with all problems."""
     if not photos:
         raise PhotoError(["there are none; three to five photos of the subject are usual"])
-    problems: list[str] = []
-    same: dict[str, list[Path]] = {}
-    for photo in track(photos, "checking photos") if len(photos) > 20 else photos:
-        try:
-            open_image(photo, at_least=MIN_SIDE)
-            same.setdefault(sha256(photo), []).append(photo)
-        except PhotoError as error:
-            problems += error.problems
-    if problems:
+    found = [image for image in decoded(photos, MIN_SIDE) if isinstance(image, PhotoError)]
+    if problems := [problem for error in found for problem in error.problems]:
         raise PhotoError(problems)
-    for copies in same.values():
-        if len(copies) > 1:
-            log.warning("the same photo %d times: %s", len(copies), ", ".join(copy.name for copy in copies))
-    if len(same) == 1:
-        log.warning("one photo only: its scene will be learned with the subject; three to five work better")
-    elif len(photos) > 20:
-        log.warning("%d photos: are all of them of one and the same subject? three to five are usual", len(photos))
+
+
+def _is_stray(file: Path) -> bool:
+    return not _is_photo(file) and file.suffix.lower() not in (*BESIDE_PHOTOS, *CAPTIONS)
 
 
 def _is_photo(file: Path) -> bool:

@@ -79,6 +79,13 @@ def upright_size(path: Path) -> tuple[int, int]:
         return (image.height, image.width) if lying else image.size
 
 
+def orientation_of(path: Path) -> int:
+    """How its EXIF says the camera was held: 1 upright, 2 to 8 turned, else nothing known. Raises PhotoError."""
+    with _opened(path) as image:
+        said = image.getexif().get(_ORIENTATION, 1)
+        return said if isinstance(said, int) else 0
+
+
 def open_image(path: Path, at_least: int | None = None) -> Image.Image:
     """The picture, upright, in sRGB whatever its own colours are, transparency on white.
 
@@ -152,7 +159,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         limit = f"{MAX_PIXELS / 1e6:.0f} megapixels"
         raise _unusable(path, f"is larger than {limit}: make it smaller first") from error
     except UnidentifiedImageError as error:
-        raise _unusable(path, "is not a JPEG, PNG, WEBP, BMP, TIFF or GIF picture, or its start is damaged") from error
+        says = "is not a JPEG, PNG, WEBP, BMP, TIFF or GIF picture, or its start is damaged"
+        raise _unusable(path, f"{says}: copy it again, or leave it out") from error
     except Exception as error:  # decoders raise all sorts of things on damaged files
         raise _unusable(path, f"is damaged ({error}): copy it again from where it came, or leave it out") from error
 

@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from dreambooth import models
-from dreambooth.config import Base
+from dreambooth.config import Base, Config
 from dreambooth.errors import RunError
+from dreambooth.generation.generate import generate as generate_into
 from dreambooth.generation.generate import generate_in
-from dreambooth.generation.prompts import Prompt, chosen_prompts
-from dreambooth.generation.requests import sampling_of
+from dreambooth.generation.prompts import Prompt, chosen_prompts, own_prompts, warn_of_nameless
+from dreambooth.generation.requests import requests, sampling_of, seeds
 from dreambooth.generation.samples import Sample
 from dreambooth.models.base import DiffusionModel
 from dreambooth.run import Run
@@ -51,3 +53,26 @@ def probe_samples(run: Run, model: DiffusionModel, stage: str, prompts: Sequence
     steps = run.config.probe.probe_num_inference_steps
     quick = replace(sampling_of(run.config.generation), sampler=model.samplers[-1], num_inference_steps=steps)
     return generate_in(run, model, stage, prompts, count, quick)
+
+
+def generate(
+    run: Run, prompts: Sequence[str] = (), *, count: int | None = None, seed: int | None = None, **settings: Any
+) -> list[Sample]:
+    """Generate more samples with the personalised model, to samples/own; prompts hold {} where the subject's name goes.
+
+    prompts: [default: the run's].  count: of each [default: as the run has it].  seed: of the first sample, the next
+    ones count on from it [default: the run's seeds].  settings: sampler, num_inference_steps, guidance_scale where they
+    are not the run's. Older samples stay. Each is drawn alone: it depends on its words, seed, settings and weights, and
+    on nothing else. Raises RunError where the run has no model yet, PromptError or ConfigError for what cannot be done.
+    """
+    own = own_prompts(prompts)[: len(prompts)]
+    warn_of_nameless(own, run.subject)
+    config = Config.build({**run.config.flat(), **settings})
+    count = count or config.generation.num_images_per_prompt
+    numbers = seeds(config.seed, count) if seed is None else range(seed, seed + count)
+    with run.lock():
+        model = personal_model(run)
+        models.check(model, config)
+        wanted = requests(own or prompts_of(run), run.subject, numbers)
+        sampling = sampling_of(config.generation)
+        return generate_into(model, wanted, sampling, run.samples / "own", batch_size=1, keep_others=True)

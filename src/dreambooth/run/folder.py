@@ -14,13 +14,13 @@ from dreambooth.run import contents
 from dreambooth.run.files import JsonFile, T
 from dreambooth.run.lock import locked
 from dreambooth.run.places import found, written
-from dreambooth.run.records import BASE, LOSSES, MODEL, PHOTOS, SCORES, SUBJECT, TIMINGS
+from dreambooth.run.records import LOSSES, MODEL, PHOTOS, SCORES, SUBJECT, TIMINGS, WORLD_FIT
 from dreambooth.run.status import reported
 from dreambooth.subject import Subject
 from dreambooth.support.files import broken_seal, sealed, sweep, unsealed, write_text
 from dreambooth.support.progress import log
 
-BEFORE_THE_MODEL = (contents.CONFIG, SUBJECT.name, PHOTOS.name, TIMINGS.name, contents.LOCK)
+BEFORE_THE_MODEL = (contents.CONFIG, SUBJECT.name, PHOTOS.name, WORLD_FIT.name, TIMINGS.name, contents.LOCK)
 """What is in a run folder before its base model is open: with nothing else, it may still be a run of other settings."""
 
 MOST_CHANGES = 8

@@ -13,10 +13,10 @@ def is_hub_id(name: str) -> bool:
     return name.count("/") == 1 and name[0] not in "./~" and not Path(name).exists()
 
 
-def out_of_reach(model: str, file: str, revision: str | None) -> str:
+def out_of_reach(model: str, file: str, revision: str | None, patience: float = 10.0) -> str:
     """Why the hub cannot be asked for a model, in a clause; "" where it answers, be it that there is none.
 
-    file: one that the model should have.
+    file: one that the model should have.  patience: seconds to wait.
     """
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import HfHubHTTPError
@@ -24,7 +24,7 @@ def out_of_reach(model: str, file: str, revision: str | None) -> str:
     if constants.HF_HUB_OFFLINE:
         return "HF_HUB_OFFLINE is set, so that only what is in the cache is used"
     try:
-        get_hf_file_metadata(hf_hub_url(model, file, revision=revision))
+        get_hf_file_metadata(hf_hub_url(model, file, revision=revision), timeout=patience)
     except HfHubHTTPError:
         return ""  # it answers: who downloads learns what
     except Exception as error:  # of the network, whichever client this version of the hub's has

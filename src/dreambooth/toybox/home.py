@@ -130,6 +130,7 @@ TOYBOX = World(
     classes=CLASSES,
     nouns=CLASSES,
     judges={"dino": "toybox", "clip": "toybox"},
+    resolution=128,
     preset=_PRESET,
     method_presets=_METHOD_PRESETS,
     embedded=Path(str(files("dreambooth.toybox"))),
