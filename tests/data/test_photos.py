@@ -220,21 +220,6 @@ def test_the_originals_are_not_touched(tmp_path: Path) -> None:
     )
 
 
-def test_an_unusual_number_and_duplicates_are_doubted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    for number in range(500):
-        picture(64, 64, number).save(tmp_path / f"{number:03}.png")
-    photos = photos_in(tmp_path)
-    for chosen, said in ((photos, "500 photos"), (photos[:1], "one photo only"), (photos[:4], "")):
-        caplog.clear()
-        with caplog.at_level(logging.WARNING, "dreambooth"):
-            check_photos(chosen)
-        assert said in caplog.text if said else not caplog.records
-    (tmp_path / "copy.png").write_bytes(photos[0].read_bytes())
-    with caplog.at_level(logging.WARNING, "dreambooth"):
-        check_photos([*photos[:3], tmp_path / "copy.png"])
-    assert "the same photo 2 times: 000.png, copy.png" in caplog.text
-
-
 @pytest.mark.parametrize("turned", [False, True])
 def test_the_square_is_cut_where_the_detail_is(turned: bool) -> None:
     scene = Image.new("RGB", (640, 240), "skyblue")

@@ -1,7 +1,6 @@
 """What is wrong with photos as far as their pixels tell: unreadable, tiny, blurred, alike, too few or too many."""
 
 from collections.abc import Iterator, Sequence
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -21,18 +20,20 @@ USUAL, MANY = 3, 20
 LOOKED_AT = 512
 """Pixels of the short side at which a photo is looked at, where it has as many."""
 
-STEEP, REACH, CONTRAST = 1 / 3, 9, 40
-"""Of edges whose brightness changes by CONTRAST of 255 within REACH pixels, the sharpest tenth rise by this share of it
-from one pixel to the next; below, the photo is blurred. Photos: .63 and more; blurred by 3 pixels or moved by 15: .32
-and less (48 real ones, docs/log.md)."""
+STEEP, REACH = 1 / 3, 9
+"""Of edges that rise within REACH pixels the sharpest tenth rise by this share of it from one pixel to the next; where
+less, the photo is blurred. Photos: .67 and more; blurred by 3 pixels, or moved by 15: .31 and less (docs/log.md)."""
 
-EDGES = 50
-"""Pixels that lie on an edge, in a photo that shows anything."""
+CONTRASTS = (40, 15)
+"""How much of 255 an edge rises at least; where no edge does, of the second."""
+
+EDGES = 1 / 5000
+"""Share of the pixels that lie on an edge, in a photo that shows anything."""
 
 THUMB = 16
 NEAR, ALIKE = 0.3, 0.97
 """Two thumbnails of THUMB pixels a side are one shot where they differ by less than NEAR of their own contrast, or
-correlate by more than ALIKE. Shots of one subject: .49 and more, .91 and less; cut by 2 %: .19 and less."""
+correlate by more than ALIKE: no two of 738 pairs of one subject's, and all that were cut by 2 % (docs/log.md)."""
 
 
 def examine_photos(photos: Sequence[Path], resolution: int) -> list[Fault]:
@@ -74,23 +75,30 @@ def require_usable(faults: Sequence[Fault], photos: Sequence[Path]) -> None:
 def sharpness(image: Image.Image) -> float | None:
     """How steep the sharpest edges of a picture are, in (0, 1], in the direction that is the more blurred.
 
-    The short side is brought to LOOKED_AT pixels at most. None where there are no edges.
+    The short side is brought to LOOKED_AT pixels at most. None where there are no edges, in no colour.
     """
     scale = min(1.0, LOOKED_AT / min(image.size))
     size = [round(length * scale) for length in image.size]
-    grey = np.asarray(image.resize((size[0], size[1]), Image.Resampling.LANCZOS).convert("L"), dtype=np.float32)
-    found = [steep for steep in (_steepness(grey), _steepness(grey.T)) if steep is not None]
-    return min(found, default=None)
+    small = image.convert("RGB").resize((size[0], size[1]), Image.Resampling.LANCZOS)
+    pixels = np.asarray(small, dtype=np.float32)
+    for contrast in CONTRASTS:
+        directions = [
+            [steep for colour in np.moveaxis(seen, 2, 0) if (steep := _steepness(colour, contrast))]
+            for seen in (pixels, pixels.swapaxes(0, 1))
+        ]
+        if any(directions):
+            return min(max(steeps) for steeps in directions if steeps)
+    return None
 
 
-def _steepness(grey: NDArray[np.float32]) -> float | None:
-    """Of the sharpest tenth of edges along rows, the largest step over the whole rise."""
-    runs = sliding_window_view(grey, REACH, axis=1)
+def _steepness(values: NDArray[np.float32], contrast: int) -> float | None:
+    """Of the sharpest tenth of edges along rows (h, w), the largest step over the whole rise; None without edges."""
+    runs = sliding_window_view(values, REACH, axis=1)
     rise = runs.max(-1) - runs.min(-1)
-    edges = rise > CONTRAST
-    if edges.sum() < EDGES:
+    edges = rise > contrast
+    if edges.mean() < EDGES:
         return None
-    steps = sliding_window_view(np.abs(np.diff(grey, axis=1)), REACH - 1, axis=1).max(-1)
+    steps = sliding_window_view(np.abs(np.diff(values, axis=1)), REACH - 1, axis=1).max(-1)
     return float(np.quantile(steps[edges] / rise[edges], 0.9))
 
 
@@ -105,19 +113,22 @@ def _blurred(name: str, image: Image.Image) -> Iterator[Fault]:
 
 def _near(thumbs: dict[str, NDArray[np.float64]]) -> Iterator[tuple[str, str]]:
     """Pairs of one shot, each later photo once."""
-    told: set[str] = set()
-    for (name, a), (other, b) in combinations(thumbs.items(), 2):
-        if other not in told and name not in told and _one_shot(a, b):
-            told.add(other)
-            yield name, other
+    names, told = list(thumbs), set[str]()
+    rows = np.stack([*thumbs.values()]) if thumbs else np.zeros((0, THUMB, THUMB, 3))
+    for at, name in enumerate(names):
+        for other in (names[at + 1 + later] for later in np.flatnonzero(_one_shot(rows[at], rows[at + 1 :]))):
+            if not told & {name, other}:
+                told.add(other)
+                yield name, other
 
 
-def _one_shot(a: NDArray[np.float64], b: NDArray[np.float64]) -> bool:
-    contrast = (a.std() + b.std()) / 2 + 1e-6
-    apart = float(np.abs(a - b).mean() / contrast)
-    greys = [thumb.mean(2) - thumb.mean() for thumb in (a, b)]
-    norm = float(np.sqrt((greys[0] ** 2).sum() * (greys[1] ** 2).sum())) + 1e-6
-    return apart < NEAR or (float((greys[0] * greys[1]).sum()) / norm > ALIKE and apart < 1)
+def _one_shot(thumb: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which of N other thumbnails (N, h, w, 3) are of the same shot, (N,)."""
+    contrast = (thumb.std() + others.std((1, 2, 3))) / 2 + 1e-6
+    apart = np.abs(others - thumb).mean((1, 2, 3)) / contrast
+    grey, greys = thumb.mean(2) - thumb.mean(), others.mean(3) - others.mean((1, 2, 3))[:, None, None]
+    norm = np.sqrt((grey**2).sum() * (greys**2).sum((1, 2))) + 1e-6
+    return np.asarray((apart < NEAR) | (((grey * greys).sum((1, 2)) / norm > ALIKE) & (apart < 1)))
 
 
 def _number(different: int, given: int) -> Iterator[Fault]:

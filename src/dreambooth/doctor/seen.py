@@ -22,13 +22,13 @@ from dreambooth.subject import Subject
 
 OTHER = 0.5
 """A photo whose median DINO with the others is below this share of theirs, as a whole and by the subject alone, shows
-another subject: none of 972 of toys, and 92 % of those of another toy of the same class (docs/log.md)."""
+another subject: none of 432 of toys, and 93 % of those of another toy of the same class (docs/log.md)."""
 
 LIKE_EACH_OTHER = 0.2
 """Photos that have less among themselves say nothing of any of them."""
 
 OUTSIDE = 0.25
-"""A quarter of the subject beyond the square; of toys that fit into it .18 and less is found there."""
+"""A quarter of the subject beyond the square; where it fits into it, less is found there by mistake."""
 
 WIDE = 1.2
 """Sides whose longer one is less than so many times the shorter one have no room for a subject beyond the square."""
