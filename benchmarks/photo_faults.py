@@ -12,6 +12,7 @@ import json
 import random
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,11 @@ FIRST_SEED = 440
 """Of toys; the embedded judges never saw any of them."""
 
 
+def blurred(by: float, image: Image.Image) -> Image.Image:
+    """By a Gaussian of so many pixels."""
+    return image.filter(ImageFilter.GaussianBlur(by))
+
+
 def moved(image: Image.Image) -> Image.Image:
     """By 15 pixels to the side while it was taken."""
     return Image.fromarray(np.mean([np.roll(np.asarray(image), by, 1) for by in range(16)], 0).astype(np.uint8))
@@ -41,7 +47,7 @@ def moved(image: Image.Image) -> Image.Image:
 
 BLURS: dict[str, Callable[[Image.Image], Image.Image]] = {
     "as it is": lambda image: image,
-    **{f"blurred by {by}": lambda image, by=by: image.filter(ImageFilter.GaussianBlur(by)) for by in (1, 2, 3, 5)},
+    **{f"blurred by {by}": partial(blurred, by) for by in (1, 2, 3, 5)},
     "moved by 15": moved,
 }
 
@@ -122,10 +128,8 @@ def main() -> None:
             for seed in range(FIRST_SEED, FIRST_SEED + options.seeds)
             for noun in TOYBOX.nouns
         }
-        toys, few = (
-            list(made.values()),
-            random.Random(0).sample([path for paths in made.values() for path in paths], 90),
-        )
+        toys = list(made.values())
+        few = random.Random(0).sample([path for paths in toys for path in paths], 90)
         result["toys"] = {"blur": blur(few), "near": near(toys)}
         judges = load_judges(Evaluation(), TOYBOX)
         result["toys"]["another subject"] = odd(toys, [noun for noun, _ in made], judges)

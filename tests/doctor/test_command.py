@@ -98,7 +98,7 @@ def test_places_that_cannot_be_written_and_disks_that_are_full_are_told(
         def refused(dir: Path) -> None:
             raise PermissionError(13, "Permission denied")
 
-        monkeypatch.setattr(installation.tempfile, "TemporaryFile", refused)
+        monkeypatch.setattr("tempfile.TemporaryFile", refused)
     _, faults = examine_installation(read_only)
     (runs,) = [fault for fault in faults if fault.where == "runs"]
     assert runs.fatal and "cannot be written" in runs.says and "--output-dir" in runs.remedy

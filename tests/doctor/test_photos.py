@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ def dog(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return photos("dog", 7, 4, tmp_path_factory.mktemp("dog") / "photos", 256)
 
 
-def made(folder: Path, paths: list[Path], name: str, image: Image.Image, **how: object) -> list[Path]:
+def made(folder: Path, paths: list[Path], name: str, image: Image.Image, **how: Any) -> list[Path]:
     """The photos and one more."""
     image.save(folder / name, **how)
     return [*paths, folder / name]

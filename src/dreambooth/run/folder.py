@@ -185,7 +185,8 @@ class Run:
     def require_same_photos(self) -> None:
         """Raise RunError where a photo shows something else than the run began with; moved away is not changed."""
         now = content_of(self.subject.photos)
-        began = _by_name(self.began_with(PHOTOS, now))
+        hashes: dict[str, str] = self.began_with(PHOTOS, now)
+        began = _by_name(hashes)
         if lacking := now.keys() - began.keys():
             names = ", ".join(sorted(lacking))
             raise RunError(f"{self.root / PHOTOS.name} is damaged: it does not say {names}. Delete it.")
