@@ -16,7 +16,8 @@ from PIL import Image, ImageDraw
 from dreambooth.config import Config
 from dreambooth.config.commands import parser
 from dreambooth.config.flags import given_settings
-from dreambooth.data.photos import check_photos, open_image, photos_in
+from dreambooth.data.photos import check_photos, photos_in
+from dreambooth.data.pictures import open_image
 from dreambooth.errors import DreamBoothError, Interrupted
 from dreambooth.generation.samples import save_sample
 from dreambooth.run import Run

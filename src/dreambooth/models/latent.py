@@ -105,7 +105,6 @@ class LatentModel(DiffusionModel):
 
     def save(self, folder: Path) -> None:
         self.weights.require_finite(self.name)
-        pipelines.save(self.pipeline, self.denoising.readers, folder, self.world)
         usual = self.denoising(self.pipeline).resolution
         marks = {} if self.resolution == usual else {SIDE: self.resolution}
         pipelines.save(self.pipeline, self.denoising.readers, folder, self.world, marks)

@@ -75,6 +75,8 @@ def _try_out(model: DiffusionModel) -> None:
         latent, _ = stage.posterior(torch.zeros(1, 3, side, side))
         t = stage.process.sample_t(latent.shape, generator("try out"))
         stage.predict(latent, t, stage.condition(["a"]))
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:  # whatever torch or a library says of sizes, settings and words that do not fit
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ModelError(

@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from dreambooth.data.photos import open_image
+from dreambooth.data.pictures import open_image
 from dreambooth.errors import PhotoError
 from dreambooth.generation.samples import text_of
 from dreambooth.run.contents import SAMPLES
