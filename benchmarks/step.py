@@ -9,7 +9,6 @@ at most by its last step (on a GPU, what torch had allocated at most).
 """
 
 import argparse
-import io
 import json
 import resource
 import shutil
@@ -17,16 +16,13 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import redirect_stderr, redirect_stdout
-from importlib.util import find_spec
+from collections.abc import Sequence
 from itertools import pairwise
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import machine
+from benchmarks.script import alone, base_copy, execute
 
 BLOCK, WARM = 10, 1
 """Steps between two looks at the clock, and blocks that are left out at first."""
@@ -70,21 +66,18 @@ class Clock:
 
 def prepare(place: Path) -> int:
     """The base model in float32, photos of a toy, and class images, photos of others of its class; their pixels."""
-    from dreambooth import models
-    from dreambooth.config import Config
     from dreambooth.toybox.photos import photos
 
-    model = models.load(Config.build({}).base)
-    model.save(place / "base")
-    photos(CLASS_NOUN, 7, PHOTOS, place / "toy", model.resolution)
+    resolution = base_copy(place / "base")
+    photos(CLASS_NOUN, 7, PHOTOS, place / "toy", resolution)
     (place / "photos").mkdir()
     (place / "class").mkdir()
     for file in (place / "toy").glob("*.png"):
         shutil.copy(file, place / "photos")
     for seed in range(CLASS_IMAGES):
-        (drawn,) = photos(CLASS_NOUN, 100 + seed, 1, place / "toys" / str(seed), model.resolution)
+        (drawn,) = photos(CLASS_NOUN, 100 + seed, 1, place / "toys" / str(seed), resolution)
         shutil.copy(drawn, place / "class" / f"{seed:02d}.png")
-    return model.resolution
+    return resolution
 
 
 def ours(place: Path, rows: int, steps: int) -> Measured:
@@ -114,11 +107,7 @@ def ours(place: Path, rows: int, steps: int) -> Measured:
 
 def of_script(script: Path, resolution: int, place: Path, rows: int, steps: int) -> Measured:
     """Steps of the script."""
-    source = script.read_text(encoding="utf-8")
-    if find_spec("torchvision") is None:
-        source = source.replace("from torchvision import transforms", "from benchmarks import transforms")
-    sys.argv = [
-        str(script),
+    words = [
         f"--pretrained_model_name_or_path={place / 'base'}",
         *(f"--instance_data_dir={place / 'photos'}", f"--instance_prompt=a {IDENTIFIER} {CLASS_NOUN}"),
         *(f"--class_data_dir={place / 'class'}", f"--class_prompt=a {CLASS_NOUN}", "--with_prior_preservation"),
@@ -131,19 +120,8 @@ def of_script(script: Path, resolution: int, place: Path, rows: int, steps: int)
         *("--learning_rate=1e-5", "--lr_warmup_steps=0", "--seed=0"),
     ]
     clock = Clock()
-    exec(compile(source, str(script), "exec"), {"__name__": "__main__", "__file__": str(script)})
+    execute(script, *words)
     return clock.measured()
-
-
-def alone(side: Callable[..., Any], *what: object) -> Any:
-    """What `side` returns, called in a process of its own, without what it prints."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-        return process.submit(_quietly, side, *what).result()
-
-
-def _quietly(side: Callable[..., Any], *what: object) -> Any:
-    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-        return side(*what)
 
 
 def compared(pairs: Sequence[tuple[Measured, Measured]]) -> dict[str, Any]:

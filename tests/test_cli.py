@@ -16,7 +16,7 @@ from dreambooth.errors import ConfigError, PromptError, RunError
 from dreambooth.run import Run
 from dreambooth.run.records import BASE, BaseModel
 from dreambooth.subject import Subject, require_class_noun
-from dreambooth.support.library import default_library
+from dreambooth.support.cache import default_library
 
 RUN = ["run", "photos", "--class-noun", "dog"]
 TOYBOX = ["toybox", "photos", "--class-noun", "dog"]

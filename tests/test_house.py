@@ -30,7 +30,7 @@ LAYERS = (
     "models run toybox",
     "adapters evaluation generation",
     "prior finetuning probe report identifier class_noun",
-    "doctor",
+    "doctor plan",
     "recipe",
     "experiments export web",
     "cli __init__",
@@ -180,10 +180,10 @@ def test_nothing_is_imported_that_a_system_lacks() -> None:
     ids=["import", "help", "help-all", "completion", "mistake"],
 )
 def test_what_should_be_quick_is(code: str, limit: float, absent: tuple[str, ...]) -> None:
+    """By the processor's time from the start of Python on, which on a quiet machine is what a person waits."""
     program = f"""
 import atexit, sys, time
-began = time.perf_counter()
-atexit.register(lambda: print([name for name in {absent} if name in sys.modules], time.perf_counter() - began))
+atexit.register(lambda: print([name for name in {absent} if name in sys.modules], time.process_time()))
 {code}
 """
     taken = []
@@ -192,7 +192,7 @@ atexit.register(lambda: print([name for name in {absent} if name in sys.modules]
         loaded, _, seconds = printed.splitlines()[-1].rpartition(" ")
         assert loaded == "[]", f"{loaded} imported"
         taken.append(float(seconds))
-    assert min(taken) <= 2 * limit, f"{min(taken):.2f} s; the promise is {limit} s on a quiet machine"
+    assert min(taken) <= 1.5 * limit, f"{min(taken):.2f} s of the processor; the promise is {limit} s"
 
 
 def helps() -> dict[str, str]:

@@ -6,25 +6,28 @@ import pwd
 import shutil
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
 from dreambooth.config import Config, Prior
+from dreambooth.data import latents
+from dreambooth.data.dataset import encode_once, examples
 from dreambooth.errors import DiskError, ModelError
 from dreambooth.models.base import Sampling
 from dreambooth.models.stable_diffusion import StableDiffusion
-from dreambooth.prior import class_prior
+from dreambooth.prior import class_prior, lacking, seen_in
 from dreambooth.run import Run
 from dreambooth.run.places import found
 from dreambooth.run.records import CLASS_IMAGES
 from dreambooth.subject import Subject
+from dreambooth.support.cache import default_library
 from dreambooth.support.files import sha256
-from dreambooth.support.library import default_library
 from tiny import tiny_model
 
 DOG = Subject(photos=(Path("a.png"),), class_noun="dog", identifier="zwx")
@@ -48,16 +51,16 @@ def model() -> StableDiffusion:
 
 
 class Counting:
-    """Lets every call through to the real model's `generate` and notes what was asked."""
+    """Lets every call through to the real model and notes what was asked."""
 
     def __init__(self, model: StableDiffusion, monkeypatch: pytest.MonkeyPatch, stop_after: int | None = None) -> None:
         self.seeds: list[int] = []
         self.prompts: set[str] = set()
         self.samplings: list[Sampling] = []
-        self.real, self.stop_after = model.generate, stop_after
-        monkeypatch.setattr(model, "generate", self)
+        self.real, self.stop_after = model.generate_with_x0, stop_after
+        monkeypatch.setattr(model, "generate_with_x0", self)
 
-    def __call__(self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling) -> NDArray[np.uint8]:
+    def __call__(self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling) -> Any:
         if self.stop_after is not None and len(self.seeds) >= self.stop_after:
             raise KeyboardInterrupt
         self.seeds += seeds
@@ -75,7 +78,7 @@ def test_class_images_are_the_frozen_models(
     assert set(asked.samplings) == {Sampling(sampler="ddpm", num_inference_steps=2, guidance_scale=7.5)}
     assert len(set(asked.seeds)) == 4 and len(paths) == 3  # whole batches of two
     for path, seed in zip(paths, asked.seeds[:3], strict=True):
-        drawn = asked.real(["a dog"], [seed], asked.samplings[0])[0]
+        ((drawn,), _) = asked.real(["a dog"], [seed], asked.samplings[0])
         with Image.open(path) as image:
             assert np.abs(np.asarray(image).astype(int) - drawn).max() <= 1  # lossless, and alone as in a batch
             assert image.info == {"prompt": "a dog", "seed": str(seed)}
@@ -180,7 +183,7 @@ def test_two_at_once_fill_one_library(tmp_path: Path) -> None:
         worker.join()
     assert len(found) == 2 and found[0] == found[1]
     assert sorted(file.name for file in found[0][0].parent.iterdir()) == sorted(
-        [*(file.name for file in found[0]), "manifest.json"]
+        [*(name for file in found[0] for name in (file.name, latents.beside(file).name)), "manifest.json"]
     )
 
 
@@ -271,3 +274,89 @@ def test_without_a_home_the_library_asks_for_a_folder(monkeypatch: pytest.Monkey
     monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)  # a user without an entry, as in a container
     with pytest.raises(DiskError, match="set the environment variable DREAMBOOTH_CACHE"):
         default_library()
+
+
+def test_training_sees_the_latents_that_the_sampler_ended_on(
+    model: StableDiffusion, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Decoded they are the pictures; nothing is drawn around them, and the image encoder sees the photos alone."""
+    asked = Counting(model, monkeypatch)
+    paths = class_prior(model, DOG, settings(3), run, tmp_path / "library")
+    (stage,) = model.stages
+    photo = tmp_path / "a.png"
+    shutil.copy(paths[0], photo)
+    encoded = []
+
+    def posterior(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        encoded.append(len(images))
+        return stage.posterior(images)
+
+    rows = examples(replace(DOG, photos=(photo,)), paths, Config().data, stage.resolution, seed=0)
+    dataset = encode_once(rows, posterior)
+    assert encoded == [1] and dataset.is_prior.tolist() == [False, True, True, True]
+    _, ended = asked.real(["a dog"] * 2, asked.seeds[:2], asked.samplings[0])
+    torch.testing.assert_close(dataset.mean[1:3], ended, rtol=0, atol=1e-4)
+    assert (dataset.std[1:] == 0).all() and (dataset.std[0] > 0).all()
+    vae = model.pipeline.vae
+    with torch.no_grad():
+        decoded = vae.decode(dataset.mean[1:] / vae.config.scaling_factor).sample
+    for path, image in zip(paths, decoded, strict=True):
+        shown = ((image / 2 + 0.5).clamp(0, 1) * 255).permute(1, 2, 0).round().numpy()
+        assert np.abs(np.asarray(Image.open(path)).astype(int) - shown).max() <= 1
+
+
+def test_pictures_without_their_latents_or_of_another_side_are_encoded(
+    model: StableDiffusion, run: Run, tmp_path: Path
+) -> None:
+    paths = class_prior(model, DOG, settings(2), run, tmp_path / "library")
+    latents.beside(paths[0]).unlink()
+    (stage,) = model.stages
+    subject, data = replace(DOG, photos=(paths[0],)), Config().data
+    dataset = encode_once(examples(subject, paths, data, stage.resolution, seed=0), stage.posterior)
+    assert [bool((std > 0).all()) for std in dataset.std] == [True, True, False]
+    smaller = Config.build({"model": "tiny", "resolution": stage.resolution // 2}).data
+    dataset = encode_once(examples(subject, paths, smaller, stage.resolution, seed=0), stage.posterior)
+    assert (dataset.std > 0).all()
+
+
+def test_a_damaged_latent_is_drawn_again_with_its_picture(
+    model: StableDiffusion, run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    paths = class_prior(model, DOG, settings(2), run, tmp_path)
+    before = [latents.beside(path).read_bytes() for path in paths]
+    latents.beside(paths[1]).write_bytes(before[1][:-1] + b"x")
+    assert latents.read(paths[1]) is None
+    assert class_prior(model, DOG, settings(2), run, tmp_path) == paths
+    assert [latents.beside(path).read_bytes() for path in paths] == before
+    assert "is not as it was drawn" in caplog.text
+
+
+def test_no_image_is_drawn_that_the_training_never_sees(
+    model: StableDiffusion, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = Config.build(
+        {"model": "tiny", "max_train_steps": 2, "train_batch_size": 2, "gradient_accumulation_steps": 1}
+    ).training
+    many = settings(100)
+    assert seen_in(training) == 4 and lacking(model, DOG, many, 4, tmp_path) == 4
+    asked = Counting(model, monkeypatch)
+    few = class_prior(model, DOG, many, run, tmp_path, seen=4)
+    assert len(few) == len(asked.seeds) == 4 and CLASS_IMAGES.read(run.root).count == 4
+    assert class_prior(model, DOG, many, run, tmp_path, seen=6)[:4] == few and len(asked.seeds) == 6
+    assert lacking(model, DOG, many, 6, tmp_path) == 0
+    assert len(class_prior(model, DOG, settings(3), run, tmp_path, seen=1000)) == 3
+
+
+def test_the_second_subject_of_a_class_draws_none_and_a_third_of_another_class_its_own(
+    model: StableDiffusion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each in a run folder of its own, as three commands make them; the library is what they share."""
+    monkeypatch.setenv("DREAMBOOTH_CACHE", str(tmp_path / "cache"))
+    asked, drawn = Counting(model, monkeypatch), []
+    for name, noun in (("rex", "dog"), ("fido", "dog"), ("tom", "cat")):
+        (tmp_path / name).mkdir()
+        subject = Subject(photos=(Path(f"{name}.png"),), class_noun=noun, identifier="zwx")
+        paths = class_prior(model, subject, settings(4), Run(tmp_path / name))
+        drawn.append((len(asked.seeds), paths, [latents.read(path) is not None for path in paths]))
+    (first, one, _), (second, two, kept), (third, other, _) = drawn
+    assert (first, second, third) == (4, 4, 8) and one == two and set(one).isdisjoint(other) and all(kept)

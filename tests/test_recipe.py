@@ -79,7 +79,7 @@ def test_photos_in_everything_out(run: Run) -> None:
     assert [path.name for path in run.root.iterdir() if path.name not in CONTENTS] == []
     folders = {"checkpoints", "samples", "model"}
     records = {"config.toml", "subject.json", "base.json", "prior.json", "losses.jsonl", "timings.json", "photos.json"}
-    records |= {"model.json", "status.json"}
+    records |= {"model.json", "status.json", "plan.json"}
     assert {path.name for path in run.root.iterdir()} == folders | records | {"report.html", "contact-sheet.png"}
     pictures = {stage.name: len(list(stage.glob("*.png"))) for stage in run.samples.iterdir()}
     assert pictures == {"before": 3, "step-000002": 2, "after": 3}  # two prompts and the class

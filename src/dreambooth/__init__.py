@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dreambooth.data.photos import photos_in
     from dreambooth.errors import (
         ConfigError,
+        DeviceMemoryError,
         DreamBoothError,
         Interrupted,
         ModelError,
@@ -35,6 +36,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Config",
     "ConfigError",
+    "DeviceMemoryError",
     "DreamBoothError",
     "Interrupted",
     "ModelError",
@@ -53,6 +55,7 @@ __all__ = [
 _HOMES = {
     "Config": "config",
     "ConfigError": "errors",
+    "DeviceMemoryError": "errors",
     "DreamBoothError": "errors",
     "Interrupted": "errors",
     "ModelError": "errors",

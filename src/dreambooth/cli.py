@@ -61,14 +61,16 @@ def _run(parsed: Namespace) -> None:
     photos: Path = parsed.photos_dir
     if (photos / CONFIG).is_file():
         raise DreamBoothError(f"{photos} is a run folder and holds no photos: resume it with `dreambooth continue`.")
+    from dreambooth import recipe
     from dreambooth.class_noun import suggested
-    from dreambooth.recipe import dreambooth
 
     paths = photos_in(photos)
     noun = suggested(paths, config.world) if parsed.class_noun is None else parsed.class_noun.strip()
-    subject = Subject(photos=paths, class_noun=noun)
-
-    _print_results(dreambooth(subject, config, parsed.output_dir or Path("runs") / photos.absolute().name))
+    subject, root = Subject(photos=paths, class_noun=noun), parsed.output_dir or Path("runs") / photos.absolute().name
+    if parsed.plan:
+        print(recipe.plan(subject, config, root))
+        return
+    _print_results(recipe.dreambooth(subject, config, root))
 
 
 def _class_noun(parsed: Namespace) -> None:

@@ -7,6 +7,7 @@
     |-- ModelError                  a base model or a judge that cannot be found, opened or saved
     |-- RunError                    a run folder that is in use, belongs to other settings or is damaged
     |-- DiskError                   no room, or no right, to write
+    |-- DeviceMemoryError           a GPU, or a machine, whose memory is too small
     |-- TrainingError               a loss that is not finite
     `-- Interrupted                 stopped by Ctrl-C or SIGTERM, after saving
 
@@ -57,6 +58,10 @@ class DiskError(DreamBoothError):
     """No room, or no right, to write."""
 
 
+class DeviceMemoryError(DreamBoothError):
+    """Too little memory, on the GPU or in the machine, for what was asked; the message names settings that help."""
+
+
 class TrainingError(DreamBoothError):
     """A loss or a gradient that is not finite; the weights of the last good step are kept."""
 
@@ -81,13 +86,21 @@ DISK_REASONS = {
 """What each error of the system about a file means, and what to do."""
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory was refused: by Python, by torch's allocator on the CPU, or on a GPU."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    said = ("can't allocate memory", "out of memory")  # by torch on the CPU, and on Apple's MPS
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in said)
+
+
 def in_words(error: BaseException) -> str | None:
     """The sentence for an error that the user or the machine can fix, by its kind; None for any other.
 
     The one place where what the libraries and the system raise is put in words, whoever raised it.
     """
     name, said = type(error).__name__, str(error).strip().partition("\n")[0]
-    if isinstance(error, MemoryError) or name == "OutOfMemoryError" or "can't allocate memory" in said:
+    if is_out_of_memory(error):
         return (
             "there is not enough memory for this. Use smaller batches (--train-batch-size 1, --sample-batch-size 1), "
             "--gradient-checkpointing, --dtype bfloat16 or --method lora, or end other programs; then run the same "

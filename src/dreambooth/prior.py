@@ -1,5 +1,8 @@
 """Section 3.3: class images x_pr = x^(z_t1, c_pr), drawn by the frozen model with the ancestral sampler.
 
+Beside each picture lies the latent that the sampler ended on, where the model has latents: that is x_pr, and training
+takes it as it is. To encode the picture again would lose what the autoencoder loses, and draw around it besides.
+
 They depend on the model, the class and the sampler, not on the subject: all subjects of a class share one library
 folder, whose name is a hash of what its images were drawn with. An image's file name holds its index and a hash of its
 content, so a stray or damaged file is never taken for one, and any number of processes may fill the folder at once.
@@ -15,18 +18,20 @@ from pathlib import Path
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
 
-from dreambooth.config import Prior
+from dreambooth.config import Prior, Training
+from dreambooth.data import latents
 from dreambooth.errors import DiskError, ModelError
-from dreambooth.generation.drawing import draw_in_place, is_blank
+from dreambooth.generation.drawing import Drawn, draw_in_place, is_blank
 from dreambooth.models.base import DiffusionModel, Sampling
 from dreambooth.run import Run
 from dreambooth.run.files import JsonFile
 from dreambooth.run.places import written
 from dreambooth.run.records import CLASS_IMAGES, ClassImage, ClassImages, DrawnWith
 from dreambooth.subject import Subject
+from dreambooth.support.cache import default_library
 from dreambooth.support.files import atomic_write, key_of, require_space, sha256, sweep
-from dreambooth.support.library import default_library
 from dreambooth.support.progress import log, track
 
 FIRST_SEED = 1_000_000
@@ -42,19 +47,25 @@ _NAME = re.compile(r"(\d{6})-([0-9a-f]{16})\.png")
 
 
 def class_prior(
-    model: DiffusionModel, subject: Subject, settings: Prior, run: Run, root: Path | None = None
+    model: DiffusionModel,
+    subject: Subject,
+    settings: Prior,
+    run: Run,
+    root: Path | None = None,
+    seen: int | None = None,
 ) -> tuple[Path, ...]:
     """The files of `num_class_images` class images, drawing those the library lacks; none without prior preservation.
 
-    model: as it was pre-trained; call this before any weight moves. root: the folder of all class images,
-    [default: $DREAMBOOTH_CACHE, $XDG_CACHE_HOME/dreambooth or ~/.cache/dreambooth, and in it class-images]. A call
+    model: as it was pre-trained; call this before any weight moves. seen: how many rows of the class a training will
+    see; of images that it never sees none is drawn [default: all are]. root: the folder of all class images, [default:
+    $DREAMBOOTH_CACHE, $XDG_CACHE_HOME/dreambooth or ~/.cache/dreambooth, and in it class-images]. A call
     that was stopped resumes with the first missing image. Writes prior.json of the run. Raises DiskError, and
     ModelError where the model draws nothing.
     """
     if not settings.with_prior_preservation:
         return ()
     library = ClassImageLibrary.of(model, subject, settings, root or default_library())
-    count, size = settings.num_class_images, library.drawn_with.batch_size
+    count, size = _count(settings, seen), library.drawn_with.batch_size
     whole = -(-count // size) * size  # the last batch is drawn whole and kept, for a next run
     kept = library.intact(whole)
     if any(index not in kept for index in range(count)):
@@ -62,25 +73,45 @@ def class_prior(
         library.prepare(len(missing))
         images = _drawn(model, library, whole, missing)
         for index in track(missing, f'class images "{library.drawn_with.prompt}"', len(kept), size):
-            kept[index] = library.add(index, next(images))
+            drawn = next(images)
+            kept[index] = library.add(index, Image.fromarray(drawn.image), drawn.x0)
     record = library.record(model.name, [kept[index] for index in range(count)])
     CLASS_IMAGES.write(run.root, replace(record, folder=written(library.folder, run.root)))
     return tuple(library.folder / image.name for image in record.files)
 
 
-def _drawn(
-    model: DiffusionModel, library: "ClassImageLibrary", whole: int, missing: Sequence[int]
-) -> Iterator[Image.Image]:
+def seen_in(training: Training) -> int:
+    """How many rows of the class a training sees."""
+    return training.max_train_steps * training.gradient_accumulation_steps * training.train_batch_size
+
+
+def _count(settings: Prior, seen: int | None) -> int:
+    return settings.num_class_images if seen is None else max(1, min(settings.num_class_images, seen))
+
+
+def lacking(model: DiffusionModel, subject: Subject, settings: Prior, seen: int, root: Path | None = None) -> int:
+    """How many class images `class_prior` would draw, by the names of those that are there."""
+    if not settings.with_prior_preservation:
+        return 0
+    library = ClassImageLibrary.of(model, subject, settings, root or default_library())
+    count, size = _count(settings, seen), library.drawn_with.batch_size
+    whole = -(-count // size) * size
+    names = (_NAME.fullmatch(file.name) for file in library.folder.glob("*.png"))
+    there = {int(name[1]) for name in names if name}
+    return 0 if there >= set(range(count)) else whole - len(there & set(range(whole)))
+
+
+def _drawn(model: DiffusionModel, library: "ClassImageLibrary", whole: int, missing: Sequence[int]) -> Iterator[Drawn]:
     """The missing images of `whole`, in order; raises ModelError at the first that shows nothing."""
     prompt, size = library.drawn_with.prompt, library.drawn_with.batch_size
     prompts, seeds = [prompt] * whole, [FIRST_SEED + index for index in range(whole)]
-    for _, image in draw_in_place(model, prompts, seeds, library.sampling, size, set(missing)):
-        if is_blank(image):
+    for drawn in draw_in_place(model, prompts, seeds, library.sampling, size, set(missing)):
+        if is_blank(drawn.image):
             raise ModelError(
                 f'{model.name} draws "{prompt}" as one colour throughout, so it has no class to keep, and nothing was '
                 "saved. Check the prediction_type of its scheduler and its dtype, or choose another base model."
             )
-        yield Image.fromarray(image)
+        yield drawn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,10 +158,11 @@ class ClassImageLibrary:
             if name is None or int(name[1]) >= count:
                 continue
             index, digest = int(name[1]), sha256(file)
-            if digest[:16] == name[2]:
+            if digest[:16] == name[2] and latents.are_whole(file):
                 found.setdefault(index, ClassImage(name=file.name, seed=FIRST_SEED + index, sha256=digest))
             else:
                 log.warning("%s is not as it was drawn: it is drawn again", file)
+                latents.beside(file).unlink(missing_ok=True)
                 file.unlink(missing_ok=True)
         return found
 
@@ -148,8 +180,8 @@ class ClassImageLibrary:
         sweep(self.folder, ABANDONED)
         MANIFEST.write(self.folder, self.drawn_with)
 
-    def add(self, index: int, image: Image.Image) -> ClassImage:
-        """Write one image, whole or not at all."""
+    def add(self, index: int, image: Image.Image, x0: Tensor | None = None) -> ClassImage:
+        """Write one image, whole or not at all; x0: the latent (C, h, w) that it was decoded from."""
         seed, text = FIRST_SEED + index, PngInfo()
         text.add_text("prompt", self.drawn_with.prompt)
         text.add_text("seed", str(seed))
@@ -157,6 +189,8 @@ class ClassImageLibrary:
         image.save(png, format="PNG", pnginfo=text)
         digest = hashlib.sha256(png.getvalue()).hexdigest()
         name = f"{index:06d}-{digest[:16]}.png"
+        if x0 is not None:  # first: where the picture is, its latent is
+            latents.write(self.folder / name, x0)
         with atomic_write(self.folder / name) as aside:
             aside.write_bytes(png.getvalue())
         return ClassImage(name=name, seed=seed, sha256=digest)

@@ -20,7 +20,8 @@ from dreambooth.generation.prompts import CLASS_PROMPT, Prompt, own_prompts, war
 from dreambooth.generation.samples import Sample
 from dreambooth.identifier import comparison, with_identifier
 from dreambooth.models.base import DiffusionModel
-from dreambooth.prior import class_prior
+from dreambooth.plan import in_run as planning
+from dreambooth.prior import class_prior, seen_in
 from dreambooth.probe import Probe, restore_verdict
 from dreambooth.probe.measuring import Reference
 from dreambooth.probe.scoring import FOLDERS, score_run
@@ -29,7 +30,7 @@ from dreambooth.run import Run
 from dreambooth.run.extend import extend
 from dreambooth.run.measured import read_measured
 from dreambooth.run.records import BASE, MODEL, SAMPLES, WORLD_FIT, BaseModel
-from dreambooth.run.timing import timed
+from dreambooth.run.timing import read_timings, timed
 from dreambooth.subject import Subject, require_class_noun
 from dreambooth.support.device import device
 from dreambooth.support.files import seals
@@ -44,6 +45,7 @@ def dreambooth(subject: Subject, config: Config, root: Path | str) -> Run:
     """
     check(subject, config)
     run = Run.create(Path(root).expanduser(), subject, config)
+    before = read_timings(run)
     with run.lock():
         judges = open_judges(run)  # section 4.2: who measures; first, they see what is wrong with the photos
         check_world(run, judges)
@@ -51,6 +53,7 @@ def dreambooth(subject: Subject, config: Config, root: Path | str) -> Run:
         adapters.check(model, config)
         name_subject(run, model)  # section 3.2: a rare token, unless the user chose one
         reference = look_at_photos(run, judges)  # section 4.2: what it is measured against
+        watched = planning.watch(run, model, before)
         probe = begin_probe(run, model, reference)
         class_images = generate_class_images(run, model)  # section 3.3: by the frozen model, before any weight moves
         generate_samples(run, model, "before")
@@ -58,8 +61,18 @@ def dreambooth(subject: Subject, config: Config, root: Path | str) -> Run:
         personalise(run, model, class_images, probe)  # Eq. 2
         generate_samples(run, personal_model(run), "after")  # section 4
         score_samples(run, reference)  # section 4.2 again, of what the user looks at
+        watched.end()
         report(run)
     return run
+
+
+def plan(subject: Subject, config: Config, root: Path | str) -> str:
+    """What `dreambooth` would need for it, in words: time, memory, disk and download, and what would need less.
+
+    Nothing is written and no weight is downloaded. Raises as `dreambooth` does before its first slow step.
+    """
+    check(subject, config)
+    return planning.plan(subject, config, Path(root).expanduser())
 
 
 def resume(run: Run, max_train_steps: int | None = None, early_stopping: bool | None = None) -> Run:
@@ -158,7 +171,7 @@ def generate_class_images(run: Run, model: DiffusionModel | None = None) -> tupl
     """Section 3.3: images of the class, drawn by the frozen model; those that are there already are kept."""
     model = model or base_model(run)
     with timed(run, "prior"):
-        return class_prior(model, run.subject, run.config.prior, run)
+        return class_prior(model, run.subject, run.config.prior, run, seen=seen_in(run.config.training))
 
 
 def look_at_photos(run: Run, judges: Judges | None = None) -> Reference | None:

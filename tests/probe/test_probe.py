@@ -493,6 +493,7 @@ def test_every_stage_of_a_cascade_has_its_own_records_and_best_weights(
         "model.json",
         "timings.json",
         "status.json",
+        "plan.json",
         "config.toml",
         ".lock",
     )  # those of the run as a whole

@@ -22,6 +22,7 @@ from dreambooth.run.records import (
     CLASS_IMAGES,
     DIAGNOSIS,
     LOSSES,
+    PLAN,
     RECOMMENDATION,
     SCORES,
     TIMINGS,
@@ -385,3 +386,13 @@ def test_a_report_replaces_the_last_one_whole(tmp_path: Path) -> None:
     first = run.report.read_bytes()
     assert write_report(run).read_bytes() == first
     assert not list(run.root.glob(".*"))
+
+
+def test_what_was_planned_stands_beside_what_it_took(tmp_path: Path) -> None:
+    run = finished(tmp_path)
+    assert "was planned when the run began" not in write_report(run).read_text(encoding="utf-8")
+    PLAN.write(run.root, {"prior": 10.0, "finetune": 150.5, "memory": 1e9, "disk": 1e8})
+    page = write_report(run).read_text(encoding="utf-8")
+    assert ">150.5 s</td>" in page and ">160.5 s</td>" in page
+    (run.root / PLAN.name).write_text("{")
+    assert "150.5" not in write_report(run).read_text(encoding="utf-8")

@@ -21,7 +21,7 @@ from tiny import tiny_pipeline
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers, dpmsolver++
 
-OF_ITS_OWN = ("timings.json", "status.json", "report.html", ".lock")
+OF_ITS_OWN = ("timings.json", "status.json", "plan.json", "report.html", ".lock")
 """Files that hold times."""
 
 
@@ -36,7 +36,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "model": str(folder / "base"),
         "dino_model": str(folder / "dino"),
         "clip_model": str(folder / "clip"),
-        "num_class_images": 2,
+        "num_class_images": 30,  # the first 20 steps see 20 of them, 40 steps all
         "class_num_inference_steps": 1,
         "num_inference_steps": 1,
         "num_images_per_prompt": 1,

@@ -44,6 +44,7 @@ HELD: dict[str, Any] = {
         judges={"dino": "a"}, photos=2, rows={"real": Probed(step="real", dino=0.5)}, ways={"dino": None}
     ),
     "TIMINGS": {"load": 0.1},
+    "PLAN": {"load": 0.1, "memory": 1e9},
 }
 FILES = {name: file for name, file in vars(records).items() if isinstance(file, JsonFile)}
 

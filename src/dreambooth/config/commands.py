@@ -68,6 +68,8 @@ def _add_run(commands: "Commands[Parser]") -> None:
     command.add_argument(*nouns, dest="class_noun", metavar="NOUN", help=help_)
     folders, help_ = with_aliases("--output-dir"), "run folder [default: runs/<name of the photos folder>]"
     command.add_argument(*folders, dest="output_dir", type=path, metavar="DIR", help=help_)
+    text = "say how long it will take, with how much memory, disk and download, and what would need less; and stop"
+    command.add_argument("--plan", action="store_true", help=text)
     _add_config(command)
     _add_device(command)
     add_settings(command)

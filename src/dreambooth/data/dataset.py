@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from dreambooth import config
+from dreambooth.data import latents
 from dreambooth.data.batch import Batch
 from dreambooth.data.pictures import DETAIL_SIDE, crop_square, open_image, size_of, square_scores, upright_size
 from dreambooth.subject import Subject
@@ -54,6 +55,13 @@ class Examples:
         example = self.rows[row]
         image = open_image(example.path, at_least=2 * self.resolution)
         return to_tensor(crop_square(image, example.offset, self.resolution))
+
+    def x0(self, row: int) -> Tensor | None:
+        """The latent (C, h, w) that a class image was decoded from; None where it is not there, or of another side."""
+        example = self.rows[row]
+        if not example.is_prior or set(size_of(example.path)) != {self.resolution}:
+            return None
+        return latents.read(example.path)
 
     def framing(self, row: int) -> tuple[int, ...]:
         """Height and width of the picture, top and left of its square, height and width of that: see `Batch`."""
@@ -142,7 +150,9 @@ class LatentDataset:
         drawn = []
         for row in range(count):
             epoch, at = divmod(number * count + row, len(photos))
-            order = rng.permutation(len(photos), seed, purpose, epoch)
+            # class images are random already: the first time in the order that they are drawn in, so that a short
+            # training needs the first of them alone
+            order = rng.permutation(len(photos), seed, purpose, epoch) if epoch or not is_prior else range(len(photos))
             crops = photos[order[at]]
             drawn.append(crops[rng.permutation(len(crops), *place, "crop", row)[0]])
         return drawn
@@ -158,17 +168,22 @@ class LatentDataset:
 
 @torch.no_grad()
 def encode_once(examples: Examples, posterior: Callable[[Tensor], tuple[Tensor, Tensor]]) -> LatentDataset:
-    """Encode every row with the model's `posterior`: (B, 3, H, W) in [-1, 1] to mean and std (B, C, h, w)."""
-    means, stds = [], []
-    starts = range(0, len(examples.rows), ENCODED_TOGETHER)
+    """Every row's latents, by the model's `posterior`: (B, 3, H, W) in [-1, 1] to mean and std (B, C, h, w).
+
+    A class image that lies beside the latent it was decoded from is that latent and nothing around it: its std is 0.
+    """
+    kept = {row: x0 for row in range(len(examples.rows)) if (x0 := examples.x0(row)) is not None}
+    others = [row for row in range(len(examples.rows)) if row not in kept]
+    found: dict[int, tuple[Tensor, Tensor]] = {row: (x0, torch.zeros_like(x0)) for row, x0 in kept.items()}
+    starts = range(0, len(others), ENCODED_TOGETHER)
     for start in track(starts, "encoding images") if len(starts) > 5 else starts:
-        rows = range(start, min(start + ENCODED_TOGETHER, len(examples.rows)))
+        rows = others[start : start + ENCODED_TOGETHER]
         mean, std = posterior(torch.stack([examples.image(row) for row in rows]))
-        means.append(mean.float().cpu())
-        stds.append(std.float().cpu())
+        found |= dict(zip(rows, zip(mean.float().cpu(), std.float().cpu(), strict=True), strict=True))
+    each = [found[row] for row in range(len(examples.rows))]
     return LatentDataset(
-        mean=torch.cat(means),
-        std=torch.cat(stds),
+        mean=torch.stack([mean for mean, _ in each]),
+        std=torch.stack([std for _, std in each]),
         prompts=tuple(row.prompt for row in examples.rows),
         is_prior=torch.tensor([row.is_prior for row in examples.rows]),
         names=tuple(str(row.path) for row in examples.rows),

@@ -13,8 +13,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from dreambooth.doctor.faults import Fault
+from dreambooth.support.cache import default_library
 from dreambooth.support.hub import out_of_reach
-from dreambooth.support.library import default_library
 
 IMPORTED = ("PIL", "safetensors", "huggingface_hub", "torch", "accelerate", "transformers", "peft", "diffusers")
 """What a run imports, each after those that it imports itself."""

@@ -90,5 +90,8 @@ def settings_of(model: DiffusionModel, dataset: LatentDataset, config: Config) -
     mine: dict[str, Any] = config.model_dump(mode="json", include={"seed", "method", "data", "prior", "training"})
     for name in ("max_train_steps", "checkpointing_steps", "checkpoints_total_limit", "validation_steps"):
         del mine["training"][name]
-    payload = [mine, model.fingerprint(), [Path(name).name for name in dataset.names], list(dataset.prompts)]
+    # class images follow from the model and the settings, and a longer training has more of them
+    photos = [at for at, is_prior in enumerate(dataset.is_prior.tolist()) if not is_prior]
+    names = [Path(dataset.names[at]).name for at in photos]
+    payload = [mine, model.fingerprint(), names, [dataset.prompts[at] for at in photos]]
     return key_of(payload, 16)

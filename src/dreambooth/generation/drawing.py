@@ -6,13 +6,22 @@ had not been.
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from dreambooth.models.base import DiffusionModel, Sampling
 from dreambooth.support.progress import log
+
+
+class Drawn(NamedTuple):
+    """A picture (H, W, 3), its number, and the x0 (C, h, w) that it was decoded from where the model has one."""
+
+    number: int
+    image: NDArray[np.uint8]
+    x0: Tensor | None
 
 
 def draw_in_place(
@@ -22,16 +31,18 @@ def draw_in_place(
     sampling: Sampling,
     batch_size: int,
     lacking: Collection[int],
-) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """The pictures (H, W, 3) with these numbers, in order, each with its number.
+) -> Iterator[Drawn]:
+    """The pictures with these numbers, in order.
 
     prompts, seeds: of all pictures, those that are not drawn too.  Raises ModelError where a model draws nothing.
     """
     for first in range(0, len(prompts), batch_size):
         batch = range(first, min(first + batch_size, len(prompts)))
         if wanted := [number for number in batch if number in lacking]:
-            images = model.generate([prompts[at] for at in batch], [seeds[at] for at in batch], sampling)
-            yield from ((number, images[number - first]) for number in wanted)
+            asked = [prompts[at] for at in batch], [seeds[at] for at in batch]
+            images, x0 = model.generate_with_x0(*asked, sampling)
+            for number in wanted:
+                yield Drawn(number, images[number - first], None if x0 is None else x0[number - first])
 
 
 def is_blank(image: NDArray[np.uint8]) -> bool:

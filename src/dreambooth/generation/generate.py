@@ -55,7 +55,7 @@ def generate(
         )
     images = draw_in_place(model, sentences, numbers, sampling, batch_size, set(lacking))
     for _ in track(lacking, f"samples ({folder.name})", len(texts) - len(lacking), batch_size):
-        at, image = next(images)
+        at, image, _ = next(images)
         if is_blank(image):
             log.warning('"%s" with seed %d is one colour throughout: %s', sentences[at], numbers[at], paths[at])
         save_sample(Image.fromarray(image), paths[at], texts[paths[at]])

@@ -1,4 +1,4 @@
-"""Samples of a run: its prompts, the model that it made, and the quick ones while it trains."""
+"""Samples of a run: its prompts, the model that it made, the quick ones while it trains, and more on request."""
 
 from collections.abc import Sequence
 from dataclasses import replace

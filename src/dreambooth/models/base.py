@@ -192,12 +192,22 @@ class DiffusionModel(ABC):
         """Keep these parts in the CPU's memory until `to`; `generate` borrows them back for as long as it draws."""
         self.weights.offload(parts)
 
-    @abstractmethod
+    @final
     def generate(self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling) -> NDArray[np.uint8]:
         """One image (N, H, W, 3) for each prompt and seed.
 
         The same call gives the same images; one's last bits may depend on the others of its call, see drawing.py.
         Raises ModelError where they are not finite.
+        """
+        return self.generate_with_x0(prompts, seeds, sampling)[0]
+
+    @abstractmethod
+    def generate_with_x0(
+        self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling
+    ) -> tuple[NDArray[np.uint8], Tensor | None]:
+        """`generate`, and what the sampler ended on before it became the images: x0 as `Stage.posterior` has it.
+
+        (N, C, h, w) float32 on the CPU; None where that is the images themselves, or of several stages.
         """
 
     @abstractmethod

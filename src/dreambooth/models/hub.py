@@ -1,9 +1,11 @@
 """A base model on the hub: looked at before it is downloaded, since what cannot be trained may be 20 GB."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from diffusers import DiffusionPipeline
-from huggingface_hub import hf_hub_download, list_repo_files
+from huggingface_hub import hf_hub_download, list_repo_files, model_info, try_to_load_from_cache
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from dreambooth.config import Base
@@ -12,7 +14,10 @@ from dreambooth.models.families import family, require_known, require_settings
 from dreambooth.models.opening import Kind, require_known_parts
 from dreambooth.support.hub import out_of_reach
 from dreambooth.support.model_index import MODEL_INDEX, read_model_index
-from dreambooth.support.variants import chosen_variant
+from dreambooth.support.variants import chosen_variant, variant_of
+
+WEIGHTS = (".safetensors", ".bin", ".ckpt", ".msgpack", ".onnx", ".onnx_data", ".pb", ".h5")
+"""How the names of weights end, of every format."""
 
 
 def downloaded(base: Base) -> Path:
@@ -50,6 +55,34 @@ def downloaded(base: Base) -> Path:
     except Exception as error:  # as above
         raise _unreachable(base, error) from error
     return Path(folder)
+
+
+def to_come(base: Base) -> tuple[str, int] | None:
+    """The name of its pipeline, and the bytes that `downloaded` would download; None where the hub says nothing."""
+    try:
+        index_file = _index_file(base, out_of_reach(base.model, MODEL_INDEX, base.revision))
+        index, commit = read_model_index(index_file), index_file.parent.name
+        its: Kind = family(require_known(index, base.model)).kind
+        files = {file.rfilename: file.size or 0 for file in _files(base, commit)}
+    except Exception:  # no network, no such model: who opens it says so
+        return None
+    variant = chosen_variant(base.model, its.weights, list(files), base.variant)
+    parts = (*its.weights, *its.others)
+    wanted = [
+        name
+        for name in files
+        if name.partition("/")[0] in parts and (not name.endswith(WEIGHTS) or _is_read(name, variant))
+    ]
+    there = {name for name in wanted if isinstance(try_to_load_from_cache(base.model, name, revision=commit), str)}
+    return index["_class_name"], sum(files[name] for name in wanted if name not in there)
+
+
+def _files(base: Base, commit: str) -> Sequence[Any]:
+    return model_info(base.model, revision=commit, files_metadata=True).siblings or ()
+
+
+def _is_read(name: str, variant: str | None) -> bool:
+    return name.endswith(".safetensors") and variant_of(name.rpartition("/")[2]) == (variant or "")
 
 
 def _index_file(base: Base, unreachable: str) -> Path:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from dreambooth.models import opening, pipelines
 from dreambooth.models.base import DENOISER, DiffusionModel, LoraLayout, Sampling, Stage
@@ -97,7 +97,9 @@ class LatentModel(DiffusionModel):
         return cls(pipeline, name, files)
 
     @torch.no_grad()
-    def generate(self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling) -> NDArray[np.uint8]:
+    def generate_with_x0(
+        self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling
+    ) -> tuple[NDArray[np.uint8], Tensor | None]:
         parts = {**self.pipeline.components, "scheduler": self.sampler(sampling)}
         drawing = self.kind.pipeline(**parts, **self.kind.options, **self.drawing_options())
         with self.weights.together():

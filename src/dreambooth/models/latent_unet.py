@@ -51,6 +51,11 @@ class UNetModel(LatentModel):
         """The pipeline in one .safetensors file of the original layout; raises ModelError as `open` does."""
         return cls(single_file.from_file(cls.kind, published or cls.published, file, name, dtype), name, [file])
 
+    @classmethod
+    def without_values(cls, name: str, dtype: torch.dtype) -> Self:
+        """The model as it is published, for arithmetic: on torch's "meta" device, and nothing is read."""
+        return cls(single_file.without_values(cls.kind, cls.published, dtype), name)
+
     def sampler(self, sampling: Sampling) -> Any:
         return schedules.sampler(self.pipeline.scheduler, sampling)
 

@@ -46,6 +46,21 @@ def load(base: Base, resolution: int | None = None) -> DiffusionModel:
     return model
 
 
+def to_come(base: Base) -> tuple[DiffusionModel | None, int]:
+    """The bytes of a model of the hub that are not on this disk, and that model as it is published, without values.
+
+    The model is None where its bytes are all here, or its family is published in many shapes.
+    """
+    if named(base.model).embedded or Path(base.model).expanduser().exists() or base.model.count("/") != 1:
+        return None, 0
+    class_name, size = hub.to_come(base) or ("", 0)
+    if not size or (published := getattr(family(class_name), "without_values", None)) is None:
+        return None, size
+    model: DiffusionModel = published(base.model, getattr(torch, base.dtype))
+    model.world = _world(base, None)
+    return model, size
+
+
 def _from_file(file: Path, base: Base, dtype: torch.dtype) -> DiffusionModel:
     names = set(names_in(file))
     kind = next((kind for weight, kind in FILES.items() if weight in names), None)

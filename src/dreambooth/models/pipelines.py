@@ -4,6 +4,7 @@ import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +78,10 @@ def draw(
     seeds: Sequence[int],
     sampling: Sampling,
     guidance: Callable[[float, int], Mapping[str, Any]],
-) -> NDArray[np.uint8]:
-    """An image (N, side, side, 3) for each prompt and seed.
+) -> tuple[NDArray[np.uint8], Tensor | None]:
+    """An image (N, side, side, 3) for each prompt and seed, and the latents (N, C, h, w) that it was decoded from.
+
+    The latents are None where the pipeline keeps them packed.
 
     drawing: a pipeline that nothing else uses, with its sampler.  guidance: what its call is told for a guidance_scale
     and a number of images.  Raises ModelError where what it draws is not finite, ValueError where there are not as many
@@ -88,13 +91,14 @@ def draw(
         raise ValueError(f"every prompt needs its seed, got {len(prompts)} prompts and {len(seeds)} seeds")
     drawing.set_progress_bar_config(disable=True)
     at_once = max(1, PIXELS_AT_ONCE // side**2)
-    images = [np.zeros((0, side, side, 3), np.float32)]
+    images, latents = [np.zeros((0, side, side, 3), np.float32)], list[Tensor]()
     modules = [module for module in drawing.components.values() if isinstance(module, nn.Module)]
     with _at_rest(modules), _one_dtype(modules):
         for first in range(0, len(prompts), at_once):
             chosen = slice(first, first + at_once)
             # on the CPU and one per image: the same picture on any device, whoever else is in the batch
             generator = [torch.Generator().manual_seed(seed) for seed in seeds[chosen]]
+            ended: dict[str, Tensor] = {}
             drawn = drawing(
                 prompt=list(prompts[chosen]),
                 height=side,
@@ -103,15 +107,28 @@ def draw(
                 **guidance(sampling.guidance_scale, len(generator)),
                 generator=generator,
                 output_type="np",
+                callback_on_step_end=partial(_keep, ended),
             )
-            if not np.isfinite(drawn.images).all():
-                raise ModelError(
-                    "the model draws no picture: its values are not numbers (NaN or infinite). Check the "
-                    "prediction_type in its scheduler's settings and the --dtype it was made for, or choose another "
-                    "base model; where it drew well before a fine-tuning, start over with a lower --learning-rate."
-                )
+            _require_pictures(drawn.images)
             images.append(drawn.images)
-    return (np.concatenate(images) * 255).round().astype(np.uint8)
+            latents.append(ended["latents"].float().cpu())
+    x0 = torch.cat(latents) if latents and latents[0].ndim == 4 else None
+    return (np.concatenate(images) * 255).round().astype(np.uint8), x0
+
+
+def _keep(kept: dict[str, Tensor], pipeline: Any, step: int, time: Any, held: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What diffusers calls after each step of a sampler: the last one's latents stay."""
+    kept.update(held)
+    return {}
+
+
+def _require_pictures(images: NDArray[np.float32]) -> None:
+    if not np.isfinite(images).all():
+        raise ModelError(
+            "the model draws no picture: its values are not numbers (NaN or infinite). Check the prediction_type in "
+            "its scheduler's settings and the --dtype it was made for, or choose another base model; where it drew "
+            "well before a fine-tuning, start over with a lower --learning-rate."
+        )
 
 
 @contextmanager

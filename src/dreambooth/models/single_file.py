@@ -142,7 +142,7 @@ def _unlike_published(kind: Kind, published: Published, pipeline: Any, marks: Se
             others = sorted(words.keys() - usual.keys())
             return f"its {reader} has words of its own ({', '.join(map(repr, others[:3])) or 'in another order'})"
     for part, type_ in kind.weights.items():
-        mine, usual = getattr(pipeline, part), _on_meta(type_, published.configs[part])
+        mine, usual = getattr(pipeline, part), on_meta(type_, published.configs[part])
         shapes, expected = _shapes(mine), _shapes(usual)
         for weight in sorted(shapes.keys() | expected.keys()):
             if shapes.get(weight) != expected.get(weight):
@@ -157,7 +157,17 @@ def _unlike_published(kind: Kind, published: Published, pipeline: Any, marks: Se
     return None
 
 
-def _on_meta(type_: Any, config: Mapping[str, Any]) -> Any:
+def without_values(kind: Kind, published: Published, dtype: torch.dtype) -> Any:
+    """The published model's pipeline, whose weights have shapes and no values."""
+    parts = {part: on_meta(type_, published.configs[part]) for part, type_ in kind.weights.items()}
+    for module in parts.values() if dtype != torch.float32 else ():
+        module.to(dtype)
+    others = {reader: make() for reader, make in published.tokenizers.items()}
+    absent = dict.fromkeys(kind.unread)
+    return kind.pipeline(**parts, **others, **absent, **kind.options, scheduler=published.scheduler())
+
+
+def on_meta(type_: Any, config: Mapping[str, Any]) -> Any:
     """A part with these settings, without memory."""
     with torch.device("meta"):
         return type_(type_.config_class(**config)) if hasattr(type_, "config_class") else type_(**config)

@@ -45,7 +45,7 @@ class Probe:
         if "real" not in known:
             SCORES.append(self.run.root, real_row(self.reference.photos))
         if 0 not in known:
-            SCORES.append(self.run.root, self._measure(0, untuned))
+            SCORES.append(self.run.root, self.look(0, untuned))
 
     def of_stage(self, its: Run) -> "Probe":
         """The probe of one stage of the model: its scores, samples, best/ and verdict are in the folder of the stage.
@@ -73,7 +73,7 @@ class Probe:
 
         def observe(step: int, model: DiffusionModel) -> bool:
             if step not in shares(SCORES.read(self.run.root)):
-                SCORES.append(self.run.root, self._measure(step, model))
+                SCORES.append(self.run.root, self.look(step, model))
             found = {at: its for at, its in shares(SCORES.read(self.run.root)).items() if at <= step}
             self._keep(step, found, adapter)
             settings = self.config.probe
@@ -105,8 +105,11 @@ class Probe:
                 "judges.json, scores.jsonl and best/ in it; to start over, choose another --output-dir."
             )
 
-    def _measure(self, step: int, model: DiffusionModel) -> Probed:
-        """Draw and score; step 0 asks the untuned model for the class noun, as a new name means nothing to it."""
+    def look(self, step: int, model: DiffusionModel) -> Probed:
+        """Draw and score the model at `step`.
+
+        At step 0 it is the untuned one, and is asked for the class noun: a new name means nothing to it.
+        """
         began, settings = time.monotonic(), self.config.probe
         prompts = self.config.world.probe_prompts
         asked = [Prompt("class", prompt.template) for prompt in prompts] if step == 0 else prompts

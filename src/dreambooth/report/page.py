@@ -20,26 +20,12 @@ from dreambooth.report.snippets import adapter_snippet, base_name, model_snippet
 from dreambooth.run import Run
 from dreambooth.run.measured import read_measured
 from dreambooth.run.records import LOSSES
-from dreambooth.run.timing import read_timings
+from dreambooth.run.timing import STAGES, read_plan, read_timings
 from dreambooth.support.files import write_text
 from dreambooth.support.model_index import MODEL_INDEX
 from dreambooth.support.progress import duration
 
 LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "pillow")
-
-STAGES = {
-    "load": "opening the model",
-    "identifier": "the identifier",
-    "prior": "class images",
-    "samples before": "samples before",
-    "samples untuned": "samples without the name",
-    "finetune": "fine-tuning",
-    "probe": "probes",
-    "samples after": "samples after",
-    "score": "scoring the samples",
-}
-"""The stages of timings.json in words."""
-
 
 LEARNED = {
     "dreambooth": "was fine-tuned on",
@@ -117,6 +103,7 @@ def _content(run: Run) -> dict[str, Any]:
         "settings": _settings(config),
         "versions": _versions(),
         "timings": {STAGES.get(stage, stage): seconds for stage, seconds in read_timings(run).items()},
+        "planned": {STAGES[name]: number for name, number in read_plan(run).items() if name in STAGES},
         "snippet": model_snippet(subject, config) if subject.identifier else "",
         "adapter_snippet": adapter_snippet(subject, config, run.adapter),
         "has_model": (run.model / MODEL_INDEX).is_file(),

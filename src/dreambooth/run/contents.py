@@ -40,6 +40,7 @@ CONTENTS: Mapping[str, str] = {
     records.SAMPLES.name: "the scores of the final samples",
     REPORT: "all of it on one page",
     CONTACT_SHEET: "photos and samples on one sheet",
+    records.PLAN.name: "what was planned: seconds by stage, and bytes of memory and disk at most",
     records.TIMINGS.name: "seconds by stage",
     status.STATUS.name: "what the run does now, how much of it is done, and how it ended",
     status.STOP: "made by anyone, to stop it: it saves, ends and removes this file",

@@ -1,8 +1,10 @@
 """Where models compute: on a GPU where there is one, or where the user says."""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dreambooth.errors import DreamBoothError
@@ -38,6 +40,52 @@ def onto(tensor: "Tensor", device: "torch.device") -> "Tensor":
     if device.type == "cuda" and tensor.device.type == "cpu":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
+
+
+def memory(of: "torch.device") -> int:
+    """Bytes that this process holds there now: of a GPU what torch has given out, else of the machine; 0: unknown."""
+    import torch
+
+    if of.type == "cuda":
+        return torch.cuda.memory_allocated(of)
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:  # no Linux
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def memory_peak(of: "torch.device") -> int:
+    """Bytes that this process has held there at most; 0: unknown."""
+    import torch
+
+    if of.type == "cuda":
+        return torch.cuda.max_memory_allocated(of)
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def memory_size(of: "torch.device") -> int:
+    """Bytes of memory there are; 0: unknown."""
+    import torch
+
+    if of.type == "cuda":
+        return torch.cuda.get_device_properties(of).total_memory
+    return 0 if sys.platform == "win32" else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def device_name(of: "torch.device") -> str:
+    """What computes: "NVIDIA H200", or the processor's kind and how many threads torch uses."""
+    import platform
+
+    import torch
+
+    if of.type == "cuda":
+        return torch.cuda.get_device_name(of)
+    return f"{of.type} {platform.machine()}, {torch.get_num_threads()} threads of {os.cpu_count()}"
 
 
 def keep_freed_memory() -> None:

@@ -1,0 +1,69 @@
+"""The settings that make a run take less memory or time, the most helpful first."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from dreambooth.config.settings import Config
+
+
+class Saving(NamedTuple):
+    """A change of the settings. flag: as it is typed.  price: what is lost by it; empty: nothing but time."""
+
+    flag: str
+    settings: Mapping[str, Any]
+    price: str = ""
+
+    def applied(self, config: Config) -> Config:
+        """The settings with the change; raises ConfigError where they contradict each other then."""
+        return Config.build({**config.flat(), **self.settings})
+
+
+def of_memory(config: Config, cuda: bool, drawing: bool) -> list[Saving]:
+    """What makes it need less of the device's memory while it draws, or while it trains."""
+    return _new(config, _drawing(config) if drawing else _training(config, cuda))
+
+
+def of_time(config: Config) -> list[Saving]:
+    """What makes it shorter."""
+    return _new(config, _shorter(config))
+
+
+def _new(config: Config, savings: Iterator[Saving]) -> list[Saving]:
+    now = config.flat()
+    return [saving for saving in savings if any(now[name] != value for name, value in saving.settings.items())]
+
+
+def _training(config: Config, cuda: bool) -> Iterator[Saving]:
+    training, whole = config.training, config.method.method == "dreambooth"
+    yield Saving("--gradient-checkpointing", {"gradient_checkpointing": True})
+    if whole:
+        yield Saving("--method lora", {"method": "lora"}, "a LoRA in place of all weights")
+    if cuda and training.mixed_precision == "no":
+        yield Saving("--mixed-precision bf16", {"mixed_precision": "bf16"})
+    if not whole:
+        yield Saving("--dtype bfloat16", {"dtype": "bfloat16"})
+    yield Saving("--train-batch-size 1", {"train_batch_size": 1})
+    if config.method.method in ("dreambooth", "lora", "pivotal"):
+        yield Saving("--no-train-text-encoder", {"train_text_encoder": False}, "words learn less")
+    yield Saving("--no-use-ema", {"use_ema": False}, "no running average")
+    yield Saving("--resolution 256", {"resolution": 256}, "softer pictures")
+
+
+def _drawing(config: Config) -> Iterator[Saving]:
+    yield Saving("--sample-batch-size 1", {"sample_batch_size": 1})
+    yield Saving("--dtype bfloat16", {"dtype": "bfloat16"})
+    if config.method.method == "dreambooth":
+        yield Saving("--method lora", {"method": "lora"}, "a LoRA in place of all weights")
+    yield Saving("--no-probe", {"probe": False}, "nothing is measured while it trains")
+
+
+def _shorter(config: Config) -> Iterator[Saving]:
+    prior, each = config.prior, config.generation.num_images_per_prompt
+    yield Saving("--no-probe", {"probe": False}, "nothing is measured")
+    yield Saving("--num-images-per-prompt 1", {"num_images_per_prompt": 1}, f"1 sample of each prompt, not {each}")
+    if prior.with_prior_preservation:
+        fewer, steps = max(1, prior.num_class_images // 2), max(1, prior.class_num_inference_steps // 2)
+        yield Saving(f"--num-class-images {fewer}", {"num_class_images": fewer}, "the class may drift")
+        yield Saving(
+            f"--class-num-inference-steps {steps}", {"class_num_inference_steps": steps}, "softer class images"
+        )

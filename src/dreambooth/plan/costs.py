@@ -1,0 +1,198 @@
+"""What the parts of a run cost by arithmetic: of its model's shapes, its method and its settings, on no device."""
+
+import copy
+from dataclasses import dataclass
+from typing import Any, Self, cast
+
+import torch
+from torch import Tensor, nn
+
+from dreambooth import adapters
+from dreambooth.adapters import Adapter
+from dreambooth.config import Config
+from dreambooth.data.batch import Batch
+from dreambooth.finetuning import training_step
+from dreambooth.models.base import DENOISER, DiffusionModel, Sampling, Stage
+from dreambooth.plan.counting import META, Cost, as_computed, checkpointing, cost
+from dreambooth.subject import Subject
+from dreambooth.support.files import key_of
+
+STAND_IN = Subject(photos=(), class_noun="dog", identifier="sks")
+"""Whose words cost what all words cost: a prompt is as long as the model reads."""
+
+DECODED, DECODING = 2.0, 2.0
+"""A decoder's arithmetic and memory in units of its encoder's: Stable Diffusion's takes 2.3 times the arithmetic."""
+
+LOW = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Costs:
+    """Of a model, a method and its settings; FLOP, and bytes of the device's memory.
+
+    evaluations: FLOP of one look at one picture, of each stage's denoiser.  picture: FLOP to encode one; decoding is
+    taken as DECODED times that.  step: FLOP of one batch forward and backward.  weights: bytes of all weights, as they
+    are while it trains.  trained: of those that train.  step_peak: what a batch holds at most, gradients included.
+    draw_peak: what drawing one picture holds at most.  state: bytes of the optimizer and the running average.  saved:
+    of one checkpoint.
+    """
+
+    evaluations: tuple[float, ...]
+    picture: float
+    step: float
+    weights: int
+    trained: int
+    step_peak: int
+    draw_peak: int
+    state: int
+    saved: int
+
+    @classmethod
+    def of(cls, model: DiffusionModel, config: Config) -> Self:
+        """The sums over the model's stages, of memory the largest. The model is not touched, and no weight is read."""
+        if (key := _key(model, config)) not in _KNOWN:
+            _KNOWN[key] = cls._counted(model, config)
+        return cast(Self, _KNOWN[key])
+
+    @classmethod
+    def _counted(cls, model: DiffusionModel, config: Config) -> Self:
+        low = LOW[config.training.mixed_precision]
+        each = [_Stage.of(model, at, config, low) for at in range(len(model.stages))]
+        trained, copies = max(its.trained for its in each), 3 if config.training.use_ema else 2
+        return cls(
+            evaluations=tuple(its.forward for its in each),
+            picture=max(its.encode.flop for its in each),
+            step=sum(its.step.flop for its in each),
+            weights=max(its.weights for its in each),
+            trained=trained,
+            step_peak=max(its.step.peak for its in each),
+            draw_peak=max(max(2 * its.forward_peak, round(DECODING * its.encode.peak)) for its in each),
+            state=copies * trained,
+            saved=(1 + copies) * trained,
+        )
+
+    def pictures(self, count: int, sampling: Sampling) -> float:
+        """FLOP to draw so many pictures; guidance looks twice."""
+        looks = sampling.num_inference_steps * (2 if sampling.guidance_scale > 1 else 1)
+        return count * (looks * sum(self.evaluations) + DECODED * self.picture)
+
+    @property
+    def training(self) -> int:
+        """Bytes of the device's memory while it trains, at most."""
+        return self.weights + self.state + self.step_peak
+
+    def drawing(self, batch_size: int, while_training: bool) -> int:
+        """Bytes while pictures are drawn, at most; with the running average in use the trained weights are aside."""
+        aside = self.state + self.trained if while_training else 0
+        return self.weights + aside + batch_size * self.draw_peak
+
+
+_KNOWN: dict[str, Costs] = {}
+"""What this process has counted: torch takes a second of Python for a step on "meta"."""
+
+
+def _key(model: DiffusionModel, config: Config) -> str:
+    """What the costs depend on: the shapes of the weights, and some settings."""
+    tensors = ((name, part.state_dict()) for name, part in model.weights.parts.items())
+    shapes = [[name, inner, list(t.shape), str(t.dtype)] for name, state in tensors for inner, t in state.items()]
+    training, sides = config.training, [stage.resolution for stage in model.stages]
+    settings = [config.data.resolution, config.prior.with_prior_preservation, config.method.model_dump(mode="json")]
+    how = [training.train_batch_size, training.gradient_checkpointing, training.mixed_precision]
+    return key_of([shapes, sides, settings, how, training.use_ema, training.train_text_encoder], 16)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stage:
+    """One stage's share."""
+
+    forward: float
+    forward_peak: int
+    encode: Cost
+    step: Cost
+    weights: int
+    trained: int
+
+    @classmethod
+    def of(cls, model: DiffusionModel, at: int, config: Config, low: torch.dtype | None) -> Self:
+        model = without_values(model)
+        stage = model.stages[at]
+        side = config.data.resolution or stage.resolution
+        images = torch.empty(1, 3, side, side, device=META)
+        with torch.no_grad():
+            encode = cost(lambda: as_computed(stage.posterior, None)(images), lambda: _tensors(model))
+            latent, _ = stage.posterior(images)
+            alone = zeros(latent, 1, 0, side)
+            words = stage.condition(alone.prompts)
+            once = cost(lambda: forward(stage, alone, words, low), lambda: _tensors(model))
+        adapter = adapters.attach(model, stage, STAND_IN, config)
+        groups = adapter.parameter_groups()
+        trained = sum(parameter.nbytes for group in groups for parameter in group["params"])
+        return cls(
+            forward=once.flop,
+            forward_peak=once.peak,
+            encode=encode,
+            step=_training(model, stage, adapter, config, latent, side) if groups else Cost(0.0, 0),
+            weights=sum(tensor.nbytes for tensor in _tensors(model)),
+            trained=trained,
+        )
+
+
+def without_values(model: DiffusionModel) -> DiffusionModel:
+    """A copy of the model on torch's "meta" device, which takes no memory."""
+    memo: dict[int, Any] = {}
+    for module in model.weights.parts.values():
+        for parameter in module.parameters():
+            empty = torch.empty_like(parameter, device=META)
+            memo[id(parameter)] = nn.Parameter(empty, requires_grad=False)
+        for buffer in module.buffers():
+            memo[id(buffer)] = torch.empty_like(buffer, device=META)
+    return copy.deepcopy(model, memo)
+
+
+def _training(model: DiffusionModel, stage: Stage, adapter: Adapter, config: Config, latent: Tensor, side: int) -> Cost:
+    """One batch forward and backward; the prompts are encoded in it where the text encoder trains."""
+    training, low = config.training, LOW[config.training.mixed_precision]
+    for module in adapter.modules().values():
+        module.eval()
+    if training.gradient_checkpointing:
+        cast(Any, stage.parts[DENOISER]).enable_gradient_checkpointing(checkpointing(low))
+    rows = training.train_batch_size
+    batch = zeros(latent, rows, rows if config.prior.with_prior_preservation else 0, side)
+    with torch.no_grad():
+        words = None if adapter.trains_text else stage.condition(batch.prompts)
+
+    def compute() -> None:
+        loss = forward(stage, batch, words, low)
+        loss.backward()
+
+    return cost(compute, lambda: _tensors(model))
+
+
+def forward(stage: Stage, batch: Batch, words: Any, low: torch.dtype | None) -> Tensor:
+    """The loss of a batch; words: its conditioning, None where the prompts are to be encoded too."""
+
+    def compute() -> Tensor:
+        conditioning = stage.condition(batch.prompts) if words is None else words
+        return training_step(stage, stage.process, batch, conditioning, 1.0, 0, 0)[0]
+
+    loss: Tensor = as_computed(compute, low)()
+    return loss
+
+
+def zeros(latent: Tensor, subject_rows: int, prior_rows: int, side: int) -> Batch:
+    """A batch of rows of the shape of `latent` (1, C, h, w), for pictures of `side` pixels."""
+    rows = subject_rows + prior_rows
+    nothing = torch.zeros(rows, *latent.shape[1:])
+    return Batch(
+        mean=nothing,
+        std=nothing,
+        prompts=(*[STAND_IN.prompt] * subject_rows, *[STAND_IN.class_prompt] * prior_rows),
+        is_prior=torch.arange(rows) >= subject_rows,
+        rows=tuple(range(rows)),
+        framing=torch.tensor([[side, side, 0, 0, side, side]] * rows),
+    )
+
+
+def _tensors(model: DiffusionModel) -> list[Tensor]:
+    modules = model.weights.parts.values()
+    return [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]

@@ -1,0 +1,71 @@
+"""A run before it is made: minutes by stage, memory, room on the disk, and the settings that would need less."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dreambooth.plan.estimate import Estimate
+from dreambooth.run.timing import STAGES
+from dreambooth.support.device import device, memory_size
+from dreambooth.support.progress import duration
+
+WORTH = 0.05
+"""The least share of the whole that a stage, or a saving, is worth telling for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a run will need from now on, in all.
+
+    seconds: by the stages of timings.json.  measured: whether earlier runs of this machine say so, or one timed look at
+    the model.  less: what would need less, a clause each.  download: bytes.
+    """
+
+    estimate: Estimate
+    seconds: Mapping[str, float]
+    measured: bool
+    less: tuple[str, ...] = ()
+    download: int = 0
+
+    @property
+    def total(self) -> float:
+        """Seconds in all."""
+        return sum(self.seconds.values())
+
+    def told(self, folder: Path) -> str:
+        """The plan in a few lines; folder: of the run, there or not."""
+        work, size = self.estimate.work, memory_size(device())
+        stages = sorted(self.seconds.items(), key=lambda item: -item[1])
+        parts = [f"{STAGES[name]} {duration(took)}" for name, took in stages if took >= WORTH * self.total]
+        speed = "at the speed of earlier runs here" if self.measured else "a guess: by one look of the model"
+        there = f" of {size_of(size)}" if size else ""
+        lines = [
+            f"plan      {work.class_images} class images to draw, {work.steps} steps, {work.probes} probes, "
+            f"{sum(work.samples.values())} samples",
+            f"  time    about {duration(self.total)} ({speed}): {', '.join(parts)}",
+            f"  memory  {size_of(self.estimate.memory)} at most{there}",
+            f"  disk    {size_of(self.estimate.disk)} of {size_of(_free(folder))} that are free; "
+            + (f"{size_of(self.download)} to download" if self.download else "nothing to download"),
+        ]
+        return "\n".join([*lines, *(f"  less    {saving}" for saving in self.less)])
+
+
+def compared(planned: Mapping[str, float], took: Mapping[str, float]) -> str:
+    """What was planned beside what it took, in words."""
+    whole, real = sum(planned.values()), sum(took.values())
+    off = sorted(took, key=lambda stage: -abs(took[stage] - planned.get(stage, 0.0)))
+    first = f"; {STAGES[off[0]]} {duration(took[off[0]])}, planned {duration(planned.get(off[0], 0.0))}" if off else ""
+    return f"took {duration(real)}, planned {duration(whole)}{first}"
+
+
+def size_of(size: float) -> str:
+    """Bytes as a person says them: "1.5 GB", "40 MB"."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.0f} MB"
+
+
+def _free(folder: Path) -> int:
+    existing = folder.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    return shutil.disk_usage(existing).free

@@ -1,0 +1,57 @@
+"""What a run has still to do, counted: pictures by stage, probes and steps."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from dreambooth.config import Config
+from dreambooth.generation.prompts import CLASS_PROMPT, chosen_prompts
+from dreambooth.run import Run, checkpoint
+from dreambooth.run.records import SAMPLES, SCORES
+from dreambooth.subject import Subject
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """class_images: to be drawn.  samples: likewise, by stage.  probes: how many, the untuned model's included.
+
+    probed: pictures that one probe draws.  live: samples while it trains, where nothing is measured.  steps: optimizer
+    steps to come.  scored: pictures that the judges see at the end.
+    """
+
+    class_images: int
+    samples: Mapping[str, int]
+    probes: int
+    probed: int
+    live: int
+    steps: int
+    scored: int
+
+    @classmethod
+    def of(cls, config: Config, subject: Subject, run: Run, class_images: int) -> Self:
+        """That of a run, begun or not; class_images: those that its library lacks."""
+        training, probe = config.training, config.probe
+        steps, every, done = training.max_train_steps, training.validation_steps, 0
+        if steps:
+            done = steps if run.model.is_dir() else checkpoint.newest_step(run.checkpoints) or 0
+        measured = probe.probe and steps > 0
+        prompts = dict.fromkeys(chosen_prompts(config.world, subject.class_noun, config.generation.prompts))
+        each = config.generation.num_images_per_prompt
+        untuned = {prompt.template for prompt in prompts} - {CLASS_PROMPT.template} if measured else set()
+        wanted = {"before": each * len(prompts), "untuned": each * len(untuned), "after": each * len(prompts)}
+        shown = -(-steps // every) - done // every  # probes, or live samples, at every so many steps and the last one
+        probed = len({int(row.step) for row in SCORES.read(run.root) if isinstance(row.step, int)})
+        places = len([prompt for prompt in config.world.probe_prompts if prompt.template != CLASS_PROMPT.template])
+        return cls(
+            class_images=class_images,
+            samples={f"samples {name}": max(0, count - _there(run, name)) for name, count in wanted.items()},
+            probes=(shown + (not probed)) if measured else 0,
+            probed=2 * probe.probe_class_images + places * probe.probe_images_per_prompt,
+            live=0 if measured else 2 * min(2, each) * max(0, shown - 1),
+            steps=steps - done,
+            scored=sum(wanted.values()) if measured and not (run.root / SAMPLES.name).exists() else 0,
+        )
+
+
+def _there(run: Run, stage: str) -> int:
+    return len(list((run.samples / stage).glob("*.png")))

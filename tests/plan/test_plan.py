@@ -1,0 +1,166 @@
+"""What a run plans is what it takes; what is planned alone changes nothing."""
+
+import json
+import re
+import time
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dreambooth import Config, Subject, __version__, cli, dreambooth, photos_in
+from dreambooth.models import hub
+from dreambooth.plan import rates
+from dreambooth.plan.work import Work
+from dreambooth.run import Run
+from dreambooth.run.records import PLAN, TIMINGS
+from dreambooth.support.device import device, memory_peak
+from dreambooth.toybox.photos import photos
+from tiny import tiny_pipeline
+
+SMALL: dict[str, Any] = {
+    "max_train_steps": 4,
+    "validation_steps": 2,
+    "checkpointing_steps": 4,
+    "num_class_images": 2,
+    "class_num_inference_steps": 2,
+    "num_inference_steps": 2,
+    "num_images_per_prompt": 1,
+    "prompts": ("a {} in the snow", "a red {}"),
+    "probe": False,
+}
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine that nothing was measured on."""
+    monkeypatch.setenv("DREAMBOOTH_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    """A small random model in diffusers' format."""
+    tiny_pipeline().save_pretrained(tmp_path / "base")
+    return tmp_path / "base"
+
+
+def needs(told: str) -> dict[str, str]:
+    """The lines of a plan by their first word."""
+    return dict(re.findall(r"^ *(plan|time|memory|disk|less) +(.*)$", told, re.MULTILINE))
+
+
+@pytest.mark.skipif(
+    not (files("dreambooth.toybox") / "weights" / "model_index.json").is_file(), reason="the weights are not made yet"
+)
+def test_a_run_takes_what_was_planned(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the embedded model, by the processor's time: other programs on the machine count in the other clock."""
+    monkeypatch.setattr(time, "monotonic", time.process_time)
+    photos("teapot", 7, 2, tmp_path / "photos", 128)
+    subject = Subject(photos=photos_in(tmp_path / "photos"), class_noun="teapot")
+    small: dict[str, Any] = {"probe_num_inference_steps": 2, "probe_class_images": 2, "probe_images_per_prompt": 1}
+    small |= {"num_images_per_prompt": 1, "validation_steps": 10, "num_inference_steps": 4}
+    first = {**small, "max_train_steps": 10, "num_class_images": 6, "class_num_inference_steps": 4}
+    dreambooth(subject, Config.build(first), tmp_path / "first")
+    assert {name.partition(" ")[0] for name in rates.known()} == {"draw", "step", "judge"}
+    other = {**small, "max_train_steps": 30, "num_class_images": 14, "class_num_inference_steps": 8, "seed": 1}
+    run = dreambooth(subject, Config.build(other), tmp_path / "second")
+    planned, took = PLAN.read(run.root), TIMINGS.read(run.root)
+    whole = sum(planned[stage] for stage in took if stage in planned)
+    assert whole == pytest.approx(sum(took.values()), rel=0.3), (planned, took)
+    assert memory_peak(device()) < 1.3 * planned["memory"]
+    size = sum(file.stat().st_size for file in run.root.rglob("*") if file.is_file())
+    assert size < 1.3 * planned["disk"]
+
+
+def test_planning_alone_writes_nothing_and_says_all(
+    base: Path, photos_dir: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    words = ["run", str(photos_dir), "--class-noun", "dog", "--model", str(base), "--output-dir", str(tmp_path / "run")]
+    assert cli.main([*words, "--plan"], __version__) == 0
+    told = needs(capsys.readouterr().out)
+    assert told["plan"].startswith("1000 class images to draw, 1000 steps, 5 probes, 136 samples")
+    assert "a guess: by one look of the model" in told["time"] and "class images" in told["time"]
+    assert " at most" in told["memory"] and "nothing to download" in told["disk"]
+    assert re.match(r"--[\w-]+ .*: .* less", told["less"])
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_second_plan_is_by_what_the_first_run_took_and_counts_what_is_left(
+    base: Path, photos_dir: Path, cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    subject = Subject(photos=photos_in(photos_dir), class_noun="dog", identifier="zwx")
+    config = Config.build({**SMALL, "model": str(base)})
+    with caplog.at_level("INFO", "dreambooth"):
+        dreambooth(subject, config, tmp_path / "run")
+    (guess,) = (message for message in caplog.messages if message.startswith("plan "))
+    assert "a guess" in guess and "2 class images to draw, 4 steps, 0 probes, 6 samples" in guess
+    assert any(re.match(r"took .*, planned ", message) for message in caplog.messages)
+    caplog.clear()
+    with caplog.at_level("INFO", "dreambooth"):
+        dreambooth(subject, config, tmp_path / "run")  # only the report is made again
+        dreambooth(subject, config, tmp_path / "other")
+    (known,) = (message for message in caplog.messages if message.startswith("plan "))
+    assert "at the speed of earlier runs here" in known and "0 class images to draw, 4 steps" in known
+
+
+def test_what_is_done_is_not_planned_again(base: Path, photos_dir: Path, cache: Path, tmp_path: Path) -> None:
+    subject = Subject(photos=photos_in(photos_dir), class_noun="dog", identifier="zwx")
+    config = Config.build({**SMALL, "model": str(base), "max_train_steps": 2})
+    run = dreambooth(subject, config, tmp_path / "run")
+    longer = Config.build({**config.flat(), "max_train_steps": 6})
+    work = Work.of(longer, subject, Run(tmp_path / "none"), 3)
+    assert (work.steps, work.class_images, dict(work.samples)) == (
+        6,
+        3,
+        {"samples before": 3, "samples untuned": 0, "samples after": 3},
+    )
+    assert work.live == 2 * 1 * 2  # two prompts, one of each, at two steps before the last
+    (run.model / "model_index.json").unlink()
+    run.model.rename(tmp_path / "away")
+    left = Work.of(longer, subject, run, 0)
+    assert (left.steps, dict(left.samples)["samples before"]) == (4, 0)
+
+
+def test_rates_that_are_damaged_are_measured_again(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rates.learn({"draw | x": (2.0, 4.0), "step | x": (0.0, 4.0)})
+    assert rates.known() == {"draw | x": 0.5}
+    rates.learn({"draw | x": (2.0, 1.0)})
+    assert rates.known() == {"draw | x": (1.0 + 2.0) / (2.0 + 1.0)}
+    (cache / "rates.json").write_text('{"draw | x": {"seconds": "long"}}')
+    assert rates.known() == {}
+    rates.learn({"draw | x": (2.0, 4.0)})
+    assert rates.known() == {"draw | x": 0.5}
+
+
+def test_a_model_of_the_hub_is_planned_by_its_published_shape_and_not_downloaded(
+    photos_dir: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The hub's cache on this disk stands for the hub, which has the sizes of Stable Diffusion 1.5's files."""
+    snapshot = tmp_path / "hub" / "models--owner--name" / "snapshots" / COMMIT
+    snapshot.mkdir(parents=True)
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text(COMMIT)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    index = {"_class_name": "StableDiffusionPipeline"}
+    (snapshot / "model_index.json").write_text(json.dumps(index))
+
+    class File:
+        def __init__(self, name: str, size: int) -> None:
+            self.rfilename, self.size = name, size
+
+    sizes = {"unet": 3_438_000_000, "vae": 335_000_000, "text_encoder": 492_000_000, "safety_checker": 1_200_000_000}
+    listed = [File(f"{part}/model.{end}", size) for part, size in sizes.items() for end in ("safetensors", "bin")]
+    listed += [File(f"{part}/model.fp16.safetensors", size // 2) for part, size in sizes.items()]
+    listed += [File("unet/config.json", 1000), File("v1-5.ckpt", 7_000_000_000)]
+    monkeypatch.setattr(hub, "_files", lambda base, commit: listed)
+    words = ["run", str(photos_dir), "--class-noun", "dog", "--model", "owner/name", "--method", "lora"]
+    assert cli.main([*words, "--no-probe", "--plan"], __version__) == 0
+    told = needs(capsys.readouterr().out)
+    assert "4.3 GB to download" in told["disk"]
+    assert "500 steps" in told["plan"]
+    assert 6 < float(re.match(r"[\d.]+", told["memory"])[0]) < 12  # type: ignore[index]
+    assert not list(snapshot.glob("unet"))
