@@ -1,6 +1,7 @@
 """What the parts of a run cost by arithmetic: of its model's shapes, its method and its settings, on no device."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self, cast
 
@@ -12,7 +13,7 @@ from dreambooth.adapters import Adapter
 from dreambooth.config import Config
 from dreambooth.data.batch import Batch
 from dreambooth.finetuning import training_step
-from dreambooth.models.base import DENOISER, DiffusionModel, Sampling, Stage
+from dreambooth.models.base import DENOISER, Conditioning, DiffusionModel, Sampling, Stage
 from dreambooth.plan.counting import META, Cost, as_computed, checkpointing, cost
 from dreambooth.subject import Subject
 from dreambooth.support.files import key_of
@@ -114,7 +115,7 @@ class _Stage:
 
     @classmethod
     def of(cls, model: DiffusionModel, at: int, config: Config, low: torch.dtype | None) -> Self:
-        model = without_values(model)
+        real, model = model.stages[at], without_values(model)
         stage = model.stages[at]
         side = config.data.resolution or stage.resolution
         images = torch.empty(1, 3, side, side, device=META)
@@ -122,7 +123,7 @@ class _Stage:
             encode = cost(lambda: as_computed(stage.posterior, None)(images), lambda: _tensors(model))
             latent, _ = stage.posterior(images)
             alone = zeros(latent, 1, 0, side)
-            words = stage.condition(alone.prompts)
+            words = _read(real, alone.prompts)
             once = cost(lambda: forward(stage, alone, words, low), lambda: _tensors(model))
         adapter = adapters.attach(model, stage, STAND_IN, config)
         groups = adapter.parameter_groups()
@@ -131,7 +132,7 @@ class _Stage:
             forward=once.flop,
             forward_peak=once.peak,
             encode=encode,
-            step=_training(model, stage, adapter, config, latent, side) if groups else Cost(0.0, 0),
+            step=_training(real, model, stage, adapter, config, latent, side) if groups else Cost(0.0, 0),
             weights=sum(tensor.nbytes for tensor in _tensors(model)),
             trained=trained,
         )
@@ -149,7 +150,9 @@ def without_values(model: DiffusionModel) -> DiffusionModel:
     return copy.deepcopy(model, memo)
 
 
-def _training(model: DiffusionModel, stage: Stage, adapter: Adapter, config: Config, latent: Tensor, side: int) -> Cost:
+def _training(
+    real: Stage, model: DiffusionModel, stage: Stage, adapter: Adapter, config: Config, latent: Tensor, side: int
+) -> Cost:
     """One batch forward and backward; the prompts are encoded in it where the text encoder trains."""
     training, low = config.training, LOW[config.training.mixed_precision]
     for module in adapter.modules().values():
@@ -158,14 +161,25 @@ def _training(model: DiffusionModel, stage: Stage, adapter: Adapter, config: Con
         cast(Any, stage.parts[DENOISER]).enable_gradient_checkpointing(checkpointing(low))
     rows = training.train_batch_size
     batch = zeros(latent, rows, rows if config.prior.with_prior_preservation else 0, side)
-    with torch.no_grad():
-        words = None if adapter.trains_text else stage.condition(batch.prompts)
+    words = None if adapter.trains_text else _read(real, batch.prompts)
 
     def compute() -> None:
         loss = forward(stage, batch, words, low)
         loss.backward()
 
     return cost(compute, lambda: _tensors(model))
+
+
+@torch.no_grad()
+def _read(stage: Stage, prompts: Sequence[str]) -> Conditioning:
+    """The conditioning of a real stage, without its values: large language models look at what they read as they go."""
+    words = stage.condition(prompts)
+    return Conditioning(
+        embeds=words.embeds.to(META),
+        pooled=None if words.pooled is None else words.pooled.to(META),
+        mask=None if words.mask is None else words.mask.cpu(),  # how long the prompts are
+        extras={name: tensor.to(META) for name, tensor in words.extras.items()},
+    )
 
 
 def forward(stage: Stage, batch: Batch, words: Any, low: torch.dtype | None) -> Tensor:
