@@ -8,7 +8,9 @@ import argparse
 import json
 import random
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL
@@ -36,7 +38,7 @@ def encode(model: AutoencoderKL, images: Tensor) -> Tensor:
     return torch.cat(means).contiguous()
 
 
-def wordings(options: argparse.Namespace, shard: int, tokenizer: CLIPTokenizer) -> Tensor:
+def wordings(options: argparse.Namespace, shard: int, tokenizer: Any) -> Tensor:
     """Token ids (N, WORDINGS, L) int16 of the captions of a shard."""
     rng = random.Random(f"wordings/{shard}")
     truths = renders.load_truths(options.state, shard)
@@ -44,14 +46,15 @@ def wordings(options: argparse.Namespace, shard: int, tokenizer: CLIPTokenizer) 
     return text_encoder.token_ids(tokenizer, texts).view(len(truths), WORDINGS, -1).to(torch.int16)
 
 
-class Maker:
+class Maker(ABC):
     """Makes the examples of a shard from its renders."""
 
-    def __init__(self, options: argparse.Namespace, size: Size, tokenizer: CLIPTokenizer) -> None:
+    def __init__(self, options: argparse.Namespace, tokenizer: Any) -> None:
         self.options, self.tokenizer = options, tokenizer
-        self.model = autoencoder.build(size).to(options.device, memory_format=torch.channels_last)
-        trained = Trained({"autoencoder": self.model}, 1e-3, decay=0.5)
-        trained.load(options.state / "autoencoder.safetensors", weights_only=True)
+
+    @abstractmethod
+    def encoded(self, images: Tensor) -> Tensor:
+        """What is learned to draw (N, C, h, w) of images (N, 3, H, W) uint8."""
 
     def missing(self) -> list[int]:
         """The shards whose renders are complete and whose examples are not."""
@@ -59,13 +62,26 @@ class Maker:
         return [shard for shard in renders.shards(self.options.state) if shard not in made]
 
     def make(self, shard: int) -> None:
-        """Write the examples of a shard, and before those of the first one its latents' scale."""
-        latents = encode(self.model, renders.load_images(self.options.state, shard)).half()
+        """Write the examples of a shard, and before those of the first one the scale that gives them unit variance."""
+        latents = self.encoded(renders.load_images(self.options.state, shard)).half()
         factor_path = self.options.state / "scaling_factor.json"
         if not factor_path.exists():
             factor_path.write_text(json.dumps(float(1 / latents.float().std())))
         with atomic_write(example_path(self.options, shard)) as aside:
             save_file({"latents": latents, "ids": wordings(self.options, shard, self.tokenizer)}, aside)
+
+
+class Latents(Maker):
+    """Makes examples of the autoencoder's latents."""
+
+    def __init__(self, options: argparse.Namespace, size: Size, tokenizer: CLIPTokenizer) -> None:
+        super().__init__(options, tokenizer)
+        self.model = autoencoder.build(size).to(options.device, memory_format=torch.channels_last)
+        trained = Trained({"autoencoder": self.model}, 1e-3, decay=0.5)
+        trained.load(options.state / "autoencoder.safetensors", weights_only=True)
+
+    def encoded(self, images: Tensor) -> Tensor:
+        return encode(self.model, images)
 
 
 def example_path(options: argparse.Namespace, shard: int) -> Path:
@@ -79,16 +95,15 @@ def shards(options: argparse.Namespace) -> list[int]:
 
 
 class Examples:
-    """Latents at unit variance and captions of any training step, as a function of the step's number and the shards."""
+    """What is drawn, at unit variance, and captions of any step, as a function of the step's number and the shards."""
 
-    def __init__(self, options: argparse.Namespace, size: Size, tokenizer: CLIPTokenizer) -> None:
+    def __init__(self, options: argparse.Namespace, maker: Maker) -> None:
         if not options.follow:
-            maker = Maker(options, size, tokenizer)
             for shard in maker.missing():
                 maker.make(shard)
         self.options = options
         self.factor = float(json.loads((options.state / "scaling_factor.json").read_text()))
-        self.silence = text_encoder.token_ids(tokenizer, [""])[0].to(options.device)
+        self.silence = text_encoder.token_ids(maker.tokenizer, [""])[0].to(options.device)
         self.taken: list[int] = []
         self.latents, self.ids = torch.empty(0), torch.empty(0)
         self.grow()
@@ -124,7 +139,7 @@ def main() -> None:
     options = parser.parse_args()
     size = prepare(options)
     part, parts = map(int, options.part.split("/"))
-    maker = Maker(options, size, CLIPTokenizer.from_pretrained(options.state / "tokenizer", local_files_only=True))
+    maker = Latents(options, size, CLIPTokenizer.from_pretrained(options.state / "tokenizer", local_files_only=True))
     started = time.time()
     while True:
         for shard in (shard for shard in maker.missing() if shard % parts == part):

@@ -6,10 +6,13 @@ first, then RARE strings that name nothing. The encoder learns to tell each attr
 it further.
 """
 
+import argparse
 import itertools
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers.pre_tokenizers import ByteLevel
@@ -84,7 +87,7 @@ def build(size: Size, tokenizer: CLIPTokenizer) -> CLIPTextModel:
     return CLIPTextModel(config)
 
 
-def token_ids(tokenizer: CLIPTokenizer, texts: list[str]) -> Tensor:
+def token_ids(tokenizer: Any, texts: list[str]) -> Tensor:
     """(N, L) ids, padded and cut to the model's positions."""
     ids: Tensor = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
     return ids
@@ -135,24 +138,24 @@ class Reader(nn.Module):
         return [head(last) for head in self.heads]
 
 
-def save_tokenizer(tokenizer: CLIPTokenizer, folder: Path) -> None:
+def save_tokenizer(tokenizer: Any, folder: Path) -> None:
     """Write the tokenizer's folder."""
     with atomic_write(folder) as aside:
         tokenizer.save_pretrained(aside)
 
 
-def main() -> None:
-    """Train, or go on."""
-    parser = arguments(__doc__)
+def reading_arguments(description: str | None) -> argparse.ArgumentParser:
+    """The flags of a training that reads captions."""
+    parser = arguments(description)
     parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--batch", type=int, default=64)
-    options = parser.parse_args()
-    size = prepare(options)
-    torch.manual_seed(0)
-    tokenizer = build_tokenizer(size)
-    if not (options.state / "tokenizer").exists():
-        save_tokenizer(tokenizer, options.state / "tokenizer")
-    encoder, reader = build(size, tokenizer).to(options.device), Reader(size.text_width).to(options.device)
+    return parser
+
+
+def learn_to_read(
+    options: argparse.Namespace, encoder: nn.Module, reader: Reader, last_states: Callable[[list[str]], Tensor]
+) -> None:
+    """Train until --steps, or go on, an encoder whose `last_states` (B, D) have seen the whole of each caption."""
     trained = Trained({"text_encoder": encoder, "reader": reader}, 1e-3, decay=0.99)
     path = options.state / "text_encoder.safetensors"
     if path.exists():
@@ -162,8 +165,7 @@ def main() -> None:
         truths = renders.truths_of(rng.randrange(10**6), options.batch)
         texts = [spoken(truth, rng) for truth in truths]
         labels = torch.tensor([said(truth, text) for truth, text in zip(truths, texts, strict=True)])
-        states = encoder(token_ids(tokenizer, texts).to(options.device)).last_hidden_state
-        logits = reader(states[:, -1])  # a padded position: it has seen the whole caption
+        logits = reader(last_states(texts))
         loss = sum((F.cross_entropy(x, y.to(x.device)) for x, y in zip(logits, labels.T, strict=True)), torch.zeros(()))
         trained.update(loss, min(1, (options.steps - trained.step) / (0.3 * options.steps)))
         if trained.step % 100 == 0:
@@ -172,6 +174,23 @@ def main() -> None:
             told = f"attributes {worst:.3f} right at least, names {name:.3f}"
             log(options.state, f"text_encoder: step {trained.step} loss {loss.item():.4f} {told}")
     trained.save(path)
+
+
+def main() -> None:
+    """Train, or go on."""
+    options = reading_arguments(__doc__).parse_args()
+    size = prepare(options)
+    torch.manual_seed(0)
+    tokenizer = build_tokenizer(size)
+    if not (options.state / "tokenizer").exists():
+        save_tokenizer(tokenizer, options.state / "tokenizer")
+    encoder, reader = build(size, tokenizer).to(options.device), Reader(size.text_width).to(options.device)
+
+    def last_states(texts: list[str]) -> Tensor:
+        states: Tensor = encoder(token_ids(tokenizer, texts).to(options.device)).last_hidden_state
+        return states[:, -1]  # a padded position: it has seen the whole caption
+
+    learn_to_read(options, encoder, reader, last_states)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,134 @@
+"""The loop that trains what draws: a learning rate held for as many sittings as one likes, then decay.
+
+--samples and --minutes say how long it is held; --cooldown, or --cooldown-minutes in the same call, then decays it to
+nothing in a copy, whose averaged weights are the ones to ship.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from dreambooth.diffusion import DiscreteDiffusion
+from pretraining.state import Trained, arguments, log
+
+SNR_LIMIT = 10.0  # beyond it the loss counts less: what noise is left there is below what a picture shows
+SAVED_EVERY = 500
+TOLD_EVERY = 100
+
+
+def training_arguments(description: str | None, learning_rate: float, muon_rate: float) -> argparse.ArgumentParser:
+    """The flags of a training by this loop, beside those of every module."""
+    parser = arguments(description)
+    parser.add_argument("--samples", type=int, default=1_000_000, help="samples at the constant learning rate")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="at the constant learning rate, at most")
+    parser.add_argument("--cooldown", type=int, default=0, help="instead: further samples of decay, kept apart")
+    parser.add_argument("--cooldown-minutes", type=float, default=0.0, help="afterwards: minutes of decay, kept apart")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--learning-rate", type=float, default=learning_rate)
+    parser.add_argument("--muon-rate", type=float, default=muon_rate)
+    parser.add_argument("--follow", action="store_true", help="take the examples that another process is making")
+    return parser
+
+
+def learn(
+    options: argparse.Namespace,
+    name: str,
+    trained: Trained,
+    loss_at: Callable[[int], Tensor],
+    grow: Callable[[], None],
+) -> None:
+    """Train as the flags say, going on from what was saved of `name`.
+
+    loss_at: the loss of a step, by its number.  grow: takes in new examples, with --follow.
+    """
+    path = options.state / f"{name}.safetensors"
+    if options.cooldown:
+        stable = saved_step(path)
+        cooled = options.state / f"{name}-cooled-{stable}.safetensors"
+        trained.load(cooled if cooled.exists() else path)
+        _train(options, name, trained, loss_at, grow, decayed(options, stable), cooled)
+        return
+    if path.exists():
+        trained.load(path)
+    _train(options, name, trained, loss_at, grow, held(options), path)
+    if options.cooldown_minutes:
+        cooled = options.state / f"{name}-cooled-{trained.step}.safetensors"
+        _train(options, name, trained, loss_at, grow, decayed(options, trained.step), cooled)
+
+
+def held(options: argparse.Namespace) -> Callable[[int], float | None]:
+    """The share of the learning rates at a step while they are constant, after a warm-up; None when that is over."""
+    started = time.time()
+
+    def share(step: int) -> float | None:
+        late = time.time() - started > 60 * options.minutes
+        return None if late or step >= options.samples // options.batch else min(1.0, (step + 1) / 200)
+
+    return share
+
+
+def decayed(options: argparse.Namespace, stable: int) -> Callable[[int], float | None]:
+    """A straight line down to a hundredth from the step `stable` on, over --cooldown samples or --cooldown-minutes."""
+    started = time.time()
+
+    def share(step: int) -> float | None:
+        if options.cooldown_minutes:
+            gone = (time.time() - started) / 60 / options.cooldown_minutes
+        else:
+            gone = (step - stable) * options.batch / options.cooldown
+        return None if gone >= 1 else max(0.01, 1 - gone)
+
+    return share
+
+
+def stratified_times(count: int, device: torch.device) -> Tensor:
+    """(B,) times uniform on [0, 1000), one from each of B equal parts: the loss of a batch varies less."""
+    places = torch.arange(count, device=device) + torch.rand(count, device=device)
+    return (places * 1000 / count).long().clamp(max=999)
+
+
+def saved_step(path: Path) -> int:
+    """The step that a saved state stands at."""
+    with safe_open(path, "pt") as file:
+        return int(json.loads(file.metadata()["step"]))
+
+
+def loss_weights(process: DiscreteDiffusion, t: Tensor) -> Tensor:
+    """(B,) 1 up to SNR_LIMIT, then falling as 1 / SNR: v's error there is finer than any pixel."""
+    return ((SNR_LIMIT + 1) / (process.snr(t) + 1)).clamp(max=1).float()
+
+
+def _train(
+    options: argparse.Namespace,
+    name: str,
+    trained: Trained,
+    loss_at: Callable[[int], Tensor],
+    grow: Callable[[], None],
+    share_at: Callable[[int], float | None],
+    path: Path,
+) -> None:
+    """The loop, until there is no share of the learning rates for a step, saving every so often."""
+    started, first, losses = time.time(), trained.step, []
+    log(options.state, f"{name}: from step {trained.step}")
+    while (share := share_at(trained.step)) is not None:
+        torch.manual_seed(trained.step)
+        loss = loss_at(trained.step)
+        trained.update(loss, share)
+        losses.append(loss.detach())
+        if trained.step % TOLD_EVERY == 0:
+            rate = (trained.step - first) * options.batch / (time.time() - started)
+            mean = float(torch.stack(losses).mean())
+            log(options.state, f"{name}: step {trained.step} loss {mean:.4f} {rate:.0f} samples/s, rates x {share:.2f}")
+            losses = []
+        if trained.step % SAVED_EVERY == 0:
+            trained.save(path)
+        if options.follow and trained.step % TOLD_EVERY == 0:
+            grow()
+    trained.save(path)
+    log(options.state, f"{name}: stopped at step {trained.step}")
