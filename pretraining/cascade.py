@@ -12,6 +12,7 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnAddedKVProcessor
 from transformers import T5Config, T5EncoderModel, T5Tokenizer
 
+from dreambooth.identifier import SENTENCEPIECE_WINDOW
 from dreambooth.toybox import captions
 from pretraining import renders, text_encoder
 
@@ -25,6 +26,7 @@ def build_tokenizer() -> T5Tokenizer:
     """A Unigram tokenizer: a piece for each word of the world's captions and each rare string, and every letter.
 
     A word is as likely as it is frequent, a rare string half as likely as the rarest word; letters are a last resort.
+    The rare strings stand where the paper looks for them in T5's vocabulary.
     """
     rng = random.Random("unigram")
     counts: Counter[str] = Counter(dict.fromkeys(captions.words(), 1))
@@ -35,7 +37,9 @@ def build_tokenizer() -> T5Tokenizer:
     rare = {f"▁{word}": math.log(0.5 / total) for word in text_encoder.RARE}
     letters = dict.fromkeys(["▁", *(chr(code) for code in range(33, 127))], -25.0)
     special = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -50.0)]
-    vocab = [*special, *(pieces | rare | letters).items()]
+    first = round((len(special) + len(pieces) + len(rare) + len(letters)) * SENTENCEPIECE_WINDOW[0]) - len(special)
+    words = list(pieces.items())
+    vocab = [*special, *words[:first], *rare.items(), *words[first:], *letters.items()]
     return T5Tokenizer(vocab=vocab, extra_ids=0, model_max_length=TOKENS)
 
 

@@ -18,7 +18,7 @@ from dreambooth.diffusion import DiscreteDiffusion
 from pretraining.state import Trained, arguments, log
 
 SNR_LIMIT = 10.0  # beyond it the loss counts less: what noise is left there is below what a picture shows
-SAVED_EVERY = 500
+SAVED_EVERY = 250
 TOLD_EVERY = 100
 
 

@@ -4,7 +4,8 @@ A new family adds one entry here, and its small pipeline in a file of its own be
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from math import exp, log
 from pathlib import Path
 from statistics import NormalDist
@@ -12,11 +13,13 @@ from typing import Any
 
 import diffusers
 import torch
+from diffusers import DiffusionPipeline
 from safetensors.torch import load_file
 from torch import Tensor
 
+from dreambooth.data.batch import Batch
 from dreambooth.data.dataset import LatentDataset
-from dreambooth.models.base import DiffusionModel, Sampling
+from dreambooth.models.base import Conditioning, DiffusionModel, Sampling, Stage
 from dreambooth.models.flux import Flux
 from dreambooth.models.flux2 import Flux2, Flux2Klein
 from dreambooth.models.krea2 import Krea2
@@ -31,6 +34,7 @@ from dreambooth.support.rng import normal
 from tiny import tiny_pipeline
 from tiny_flux import FLUX_IN_COMFYUI, flux_pipeline, flux_seen, flux_velocity
 from tiny_flux2 import FLUX2_IN_COMFYUI, flux2_latents, flux2_pipeline, flux2_seen, flux2_velocity, klein_pipeline
+from tiny_if import Pair, as_given_if, low_res, seen_if, tiny_if_pair, wrapped
 from tiny_qwen import (
     KREA_IN_COMFYUI,
     QWEN_IN_COMFYUI,
@@ -85,12 +89,20 @@ class Family:
     """Of a flow: what its pipeline's own parts say of prompts, x_t and sigma, as velocity."""
     comfyui: tuple[str, ...] = ()
     """Of a flow: ends of the names of layers that ComfyUI knows after "transformer." (its comfy/utils.py)."""
-    adapters: tuple[str, ...] | None = None
-    """Those of test_every_adapter.py; None: all that it can have."""
     density: Mapping[float, float]
     """P(time <= t) of the declared density."""
     times: Callable[[int], Tensor] = lambda count: torch.linspace(0.05, 1.0, count)
     """Some, from low noise to high."""
+    stage: int = 0
+    """The number of the stage that is tested."""
+    open: Callable[[Path], Any] = DiffusionPipeline.from_pretrained
+    """A folder to the pipeline, or what stands for it, as a user of diffusers opens it."""
+    as_given: Callable[[Tensor, Conditioning], tuple[Tensor, Conditioning]] = lambda given, words: (given, words)
+    """What the denoiser is given by diffusers, and words, to x_t and all that a stage is told."""
+    coarse: float = 8
+    """How far, of 255, bfloat16 may be from float32 in the mean."""
+    adapters: tuple[str, ...] | None = None
+    """Those of test_every_adapter.py that it is tested with; None: all that it can have."""
 
     def model(self) -> Any:
         """A new model, the same at every call; Any, as the tests look inside it."""
@@ -98,6 +110,19 @@ class Family:
         if model.stages[0].sides is not None:
             model.stages[0].resolution = self.side
         return model
+
+    def stage_of(self, model: DiffusionModel) -> Any:
+        """The stage of it that is tested."""
+        return model.stages[self.stage]
+
+    def told(self, stage: Stage, words: Conditioning, first: int = 0) -> Conditioning:
+        """The words of rows from the `first` on, and what the stage asks of each of five rows beside them."""
+        rows = self.encoded()
+        nothing: Any = {"prompts": (), "is_prior": rows.is_prior, "rows": ()}
+        batch = Batch(mean=rows.mean, std=rows.std, low_res=rows.low_res, **nothing)
+        own = slice(first, first + len(words.embeds))
+        extras = stage.with_row_conditioning(words, batch, 0).extras
+        return replace(words, extras={name: tensor[own] for name, tensor in extras.items()})
 
     @property
     def text(self) -> bool:
@@ -128,6 +153,7 @@ class Family:
             prompts=(*[SUBJECT.prompt] * photos, *[SUBJECT.class_prompt] * class_images),
             is_prior=torch.arange(rows) >= photos,
             names=tuple(f"{row}.png" for row in range(rows)),
+            low_res=low_res(rows),
         )
 
 
@@ -224,6 +250,23 @@ FAMILIES: dict[str, Family] = {
         **UNET,
         idle={"text_encoder": ("encoder.layers.2.", "final_layer_norm.")},
     ),
+    **{
+        f"deepfloyd if, {stage}": Family(
+            pipeline=partial(tiny_if_pair, stage),
+            wrap=wrapped,
+            components={"denoiser": "unet"},
+            latent=(3, side, side),
+            latents=lambda vae, images: (images, torch.zeros(len(images), 1, 1, 1)),
+            settings={"train_text_encoder": False},
+            stage=at,
+            open=partial(Pair.open, stage=stage),
+            as_given=as_given_if,
+            coarse=50,  # pixels at the ends of their range, after guidance by random weights
+            adapters=("full", "lora, denoiser only"),
+            **UNET | {"seen": seen_if},
+        )
+        for at, (stage, side) in enumerate({"base": 4, "super_resolution": 16}.items())
+    },
     "flux": Family(
         pipeline=flux_pipeline,
         wrap=Flux,

@@ -127,10 +127,9 @@ def tiny_pipeline(prediction_type: str = "epsilon", seed: int = 0, size: int = 3
     return pipeline
 
 
-def attached(model: DiffusionModel, subject: Subject, config: Config) -> Adapter:
-    """The adapter of a config on a model that has one stage."""
-    (stage,) = model.stages
-    return attach(model, stage, subject, config)
+def attached(model: DiffusionModel, subject: Subject, config: Config, stage: int = 0) -> Adapter:
+    """The adapter of a config on a stage of a model."""
+    return attach(model, model.stages[stage], subject, config)
 
 
 def tiny_model(prediction_type: str = "epsilon", seed: int = 0, size: int = 32, **schedule: object) -> StableDiffusion:

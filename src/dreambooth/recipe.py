@@ -218,15 +218,15 @@ def personalise(
     probe = probe or begin_probe(run, model)
     class_images = generate_class_images(run, model) if class_images is None else class_images
     with timed(run, "finetune"):
-        for stage in model.stages:
-            rows = examples(subject, class_images, config.data, stage.resolution, config.seed)
-            dataset = encode_once(rows, stage.posterior)
-            adapter = adapters.attach(model, stage, subject, config)  # from here on some weights train
+        for stage in adapters.tuned(model, config):
             its = run.stage(stage.name)
+            rows = examples(subject, class_images, config.data, stage.resolution, config.seed)
+            dataset = encode_once(rows, stage.posterior, stage.low_res)
+            adapter = adapters.attach(model, stage, subject, its.config)  # from here on some weights train
             its.root.mkdir(exist_ok=True)
             its_probe = probe.of_stage(its) if probe else None
             if adapter.parameter_groups():
-                finetune(model, stage, adapter, dataset, config, its, [observer(its, adapter, its_probe)])
+                finetune(model, stage, adapter, dataset, its.config, its, [observer(its, adapter, its_probe)])
             if its_probe:
                 its_probe.conclude(adapter)
             adapter.export(its.adapter)

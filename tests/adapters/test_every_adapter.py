@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import DiffusionPipeline
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -17,12 +16,13 @@ from dreambooth.adapters import Adapter
 from dreambooth.config import Base, Config
 from dreambooth.data.dataset import LatentDataset
 from dreambooth.finetuning import finetune
-from dreambooth.models.base import DiffusionModel
+from dreambooth.models.base import DENOISER, DiffusionModel
 from dreambooth.run import Run
 from dreambooth.subject import Subject
 from dreambooth.support.rng import normal
 from families import FAMILIES, Family
 from tiny import attached
+from tiny_if import low_res
 
 ADAPTERS: dict[str, dict[str, Any]] = {
     "full": {},
@@ -84,7 +84,7 @@ def subject_of(config: Config) -> Subject:
 
 def tensors(model: DiffusionModel) -> dict[str, Tensor]:
     """Copies of all weights of a model."""
-    parts = [*model.stages[0].parts.items(), ("vae", model.pipeline.vae)]  # type: ignore[attr-defined]
+    parts = model.weights.parts.items()
     return {f"{part}.{name}": t.clone() for part, module in parts for name, t in module.state_dict().items()}
 
 
@@ -96,7 +96,7 @@ def old_rows(tensor: Tensor, old: Tensor) -> Tensor:
 def train(family: Family, model: DiffusionModel, config: Config, root: Path) -> Adapter:
     """Fine-tune on random latents in `root`; the adapter, still attached."""
     subject = subject_of(config)
-    adapter = attached(model, subject, config)
+    adapter = attached(model, subject, config, family.stage)
     classes = 2 if config.prior.with_prior_preservation else 0
     dataset = LatentDataset(
         mean=normal((3 + classes, *family.latent), "photos"),
@@ -104,10 +104,11 @@ def train(family: Family, model: DiffusionModel, config: Config, root: Path) -> 
         prompts=(*[subject.prompt] * 3, *[subject.class_prompt] * classes),
         is_prior=torch.arange(3 + classes) >= 3,
         names=tuple(f"{number}.png" for number in range(3 + classes)),
+        low_res=low_res(3 + classes),
     )
     root.mkdir(exist_ok=True)
     if adapter.parameter_groups():
-        finetune(model, model.stages[0], adapter, dataset, config, Run(root))
+        finetune(model, family.stage_of(model), adapter, dataset, config, Run(root))
     return adapter
 
 
@@ -120,18 +121,20 @@ def drawn(family: Family, model: DiffusionModel, config: Config) -> NDArray[np.i
 
 def test_attaching_changes_nothing_that_is_computed(family: Family, make: Callable[[], Any], config: Config) -> None:
     model, plain = make(), make()
-    attached(model, subject_of(config), config)
+    attached(model, subject_of(config), config, family.stage)
     x_t, t = family.noisy(1), family.times(3)[1:2]
-    mine, theirs = (s.predict(x_t, t, s.condition(["a dog in the snow"])) for m in (model, plain) for s in m.stages)
+    stages = [family.stage_of(one) for one in (model, plain)]
+    mine, theirs = (s.predict(x_t, t, family.told(s, s.condition(["a dog in the snow"]))) for s in stages)
     torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
 
 
 def test_exactly_what_is_in_the_groups_trains(family: Family, make: Callable[[], Any], config: Config) -> None:
     model = make()
-    adapter = attached(model, subject_of(config), config)
+    adapter = attached(model, subject_of(config), config, family.stage)
     grouped = [parameter for group in adapter.parameter_groups() for parameter in group["params"]]
-    parts = [*model.stages[0].parts.values(), model.pipeline.vae]
-    asking = [parameter for part in parts for parameter in part.parameters() if parameter.requires_grad]
+    asking = [
+        parameter for part in model.weights.parts.values() for parameter in part.parameters() if parameter.requires_grad
+    ]
     assert {id(p) for p in grouped} == {id(p) for p in asking}
     assert len(grouped) == len({id(p) for p in grouped}) == len(adapter.state())
     assert {t.data_ptr() for t in adapter.state().values()} == {p.data_ptr() for p in grouped}
@@ -140,12 +143,12 @@ def test_exactly_what_is_in_the_groups_trains(family: Family, make: Callable[[],
 
 def test_steps_change_those_weights_and_no_other_bit(family: Family, config: Config, tmp_path: Path) -> None:
     model, fresh = family.model(), family.model()
-    attached(fresh, subject_of(config), config)
+    attached(fresh, subject_of(config), config, family.stage)
     before = tensors(fresh)
     adapter = train(family, model, config, tmp_path / "run")
     after = tensors(model)
     trained = {t.data_ptr() for t in adapter.state().values()}
-    parts = [*model.stages[0].parts.items(), ("vae", model.pipeline.vae)]
+    parts = model.weights.parts.items()
     named = [(part, n, t) for part, module in parts for n, t in module.state_dict().items() if t.data_ptr() in trained]
     idle = tuple(f"{part}.{start}" for part, starts in family.idle.items() for start in starts)  # decay at most
     assert before.keys() == after.keys()
@@ -160,7 +163,7 @@ def test_the_state_makes_another_model_the_same(
 ) -> None:
     model, other = make(), make()
     state = {name: t.clone() for name, t in train(family, model, config, tmp_path / "run").state().items()}
-    adapter = attached(other, subject_of(config), config)
+    adapter = attached(other, subject_of(config), config, family.stage)
     adapter.load(state)
     assert np.array_equal(drawn(family, model, config), drawn(family, other, config))
     with pytest.raises(ValueError, match="names differ"):
@@ -200,8 +203,7 @@ def test_the_saved_model_draws_the_same_pictures(
     again = models.load(Base(model=str(tmp_path / "model")))
     assert again.fingerprint() == model.fingerprint()
     assert np.abs(drawn(family, again, config) - pictures).max() <= 1  # a sum is rounded elsewhere when it is merged
-    names = {name for part in again.stages[0].parts.values() for name in part.state_dict()}
-    assert names == {name for part in plain.stages[0].parts.values() for name in part.state_dict()}
+    assert tensors(again).keys() == tensors(plain).keys()
 
 
 def test_what_does_not_train_is_bit_identical_in_the_saved_model(
@@ -214,7 +216,9 @@ def test_what_does_not_train_is_bit_identical_in_the_saved_model(
     if config.method.method in ("textual_inversion", "prompt_only"):
         assert not differing  # the new rows come after all the old ones
     else:
-        assert any(name.startswith("denoiser.") for name in differing)
+        network = family.stage_of(model).parts[DENOISER]
+        (mine,) = (part for part, module in model.weights.parts.items() if module is network)
+        assert any(name.startswith(f"{mine}.") for name in differing)
         assert any(name.startswith("text_encoder.") for name in differing) == config.training.train_text_encoder
     assert not any(name.startswith("vae.") for name in differing)
 
@@ -229,12 +233,12 @@ def test_the_export_opens_in_diffusers(family: Family, config: Config, tmp_path:
     if config.method.lora_type == "oft":
         pytest.skip("diffusers reads no OFT; test_lora.py opens it with peft")
     plain.save(tmp_path / "base")
-    pipeline = DiffusionPipeline.from_pretrained(tmp_path / "base")
+    pipeline = family.open(tmp_path / "base")
     if config.method.method != "lora":
         assert family.load_word is not None
         family.load_word(pipeline, tmp_path / "adapter" / "learned_embeds.safetensors")
     if config.method.method != "textual_inversion":
         pipeline.load_lora_weights(tmp_path / "adapter", weight_name="pytorch_lora_weights.safetensors")
     theirs: Any = family.wrap(pipeline, "theirs")
-    theirs.stages[0].resolution = model.resolution
+    family.stage_of(theirs).resolution = family.stage_of(model).resolution
     assert np.abs(drawn(family, theirs, config) - drawn(family, model, config)).max() <= 1

@@ -10,15 +10,18 @@ from dreambooth.errors import ConfigError
 from dreambooth.models.base import DENOISER, DiffusionModel, Stage
 from dreambooth.subject import Subject
 
-__all__ = ["Adapter", "attach", "check"]
+__all__ = ["Adapter", "attach", "check", "tuned"]
 
 
 def attach(model: DiffusionModel, stage: Stage, subject: Subject, config: Config) -> Adapter:
     """Make what config.method trains of a stage trainable; nothing that the model computes changes by it.
 
-    subject: with its identifier. Raises ConfigError as `check` does.
+    subject: with its identifier, which with super_resolution_identifier off the stages after the first are not told.
+    Raises ConfigError as `check` does.
     """
     check(model, config)
+    for later in model.stages[1:] if not config.naming.super_resolution_identifier else ():
+        later.unread = subject.identifier or ""
     match config.method.method:
         case "dreambooth":
             return Full(stage, config.training)
@@ -31,6 +34,12 @@ def attach(model: DiffusionModel, stage: Stage, subject: Subject, config: Config
     lora = LoRA(model, stage, subject, config)
     # the word second: peft freezes whatever it finds and did not make
     return Pivotal(lora, TextualInversion(model, subject, config)) if config.method.method == "pivotal" else lora
+
+
+def tuned(model: DiffusionModel, config: Config) -> list[Stage]:
+    """The stages of a model that the settings let train, in their order."""
+    names = config.training.stages
+    return [stage for stage in model.stages if not names or stage.name in names]
 
 
 def check(model: DiffusionModel, config: Config) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from dreambooth.support.model_index import MODEL_INDEX, read_model_index
 
 FamilyName = Literal[
-    "stable-diffusion", "sdxl", "flux", "sd3", "flux2", "flux2-klein", "z-image", "qwen-image", "krea2", "sana"
+    "stable-diffusion", "sdxl", "deepfloyd-if", "flux", "sd3", "flux2", "flux2-klein", "z-image", "qwen-image", "krea2", "sana"
 ]
 
 
@@ -91,6 +91,21 @@ def _distilled(model: str, instead: str) -> dict[str, str]:
 FAMILIES: Mapping[str, FamilyRow] = {
     "stable-diffusion": FamilyRow(pipeline="StableDiffusionPipeline", code=("stable_diffusion", "StableDiffusion")),
     "sdxl": FamilyRow(pipeline="StableDiffusionXLPipeline", code=("stable_diffusion_xl", "StableDiffusionXL")),
+    "deepfloyd-if": FamilyRow(
+        pipeline="IFPipeline",
+        code=("deepfloyd_if", "DeepFloydIF"),
+        published=("DeepFloyd/IF-I-M-v1.0", "DeepFloyd/IF-I-L-v1.0", "DeepFloyd/IF-I-XL-v1.0"),
+        preset={"learning_rate": 1e-5, "train_text_encoder": False},  # the paper's for Imagen
+        # diffusers' README.md for DeepFloyd IF
+        method_presets={
+            "lora": {
+                "learning_rate": 5e-6,
+                "max_train_steps": 1200,
+                "super_resolution_lr": 1e-6,
+                "super_resolution_steps": 2000,
+            }
+        },
+    ),
     "flux": FamilyRow(
         pipeline="FluxPipeline",
         code=("flux", "Flux"),

@@ -24,6 +24,10 @@ class Settings(TypedDict, total=False):
     dtype: Literal["float32", "bfloat16"]
     world: WorldName | None
     family: FamilyName | None
+    super_resolution: str | None
+    noise_level: int | None
+    super_resolution_guidance_scale: float | None
+    super_resolution_inference_steps: int | None
     # method
     method: MethodName
     rank: int
@@ -37,6 +41,7 @@ class Settings(TypedDict, total=False):
     # naming
     identifier: str | None
     identifier_tokens: int
+    super_resolution_identifier: bool
     # data
     resolution: int | None
     crop: Literal["subject", "center", "random"]
@@ -51,6 +56,9 @@ class Settings(TypedDict, total=False):
     # training
     max_train_steps: int
     learning_rate: float
+    stages: Sequence[str]
+    super_resolution_steps: int | None
+    super_resolution_lr: float | None
     text_encoder_lr: float | None
     train_text_encoder: bool
     train_batch_size: int

@@ -51,6 +51,24 @@ class Base(Section):
         description="the model's family, whose settings suit it; none: as its folder or its hub id says, else one for "
         "which the paper's own do",
     )
+    super_resolution: str | None = Field(
+        None,
+        description="cascades: the model that enlarges what the base model draws, a folder or hub id; none: the one in "
+        "the base model's folder",
+    )
+    noise_level: int | None = Field(
+        None,
+        ge=0,
+        lt=1000,
+        description="cascades: noise on the small picture that super-resolution reads, tuned and drawn at; none: as "
+        "its folder says, else 0, next to none",
+    )
+    super_resolution_guidance_scale: float | None = Field(
+        None, ge=1, le=1000, description="cascades: guidance of super-resolution; none: as its folder says, else 4"
+    )
+    super_resolution_inference_steps: int | None = Field(
+        None, ge=1, le=1000, description="cascades: its sampler steps; none: as its folder says, else the base's"
+    )
 
 
 class Method(Section):
@@ -100,6 +118,9 @@ class Naming(Section):
         "is <class-noun>",
     )
     identifier_tokens: int = Field(1, ge=1, le=3, description="length of the chosen identifier in tokens")
+    super_resolution_identifier: bool = Field(
+        True, description="cascades: tell super-resolution the subject's name; off: its class alone"
+    )
 
 
 class Data(Section):
@@ -133,6 +154,15 @@ class Training(Section):
 
     max_train_steps: int = Field(1000, ge=0, le=10**9, description="optimizer steps")
     learning_rate: float = Field(5e-6, gt=0, le=MOST, description="learning rate of the denoiser")
+    stages: tuple[str, ...] = Field(
+        (), description="cascades: the stages to fine-tune, base or super_resolution; none: all of them"
+    )
+    super_resolution_steps: int | None = Field(
+        None, ge=1, le=10**9, description="cascades: optimizer steps of super-resolution; none: max_train_steps"
+    )
+    super_resolution_lr: float | None = Field(
+        None, gt=0, le=MOST, description="cascades: learning rate of super-resolution; none: learning_rate"
+    )
     text_encoder_lr: float | None = Field(
         None, gt=0, le=MOST, description="learning rate of the text encoder; none: the denoiser's"
     )

@@ -32,7 +32,7 @@ from dreambooth.config.zeros import zero_hint
 from dreambooth.errors import ConfigError
 from dreambooth.support.spelling import suggestion
 
-PLACES = ("model", "dino_model", "clip_model", "perceptual_model")
+PLACES = ("model", "super_resolution", "dino_model", "clip_model", "perceptual_model")
 """The settings that may be a folder or a file."""
 
 
@@ -122,6 +122,13 @@ class Config(Section):
         if self.training.max_train_steps == 0 and "max_train_steps" not in FIXED_SETTINGS[name]:
             problems.append(f"max_train_steps: must be at least 1 for method {name}, got 0")
         return problems
+
+    def of_stage(self, name: str) -> Self:
+        """The settings as a stage of a cascade trains by them."""
+        mine = self.training
+        its = {"max_train_steps": mine.super_resolution_steps, "learning_rate": mine.super_resolution_lr}
+        own = {key: value for key, value in its.items() if value is not None and name != "base"}
+        return self.model_copy(update={"training": mine.model_copy(update=own)}) if own else self
 
     def flat(self) -> dict[str, Any]:
         """All settings as one flat dict, as `build` takes them."""

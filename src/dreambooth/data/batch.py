@@ -14,7 +14,7 @@ class Batch:
     photo in an error.
     framing: (B, 6) in pixels: height and width of the picture as it was taken, top and left of the square cut from it
     once its short side is as long as the square's, height and width of the square.  low_res: (B, 3, h, w) in [-1, 1],
-    the same squares at the side that a super-resolution stage starts from; for a cascade, no family reads it yet.
+    the same squares at the side that a super-resolution stage starts from.
     weight: (B, 1, h, w), how much each place counts in the loss.  What is None is not known, or not wanted.
     """
 

@@ -50,11 +50,11 @@ class Examples:
     rows: tuple[Example, ...]
     resolution: int
 
-    def image(self, row: int) -> Tensor:
-        """(3, H, W) in [-1, 1]."""
-        example = self.rows[row]
-        image = open_image(example.path, at_least=2 * self.resolution)
-        return to_tensor(crop_square(image, example.offset, self.resolution))
+    def image(self, row: int, side: int | None = None) -> Tensor:
+        """(3, H, W) in [-1, 1]; side: of the square [default: the resolution]."""
+        example, side = self.rows[row], side or self.resolution
+        image = open_image(example.path, at_least=2 * side)
+        return to_tensor(crop_square(image, example.offset, side))
 
     def x0(self, row: int) -> Tensor | None:
         """The latent (C, h, w) that a class image was decoded from; None where it is not there, or of another side."""
@@ -113,8 +113,9 @@ def _crop_offsets(
 class LatentDataset:
     """Every row's latent distribution, on the CPU.
 
-    mean, std: (M, C, h, w) float32.  prompts: M captions.  is_prior: (M,) bool.  names: M file names; rows with the
-    same name are crops of one photo.  framing: (M, 6), see `Batch`; None where it is not known.
+    mean, std: (M, C, h, w) float32, std perhaps (M, 1, 1, 1).  prompts: M captions.  is_prior: (M,) bool.
+    names: M file names; rows with the same name are crops of one photo.  framing, low_res: (M, 6) and (M, 3, h, w), see
+    `Batch`; None where they are not known.
     """
 
     mean: Tensor
@@ -123,6 +124,7 @@ class LatentDataset:
     is_prior: Tensor
     names: tuple[str, ...]
     framing: Tensor | None = None
+    low_res: Tensor | None = None
 
     def batch(self, seed: int, number: int, subject_rows: int, prior_rows: int) -> Batch:
         """What the run's batch `number` sees: `subject_rows` of the subject, `prior_rows` of the class.
@@ -139,6 +141,7 @@ class LatentDataset:
             is_prior=self.is_prior[rows],
             rows=tuple(rows),
             framing=None if self.framing is None else self.framing[rows],
+            low_res=None if self.low_res is None else self.low_res[rows],
         )
 
     def _draw(self, is_prior: bool, count: int, place: tuple[int, int]) -> list[int]:
@@ -167,10 +170,13 @@ class LatentDataset:
 
 
 @torch.no_grad()
-def encode_once(examples: Examples, posterior: Callable[[Tensor], tuple[Tensor, Tensor]]) -> LatentDataset:
+def encode_once(
+    examples: Examples, posterior: Callable[[Tensor], tuple[Tensor, Tensor]], low_res: int | None = None
+) -> LatentDataset:
     """Every row's latents, by the model's `posterior`: (B, 3, H, W) in [-1, 1] to mean and std (B, C, h, w).
 
     A class image that lies beside the latent it was decoded from is that latent and nothing around it: its std is 0.
+    low_res: side in pixels at which the rows are kept beside that, as the stage before this one learns to draw them.
     """
     kept = {row: x0 for row in range(len(examples.rows)) if (x0 := examples.x0(row)) is not None}
     others = [row for row in range(len(examples.rows)) if row not in kept]
@@ -188,4 +194,5 @@ def encode_once(examples: Examples, posterior: Callable[[Tensor], tuple[Tensor, 
         is_prior=torch.tensor([row.is_prior for row in examples.rows]),
         names=tuple(str(row.path) for row in examples.rows),
         framing=torch.tensor([examples.framing(row) for row in range(len(examples.rows))]),
+        low_res=torch.stack([examples.image(row, low_res) for row in range(len(each))]) if low_res else None,
     )

@@ -85,11 +85,17 @@ class State:
         )
 
 
+FREE = {
+    *("max_train_steps", "checkpointing_steps", "checkpoints_total_limit", "validation_steps"),
+    *("stages", "super_resolution_steps", "super_resolution_lr"),  # a stage has its own as the other settings
+}
+"""Settings of the training that may change before it is resumed."""
+
+
 def settings_of(model: DiffusionModel, dataset: LatentDataset, config: Config) -> str:
     """A hash of what must be equal to resume, beside config.toml; not how often a run saves and shows, nor how long."""
     mine: dict[str, Any] = config.model_dump(mode="json", include={"seed", "method", "data", "prior", "training"})
-    for name in ("max_train_steps", "checkpointing_steps", "checkpoints_total_limit", "validation_steps"):
-        del mine["training"][name]
+    mine["training"] = {name: value for name, value in mine["training"].items() if name not in FREE}
     # class images follow from the model and the settings, and a longer training has more of them
     photos = [at for at, is_prior in enumerate(dataset.is_prior.tolist()) if not is_prior]
     names = [Path(dataset.names[at]).name for at in photos]

@@ -98,7 +98,7 @@ class LoraLayout(NamedTuple):
     targets: Mapping[str, tuple[str, ...]]
     """Ends of the names of the layers a LoRA is usually added to."""
     kohya_prefixes: Mapping[str, str]
-    """What stands before a layer's name in kohya's file; empty where ComfyUI reads that of diffusers as it is."""
+    """What stands before a layer's name in kohya's file; empty where no program needs that beside diffusers' own."""
     architecture: str
     """The model's name in https://github.com/Stability-AI/ModelSpec."""
 
@@ -112,6 +112,10 @@ class Stage(ABC):
     """Side of the square images it was trained on, in pixels."""
     sides: int | None = None
     """It trains and draws at every side that is a multiple of this, in pixels; None: it draws at its own alone."""
+    low_res: int | None = None
+    """Of a super-resolution stage, the side of the pictures that it starts from; a batch then has them."""
+    unread: str = ""
+    """A word that is left out of every prompt, where a stage is not told the subject's name."""
     text_trains: bool = True
     """Whether its text encoders may train, and learn words; large language models stay as they are."""
 
@@ -134,7 +138,10 @@ class Stage(ABC):
 
     @abstractmethod
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation (B, C, h, w) of x0 for images (B, 3, H, W) in [-1, 1]."""
+        """Mean and standard deviation (B, C, h, w) of x0 for images (B, 3, H, W) in [-1, 1].
+
+        The deviation may be (B, 1, 1, 1), where it is the same everywhere.
+        """
 
     @abstractmethod
     def condition(self, prompts: Sequence[str]) -> Conditioning:

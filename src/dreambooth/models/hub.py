@@ -1,6 +1,6 @@
 """A base model on the hub: looked at before it is downloaded, since what cannot be trained may be 20 GB."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,13 @@ WEIGHTS = (".safetensors", ".bin", ".ckpt", ".msgpack", ".onnx", ".onnx_data", "
 """How the names of weights end, of every format."""
 
 
-def downloaded(base: Base) -> Path:
+def downloaded(base: Base, its: Kind | None = None) -> Path:
     """The folder of a hub id, in the hub's own cache; what is there is not downloaded again.
 
-    Its model_index.json comes first: before any weight is downloaded, raises ModelError for a family or parts that are
-    not known, or variants that are not whole, and ConfigError for settings of another family. Raises ModelError where
-    there is no such model, or no way to it.
+    its: what must be in it; None: a base model of a family that is known. Its model_index.json comes first: before
+    any weight is downloaded, raises ModelError for a family or parts that are not known, or variants that are not
+    whole, and ConfigError for settings of another family. Raises ModelError where there is no such model, or no way
+    to it.
     """
     unreachable = out_of_reach(base.model, MODEL_INDEX, base.revision)
     index_file = _index_file(base, unreachable)
@@ -35,9 +36,7 @@ def downloaded(base: Base) -> Path:
         raise ModelError(
             f"the model_index.json of {base.model} is damaged: delete {index_file}, and try again."
         ) from error
-    class_name = require_known(index, base.model)
-    require_settings(base, class_name)
-    its: Kind = family(class_name).kind
+    its = its or _base_kind(index, base)
     require_known_parts(its, index, base.model)
     commit = index_file.parent.name
     variant = _variant(base, its, commit)
@@ -48,13 +47,19 @@ def downloaded(base: Base) -> Path:
             variant=variant,
             use_safetensors=True,
             trust_remote_code=False,
-            safety_checker=None,
-            feature_extractor=None,
             local_files_only=bool(unreachable),
+            **dict.fromkeys(its.unread),
         )
     except Exception as error:  # as above
         raise _unreachable(base, error) from error
     return Path(folder)
+
+
+def _base_kind(index: Mapping[str, Any], base: Base) -> Kind:
+    class_name = require_known(index, base.model)
+    require_settings(base, class_name)
+    its: Kind = family(class_name).kind
+    return its
 
 
 def to_come(base: Base) -> tuple[str, int] | None:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from dreambooth.config import Base
 from dreambooth.models import opening, pipelines
 from dreambooth.models.base import DENOISER, DiffusionModel, LoraLayout, Sampling, Stage
 from dreambooth.models.weights import Weights
@@ -88,12 +89,13 @@ class LatentModel(DiffusionModel):
         """What the pipeline's call is told to draw `count` images with guidance of strength `scale`; 1 is none."""
 
     @classmethod
-    def open(cls, folder: Path, name: str, variant: str | None, dtype: torch.dtype) -> Self:
+    def open(cls, folder: Path, name: str, base: Base, dtype: torch.dtype) -> Self:
         """The pipeline in `folder`, in `dtype`; a safety checker is never loaded.
 
-        variant: the infix of the weight files, such as "fp16".  Raises ModelError where a part is missing or damaged.
+        base: what was asked for, of which the variant of the weight files counts.  Raises ModelError where a part is
+        missing or damaged.
         """
-        pipeline, files = opening.from_folder(cls.kind, folder, name, variant, dtype)
+        pipeline, files = opening.from_folder(cls.kind, folder, name, base.variant, dtype)
         return cls(pipeline, name, files)
 
     @torch.no_grad()

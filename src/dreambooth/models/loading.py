@@ -37,7 +37,7 @@ def load(base: Base, resolution: int | None = None) -> DiffusionModel:
     class_name = require_known(index, base.model)
     require_settings(base, class_name)
     world = _world(base, index.get(RECORD))
-    model: DiffusionModel = family(class_name).open(folder, _told(base, folder), base.variant, dtype)
+    model: DiffusionModel = family(class_name).open(folder, _told(base, folder), base, dtype)
     model.world = world
     for stage in model.stages:
         if (side := resolution or index.get(SIDE)) and stage.sides is not None:
@@ -108,6 +108,14 @@ def check(model: DiffusionModel, config: Config) -> None:
         for setting, sampler in asked.items()
         if sampler not in model.samplers
     ]
+    names = [stage.name for stage in model.stages]
+    problems += [
+        f"stages: {name!r} is none of {model.name}'s: {', '.join(names)}"
+        for name in config.training.stages
+        if name not in names
+    ]
+    if len(names) > 1 and config.data.resolution is not None:
+        problems.append(f"resolution: the stages of {model.name} have each their own: leave it out")
     for stage in model.stages:
         if stage.sides is not None and stage.resolution % stage.sides:
             problems.append(

@@ -62,11 +62,12 @@ def posterior_by_channel(vae: Any, images: Tensor) -> tuple[Tensor, Tensor]:
 
 def description(pipeline: Any, network: str, tokenizers: Iterable[Any]) -> object:
     """What an image depends on beside the weights: schedule, words, and the settings of denoiser and autoencoder."""
-    denoiser = getattr(pipeline, network)
+    denoiser, vae = getattr(pipeline, network), pipeline.components.get("vae")
+    parts = [denoiser] if vae is None else [denoiser, vae]
     return [
         schedule(pipeline.scheduler),
         *([tokenizer.model_max_length, tokenizer.get_vocab()] for tokenizer in tokenizers),
-        *({k: v for k, v in part.config.items() if k[0] != "_"} for part in (denoiser, pipeline.vae)),
+        *({k: v for k, v in part.config.items() if k[0] != "_"} for part in parts),
         str(denoiser.dtype),
     ]
 
@@ -84,36 +85,55 @@ def draw(
     The latents are None where the pipeline keeps them packed.
 
     drawing: a pipeline that nothing else uses, with its sampler.  guidance: what its call is told for a guidance_scale
-    and a number of images.  Raises ModelError where what it draws is not finite, ValueError where there are not as many
-    seeds as prompts.
+    and a number of images.  Raises as `in_batches` does.
+    """
+    drawing.set_progress_bar_config(disable=True)
+    latents: list[Tensor] = []
+
+    def drawn(prompts: Sequence[str], generators: list[torch.Generator]) -> NDArray[np.float32]:
+        ended: dict[str, Tensor] = {}
+        images: NDArray[np.float32] = drawing(
+            prompt=list(prompts),
+            height=side,
+            width=side,
+            num_inference_steps=sampling.num_inference_steps,
+            **guidance(sampling.guidance_scale, len(generators)),
+            generator=generators,
+            output_type="np",
+            callback_on_step_end=partial(_keep, ended),
+        ).images
+        latents.append(ended["latents"].float().cpu())
+        return images
+
+    modules = [module for module in drawing.components.values() if isinstance(module, nn.Module)]
+    pictures = in_batches(modules, side, prompts, seeds, drawn)
+    return pictures, torch.cat(latents) if latents and latents[0].ndim == 4 else None
+
+
+def in_batches(
+    modules: Sequence[nn.Module],
+    side: int,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    drawn: Callable[[Sequence[str], list[torch.Generator]], NDArray[np.float32]],
+) -> NDArray[np.uint8]:
+    """An image (N, side, side, 3) for each prompt and seed, as many at a time as fit, by `modules` at rest.
+
+    drawn: some prompts and their generators to images in [0, 1].  Raises ModelError where they are not finite,
+    ValueError where there are not as many seeds as prompts.
     """
     if len(prompts) != len(seeds):
         raise ValueError(f"every prompt needs its seed, got {len(prompts)} prompts and {len(seeds)} seeds")
-    drawing.set_progress_bar_config(disable=True)
     at_once = max(1, PIXELS_AT_ONCE // side**2)
-    images, latents = [np.zeros((0, side, side, 3), np.float32)], list[Tensor]()
-    modules = [module for module in drawing.components.values() if isinstance(module, nn.Module)]
+    images = [np.zeros((0, side, side, 3), np.float32)]
     with _at_rest(modules), _one_dtype(modules):
         for first in range(0, len(prompts), at_once):
             chosen = slice(first, first + at_once)
             # on the CPU and one per image: the same picture on any device, whoever else is in the batch
-            generator = [torch.Generator().manual_seed(seed) for seed in seeds[chosen]]
-            ended: dict[str, Tensor] = {}
-            drawn = drawing(
-                prompt=list(prompts[chosen]),
-                height=side,
-                width=side,
-                num_inference_steps=sampling.num_inference_steps,
-                **guidance(sampling.guidance_scale, len(generator)),
-                generator=generator,
-                output_type="np",
-                callback_on_step_end=partial(_keep, ended),
-            )
-            _require_pictures(drawn.images)
-            images.append(drawn.images)
-            latents.append(ended["latents"].float().cpu())
-    x0 = torch.cat(latents) if latents and latents[0].ndim == 4 else None
-    return (np.concatenate(images) * 255).round().astype(np.uint8), x0
+            generators = [torch.Generator().manual_seed(seed) for seed in seeds[chosen]]
+            images.append(drawn(prompts[chosen], generators))
+            _require_pictures(images[-1])
+    return (np.concatenate(images) * 255).round().astype(np.uint8)
 
 
 def _keep(kept: dict[str, Tensor], pipeline: Any, step: int, time: Any, held: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -160,21 +180,28 @@ def save(pipeline: Any, readers: Mapping[str, str], folder: Path, world: str, ma
     readers: its tokenizers by the text encoder they are of.  world: the name of its world.  marks: what else its
     model_index.json shall say.
     """
+    with atomic_write(folder) as aside:
+        write(pipeline, readers, aside, world, marks)
+
+
+def write(
+    pipeline: Any, readers: Mapping[str, str], folder: Path, world: str, marks: Mapping[str, object] = {}
+) -> None:
+    """Write the pipeline to a folder that nobody reads yet; the arguments are those of `save`."""
     for reader in readers.values():  # they remember how the last prompt was padded, and would write it
         backend = tokenizer(getattr(pipeline, reader)).backend_tokenizer
         backend.no_truncation()
         backend.no_padding()
-    with atomic_write(folder) as aside:
-        pipeline.save_pretrained(aside, safe_serialization=True)
-        for config in aside.rglob("*.json"):
-            _leave_out_places(config)
-        record(aside, world)
-        for name, value in marks.items():
-            add_to_model_index(aside, name, value)
-        for file in sorted(aside.rglob("*.safetensors")):
-            make_canonical(file)
-        for part, reader in readers.items():
-            clip.for_every_version(getattr(pipeline, part), getattr(pipeline, reader), aside / part, aside / reader)
+    pipeline.save_pretrained(folder, safe_serialization=True)
+    for config in folder.rglob("*.json"):
+        _leave_out_places(config)
+    record(folder, world)
+    for name, value in marks.items():
+        add_to_model_index(folder, name, value)
+    for file in sorted(folder.rglob("*.safetensors")):
+        make_canonical(file)
+    for part, reader in readers.items():
+        clip.for_every_version(getattr(pipeline, part), getattr(pipeline, reader), folder / part, folder / reader)
 
 
 def tokenizer(reader: Any) -> Any:

@@ -60,7 +60,10 @@ def write_cards(run: Run) -> None:
     if not (run.model / MODEL_INDEX).is_file() or not subject.identifier:
         return
     config, measured, samples = run.config, read_measured(run), _chosen(read_samples(run.samples / "after"))
-    snippets = {run.model: model_snippet(subject, config), run.adapter: adapter_snippet(subject, config, run.adapter)}
+    snippets = {
+        run.model: model_snippet(subject, config, run.model),
+        run.adapter: adapter_snippet(subject, config, run.adapter),
+    }
     for folder, snippet in snippets.items():
         if folder.is_dir() and snippet:
             for number, sample in enumerate(samples):

@@ -12,6 +12,7 @@ from dreambooth.config.families import usual_guidance
 from dreambooth.config.samplers import SAMPLERS
 from dreambooth.config.worlds import named
 from dreambooth.subject import Subject
+from dreambooth.support.model_index import MODEL_INDEX, SUPER_RESOLUTION, read_model_index
 
 
 def base_name(config: Config) -> str:
@@ -24,8 +25,8 @@ def without_place(given: Any) -> Any:
     return Path(given).name if isinstance(given, str) and Path(given).exists() else given
 
 
-def model_snippet(subject: Subject, config: Config) -> str:
-    """How to open model/ and draw with the run's own sampler."""
+def model_snippet(subject: Subject, config: Config, model: Path) -> str:
+    """How to open model/ and draw with the run's own sampler. model: that folder, which may not be made yet."""
     settings, row = config.generation, config.family
     scheduler = (row.schedulers if row else {}).get(settings.sampler, SAMPLERS[settings.sampler])
     told = (row.guidance if row else usual_guidance)(settings.guidance_scale)
@@ -39,7 +40,26 @@ def model_snippet(subject: Subject, config: Config) -> str:
         f"pipeline.scheduler = {scheduler}.from_config(pipeline.scheduler.config)\n"
         f"prompt = {json.dumps(subject.fill('a {} in the snow'), ensure_ascii=False)}\n"
         f"image = pipeline(prompt=prompt, {arguments}).images[0]\n"
-        'image.save("picture.png")'
+        + _enlarged(model, scheduler, settings.num_inference_steps)
+        + 'image.save("picture.png")'
+    )
+
+
+def _enlarged(model: Path, scheduler: str, steps: int) -> str:
+    """Of a cascade, the lines that hand the picture on to the pipeline in model/super_resolution."""
+    try:
+        told = read_model_index(model / MODEL_INDEX).get(SUPER_RESOLUTION)
+    except (OSError, ValueError):  # not made yet
+        return ""
+    if not told:
+        return ""
+    asked = {**told, "num_inference_steps": told["num_inference_steps"] or steps}
+    arguments = ", ".join(f"{name}={asked[name]}" for name in ("num_inference_steps", "guidance_scale", "noise_level"))
+    return (
+        "readers = {name: pipeline.components[name] for name in ('tokenizer', 'text_encoder')}\n"
+        'larger = DiffusionPipeline.from_pretrained("model/super_resolution", **readers)\n'
+        f"larger.scheduler = {scheduler}.from_config(larger.scheduler.config)\n"
+        f"image = larger(prompt=prompt, image=image, {arguments}).images[0]\n"
     )
 
 

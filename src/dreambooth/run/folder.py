@@ -130,7 +130,7 @@ class Run:
     def config(self) -> Config:
         """The settings the run was made with, read once; raises RunError where they are not as they were written."""
         if self.whole:
-            return self.whole.config
+            return self.whole.config.of_stage(self.root.name)
         file = self.root / contents.CONFIG
         try:
             text = unsealed(file.read_text(encoding="utf-8"))

@@ -136,8 +136,7 @@ class PromptScores(Scores):
 class Probed(Scores):
     """A line of scores.jsonl, what one probe saw: means over its prompts, the same by template, and its seconds.
 
-    variety: of the samples of the "subject" and of the "class" that were asked for no place.  pictures: how many there
-    were, without those of the class.
+    variety: of the "subject" and of the "class", asked for no place.  pictures: how many, without those of the class.
     """
 
     step: Step

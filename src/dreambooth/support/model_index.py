@@ -6,6 +6,9 @@ from typing import Any
 
 MODEL_INDEX = "model_index.json"
 
+SUPER_RESOLUTION = "_super_resolution"
+"""Where that of a cascade keeps how its second pipeline draws."""
+
 
 SIDE = "_resolution"
 """Where it names the side in pixels at which a model was tuned, and draws, that can draw at any."""

@@ -198,7 +198,7 @@ def snippet(id: str, its: Its) -> dict[str, str]:
     """The lines that open the model."""
     run = Run(its.studio.run(id))
     subject = found_in(run.root, SUBJECT)
-    return {"text": model_snippet(subject, run.config) if subject and subject.identifier else ""}
+    return {"text": model_snippet(subject, run.config, run.model) if subject and subject.identifier else ""}
 
 
 def _more(folder: Path, more: int) -> Iterator[str]:

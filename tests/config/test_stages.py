@@ -1,0 +1,31 @@
+"""The settings of a cascade: the family's, and those of each stage."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dreambooth.config import Config
+
+
+@pytest.fixture
+def cascade(tmp_path: Path) -> Path:
+    """The folder of a DeepFloyd IF, as far as settings read it."""
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "IFPipeline"}), encoding="utf-8")
+    return tmp_path
+
+
+def test_a_cascade_is_tuned_as_the_paper_tunes_imagen(cascade: Path) -> None:
+    for model in (str(cascade), "DeepFloyd/IF-I-XL-v1.0"):
+        config = Config.build({"model": model})
+        assert config.training.learning_rate == 1e-5 and config.training.max_train_steps == 1000
+        assert config.prior.prior_loss_weight == 1 and not config.training.train_text_encoder
+        assert config.of_stage("super_resolution") is config.of_stage("base") is config
+
+
+def test_a_lora_of_a_cascade_has_steps_and_rates_for_each_stage(cascade: Path) -> None:
+    config = Config.build({"model": str(cascade), "method": "lora"})
+    found = [config.of_stage(name).training for name in ("base", "super_resolution")]
+    assert [(its.learning_rate, its.max_train_steps) for its in found] == [(5e-6, 1200), (1e-6, 2000)]
+    given = Config.build({"model": str(cascade), "method": "lora", "super_resolution_steps": 7})
+    assert given.of_stage("super_resolution").training.max_train_steps == 7
