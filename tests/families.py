@@ -99,7 +99,7 @@ class Family:
     """A folder to the pipeline, or what stands for it, as a user of diffusers opens it."""
     as_given: Callable[[Tensor, Conditioning], tuple[Tensor, Conditioning]] = lambda given, words: (given, words)
     """What the denoiser is given by diffusers, and words, to x_t and all that a stage is told."""
-    coarse: float = 8
+    coarse: float = 16
     """How far, of 255, bfloat16 may be from float32 in the mean."""
     adapters: tuple[str, ...] | None = None
     """Those of test_every_adapter.py that it is tested with; None: all that it can have."""

@@ -339,7 +339,8 @@ def test_what_trains_is_float32_where_the_rest_is_bfloat16(family: Family, metho
     config = settings(family, **kind, train_text_encoder=method == "pivotal", max_train_steps=2)
     adapter = attached(model, replace(SUBJECT, identifier="<dog>"), config, family.stage)
     trained = {id(p) for group in adapter.parameter_groups() for p in group["params"]}
-    for module in model.weights.parts.values():
+    own = family.stage_of(model).parts.values()
+    for module in (*own, *filter(None, [model.pipeline.components.get("vae")])):
         exact = set(getattr(module, "_keep_in_fp32_modules", None) or ())  # norms, of a network that asks for it
         for name, parameter in module.named_parameters():
             expected = torch.float32 if id(parameter) in trained else torch.bfloat16
