@@ -14,7 +14,17 @@ from typing import Any, Literal
 from dreambooth.support.model_index import MODEL_INDEX, read_model_index
 
 FamilyName = Literal[
-    "stable-diffusion", "sdxl", "deepfloyd-if", "flux", "sd3", "flux2", "flux2-klein", "z-image", "qwen-image", "krea2", "sana"
+    "stable-diffusion",
+    "sdxl",
+    "deepfloyd-if",
+    "flux",
+    "sd3",
+    "flux2",
+    "flux2-klein",
+    "z-image",
+    "qwen-image",
+    "krea2",
+    "sana",
 ]
 
 
