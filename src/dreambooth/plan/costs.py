@@ -122,7 +122,7 @@ class _Stage:
         with torch.no_grad():
             encode = cost(lambda: as_computed(stage.posterior, None)(images), lambda: _tensors(model))
             latent, _ = stage.posterior(images)
-            alone = zeros(latent, 1, 0, side)
+            alone = zeros(latent, 1, 0, side, stage.low_res)
             words = _read(real, alone.prompts)
             once = cost(lambda: forward(stage, alone, words, low), lambda: _tensors(model))
         adapter = adapters.attach(model, stage, STAND_IN, config)
@@ -160,7 +160,7 @@ def _training(
     if training.gradient_checkpointing:
         cast(Any, stage.parts[DENOISER]).enable_gradient_checkpointing(checkpointing(low))
     rows = training.train_batch_size
-    batch = zeros(latent, rows, rows if config.prior.with_prior_preservation else 0, side)
+    batch = zeros(latent, rows, rows if config.prior.with_prior_preservation else 0, side, stage.low_res)
     words = None if adapter.trains_text else _read(real, batch.prompts)
 
     def compute() -> None:
@@ -193,8 +193,8 @@ def forward(stage: Stage, batch: Batch, words: Any, low: torch.dtype | None) -> 
     return loss
 
 
-def zeros(latent: Tensor, subject_rows: int, prior_rows: int, side: int) -> Batch:
-    """A batch of rows of the shape of `latent` (1, C, h, w), for pictures of `side` pixels."""
+def zeros(latent: Tensor, subject_rows: int, prior_rows: int, side: int, low_res: int | None = None) -> Batch:
+    """A batch of rows of the shape of `latent` (1, C, h, w), for pictures of `side` pixels, and beside them `low_res`."""
     rows = subject_rows + prior_rows
     nothing = torch.zeros(rows, *latent.shape[1:])
     return Batch(
@@ -204,6 +204,7 @@ def zeros(latent: Tensor, subject_rows: int, prior_rows: int, side: int) -> Batc
         is_prior=torch.arange(rows) >= subject_rows,
         rows=tuple(range(rows)),
         framing=torch.tensor([[side, side, 0, 0, side, side]] * rows),
+        low_res=torch.zeros(rows, 3, low_res, low_res) if low_res else None,
     )
 
 
