@@ -85,7 +85,10 @@ def _try_out(model: DiffusionModel) -> None:
     if model.dtype is not torch.float32:
         return
     stage = model.stages[0]
-    side = min(64, stage.resolution)
+    grain = stage.sides or 1
+    side = (
+        min(64, stage.resolution) // grain * grain or grain
+    )  # `check` tells a side that the user gave and does not fit
     try:
         latent, _ = stage.posterior(torch.zeros(1, 3, side, side))
         t = stage.process.sample_t(latent.shape, generator("try out"))

@@ -194,7 +194,7 @@ def forward(stage: Stage, batch: Batch, words: Any, low: torch.dtype | None) -> 
 
 
 def zeros(latent: Tensor, subject_rows: int, prior_rows: int, side: int, low_res: int | None = None) -> Batch:
-    """A batch of rows of the shape of `latent` (1, C, h, w), for pictures of `side` pixels, and beside them `low_res`."""
+    """A batch of rows of the shape of `latent` (1, C, h, w), for pictures of `side` pixels and of `low_res`."""
     rows = subject_rows + prior_rows
     nothing = torch.zeros(rows, *latent.shape[1:])
     return Batch(
