@@ -90,7 +90,7 @@ def test_the_run_says_what_its_class_images_are(model: StableDiffusion, run: Run
     assert prior.prompt == "a dog" and prior.model == "tiny" and prior.count == 3
     assert prior.fingerprint == model.fingerprint()
     assert (prior.sampler, prior.num_inference_steps, prior.guidance_scale) == ("ddpm", 2, 7.5)
-    assert tuple(prior.folder / file.name for file in prior.files) == paths
+    assert tuple(found(prior.folder, run.root) / file.name for file in prior.files) == paths
     assert [file.sha256 for file in prior.files] == [sha256(path) for path in paths]
     assert paths[0].parent.name == prior.key
     assert (paths[0].parent / "manifest.json").is_file()

@@ -14,7 +14,7 @@ from dreambooth.errors import ConfigError, RunError
 from dreambooth.recipe import dreambooth, resume
 from dreambooth.run import Run, checkpoint
 from dreambooth.run.extend import extend
-from dreambooth.run.records import RECOMMENDATION
+from dreambooth.run.records import BASE, RECOMMENDATION, BaseModel
 from dreambooth.subject import Subject
 from small_judges import clip_parts, dino_parts, save
 from tiny import tiny_pipeline
@@ -172,7 +172,8 @@ def test_what_cannot_be_continued_is_said_and_changes_nothing(
 def test_other_steps_in_the_first_command_are_answered_with_the_right_one(
     settings: dict[str, Any], subject: Subject, tmp_path: Path
 ) -> None:
-    Run.create(tmp_path / "run", subject, Config.build({**settings, "max_train_steps": 4}))
+    run = Run.create(tmp_path / "run", subject, Config.build({**settings, "max_train_steps": 4}))
+    BASE.write(run.root, BaseModel(model="some/model", fingerprint="0123"))  # before that a run takes other settings
     for more, answered in (({}, True), ({"seed": 3}, False)):
         with pytest.raises(RunError, match="max_train_steps: 6, was 4") as refused:
             Run.create(tmp_path / "run", subject, Config.build({**settings, "max_train_steps": 6, **more}))

@@ -115,7 +115,7 @@ def test_its_pictures_are_scored_by_the_toyboxs_judges_wherever_they_are(
 
 
 def test_a_run_outlives_the_model_that_it_began_with(tuned: Run, again: Run, tmp_path: Path) -> None:
-    moved = Run(shutil.copytree(again.root, tmp_path / "moved"))
+    moved = Run(shutil.copytree(again.root, again.root.with_name("moved")))
     hidden = tuned.model.rename(tmp_path / "hidden")
     try:
         assert cli.main(["evaluate", str(moved.root)], __version__) == 0

@@ -12,6 +12,7 @@ from dreambooth.errors import DreamBoothError
 from dreambooth.run import Run, contents
 from dreambooth.run.files import JsonFile, T
 from dreambooth.run.measured import Measured, read_measured
+from dreambooth.run.places import found
 from dreambooth.run.records import LOSSES, MODEL, RECOMMENDATION, SCORES, SUBJECT, Probed
 from dreambooth.run.status import Status, read_status
 from dreambooth.run.ways import percent, progress_by_metric
@@ -89,8 +90,10 @@ class Views:
 
     def photos(self, id: str) -> list[Path]:
         """The photos of a run, also of one that has only been started; they may have been moved away since."""
-        subject = found_in(self.studio.run(id), SUBJECT)
-        return list(subject.photos) if subject else sorted((self.studio.beside(id) / "photos").glob("*.*"))
+        folder = self.studio.run(id)
+        if subject := found_in(folder, SUBJECT):
+            return [found(photo, folder) for photo in subject.photos]
+        return sorted((self.studio.beside(id) / "photos").glob("*.*"))
 
 
 def state_of(folder: Path, status: Status | None, ended: Ended | None, job: Job | None, now: float) -> State:
