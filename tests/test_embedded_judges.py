@@ -47,13 +47,13 @@ def test_the_processor_prepares_a_picture_as_the_training_did(folder: Path) -> N
 
 
 def test_dino_knows_a_toy_in_another_pose_scene_and_light() -> None:
-    areas = subjects_told_apart(judge_dino.packaged(), toys=8, shots=2, same_words=False)
+    areas = subjects_told_apart(judge_dino.packaged(), toys=6, shots=1, same_words=False)
     assert areas["all"] >= 0.97
     assert min(areas[name] for name in ("pose", "scene", "light")) >= 0.93
 
 
 def test_dino_tells_toys_apart_that_no_caption_does() -> None:
-    assert subjects_told_apart(judge_dino.packaged(), toys=8, shots=2, same_words=True)["all"] >= 0.90
+    assert subjects_told_apart(judge_dino.packaged(), toys=6, shots=1, same_words=True)["all"] >= 0.90
 
 
 def test_clip_hears_a_changed_word() -> None:

@@ -61,11 +61,11 @@ def test_a_run_takes_what_was_planned(tmp_path: Path, cache: Path, monkeypatch: 
     photos("teapot", 7, 2, tmp_path / "photos", 128)
     subject = Subject(photos=photos_in(tmp_path / "photos"), class_noun="teapot")
     small: dict[str, Any] = {"probe_num_inference_steps": 2, "probe_class_images": 2, "probe_images_per_prompt": 1}
-    small |= {"num_images_per_prompt": 1, "validation_steps": 10, "num_inference_steps": 4}
-    first = {**small, "max_train_steps": 10, "num_class_images": 6, "class_num_inference_steps": 4}
+    small |= {"num_images_per_prompt": 1, "validation_steps": 8, "num_inference_steps": 4}
+    first = {**small, "max_train_steps": 8, "num_class_images": 4, "class_num_inference_steps": 4}
     dreambooth(subject, Config.build(first), tmp_path / "first")
     assert {name.partition(" ")[0] for name in rates.known()} == {"draw", "step", "judge"}
-    other = {**small, "max_train_steps": 30, "num_class_images": 14, "class_num_inference_steps": 8, "seed": 1}
+    other = {**small, "max_train_steps": 16, "num_class_images": 10, "class_num_inference_steps": 6, "seed": 1}
     run = dreambooth(subject, Config.build(other), tmp_path / "second")
     planned, took = PLAN.read(run.root), TIMINGS.read(run.root)
     whole = sum(planned[stage] for stage in took if stage in planned)
