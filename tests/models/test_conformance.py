@@ -328,14 +328,14 @@ def test_an_identifier_survives_every_tokenizer(family: Family) -> None:
 
 @pytest.mark.parametrize("method", ["dreambooth", "lora", "dora", "oft", "textual_inversion", "pivotal"])
 def test_what_trains_is_float32_where_the_rest_is_bfloat16(family: Family, method: str, tmp_path: Path) -> None:
-    family.model().save(tmp_path / "base")
-    model: Any = models.load(Base(model=str(tmp_path / "base"), dtype="bfloat16"))
-    assert model.dtype == torch.bfloat16
     kind = {"method": "lora", "lora_type": method} if method in ("dora", "oft") else {"method": method}
     if method in ("textual_inversion", "pivotal") and not family.text:
         with pytest.raises(ConfigError, match="large language models"):
-            attached(model, replace(SUBJECT, identifier="<dog>"), settings(family, **kind), family.stage)
+            attached(family.model(), replace(SUBJECT, identifier="<dog>"), settings(family, **kind), family.stage)
         return
+    family.model().save(tmp_path / "base")
+    model: Any = models.load(Base(model=str(tmp_path / "base"), dtype="bfloat16"))
+    assert model.dtype == torch.bfloat16
     config = settings(family, **kind, train_text_encoder=method == "pivotal", max_train_steps=2)
     adapter = attached(model, replace(SUBJECT, identifier="<dog>"), config, family.stage)
     trained = {id(p) for group in adapter.parameter_groups() for p in group["params"]}
@@ -350,6 +350,8 @@ def test_what_trains_is_float32_where_the_rest_is_bfloat16(family: Family, metho
     run.root.mkdir()
     finetune(model, family.stage_of(model), adapter, family.encoded(), config, run)
     assert any(not torch.equal(tensor, before[name]) for name, tensor in adapter.state().items())
+    if method not in ("dreambooth", "lora"):
+        return  # drawing in bfloat16 is slow, and these two are all of a model's ways to compute
     drawn = model.generate(PROMPTS, [0, 1, 2, 3], family.sampling)
     assert drawn.shape == (4, family.side, family.side, 3) and drawn.std() > 0
     plain = family.model().generate(PROMPTS, [0, 1, 2, 3], family.sampling)
