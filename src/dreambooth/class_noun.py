@@ -20,8 +20,8 @@ TEMPLATE = "a photo of a {}"
 CERTAIN = 0.3
 """Least share of a noun that is suggested: of 180 toys' photos .978 are then read right and .022 wrong, at .4 .956 and
 .017 (docs/log.md); a CLIP that knows nothing has at most .03 for any."""
-UNLIKELY = 0.02
-"""Most share of a given noun that a certain other one disagrees with strongly."""
+LIKELY, UNLIKELY = 0.4, 0.02
+"""Least share of another noun, and most of the one that was given, for a warning: a user knows more than CLIP."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +89,8 @@ def doubt(noun: str, reading: Reading, world: World) -> str:
             f"{', '.join(world.nouns)}."
         )
     given = [share for other, share in reading.shares.items() if other in names]
-    if reading.noun is not None and given and max(given) <= UNLIKELY:
-        share = reading.shares[reading.noun]
+    share = reading.shares[reading.noun] if reading.noun else 0
+    if share >= LIKELY and given and max(given) <= UNLIKELY:
         return (
             f"the photos look like a {reading.noun} ({share:.0%} by CLIP), not like a {noun}: --class-noun says which."
         )
