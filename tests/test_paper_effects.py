@@ -50,7 +50,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
     return made[0], made[1]
 
 
-def drawn(model: DiffusionModel, prompt: str, count: int = 12) -> torch.Tensor:
+def drawn(model: DiffusionModel, prompt: str, count: int = 8) -> torch.Tensor:
     """(N, 3, H, W) in [0, 1]."""
     images = model.generate(
         [prompt] * count, list(range(count)), Sampling(sampler="ddim", num_inference_steps=15, guidance_scale=3.0)

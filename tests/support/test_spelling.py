@@ -29,7 +29,7 @@ def test_a_typing_error_is_told_with_what_was_meant(word: str, meant: str) -> No
     [
         ("max-train", "max_train_steps"),
         ("batch_size", "sample_batch_size and train_batch_size"),
-        ("guidance", "class_guidance_scale and guidance_scale"),
+        ("vectors", "num_vectors"),
     ],
 )
 def test_a_part_of_a_name_is_told_with_the_names_that_have_it(word: str, longer: str) -> None:

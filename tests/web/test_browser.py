@@ -91,7 +91,7 @@ def drafted(page: Page, folder: Path, steps: int) -> None:
 
 def test_the_whole_story(browser: Any, tmp_path: Path, folder: Path) -> None:
     root = tmp_path / "runs"
-    with serving(root, environment={"FAKE_STEP": "0.05"}) as served:
+    with serving(root, environment={"FAKE_STEP": "0.5"}) as served:
         page = Page(browser, served)
         drafted(page, folder, steps=120)
         page.page.get_by_role("button", name="Crop IMG_0.jpg").click()
