@@ -25,14 +25,14 @@ HELP = ROOT / "docs" / "help"
 LAYERS = (
     "errors",
     "support subject",
-    "config loss",
+    "config loss executors",
     "data diffusion",
     "models run toybox",
     "adapters evaluation generation",
     "prior finetuning probe report identifier class_noun",
     "doctor plan",
     "recipe",
-    "experiments export web",
+    "experiments fleet export web",
     "cli __init__",
     "__main__",
 )
@@ -45,6 +45,8 @@ HEAVY = {
     "accelerate": ("finetuning",),
     "fastapi": ("web",),
     "uvicorn": ("web",),
+    "ray": ("executors",),
+    "submitit": ("executors",),
 }
 """The parts that may import each of these."""
 

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dreambooth.config.commands import TABLES, parser
+from dreambooth.config.commands import parser
 from dreambooth.config.completion import script
 from dreambooth.config.flags import config_of, given_settings
+from dreambooth.config.many import TABLES
 from dreambooth.config.worlds import EMBEDDED
 from dreambooth.errors import DreamBoothError, Interrupted, in_words
 from dreambooth.support.device import computing_on
@@ -17,6 +18,7 @@ from dreambooth.support.progress import quiet_libraries, show_log
 from dreambooth.support.signals import sigterm_as_ctrl_c
 
 if TYPE_CHECKING:
+    from dreambooth.executors import Engine
     from dreambooth.run import Run
 
 STOPPED = 130
@@ -188,12 +190,36 @@ def _experiment(parsed: Namespace) -> None:
         seeds=parsed.seeds,
         full=parsed.full,
     )
-    jobs = parsed.jobs or experiments.default_jobs()
     if parsed.list:
-        print(plan.listing(jobs))
+        print(plan.listing(parsed.jobs))
         return
-    tables, page = experiments.experiment(plan, jobs)
+    tables, page = experiments.experiment(plan, _engine(parsed))
     print(f"{tables}\nreport  {page}")
+
+
+def _fleet(parsed: Namespace) -> None:
+    settings = given_settings(parsed)
+    from dreambooth import fleet
+
+    out = parsed.output_dir or Path("runs") / parsed.subjects.stem
+    members = fleet.read_manifest(parsed.subjects, settings, here=parsed.executor == "local")
+    if parsed.list:
+        print(fleet.listing(members, out))
+        return
+    print(f"report  {fleet.fleet(members, out, _engine(parsed))}")
+
+
+def _engine(parsed: Namespace) -> "Engine":
+    from dreambooth.executors import Engine
+
+    return Engine(
+        name=parsed.executor,
+        jobs=parsed.jobs,
+        cpus=parsed.cpus,
+        gpus=parsed.gpus,
+        ray_address=parsed.ray_address,
+        slurm=tuple(parsed.slurm),
+    )
 
 
 def _compare(parsed: Namespace) -> None:
@@ -235,6 +261,7 @@ COMMANDS: dict[str, Callable[[Namespace], None]] = {
     "export": _export,
     "evaluate": _evaluate,
     "experiment": _experiment,
+    "fleet": _fleet,
     "compare": _compare,
     "web": _web,
     f"{EMBEDDED} photos": _toybox_photos,

@@ -56,16 +56,28 @@ def class_prior(
 ) -> tuple[Path, ...]:
     """The files of `num_class_images` class images, drawing those the library lacks; none without prior preservation.
 
-    model: as it was pre-trained; call this before any weight moves. seen: how many rows of the class a training will
-    see; of images that it never sees none is drawn [default: all are]. root: the folder of all class images, [default:
-    $DREAMBOOTH_CACHE, $XDG_CACHE_HOME/dreambooth or ~/.cache/dreambooth, and in it class-images]. A call
-    that was stopped resumes with the first missing image. Writes prior.json of the run. Raises DiskError, and
-    ModelError where the model draws nothing.
+    What `drawn_images` says, for a run: writes its prior.json.
     """
     if not settings.with_prior_preservation:
         return ()
+    record = drawn_images(model, subject, settings, root, seen)
+    CLASS_IMAGES.write(run.root, replace(record, folder=written(record.folder, run.root)))
+    return tuple(record.folder / image.name for image in record.files)
+
+
+def drawn_images(
+    model: DiffusionModel, subject: Subject, settings: Prior, root: Path | None = None, seen: int | None = None
+) -> ClassImages:
+    """The class images of any subject of a class, drawing those the library lacks.
+
+    model: as it was pre-trained; call this before any weight moves. seen: how many rows of the class a training will
+    see; of images that it never sees none is drawn [default: all are]. root: the folder of all class images, [default:
+    $DREAMBOOTH_CACHE, $XDG_CACHE_HOME/dreambooth or ~/.cache/dreambooth, and in it class-images]. A call
+    that was stopped resumes with the first missing image. Raises DiskError, and ModelError where the model draws
+    nothing.
+    """
     library = ClassImageLibrary.of(model, subject, settings, root or default_library())
-    count, size = _count(settings, seen), library.drawn_with.batch_size
+    count, size = images_needed(settings, seen), library.drawn_with.batch_size
     whole = -(-count // size) * size  # the last batch is drawn whole and kept, for a next run
     kept = library.intact(whole)
     if any(index not in kept for index in range(count)):
@@ -75,9 +87,7 @@ def class_prior(
         for index in track(missing, f'class images "{library.drawn_with.prompt}"', len(kept), size):
             drawn = next(images)
             kept[index] = library.add(index, Image.fromarray(drawn.image), drawn.x0)
-    record = library.record(model.name, [kept[index] for index in range(count)])
-    CLASS_IMAGES.write(run.root, replace(record, folder=written(library.folder, run.root)))
-    return tuple(library.folder / image.name for image in record.files)
+    return library.record(model.name, [kept[index] for index in range(count)])
 
 
 def seen_in(training: Training) -> int:
@@ -85,7 +95,8 @@ def seen_in(training: Training) -> int:
     return training.max_train_steps * training.gradient_accumulation_steps * training.train_batch_size
 
 
-def _count(settings: Prior, seen: int | None) -> int:
+def images_needed(settings: Prior, seen: int | None) -> int:
+    """How many class images are drawn for a training that sees so many rows of the class."""
     return settings.num_class_images if seen is None else max(1, min(settings.num_class_images, seen))
 
 
@@ -94,7 +105,7 @@ def lacking(model: DiffusionModel, subject: Subject, settings: Prior, seen: int,
     if not settings.with_prior_preservation:
         return 0
     library = ClassImageLibrary.of(model, subject, settings, root or default_library())
-    count, size = _count(settings, seen), library.drawn_with.batch_size
+    count, size = images_needed(settings, seen), library.drawn_with.batch_size
     whole = -(-count // size) * size
     names = (_NAME.fullmatch(file.name) for file in library.folder.glob("*.png"))
     there = {int(name[1]) for name in names if name}

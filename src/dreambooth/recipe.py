@@ -37,16 +37,17 @@ from dreambooth.support.files import seals
 from dreambooth.support.progress import log
 
 
-def dreambooth(subject: Subject, config: Config, root: Path | str) -> Run:
+def dreambooth(subject: Subject, config: Config, root: Path | str, patience: float = 0.0) -> Run:
     """Sections 3 and 4 of Ruiz et al. (2023), in order: a few photos in, a personalised model and a report out.
 
-    root: the run folder; the same call on the same folder resumes where it was stopped. Raises DreamBoothError for
-    anything its caller can fix, before the first slow step wherever it can be known then.
+    root: the run folder; the same call on the same folder resumes where it was stopped.  patience: seconds to wait for
+    another process that holds it and is about to end. Raises DreamBoothError for anything its caller can fix, before
+    the first slow step wherever it can be known then.
     """
     check(subject, config)
     run = Run.create(Path(root).expanduser(), subject, config)
     before = read_timings(run)
-    with run.lock():
+    with run.lock(patience):
         judges = open_judges(run)  # section 4.2: who measures; first, they see what is wrong with the photos
         check_world(run, judges)
         model = base_model(run)  # section 3.1: a pre-trained text-to-image model

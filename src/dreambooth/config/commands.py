@@ -3,9 +3,10 @@
 import argparse
 from pathlib import Path
 
+from dreambooth.config import many
 from dreambooth.config.completion import SHELLS
 from dreambooth.config.flags import add_settings, section
-from dreambooth.config.parser import Parser, between, model, numbers, path, tensor_file
+from dreambooth.config.parser import Parser, between, model, path, tensor_file
 from dreambooth.config.peers import with_aliases
 from dreambooth.config.worlds import EMBEDDED
 from dreambooth.support.device import DEVICES, VARIABLE
@@ -16,13 +17,6 @@ STAGES = {
     "finetune": "fine-tune the model on photos and class images, and save it",
     "report": "write report.html and the contact sheet again",
 }
-TABLES = {
-    "table1": "subject and prompt fidelity, method by method",
-    "table3": "with and without the class prior",
-    "table4": "the class noun: correct, wrong, none",
-    "table5": "the number of photos, 1 to 5",
-}
-
 Commands = argparse._SubParsersAction
 
 
@@ -48,6 +42,7 @@ def parser(version: str) -> Parser:
     _add_export(commands)
     _add_evaluate(commands)
     _add_experiment(commands)
+    _add_fleet(commands)
     _add_compare(commands)
     _add_web(commands)
     _add_toybox(commands)
@@ -190,34 +185,15 @@ def _add_evaluate(commands: "Commands[Parser]") -> None:
 
 def _add_experiment(commands: "Commands[Parser]") -> None:
     command = _add(commands, "experiment", "the paper's tables: methods x subjects x prompts x seeds")
-    command.usage = "dreambooth experiment TABLE [--model MODEL] [--subjects DIR] [--full] [--list] [settings]"
-    command.example = "dreambooth experiment table1 --list"
-    command.epilog = (
-        "On the toybox and two cores `experiment all` takes less than an hour; --list says beforehand. What is "
-        "finished is kept in DIR/cells and shared by all tables."
-    )
-    listed = "; ".join(f"{name}: {summary}" for name, summary in TABLES.items())
-    command.add_argument("table", metavar="TABLE", choices=[*TABLES, "all"], help=f"{listed}; or all of them")
-    command.add_argument(
-        "--subjects",
-        type=path,
-        metavar="DIR",
-        help="folder with a folder of photos per subject, its class from classes.csv (lines folder,noun,description) "
-        "or the folder's name [default: toys]",
-    )
-    command.add_argument("--subject-seeds", type=numbers, metavar="N,N,...", help="which toys [default: 11 to 18]")
-    command.add_argument("--seeds", type=numbers, metavar="N,N,...", help="seeds of the training [default: 0,1,2]")
-    command.add_argument("--full", action="store_true", help="as many subjects, prompts and images as in the paper")
-    command.add_argument("--list", action="store_true", help="print the cells and about how long they take, and stop")
-    command.add_argument(
-        "--jobs",
-        type=between(1, 1000),
-        metavar="N",
-        help="cells at a time, one thread each [default: one per core; with a GPU 1]",
-    )
-    out = Path("runs/experiment")
-    command.add_argument("--out", type=path, default=out, metavar="DIR", help="[default: runs/experiment]")
+    many.experiment(command)
     _add_config(command)
+    _add_device(command)
+    add_settings(command)
+
+
+def _add_fleet(commands: "Commands[Parser]") -> None:
+    command = _add(commands, "fleet", "many subjects: a run for each, several at a time, here, on Ray or on Slurm")
+    many.fleet(command)
     _add_device(command)
     add_settings(command)
 

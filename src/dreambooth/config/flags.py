@@ -68,7 +68,11 @@ def read_settings(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([f"--config {path} cannot be read: {getattr(error, 'strerror', None) or error}"]) from error
-    content = parsed_toml(text, f"--config {path}")
+    return flat_settings(parsed_toml(text, f"--config {path}"), f"--config {path}")
+
+
+def flat_settings(content: Mapping[str, Any], called: str) -> dict[str, Any]:
+    """Settings by name, of a table that has them flat or in sections; raises ConfigError, which calls it as told."""
     sections = {section for section, _, _ in settings_reference()}
     names = {name for _, name, _ in settings_reference()}
     flat = {name: value for name, value in content.items() if name not in sections}
@@ -78,7 +82,7 @@ def read_settings(path: Path) -> dict[str, Any]:
         elif section in names:
             flat[section] = content[section]  # method = "lora" is the setting of that name
         else:
-            raise ConfigError([f"--config {path}: {section} is a table of settings, write [{section}]"])
+            raise ConfigError([f"{called}: {section} is a table of settings, write [{section}]"])
     return flat
 
 

@@ -2,6 +2,5 @@
 
 from dreambooth.experiments.conduct import experiment
 from dreambooth.experiments.planning import Plan, plan
-from dreambooth.experiments.pool import default_jobs
 
-__all__ = ["Plan", "default_jobs", "experiment", "plan"]
+__all__ = ["Plan", "experiment", "plan"]

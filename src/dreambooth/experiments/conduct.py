@@ -1,21 +1,22 @@
 """An experiment from its plan to its tables."""
 
-from contextlib import closing
 from datetime import date
 from pathlib import Path
 
 from dreambooth.errors import Interrupted, RunError
+from dreambooth.executors import Engine, Job, opened
+from dreambooth.experiments.cells import Cell
 from dreambooth.experiments.page import section, write_page
 from dreambooth.experiments.planning import Plan
-from dreambooth.experiments.pool import finished
 from dreambooth.experiments.tables import differences, lines
+from dreambooth.experiments.trial import carry_out
 from dreambooth.experiments.written import as_csv, as_text, choices_as_text
 from dreambooth.support.files import write_text
 from dreambooth.support.progress import duration, track
 
 
-def experiment(plan: Plan, jobs: int) -> tuple[str, Path]:
-    """Carry out what is unfinished of the plan, `jobs` cells at a time, and write its tables and report.html.
+def experiment(plan: Plan, engine: Engine) -> tuple[str, Path]:
+    """Carry out what is unfinished of the plan, and write its tables and report.html.
 
     Returns the tables as text, and the page. out/ gets <table>.txt and <table>.csv of each table, and the page. Raises
     Interrupted on Ctrl-C or SIGTERM, RunError where cells failed: what is finished is kept and not computed again.
@@ -23,10 +24,12 @@ def experiment(plan: Plan, jobs: int) -> tuple[str, Path]:
     todo, total = plan.todo(), len(plan.distinct())
     failed = []
     try:
-        with closing(finished(todo, jobs, plan.judges)) as ends:
+        with opened(engine, plan.out / engine.name) as executor:
+            executor.submit([_job(cell, folder) for folder, cell in todo.items()])
+            ends = executor.ended()
             for _ in track(list(todo), "cells", total - len(todo)):
                 ended = next(ends)
-                failed += [f"{ended.cell.label}: {ended.problem}"] if ended.problem else []
+                failed += [f"{ended.job.label}: {ended.problem}"] if ended.problem else []
     except (KeyboardInterrupt, Interrupted) as stop:
         done = total - len(plan.todo())
         raise Interrupted(
@@ -39,6 +42,10 @@ def experiment(plan: Plan, jobs: int) -> tuple[str, Path]:
             "The others are kept: with the same command only these are computed again."
         )
     return _written(plan)
+
+
+def _job(cell: Cell, folder: Path) -> Job:
+    return Job(key=folder.name, label=cell.label, work=carry_out, given=(cell, folder.absolute()))
 
 
 def _written(plan: Plan) -> tuple[str, Path]:

@@ -11,12 +11,13 @@ from dreambooth.config import Config, idle
 from dreambooth.config.worlds import EMBEDDED, named
 from dreambooth.data.photos import check_photos
 from dreambooth.errors import ConfigError
-from dreambooth.evaluation import Judges, load_judges
+from dreambooth.evaluation import Judges
+from dreambooth.executors import default_jobs
 from dreambooth.experiments.cells import Cell, Cells
 from dreambooth.experiments.protocol import FULL, SMALL, Share
 from dreambooth.experiments.subjects import examples, in_folder
 from dreambooth.experiments.tables import Table, table
-from dreambooth.experiments.trial import Result
+from dreambooth.experiments.trial import Result, judges_of
 from dreambooth.support.progress import duration
 
 
@@ -63,8 +64,9 @@ class Plan:
             found[cell] = fmean(similar) if similar else self.usual.get(cell.kind)
         return found
 
-    def listing(self, jobs: int) -> str:
-        """Every cell, a line each, and about how long the unfinished ones take."""
+    def listing(self, jobs: int | None) -> str:
+        """Every cell, a line each, and about how long the unfinished ones take, so many at a time."""
+        jobs = jobs or default_jobs()
         seconds, todo = self.seconds(), self.todo()
         times = {None: "time unknown"} | {value: f"about {duration(value)}" for value in seconds.values() if value}
         lines = [
@@ -122,6 +124,6 @@ def plan(
         tables=tuple(tables),
         cells={cell: out / "cells" / cell.address(weights) for cell in wanted},
         config=given,
-        judges=load_judges(given.evaluation, given.world),
+        judges=judges_of(given),
         usual={} if full else given.world.cell_seconds,
     )

@@ -4,12 +4,13 @@ import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from dreambooth import recipe
-from dreambooth.config import Evaluation
+from dreambooth.config import Config, Evaluation
 from dreambooth.errors import RunError
-from dreambooth.evaluation import Judges, measure_photos, score, score_each, scored_prompt
+from dreambooth.evaluation import Judges, load_judges, measure_photos, score, score_each, scored_prompt
 from dreambooth.experiments.cells import Cell
 from dreambooth.generation.generate import generate
 from dreambooth.generation.in_run import personal_model
@@ -86,11 +87,20 @@ class Result:
         )
 
 
-def carry_out(cell: Cell, folder: Path, judges: Judges) -> None:
+def judges_of(config: Config) -> Judges:
+    """The judges of an experiment's cells, opened once in a process."""
+    return _opened(config.evaluation, config.world)
+
+
+_opened = cache(load_judges)
+
+
+def carry_out(cell: Cell, folder: Path) -> None:
     """Compute what `folder` lacks of the cell and write its cell.json; progress goes to log.txt there.
 
     Weights and checkpoints are removed once all is measured. Raises DreamBoothError, and Interrupted after saving.
     """
+    judges = judges_of(cell.config)
     base = cell.config.model_copy(update={"evaluation": Evaluation()})  # other judges need no other pictures
     run = Run(folder)
     if not _is_drawn(cell, run):

@@ -5,7 +5,9 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -40,6 +42,19 @@ def show_log() -> None:
     log.handlers = [handler]
     log.setLevel(logging.INFO)
     log.propagate = False
+
+
+@contextmanager
+def shown_in(file: Path) -> Iterator[None]:
+    """Inside, whatever a stage shows is added to a file, as lines."""
+    handlers, level, passed_on = log.handlers, log.level, log.propagate
+    with file.open("a", encoding="utf-8") as said, redirect_stderr(said):
+        show_log()
+        try:
+            yield
+        finally:
+            log.handlers, log.propagate = handlers, passed_on
+            log.setLevel(level)
 
 
 def track(items: Sequence[T], what: str, done: int = 0, together: int = 1) -> Iterator[T]:

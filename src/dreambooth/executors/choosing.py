@@ -1,0 +1,72 @@
+"""Which executor the words of a command line ask for."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from dreambooth.errors import DreamBoothError
+from dreambooth.executors.base import Executor
+from dreambooth.executors.pool import InTurn, Pool
+from dreambooth.support.device import device
+
+Name = Literal["local", "ray", "slurm"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """Who carries out jobs.
+
+    jobs: at a time; None: as many as there is room for.  cpus, gpus: of one job, on Ray and Slurm; gpus None: one where
+    there are any.  ray_address: of a cluster that runs; None: as $RAY_ADDRESS says, else one is started here.  slurm:
+    what `sbatch` shall be told, by its long options.
+    """
+
+    name: Name = "local"
+    jobs: int | None = None
+    cpus: int = 1
+    gpus: float | None = None
+    ray_address: str | None = None
+    slurm: tuple[str, ...] = ()
+
+
+@contextmanager
+def opened(engine: Engine, folder: Path) -> Iterator[Executor]:
+    """The executor, closed at the end; folder: where it may keep what its processes say.
+
+    Raises DreamBoothError where its library is not installed, or its cluster is not there.
+    """
+    executor = _executor(engine, folder)
+    try:
+        yield executor
+    finally:
+        executor.close()
+
+
+def default_jobs() -> int:
+    """How many at a time on this machine: one per core, or where GPUs do the work one per GPU."""
+    if (kind := device().type) == "cpu":
+        return os.cpu_count() or 1
+    import torch
+
+    return torch.cuda.device_count() if kind == "cuda" else 1
+
+
+def _executor(engine: Engine, folder: Path) -> Executor:
+    try:
+        match engine.name:
+            case "ray":
+                from dreambooth.executors.ray import Ray
+
+                return Ray(engine.ray_address, engine.cpus, engine.gpus)
+            case "slurm":
+                from dreambooth.executors.slurm import Slurm
+
+                return Slurm(folder, engine.jobs, engine.cpus, engine.gpus, engine.slurm)
+            case "local":
+                jobs = engine.jobs or default_jobs()
+                return Pool(jobs) if jobs > 1 else InTurn()
+    except ModuleNotFoundError as error:
+        raise DreamBoothError(f"{engine.name} needs {error.name}: pip install 'dreambooth[{engine.name}]'.") from error

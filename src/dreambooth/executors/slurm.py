@@ -1,0 +1,139 @@
+"""Jobs as array jobs of Slurm, through submitit; on nodes that share one disk.
+
+Slurm's jobs outlive whoever submitted them. So their numbers are kept by the jobs' keys, and who comes next with the
+same jobs waits for those instead of submitting them again.
+"""
+
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, final
+
+import submitit
+
+from dreambooth.errors import DreamBoothError
+from dreambooth.executors.base import Ended, Executor, Job, Lives, tried
+from dreambooth.support.files import write_text
+from dreambooth.support.progress import log
+
+ARRAY = 1000
+"""Jobs of one array: Slurm's MaxArraySize is 1001 unless somebody changed it."""
+
+AT_A_TIME = 256
+"""Jobs of an array that may run at once, where nobody says how many."""
+
+MINUTES = 24 * 60
+"""What Slurm is asked for, where nobody says `time`."""
+
+ALIVE = ("PENDING", "RUNNING", "REQUEUED", "REQUEUE_HOLD", "COMPLETING", "CONFIGURING", "SUSPENDED")
+
+LOOK = {"slurm": 5.0, "local": 0.2}
+"""Seconds between two looks for results."""
+
+
+@final
+class Slurm(Executor):
+    """Array jobs. What runs when this one ends goes on: `close` leaves it alone, and says so.
+
+    folder: for what submitit writes: its scripts, pickles of the jobs, and what they print; nobody else should be able
+    to write there.  most: of an array at a time.  told: options of sbatch, "partition=gpu".  cluster: "local" carries
+    the jobs out as processes here, without Slurm.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        most: int | None = None,
+        cpus: int = 1,
+        gpus: float | None = None,
+        told: Sequence[str] = (),
+        cluster: str = "slurm",
+    ) -> None:
+        if cluster == "slurm" and not shutil.which("sbatch"):
+            raise DreamBoothError(
+                "there is no Slurm here (no sbatch): give the command on a machine that submits to it."
+            )
+        self._folder, self._cluster, self._lives = folder.absolute(), cluster, Lives()
+        self._running: dict[Any, Job] = {}
+        self._executor: Any = submitit.AutoExecutor(folder=self._folder, cluster=cluster)
+        self._executor.update_parameters(
+            name="dreambooth",
+            timeout_min=MINUTES,
+            cpus_per_task=cpus,
+            slurm_array_parallelism=most or AT_A_TIME,
+            slurm_additional_parameters=_options(told),  # last: what is asked for by hand holds
+            **({"gpus_per_node": int(gpus)} if gpus else {}),
+        )
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        submitted = {job.key: its for job in jobs if (its := self._submitted(job)) is not None}
+        self._running |= {submitted[job.key]: job for job in jobs if job.key in submitted}
+        if submitted:
+            log.info("%d jobs are with Slurm already", len(submitted))
+        new = [job for job in jobs if job.key not in submitted]
+        for at in range(0, len(new), ARRAY):
+            array = new[at : at + ARRAY]
+            for job, its in zip(array, self._executor.map_array(_Task(), array), strict=True):
+                self._running[its] = job
+                write_text(self._number(job), its.job_id)
+
+    def ended(self) -> Iterator[Ended]:
+        while self._running:
+            finished = [its for its in self._running if its.done()]
+            for its in finished:
+                job = self._running.pop(its)
+                try:
+                    problem = its.result()
+                except Exception as error:  # submitit has a type for what never ended, and one for what it raised
+                    self._number(job).unlink(missing_ok=True)
+                    if self._lives.after(job):
+                        log.warning("%s was lost (job %s): it is submitted again", job.label, its.job_id)
+                        self.submit([job])
+                        continue
+                    problem = f"Slurm lost it again and again ({its.paths.stderr}): {_last_line(error)}"
+                self._number(job).unlink(missing_ok=True)
+                yield Ended(job, problem)
+            if not finished:
+                time.sleep(LOOK[self._cluster])
+
+    def close(self) -> None:
+        if self._running:
+            numbers = sorted({its.job_id.partition("_")[0] for its in self._running})
+            log.warning("%d jobs are still with Slurm: `scancel %s` ends them", len(self._running), " ".join(numbers))
+
+    def _number(self, job: Job) -> Path:
+        return self._folder / f"{job.key}.number"
+
+    def _submitted(self, job: Job) -> Any:
+        """The job of Slurm that an earlier process submitted for it, where that waits or runs."""
+        with suppress(OSError):
+            its: Any = submitit.SlurmJob(self._folder, self._number(job).read_text(encoding="utf-8"))
+            if self._cluster == "slurm" and its.state.partition(" ")[0] in ALIVE:
+                return its
+        return None
+
+
+class _Task:
+    """What Slurm runs; at its time limit, or for another's sake, it goes back into the queue and resumes there."""
+
+    def __call__(self, job: Job) -> str | None:
+        return tried(job)
+
+    def checkpoint(self, job: Job) -> Any:
+        """What submitit shall run next: the same, which goes on from its own checkpoints."""
+        return submitit.helpers.DelayedSubmission(self, job)
+
+
+def _options(told: Sequence[str]) -> dict[str, str]:
+    problems = [text for text in told if "=" not in text]
+    if problems:
+        raise DreamBoothError(
+            f"--slurm {problems[0]}: give options of sbatch with their values, such as --slurm partition=gpu time=60."
+        )
+    return {name.lstrip("-").replace("-", "_"): value for name, _, value in (text.partition("=") for text in told)}
+
+
+def _last_line(error: Exception) -> str:
+    return str(error).strip().rpartition("\n")[2]

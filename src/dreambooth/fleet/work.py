@@ -1,0 +1,94 @@
+"""The jobs of a fleet: the class images of a class, and a subject that needs them."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dreambooth import models, recipe
+from dreambooth.config import Config
+from dreambooth.executors import Job
+from dreambooth.fleet.manifest import Member
+from dreambooth.prior import drawn_images, images_needed, seen_in
+from dreambooth.run import Run
+from dreambooth.run.status import read_status
+from dreambooth.subject import Subject
+from dreambooth.support.device import device
+from dreambooth.support.files import key_of
+from dreambooth.support.progress import shown_in
+
+PATIENCE = 300.0
+"""Seconds to wait for a process of a fleet that was killed, and is about to end, or to finish this very subject."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassOf:
+    """What subjects share class images by, as far as it is known before the model is open, and the most they need.
+
+    config: of the subject that needs most.
+    """
+
+    class_noun: str
+    config: Config
+    count: int
+
+    @property
+    def label(self) -> str:
+        """What a person calls it."""
+        return f'class images "a {self.class_noun}"'
+
+
+def class_key(member: Member) -> str | None:
+    """Equal for subjects that share class images; None for one that needs none."""
+    config, prior = member.config, member.config.prior
+    if not prior.with_prior_preservation:
+        return None
+    sampling = [prior.class_sampler, prior.class_num_inference_steps, prior.class_guidance_scale]
+    batch = min(prior.sample_batch_size, prior.num_class_images)
+    base = config.base.model_dump(mode="json")
+    return key_of([base, config.data.resolution, member.subject.class_noun, sampling, batch], 6)
+
+
+def classes_of(members: Iterable[Member]) -> dict[str, ClassOf]:
+    """The classes that subjects need, by `class_key`, in the order of their first subjects."""
+    found: dict[str, ClassOf] = {}
+    for member in members:
+        if key := class_key(member):
+            config = member.config
+            count = images_needed(config.prior, seen_in(config.training))
+            if key not in found or count > found[key].count:
+                found[key] = ClassOf(class_noun=member.subject.class_noun, config=config, count=count)
+    return found
+
+
+def class_job(key: str, its: ClassOf, logs: Path) -> Job:
+    """Draws what the library of a class lacks."""
+    return Job(key=f"class-{key}", label=its.label, work=draw_class_images, given=(its, logs / f"class-{key}.txt"))
+
+
+def subject_job(member: Member, out: Path, logs: Path) -> Job:
+    """Carries out a subject in its run folder."""
+    given = (member, out / member.folder, logs / f"{member.folder}.txt")
+    return Job(key=member.folder, label=member.name, work=learn, given=given)
+
+
+def draw_class_images(its: ClassOf, said: Path) -> None:
+    """The job of a class."""
+    with shown_in(said):
+        model = models.load(its.config.base, its.config.data.resolution)
+        model.to(device())
+        subject = Subject(photos=(), class_noun=its.class_noun)
+        drawn_images(model, subject, its.config.prior, seen=its.count)
+
+
+def learn(member: Member, root: Path, said: Path) -> None:
+    """The job of a subject; nothing where another process has finished it meanwhile."""
+    with shown_in(said):
+        if not is_finished(Run(root)):
+            recipe.dreambooth(member.subject, member.config, root, PATIENCE)
+
+
+def is_finished(run: Run) -> bool:
+    """Whether nothing is left to do, by what is there: to hash the weights of thousands would take hours."""
+    status = read_status(run.root)
+    made: Sequence[Path] = (run.model, run.samples / "after", run.report)
+    return status is not None and status.state == "done" and all(path.exists() for path in made)
