@@ -11,6 +11,8 @@ from dreambooth.errors import DreamBoothError, Interrupted, in_words
 LIVES = 3
 """Processes that may be lost on one job before the job itself is blamed: it may be what fills the memory."""
 
+LOST = "its process was killed, again and again: is there enough memory?"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Job:

@@ -12,10 +12,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import final
 
-import torch
-
 from dreambooth.errors import Interrupted
-from dreambooth.executors.base import Ended, Executor, Job, Lives, tried
+from dreambooth.executors.base import LOST, Ended, Executor, Job, Lives, tried
 from dreambooth.support.device import device
 
 
@@ -98,8 +96,9 @@ class Pool(Executor):
         if len(self._processes) >= self._most:
             return None
         number = min(set(range(self._most)) - {its.number for its in self._processes.values()})
+        gpu = number if device().type == "cuda" else None
         pipe, its_end = get_context("spawn").Pipe()
-        process = get_context("spawn").Process(target=_work, args=(its_end, number), daemon=True)
+        process = get_context("spawn").Process(target=_work, args=(its_end, gpu), daemon=True)
         process.start()
         its_end.close()  # so that this end hears when the process ends
         self._processes[pipe] = _Process(process, number)
@@ -112,17 +111,19 @@ class Pool(Executor):
         if self._lives.after(job):
             self._waiting.appendleft(job)
             return None
-        return f"its process ended with status {process.exitcode}, again and again: is there enough memory?"
+        return f"{LOST} The last one ended with status {process.exitcode}."
 
 
-def _work(pipe: Connection, number: int) -> None:
-    """The life of a process: a job in, what went wrong out, until it is stopped."""
+def _work(pipe: Connection, gpu: int | None) -> None:
+    """The life of a process: a job in, what went wrong out, until it is stopped. gpu: it has this one of all."""
     if hasattr(os, "setsid"):  # not on Windows
         os.setsid()  # Ctrl-C reaches the parent alone, which stops its processes once: twice would cut saving short
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(1)
-    if device().type == "cuda":
-        torch.cuda.set_device(number % torch.cuda.device_count())
+    os.environ["OMP_NUM_THREADS"] = "1"  # before its first job imports torch
+    if gpu is not None:
+        import torch
+
+        torch.cuda.set_device(gpu % torch.cuda.device_count())
     with suppress(EOFError, Interrupted, KeyboardInterrupt):
         while True:
             pipe.send(tried(pipe.recv()))

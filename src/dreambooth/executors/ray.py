@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, final
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayError, WorkerCrashedError
 
 from dreambooth.errors import DreamBoothError
-from dreambooth.executors.base import LIVES, Ended, Executor, Job, tried
+from dreambooth.executors.base import LIVES, LOST, Ended, Executor, Job, tried
 
 TOLD = ("DREAMBOOTH_", "HF_", "XDG_CACHE_HOME")
 """The environment variables that a task has from here: where class images and models are kept, and what computes."""
@@ -50,6 +50,8 @@ class Ray(Executor):
                 job = self._running.pop(result)
                 try:
                     problem = ray.get(result)
+                except WorkerCrashedError:
+                    problem = LOST
                 except RayError as error:
                     problem = f"Ray could not carry it out: {str(error).strip().partition(chr(10))[0]}"
                 yield Ended(job, problem)

@@ -14,7 +14,7 @@ from typing import Any, final
 import submitit
 
 from dreambooth.errors import DreamBoothError
-from dreambooth.executors.base import Ended, Executor, Job, Lives, tried
+from dreambooth.executors.base import LOST, Ended, Executor, Job, Lives, tried
 from dreambooth.support.files import write_text
 from dreambooth.support.progress import log
 
@@ -86,13 +86,13 @@ class Slurm(Executor):
                 job = self._running.pop(its)
                 try:
                     problem = its.result()
-                except Exception as error:  # submitit has a type for what never ended, and one for what it raised
+                except Exception:  # submitit has a type for what never ended, and one for what it raised
                     self._number(job).unlink(missing_ok=True)
                     if self._lives.after(job):
                         log.warning("%s was lost (job %s): it is submitted again", job.label, its.job_id)
                         self.submit([job])
                         continue
-                    problem = f"Slurm lost it again and again ({its.paths.stderr}): {_last_line(error)}"
+                    problem = f"{LOST} The last one's words are in {its.paths.stderr}."
                 self._number(job).unlink(missing_ok=True)
                 yield Ended(job, problem)
             if not finished:
@@ -133,7 +133,3 @@ def _options(told: Sequence[str]) -> dict[str, str]:
             f"--slurm {problems[0]}: give options of sbatch with their values, such as --slurm partition=gpu time=60."
         )
     return {name.lstrip("-").replace("-", "_"): value for name, _, value in (text.partition("=") for text in told)}
-
-
-def _last_line(error: Exception) -> str:
-    return str(error).strip().rpartition("\n")[2]
