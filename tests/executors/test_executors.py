@@ -1,13 +1,14 @@
 """One promise of all executors: each job ends once, with what went wrong; who is killed is replaced, not for ever."""
 
 import importlib.util
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import jobs
 import pytest
 
+import jobs
 from dreambooth.errors import DreamBoothError
 from dreambooth.executors import Engine, Executor, Job, opened
 from dreambooth.executors.base import LIVES
@@ -20,7 +21,7 @@ def slurm(folder: Path) -> Executor:
     pytest.importorskip("submitit")
     from dreambooth.executors.slurm import Slurm
 
-    return Slurm(folder, cluster="local")
+    return Slurm(folder, cluster="slurm" if shutil.which("sbatch") else "local")
 
 
 def ray(folder: Path) -> Executor:

@@ -5,8 +5,9 @@ same jobs waits for those instead of submitting them again.
 """
 
 import shutil
+import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, final
@@ -26,8 +27,6 @@ AT_A_TIME = 256
 
 MINUTES = 24 * 60
 """What Slurm is asked for, where nobody says `time`."""
-
-ALIVE = ("PENDING", "RUNNING", "REQUEUED", "REQUEUE_HOLD", "COMPLETING", "CONFIGURING", "SUSPENDED")
 
 LOOK = {"slurm": 5.0, "local": 0.2}
 """Seconds between two looks for results."""
@@ -68,7 +67,7 @@ class Slurm(Executor):
         )
 
     def submit(self, jobs: Sequence[Job]) -> None:
-        submitted = {job.key: its for job in jobs if (its := self._submitted(job)) is not None}
+        submitted = self._submitted(jobs)
         self._running |= {submitted[job.key]: job for job in jobs if job.key in submitted}
         if submitted:
             log.info("%d jobs are with Slurm already", len(submitted))
@@ -80,23 +79,22 @@ class Slurm(Executor):
                 write_text(self._number(job), its.job_id)
 
     def ended(self) -> Iterator[Ended]:
+        gone: set[Any] = set()
         while self._running:
-            finished = [its for its in self._running if its.done()]
-            for its in finished:
+            alive = self._alive()
+            lost = {its for its in gone if not its.paths.result_pickle.exists()}
+            gone = {its for its in self._running if its.job_id not in alive}  # a shared disk may be a look behind
+            for its in [its for its in self._running if its in lost or its.paths.result_pickle.exists()]:
                 job = self._running.pop(its)
-                try:
-                    problem = its.result()
-                except Exception:  # submitit has a type for what never ended, and one for what it raised
-                    self._number(job).unlink(missing_ok=True)
-                    if self._lives.after(job):
-                        log.warning("%s was lost (job %s): it is submitted again", job.label, its.job_id)
-                        self.submit([job])
-                        continue
-                    problem = f"{LOST} The last one's words are in {its.paths.stderr}."
                 self._number(job).unlink(missing_ok=True)
-                yield Ended(job, problem)
-            if not finished:
-                time.sleep(LOOK[self._cluster])
+                if its not in lost and (ended := _ended(job, its)):
+                    yield ended
+                elif self._lives.after(job):
+                    log.warning("%s was lost (job %s): it is submitted again", job.label, its.job_id)
+                    self.submit([job])
+                else:
+                    yield Ended(job, f"{LOST} The last one's words are in {its.paths.stderr}.")
+            time.sleep(LOOK[self._cluster])
 
     def close(self) -> None:
         if self._running:
@@ -106,13 +104,27 @@ class Slurm(Executor):
     def _number(self, job: Job) -> Path:
         return self._folder / f"{job.key}.number"
 
-    def _submitted(self, job: Job) -> Any:
-        """The job of Slurm that an earlier process submitted for it, where that waits or runs."""
-        with suppress(OSError):
-            its: Any = submitit.SlurmJob(self._folder, self._number(job).read_text(encoding="utf-8"))
-            if self._cluster == "slurm" and its.state.partition(" ")[0] in ALIVE:
-                return its
-        return None
+    def _submitted(self, jobs: Sequence[Job]) -> dict[str, Any]:
+        """By key, the jobs of Slurm that an earlier process submitted, where they wait or run."""
+        if self._cluster != "slurm":  # a process does not tell whose it was
+            return {}
+        alive, found = self._alive(), {}
+        for job in jobs:
+            with suppress(OSError):
+                number = self._number(job).read_text(encoding="utf-8")
+                if number in alive:
+                    found[job.key] = submitit.SlurmJob(self._folder, number)
+        return found
+
+    def _alive(self) -> Collection[str]:
+        """The numbers of what waits or runs, by Slurm's own queue: not every Slurm keeps accounts of what has ended."""
+        if self._cluster != "slurm":
+            return [its.job_id for its in self._running if not its.done()]
+        command = ["squeue", "--me", "--noheader", "--array", "--format=%i"]
+        listed = subprocess.run(command, capture_output=True, text=True, check=False)
+        if listed.returncode:  # nobody answers: nothing is known to have ended
+            return [its.job_id for its in self._running]
+        return set(listed.stdout.split())
 
 
 class _Task:
@@ -124,6 +136,14 @@ class _Task:
     def checkpoint(self, job: Job) -> Any:
         """What submitit shall run next: the same, which goes on from its own checkpoints."""
         return submitit.helpers.DelayedSubmission(self, job)
+
+
+def _ended(job: Job, its: Any) -> Ended | None:
+    """How a job ended that has left a result; None where that is that it was stopped."""
+    try:
+        return Ended(job, its.result())
+    except submitit.core.utils.FailedJobError:
+        return None
 
 
 def _options(told: Sequence[str]) -> dict[str, str]:
