@@ -52,6 +52,7 @@ def main() -> None:
     words.add_argument("--subjects", type=int, default=20)
     words.add_argument("--workers", type=int, default=2)
     words.add_argument("--executor", default="local", choices=["local", "ray"])
+    words.add_argument("--model", help="base model [default: the embedded one]")
     words.add_argument("--chaos", action="store_true", help="kill processes of a second fleet")
     words.add_argument("--no-single", action="store_true", help="measure no single runs")
     words.add_argument("--results", type=Path)
@@ -60,9 +61,9 @@ def main() -> None:
         place = Path(folder)
         names = _toys(place, asked.subjects)
         results: dict[str, Any] = {"machine": machine(), "settings": SETTINGS, "subjects": len(names)}
-        results |= {"workers": asked.workers, "executor": asked.executor}
+        results |= {"workers": asked.workers, "executor": asked.executor, "model": asked.model}
         if not asked.no_single:
-            results |= _single(place, names, asked.workers)
+            results |= _single(place, names, asked.workers, asked.model)
             _keep(results, asked.results)
         fleet = _Fleet(place / "fleet", place / "subjects.toml", asked)
         results["fleet"] = _timed(fleet.finish) | {"states": fleet.states()}
@@ -107,11 +108,11 @@ def _processor() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _single(place: Path, names: Sequence[str], workers: int) -> dict[str, Any]:
+def _single(place: Path, names: Sequence[str], workers: int, model: str | None) -> dict[str, Any]:
     """Commands for two subjects of each class, in two rounds, and what all subjects would take."""
     os.environ["OMP_NUM_THREADS"] = "1"
     rounds = {"drawing": names[: len(NOUNS)], "finding": names[len(NOUNS) : 2 * len(NOUNS)]}
-    took = {kind: _timed(partial(_commands, place, its, workers)) for kind, its in rounds.items()}
+    took = {kind: _timed(partial(_commands, place, its, workers, model)) for kind, its in rounds.items()}
     each = {kind: {unit: value / len(NOUNS) for unit, value in its.items()} for kind, its in took.items()}
     apart = {unit: round(value * len(names), 1) for unit, value in each["drawing"].items()}
     found = len(names) - len(NOUNS)
@@ -124,7 +125,7 @@ def _single(place: Path, names: Sequence[str], workers: int) -> dict[str, Any]:
     }
 
 
-def _commands(place: Path, names: Sequence[str], workers: int) -> None:
+def _commands(place: Path, names: Sequence[str], workers: int, model: str | None) -> None:
     """A command for each subject, so many at a time."""
     (place / "single").mkdir(exist_ok=True)
     waiting, running = list(names), list[subprocess.Popen[bytes]]()
@@ -134,6 +135,7 @@ def _commands(place: Path, names: Sequence[str], workers: int) -> None:
             name = waiting.pop(0)
             told = ["run", str(place / "photos" / name), "--class-noun", name.partition("-")[0]]
             told += ["--output-dir", name, "--config", str(place / "settings.toml")]
+            told += ["--model", model] if model else []
             running.append(_begin(place / "single", told))
         time.sleep(POLL)
 
@@ -156,7 +158,7 @@ class _Fleet:
         self.home, self.out = home, home / "out"
         home.mkdir()
         self._told = ["fleet", str(file), "--output-dir", str(self.out), "--jobs", str(asked.workers)]
-        self._told += ["--executor", asked.executor]
+        self._told += ["--executor", asked.executor, *(["--model", asked.model] if asked.model else [])]
 
     def begin(self) -> "subprocess.Popen[bytes]":
         return _begin(self.home, self._told)
