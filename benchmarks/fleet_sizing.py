@@ -12,7 +12,7 @@ import argparse
 import heapq
 import json
 import random
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -74,7 +74,7 @@ def simulate(fleet: Fleet, seed: int = 0) -> Simulated:
     waiting: deque[int | None] = deque(of_class)  # a class by its number, a subject by None
     free = [0.0] * fleet.gpus
     running: list[tuple[float, int, int | None]] = []
-    used: Counter[str] = Counter()
+    used: defaultdict[str, float] = defaultdict(float)
     store_free, now, first, count, failures = 0.0, 0.0, 0.0, 0, 0
     while waiting or running:
         while waiting and free:
@@ -101,7 +101,7 @@ def simulate(fleet: Fleet, seed: int = 0) -> Simulated:
     return Simulated(now / HOUR, hours, first / HOUR, failures)
 
 
-def _job(fleet: Fleet, of_class: bool, used: Counter[str], chance: random.Random) -> tuple[float, int]:
+def _job(fleet: Fleet, of_class: bool, used: defaultdict[str, float], chance: random.Random) -> tuple[float, int]:
     """The seconds of a job on its GPU, and how often that failed; adds them to what they were used for."""
     start = fleet.process_start + fleet.load
     used["start"] += start
