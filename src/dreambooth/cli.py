@@ -61,8 +61,11 @@ def _train_along() -> None:
     from dreambooth.along import train_along
 
     log.setLevel(logging.ERROR)
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
-        train_along()
+    try:
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
+            train_along()
+    except Interrupted:
+        sys.exit(STOPPED)
 
 
 def _run(parsed: Namespace) -> None:
