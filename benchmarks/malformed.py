@@ -194,6 +194,7 @@ def _command(*words: str) -> None:
         raise AssertionError(said)
     if status == 0:
         raise AssertionError(f"TAKEN: {words}")
+    raise DreamBoothError(said)
 
 
 def folder(inputs: Inputs) -> Callable[[], object]:

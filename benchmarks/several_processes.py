@@ -33,7 +33,7 @@ SETTINGS = (
     *("--probe-images-per-prompt", "1", "--probe-class-images", "1", "--probe-num-inference-steps", "2"),
     *("--prompts", "a {}", "--method", "lora", "--learning-rate", "1e-5"),
 )
-PATIENCE = 300
+PATIENCE = 1200
 """Seconds that a run may take."""
 
 
