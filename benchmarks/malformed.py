@@ -307,6 +307,7 @@ def main() -> None:
     """Print how the inputs of each kind ended, and everything that was no success and no plain sentence."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=5000)
+    parser.add_argument("--minutes", type=float, default=60, help="stop after so many, with fewer inputs")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--results", type=Path, help="write the result to this JSON file")
     options = parser.parse_args()
@@ -315,7 +316,8 @@ def main() -> None:
     most = {"seconds": 0.0, "memory": 0.0}
     with tempfile.TemporaryDirectory() as root:
         inputs = Inputs(Path(root), random.Random(options.seed))
-        for number in range(options.count):
+        until, number = time.monotonic() + 60 * options.minutes, 0
+        while number < options.count and time.monotonic() < until:
             inputs.rng.seed(f"{options.seed} {number}")  # an input does not depend on those before
             make = inputs.rng.choices(list(KINDS), list(KINDS.values()))[0]
             end, said, took = one(inputs, make)
@@ -324,7 +326,8 @@ def main() -> None:
             if end.isupper():
                 faults.append({"number": number, "kind": make.__name__, "end": end, "said": said[:300], **took})
                 print(faults[-1], flush=True)
-    result = {"inputs": options.count, "ends": dict(sorted(ends.items())), "at most": most, "faults": faults}
+            number += 1
+    result = {"inputs": number, "ends": dict(sorted(ends.items())), "at most": most, "faults": faults}
     print(json.dumps({**result, "faults": len(faults)}, indent=2))
     if options.results:
         write_json(options.results, {"machine": machine(), **result})

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 T = TypeVar("T", bool, int, str)
 
 PATIENCE = 300.0
-"""Seconds within which all processes must have come, and that adding up may take."""
+"""Seconds within which all processes must have come."""
+
+LOADING = 1800.0
+"""Seconds that one may wait for another to add up with it, which may be opening a large model."""
 
 BEAT, LOST = 2.0, 60.0
 """Seconds between two signs of life, and without one after which a process is given up."""
@@ -219,7 +222,7 @@ def _meet() -> World:
         store, rank, size = next(iter(rendezvous("env://", timeout=patience)))
         backend = "cpu:gloo,cuda:nccl" if gpu else "gloo"
         groups = PrefixStore("groups", store)
-        dist.init_process_group(backend, store=groups, rank=rank, world_size=size, timeout=patience)
+        dist.init_process_group(backend, store=groups, rank=rank, world_size=size, timeout=timedelta(seconds=LOADING))
     except (RuntimeError, ValueError, KeyError) as error:
         raise RunError(
             f"WORLD_SIZE is {asked_for()}, and so many processes did not come together within {PATIENCE:.0f} seconds: "
