@@ -223,6 +223,7 @@ def test_a_wish_that_cannot_be_is_told(run: Run, capsys: pytest.CaptureFixture[s
         (["--count", "0"], "is no whole number from 1"),
         (["--steps", "3"], "those of the sampler --num-inference-steps"),
         (["--prompts", "a {name}"], "stray brace"),
+        (["--prompts", "a {} \udce9"], "no text"),
         (["--prompts", "a", "{}", "at", "night"], 'put quotes around a prompt, --prompts "a {} at night"'),
         (["a {} at night"], 'Did you mean --prompts "a {} at night"?'),
     ):

@@ -1,6 +1,9 @@
 """The command line: `run` for the whole method, and each of its stages alone on the run folder it left."""
 
+import contextlib
 import io
+import logging
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
@@ -14,7 +17,8 @@ from dreambooth.config.many import TABLES
 from dreambooth.config.worlds import EMBEDDED
 from dreambooth.errors import DreamBoothError, Interrupted, in_words
 from dreambooth.support.device import computing_on
-from dreambooth.support.progress import quiet_libraries, show_log
+from dreambooth.support.distributed import joined
+from dreambooth.support.progress import log, quiet_libraries, show_log
 from dreambooth.support.signals import sigterm_as_ctrl_c
 
 if TYPE_CHECKING:
@@ -35,8 +39,11 @@ def main(words: Sequence[str], version: str) -> int:
     try:
         with sigterm_as_ctrl_c():
             parsed = parser(version).parse(words)
-            with computing_on(getattr(parsed, "device", None)):
-                COMMANDS[parsed.command](parsed)
+            with computing_on(getattr(parsed, "device", None)), joined() as world:
+                if world.rank == 0:
+                    COMMANDS[parsed.command](parsed)
+                else:
+                    _train_along()
     except (Interrupted, KeyboardInterrupt) as stop:
         print(str(stop) or "stopped: run the same command again to resume.", file=sys.stderr)
         return STOPPED
@@ -49,6 +56,18 @@ def main(words: Sequence[str], version: str) -> int:
         print(f"dreambooth: {sentence}", file=sys.stderr)
         return 2
     return 0
+
+
+def _train_along() -> None:
+    """In every process but the first, which speaks for all."""
+    from dreambooth.along import train_along
+
+    log.setLevel(logging.ERROR)
+    try:
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
+            train_along()
+    except Interrupted:
+        sys.exit(STOPPED)
 
 
 def _run(parsed: Namespace) -> None:

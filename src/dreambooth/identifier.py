@@ -18,7 +18,7 @@ from dreambooth.config import Config, Method, Naming
 from dreambooth.errors import PromptError
 from dreambooth.evaluation.base import ImageEmbedder
 from dreambooth.models.base import Conditioning, DiffusionModel, Sampling
-from dreambooth.subject import Subject
+from dreambooth.subject import Subject, require_text
 from dreambooth.support import rng
 from dreambooth.support.progress import log
 from dreambooth.support.words import is_word
@@ -45,6 +45,7 @@ def with_identifier(
     """
     method = method or Method()
     given = naming.identifier if subject.identifier is None else subject.identifier
+    require_text(f"{given} {method.description} {method.initializer_token}")
     match method.method:
         case "prompt_only":
             subject = replace(subject, identifier=method.description, with_class_noun=False)

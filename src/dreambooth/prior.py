@@ -27,7 +27,7 @@ from dreambooth.generation.drawing import Drawn, draw_in_place, is_blank
 from dreambooth.models.base import DiffusionModel, Sampling
 from dreambooth.run import Run
 from dreambooth.run.files import JsonFile
-from dreambooth.run.places import written
+from dreambooth.run.places import found, written
 from dreambooth.run.records import CLASS_IMAGES, ClassImage, ClassImages, DrawnWith
 from dreambooth.subject import Subject
 from dreambooth.support.cache import default_library
@@ -88,6 +88,14 @@ def drawn_images(
             drawn = next(images)
             kept[index] = library.add(index, Image.fromarray(drawn.image), drawn.x0)
     return library.record(model.name, [kept[index] for index in range(count)])
+
+
+def class_images_of(run: Run) -> tuple[Path, ...]:
+    """The files that `class_prior` left to a run, as prior.json has them; none without prior preservation."""
+    if not run.config.prior.with_prior_preservation:
+        return ()
+    record = CLASS_IMAGES.read(run.root)
+    return tuple(found(record.folder, run.root) / image.name for image in record.files)
 
 
 def seen_in(training: Training) -> int:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from dreambooth import adapters, models
 from dreambooth.adapters import Adapter
+from dreambooth.along import begin_stage
 from dreambooth.config import Config, idle
 from dreambooth.config.machine import check_machine, check_reach
-from dreambooth.data.dataset import encode_once, examples
 from dreambooth.doctor.faults import warn_of
 from dreambooth.doctor.photos import examine_photos, require_usable
 from dreambooth.doctor.seen import examine_seen
@@ -33,6 +33,7 @@ from dreambooth.run.records import BASE, MODEL, SAMPLES, WORLD_FIT, BaseModel
 from dreambooth.run.timing import read_timings, timed
 from dreambooth.subject import Subject, require_class_noun
 from dreambooth.support.device import device
+from dreambooth.support.distributed import world
 from dreambooth.support.files import seals
 from dreambooth.support.progress import log
 
@@ -215,15 +216,15 @@ def personalise(
     run.require_same_photos()
     model = model or base_model(run)
     config = run.config
-    subject = run.subject if run.subject.identifier else name_subject(run, model)
+    if not run.subject.identifier:
+        name_subject(run, model)
     probe = probe or begin_probe(run, model)
     class_images = generate_class_images(run, model) if class_images is None else class_images
     with timed(run, "finetune"):
+        world().call(str(run.root.absolute()))
         for stage in adapters.tuned(model, config):
             its = run.stage(stage.name)
-            rows = examples(subject, class_images, config.data, stage.resolution, config.seed)
-            dataset = encode_once(rows, stage.posterior, stage.low_res)
-            adapter = adapters.attach(model, stage, subject, its.config)  # from here on some weights train
+            adapter, dataset = begin_stage(run, model, stage, class_images)  # from here on some weights train
             its.root.mkdir(exist_ok=True)
             its_probe = probe.of_stage(its) if probe else None
             if adapter.parameter_groups():

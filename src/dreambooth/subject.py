@@ -50,6 +50,16 @@ DETERMINERS = frozenset(_DETERMINERS.split())
 """What does not belong to a class noun: every prompt has its own article."""
 
 
+def require_text(words: str) -> None:
+    """Raise PromptError for words with bytes that are no UTF-8, as a terminal of another encoding sends them."""
+    try:
+        words.encode()
+    except UnicodeEncodeError as error:
+        raise PromptError(
+            f"{words[:80]!r} has a character that is no text, {words[error.start]!r}: write it again, in UTF-8."
+        ) from error
+
+
 def require_class_noun(words: str) -> None:
     """Raise PromptError unless `words` can be a class noun: "dog", "toy car"."""
     if not words.strip() or not words.isprintable() or set(IDENTIFIER_SLOT) & set(words):

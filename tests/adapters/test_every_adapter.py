@@ -12,17 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dreambooth import models
-from dreambooth.adapters import Adapter
 from dreambooth.config import Base, Config
-from dreambooth.data.dataset import LatentDataset
-from dreambooth.finetuning import finetune
 from dreambooth.models.base import DENOISER, DiffusionModel
 from dreambooth.run import Run
-from dreambooth.subject import Subject
-from dreambooth.support.rng import normal
 from families import FAMILIES, Family
 from tiny import attached
-from tiny_if import low_res
+from trained import subject_of, train
 
 ADAPTERS: dict[str, dict[str, Any]] = {
     "full": {},
@@ -71,17 +66,6 @@ def config(pair: tuple[str, str]) -> Config:
     return Config.build({"model": "tiny", **TRAINING, **FAMILIES[pair[0]].settings, **settings, **steps})
 
 
-def subject_of(config: Config) -> Subject:
-    """The subject as `with_identifier` names it."""
-    names = {"textual_inversion": "<dog>", "pivotal": "<dog>", "prompt_only": config.method.description}
-    return Subject(
-        photos=(),
-        class_noun="dog",
-        identifier=names.get(config.method.method, "sks"),
-        with_class_noun=config.method.method not in ("textual_inversion", "prompt_only"),
-    )
-
-
 def tensors(model: DiffusionModel) -> dict[str, Tensor]:
     """Copies of all weights of a model."""
     parts = model.weights.parts.items()
@@ -91,25 +75,6 @@ def tensors(model: DiffusionModel) -> dict[str, Tensor]:
 def old_rows(tensor: Tensor, old: Tensor) -> Tensor:
     """Those that were there: of an embedding that learned words, the first."""
     return tensor[: len(old)] if old.dim() else tensor
-
-
-def train(family: Family, model: DiffusionModel, config: Config, root: Path) -> Adapter:
-    """Fine-tune on random latents in `root`; the adapter, still attached."""
-    subject = subject_of(config)
-    adapter = attached(model, subject, config, family.stage)
-    classes = 2 if config.prior.with_prior_preservation else 0
-    dataset = LatentDataset(
-        mean=normal((3 + classes, *family.latent), "photos"),
-        std=torch.full((3 + classes, *family.latent), 0.1),
-        prompts=(*[subject.prompt] * 3, *[subject.class_prompt] * classes),
-        is_prior=torch.arange(3 + classes) >= 3,
-        names=tuple(f"{number}.png" for number in range(3 + classes)),
-        low_res=low_res(3 + classes),
-    )
-    root.mkdir(exist_ok=True)
-    if adapter.parameter_groups():
-        finetune(model, family.stage_of(model), adapter, dataset, config, Run(root))
-    return adapter
 
 
 def drawn(family: Family, model: DiffusionModel, config: Config) -> NDArray[np.int64]:

@@ -1,11 +1,11 @@
 """What this machine can do of what is asked, as far as it can be known before anything is opened."""
 
-import os
 from importlib.util import find_spec
 
 from dreambooth.config.settings import Config
 from dreambooth.errors import ConfigError
 from dreambooth.support.device import device
+from dreambooth.support.distributed import asked_for, world
 from dreambooth.support.hub import require_cached
 from dreambooth.support.model_index import MODEL_INDEX
 
@@ -21,10 +21,17 @@ def check_machine(config: Config) -> None:
     Raises DreamBoothError for a device that is not there.
     """
     problems, precision, kind = [], config.training.mixed_precision, device().type
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    training, size = config.training, world().size
+    rows = training.train_batch_size * training.gradient_accumulation_steps * (1 + config.prior.with_prior_preservation)
+    if (asked := asked_for()) != size:
         problems.append(
-            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}: this package trains in one process. "
-            "Start it without torchrun or accelerate launch, one subject per GPU."
+            f"WORLD_SIZE is {asked}, and this process is alone: several share a run that they start by "
+            "`torchrun ... -m dreambooth run`, `continue` or `finetune`."
+        )
+    if rows < size:
+        problems.append(
+            f"{size} processes share the {rows} rows of a step: start {rows}, or raise --train-batch-size or "
+            "--gradient-accumulation-steps."
         )
     if precision != "no" and kind != "cuda":
         problems.append(f"mixed_precision: {precision!r} needs a GPU with CUDA; on {kind} it must be 'no'.")

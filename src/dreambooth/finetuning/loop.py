@@ -24,6 +24,7 @@ from dreambooth.run import Run
 from dreambooth.run.records import LOSSES
 from dreambooth.run.taken import Taken
 from dreambooth.support.device import device, keep_freed_memory
+from dreambooth.support.distributed import world
 from dreambooth.support.optimizer import Optimizer, lr_factor
 from dreambooth.support.progress import track
 from dreambooth.support.signals import stop_signal
@@ -60,7 +61,7 @@ def finetune(
     if not adapter.trains_text:
         loop.encode_prompts_once()
         model.offload(stage.text_parts)  # nothing reads a prompt again: the frozen text encoders make room
-    done = loop.state.resume()
+    done = loop.resume()
     # the observers may have been cut short by what ended the run before
     enough = done > 0 and _due(done, training.validation_steps, training) and loop.show(done, observers)
     with closing(loop.reporter), stop_signal() as stopped:
@@ -68,13 +69,15 @@ def finetune(
             loop.advance(step)
             if saved := _due(step + 1, training.checkpointing_steps, training):
                 loop.save(step + 1)
-            if not stopped and _due(step + 1, training.validation_steps, training):
+            if not loop.world.agree(bool(stopped)) and _due(step + 1, training.validation_steps, training):
                 enough = loop.show(step + 1, observers)
-            if (stopped or enough) and not saved:
+            stop = loop.world.agree(bool(stopped))
+            if (stop or enough) and not saved:
                 loop.save(step + 1)
-            if stopped:
+            if stop:
+                by = stopped[0] if stopped else "a signal to another process"
                 raise Interrupted(
-                    f"stopped by {stopped[0]} after step {step + 1} of {training.max_train_steps}, which is saved. "
+                    f"stopped by {by} after step {step + 1} of {training.max_train_steps}, which is saved. "
                     "Run the same command again to resume."
                 )
             if enough:
@@ -90,8 +93,9 @@ class _Loop:
         self, model: DiffusionModel, stage: Stage, adapter: Adapter, dataset: LatentDataset, config: Config, run: Run
     ) -> None:
         self.model, self.stage, self.adapter, self.dataset = model, stage, adapter, dataset
-        self.config, self.run = config, run
+        self.config, self.run, self.world = config, run, world()
         settings = settings_of(model, dataset, config)
+        self.world.require_same("settings, photos or weights", settings)
         training = config.training
         AcceleratorState._reset_state(reset_partial_state=True)  # a second run in this process may choose otherwise
         self.accelerator = Accelerator(mixed_precision=training.mixed_precision, cpu=device().type == "cpu")
@@ -107,6 +111,7 @@ class _Loop:
             scaler=self.accelerator.scaler,
         )
         self.trained = adapter.state()
+        self.world.share(list(self.trained.values()))
         self.ema = {name: tensor.clone() for name, tensor in self.trained.items()} if training.use_ema else {}
         self.state = State(adapter, self.optimizer, self.ema, config, settings, run)
         for module in adapter.modules().values():
@@ -118,6 +123,14 @@ class _Loop:
         self.unread: list[Taken] = []
         self.block = UNREAD.get(self.accelerator.device.type, 1)
         self.began = 0.0
+        self.has_gradient: list[bool] | None = None
+
+    def resume(self) -> int:
+        """Put back the state of the latest good checkpoint, in every process; the number of steps done."""
+        done = self.world.first(self.state.resume)
+        if not self.state.writes:
+            self.state.follow(done)
+        return done
 
     @torch.no_grad()
     def encode_prompts_once(self) -> None:
@@ -151,14 +164,34 @@ class _Loop:
         for micro in range(training.gradient_accumulation_steps):
             place = self.config.seed, step * training.gradient_accumulation_steps + micro
             batch = self.dataset.batch(*place, training.train_batch_size, prior_rows)
-            with self.accelerator.autocast():
-                words = self._condition(batch.prompts)
-                loss, error = training_step(self.stage, self.process, batch, words, prior.prior_loss_weight, *place)
-            self.accelerator.backward(loss / training.gradient_accumulation_steps)
             batches.append(batch)
+            mine = batch.take(self.world.rows(len(batch.rows), micro * len(batch.rows)))
+            if not mine.rows:  # other processes have all of it
+                losses.append(torch.zeros((), device=self.stage.device))
+                errors.append(torch.zeros(len(batch.rows), device=self.stage.device))
+                continue
+            with self.accelerator.autocast():
+                words = self._condition(mine.prompts)
+                loss, error = training_step(self.stage, self.process, mine, words, prior.prior_loss_weight, *place)
+            self.accelerator.backward(loss / training.gradient_accumulation_steps)
             losses.append(loss.detach())
             errors.append(error.detach())
+        if self.world.size > 1:
+            self._add_up(losses, errors)
         return batches, torch.stack(losses), torch.cat(errors)
+
+    def _add_up(self, losses: Sequence[Tensor], errors: Sequence[Tensor]) -> None:
+        """Sum gradients, losses and errors over all processes; each has those of its own rows, and 0 of the others."""
+        if self.has_gradient is None:  # what no row asks for has none in any step, and AdamW passes it by
+            mine = torch.tensor([parameter.grad is not None for parameter in self.optimizer.parameters]).float()
+            self.world.add([mine])
+            self.has_gradient = (mine > 0).tolist()
+        named = zip(self.optimizer.parameters, self.has_gradient, strict=True)
+        trained = [parameter for parameter, has_gradient in named if has_gradient]
+        for parameter in trained:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        self.world.add([*(parameter.grad for parameter in trained), *losses, *errors])  # type: ignore[list-item]
 
     def settle(self) -> None:
         """Read what the steps since the last call left on the device, and write their lines in losses.jsonl.
@@ -177,7 +210,8 @@ class _Loop:
                 what, rows = problem
                 raise self._not_finite(what, taken.step, rows)
             lines.append(taken.line(numbers, seconds))
-            LOSSES.append(self.run.root, lines[-1])
+            if self.state.writes:
+                LOSSES.append(self.run.root, lines[-1])
         self.reporter.losses(lines)
 
     def _condition(self, prompts: Sequence[str]) -> Conditioning:
@@ -207,9 +241,12 @@ class _Loop:
     def show(self, step: int, observers: Sequence[Observer]) -> bool:
         """Call the observers with the weights that would be saved now, then go back to those that train.
 
-        Returns whether one of them wants to stop here.
+        Returns whether one of them wants to stop here. Of several processes the first one has observers.
         """
         self.settle()
+        return self.world.first(lambda: self._show(step, observers))
+
+    def _show(self, step: int, observers: Sequence[Observer]) -> bool:
         trained = {name: tensor.clone() for name, tensor in self.trained.items()} if self.ema else {}
         if self.ema:
             self.adapter.load(self.ema)

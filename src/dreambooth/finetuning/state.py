@@ -13,6 +13,7 @@ from dreambooth.errors import TrainingError
 from dreambooth.models.base import DiffusionModel
 from dreambooth.run import Run, checkpoint
 from dreambooth.run.checkpoint import Checkpoint
+from dreambooth.support.distributed import world
 from dreambooth.support.files import key_of, require_space
 from dreambooth.support.optimizer import Optimizer
 from dreambooth.support.progress import log
@@ -33,6 +34,7 @@ class State:
         self.training, self.settings, self.run = config.training, settings, run
         self.trained = adapter.state()
         self.done = 0
+        self.writes = world().rank == 0
 
     def resume(self) -> int:
         """Put back the latest good checkpoint, drop the losses after it, and return the number of steps done.
@@ -48,21 +50,31 @@ class State:
         to_come = -(-(training.max_train_steps - done) // training.checkpointing_steps)
         require_space(self.run.checkpoints, min(room, to_come) * size, "the checkpoints of this run")
         if found:
-            self.adapter.load(found.tensors["weights"])
-            self.optimizer.load(checkpoint.nested(found.tensors["optimizer"]), found.scaler)
-            for name in self.ema:
-                self.ema[name].copy_(found.tensors["ema"][name])
+            self._put_back(found)
             log.info("resuming after step %d", done)
         self.run.forget_after(done)
-        self.done = done
         return done
 
+    def follow(self, done: int) -> None:
+        """Put back the checkpoint of the step that process 0 resumed from, in another process."""
+        if done:
+            self._put_back(checkpoint.read(self.run.checkpoints / f"checkpoint-{done}"))
+
+    def _put_back(self, found: Checkpoint) -> None:
+        self.adapter.load(found.tensors["weights"])
+        self.optimizer.load(checkpoint.nested(found.tensors["optimizer"]), found.scaler)
+        for name in self.ema:
+            self.ema[name].copy_(found.tensors["ema"][name])
+        self.done = found.step
+
     def write(self, step: int) -> None:
-        """Write the checkpoint of `step`.
+        """Write the checkpoint of `step`; of several processes the first one does.
 
         Raises TrainingError, and writes nothing, where a weight is not finite: a finite loss and gradient can still
         take one there, and no later loss tells of the last step.
         """
+        if not self.writes:
+            return
         tensors = {"weights": self.trained, "optimizer": checkpoint.flat(self.optimizer.adamw.state_dict()["state"])}
         tensors |= {"ema": dict(self.ema)} if self.ema else {}
         for part, named in tensors.items():

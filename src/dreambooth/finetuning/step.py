@@ -18,14 +18,18 @@ def training_step(
     prior_loss_weight: float,
     *place: int,
 ) -> tuple[Tensor, Tensor]:
-    """The loss (scalar, Eq. 2) of a batch of B rows and the error (B,) of each; `place` is where its noise is drawn."""
-    shape, device = batch.mean.shape, stage.device
-    x0 = onto(batch.mean + batch.std * normal(shape, "latent", *place), device)  # (B, C, h, w)
-    noise = onto(normal(shape, "noise", *place), device)  # (B, C, h, w), own noise for every row: eps, eps' of Eq. 2
-    times = process.sample_t(shape, *(generator("t", *place, row) for row in range(len(x0))))
+    """The loss (scalar, Eq. 2) of a batch of B rows and the error (B,) of each; `place` is where its noise is drawn.
+
+    Of a batch that W rows of several processes make, the error is (W,), and the losses of all add up to that of Eq. 2.
+    """
+    shape, device, rows = batch.mean.shape, stage.device, batch.numbers
+    x0 = onto(batch.mean + batch.std * normal(shape, "latent", *place, rows=rows), device)  # (B, C, h, w)
+    noise = onto(normal(shape, "noise", *place, rows=rows), device)  # (B, C, h, w), a row's own: eps, eps' of Eq. 2
+    times = process.sample_t(shape, *(generator("t", *place, row) for row in rows))
     t = onto(times, device)  # (B,), own time for every row: t and t'
     x_t = process.add_noise(x0, noise, t)  # (B, C, h, w)
     cond = stage.with_row_conditioning(words, batch, *place)  # the words, and what this family asks of the photo itself
     pred = stage.predict(x_t, t, cond)  # (B, C, h, w)
     error = row_errors(process, pred, x0, noise, t, batch.weight)  # (B,), every weighting reaches every row
-    return prior_preservation_loss(error, batch.is_prior, prior_loss_weight), error
+    error, is_prior = batch.in_whole(error)  # (W,)
+    return prior_preservation_loss(error, is_prior, prior_loss_weight), error

@@ -17,6 +17,7 @@ from dreambooth.generation.samples import Sample, opened, read_samples
 from dreambooth.run import Run
 from dreambooth.run.contents import TRACKERS
 from dreambooth.run.records import LOSSES, SCORES, Loss
+from dreambooth.support.distributed import world
 from dreambooth.support.files import key_of
 from dreambooth.support.progress import log
 
@@ -27,13 +28,13 @@ MOST_IMAGES = 16
 
 @final
 class Reporter:
-    """What a run reports to; nothing where `report_to` names no tracker.
+    """What a run reports to; nothing where `report_to` names no tracker. Of several processes the first one reports.
 
     Raises ConfigError where the tracker cannot begin.
     """
 
     def __init__(self, run: Run, config: Config) -> None:
-        self._run, self._name = run, config.tracking.report_to
+        self._run, self._name = run, config.tracking.report_to if world().rank == 0 else None
         self._tracker: Any = None
         if self._name is None:
             return

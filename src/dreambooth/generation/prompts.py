@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dreambooth.config import World
 from dreambooth.errors import PromptError
 from dreambooth.subject import CLASS_PROMPT as CLASS_PROMPT
-from dreambooth.subject import IDENTIFIER_SLOT, Subject, prompts_of
+from dreambooth.subject import IDENTIFIER_SLOT, Subject, prompts_of, require_text
 from dreambooth.subject import Prompt as Prompt
 from dreambooth.support.progress import log
 
@@ -136,6 +136,7 @@ def own_prompts(templates: Sequence[str]) -> tuple[Prompt, ...]:
     for template in templates:
         if not template.strip():
             raise PromptError('a prompt is empty: write what to draw, such as "a {} in the snow".')
+        require_text(template)
         if set("{}") & set(template.replace("{}", "")):
             raise PromptError(
                 f"the prompt {template!r} has a stray brace: "

@@ -127,7 +127,7 @@ class SuperResolution(PixelStage):
         assert batch.low_res is not None, "a dataset for this stage has its photos at `low_res` too"
         large = F.interpolate(batch.low_res, size=batch.mean.shape[2:], mode="bilinear", align_corners=True)
         level = torch.full((len(large),), self.refining.noise_level)
-        noisy = self.noising.add_noise(large, normal(large.shape, "low_res noise", *place), level)
+        noisy = self.noising.add_noise(large, normal(large.shape, "low_res noise", *place, rows=batch.numbers), level)
         extras = {"low_res": onto(noisy, self.device), "noise_level": onto(level, self.device)}
         return replace(conditioning, extras=extras)
 

@@ -20,6 +20,7 @@ from dreambooth.plan.counting import META
 from dreambooth.run.files import JsonFile
 from dreambooth.support.cache import cache_folder
 from dreambooth.support.device import device, device_name
+from dreambooth.support.distributed import world
 from dreambooth.support.progress import log
 
 Positive = Annotated[float, Field(gt=0, lt=1e30)]
@@ -52,6 +53,7 @@ def names(model: DiffusionModel, config: Config) -> dict[str, str]:
     how = [config.method.method, f"{side} px", f"{rows} rows", training.mixed_precision]
     how += ["gradient checkpointing"] if training.gradient_checkpointing else []
     how += [] if training.train_text_encoder else ["denoiser alone"]
+    how += [f"{world().size} processes"] if world().size > 1 else []
     given = {"dino": config.evaluation.dino_model, "clip": config.evaluation.clip_model}
     judges = [its or config.world.judges[judge] for judge, its in given.items()]
     return {

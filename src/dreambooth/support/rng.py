@@ -17,9 +17,10 @@ def generator(*place: int | str) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
 
 
-def normal(shape: Sequence[int], *place: int | str) -> Tensor:
-    """Standard normal rows of `shape` (B, ...), row i drawn at (*place, i)."""
-    return torch.stack([torch.randn(tuple(shape[1:]), generator=generator(*place, row)) for row in range(shape[0])])
+def normal(shape: Sequence[int], *place: int | str, rows: Sequence[int] | None = None) -> Tensor:
+    """Standard normal rows of `shape` (B, ...), row i drawn at (*place, i); rows: other numbers than 0 to B - 1."""
+    numbers = range(shape[0]) if rows is None else rows
+    return torch.stack([torch.randn(tuple(shape[1:]), generator=generator(*place, row)) for row in numbers])
 
 
 def permutation(length: int, *place: int | str) -> list[int]:
