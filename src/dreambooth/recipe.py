@@ -8,11 +8,13 @@ from dreambooth.adapters import Adapter
 from dreambooth.config import Config, idle
 from dreambooth.config.machine import check_machine, check_reach
 from dreambooth.data.dataset import encode_once, examples
+from dreambooth.data.masks import check_masks
 from dreambooth.doctor.faults import warn_of
 from dreambooth.doctor.photos import examine_photos, require_usable
 from dreambooth.doctor.seen import examine_seen
 from dreambooth.errors import ModelError, RunError
 from dreambooth.evaluation import Judges, fit_of, load_judges
+from dreambooth.evaluation.subject_masks import subject_masks
 from dreambooth.finetuning import Observer, finetune
 from dreambooth.generation.generate import generate_in
 from dreambooth.generation.in_run import live_samples, personal_model, prompts_of
@@ -53,6 +55,7 @@ def dreambooth(subject: Subject, config: Config, root: Path | str) -> Run:
         adapters.check(model, config)
         name_subject(run, model)  # section 3.2: a rare token, unless the user chose one
         reference = look_at_photos(run, judges)  # section 4.2: what it is measured against
+        subject_masks(run, judges)  # where it is in them, for --masked-loss
         watched = planning.watch(run, model, before)
         probe = begin_probe(run, model, reference)
         class_images = generate_class_images(run, model)  # section 3.3: by the frozen model, before any weight moves
@@ -91,6 +94,7 @@ def check(subject: Subject, config: Config) -> None:
     faults = examine_photos(subject.photos, config.data.resolution or config.world.resolution)
     require_usable(faults, subject.photos)
     warn_of(faults)
+    check_masks(subject.photos, config.data.masked_loss)
     require_class_noun(subject.class_noun)
     own = config.generation.prompts
     warn_of_nameless(own_prompts(own) if own else (), subject, config.naming.identifier)
@@ -217,10 +221,11 @@ def personalise(
     subject = run.subject if run.subject.identifier else name_subject(run, model)
     probe = probe or begin_probe(run, model)
     class_images = generate_class_images(run, model) if class_images is None else class_images
+    masks = subject_masks(run)
     with timed(run, "finetune"):
         for stage in adapters.tuned(model, config):
             its = run.stage(stage.name)
-            rows = examples(subject, class_images, config.data, stage.resolution, config.seed)
+            rows = examples(subject, class_images, config.data, stage.resolution, config.seed, masks)
             dataset = encode_once(rows, stage.posterior, stage.low_res)
             adapter = adapters.attach(model, stage, subject, its.config)  # from here on some weights train
             its.root.mkdir(exist_ok=True)

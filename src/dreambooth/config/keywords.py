@@ -45,6 +45,8 @@ class Settings(TypedDict, total=False):
     # data
     resolution: int | None
     crop: Literal["subject", "center", "random"]
+    masked_loss: bool
+    unmasked_weight: float
     # prior
     with_prior_preservation: bool
     num_class_images: int

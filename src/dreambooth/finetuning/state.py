@@ -99,5 +99,7 @@ def settings_of(model: DiffusionModel, dataset: LatentDataset, config: Config) -
     # class images follow from the model and the settings, and a longer training has more of them
     photos = [at for at, is_prior in enumerate(dataset.is_prior.tolist()) if not is_prior]
     names = [Path(dataset.names[at]).name for at in photos]
-    payload = [mine, model.fingerprint(), names, [dataset.prompts[at] for at in photos]]
+    payload: list[Any] = [mine, model.fingerprint(), names, [dataset.prompts[at] for at in photos]]
+    if dataset.weight is not None:
+        payload.append(dataset.weight[photos].flatten().tolist())
     return key_of(payload, 16)

@@ -10,6 +10,7 @@ from dreambooth.run import records, status
 CONFIG = "config.toml"
 CHECKPOINTS = "checkpoints"
 BEST = "best"
+MASKS = "masks"
 SAMPLES = "samples"
 MODEL = "model"
 ADAPTER = "adapter"
@@ -27,6 +28,7 @@ CONTENTS: Mapping[str, str] = {
     records.WORLD_FIT.name: "how well the photos fit the base model's world, where that is written down",
     records.JUDGES.name: "the judges that measure the run",
     records.CLASS_IMAGES.name: "the class images",
+    MASKS: "where the subject is in each photo, as the DINO judge found it, with --masked-loss",
     CHECKPOINTS: "what a run is resumed from: checkpoint-<step>/",
     records.LOSSES.name: "a line of losses per optimizer step",
     records.SCORES.name: "a line of scores per probe, and of the photos and the untuned model before them",

@@ -48,6 +48,11 @@ class Run:
         return self.root / contents.BEST
 
     @property
+    def masks(self) -> Path:
+        """Where the subject is in the photos, as it was found."""
+        return self.root / contents.MASKS
+
+    @property
     def samples(self) -> Path:
         """Folder of pictures: `before/`, `step-<n>/`, `after/`."""
         return self.root / contents.SAMPLES
