@@ -80,9 +80,10 @@ def class_prior(
     return tuple(library.folder / image.name for image in record.files)
 
 
-def seen_in(training: Training) -> int:
-    """How many rows of the class a training sees."""
-    return training.max_train_steps * training.gradient_accumulation_steps * training.train_batch_size
+def seen_in(training: Training, subjects: int = 1) -> int:
+    """How many rows of the class a training sees, of each of its subjects, which take turns."""
+    batches = training.max_train_steps * training.gradient_accumulation_steps
+    return -(-batches // subjects) * training.train_batch_size
 
 
 def _count(settings: Prior, seen: int | None) -> int:

@@ -8,11 +8,12 @@ from torch import Tensor
 
 from dreambooth.adapters import Adapter
 from dreambooth.config import Config
-from dreambooth.data.dataset import LatentDataset
+from dreambooth.data.turns import Dataset
 from dreambooth.errors import TrainingError
 from dreambooth.models.base import DiffusionModel
 from dreambooth.run import Run, checkpoint
 from dreambooth.run.checkpoint import Checkpoint
+from dreambooth.run.companions import each
 from dreambooth.support.files import key_of, require_space
 from dreambooth.support.optimizer import Optimizer
 from dreambooth.support.progress import log
@@ -53,7 +54,8 @@ class State:
             for name in self.ema:
                 self.ema[name].copy_(found.tensors["ema"][name])
             log.info("resuming after step %d", done)
-        self.run.forget_after(done)
+        for its in each(self.run):
+            its.forget_after(done)
         self.done = done
         return done
 
@@ -92,7 +94,7 @@ FREE = {
 """Settings of the training that may change before it is resumed."""
 
 
-def settings_of(model: DiffusionModel, dataset: LatentDataset, config: Config) -> str:
+def settings_of(model: DiffusionModel, dataset: Dataset, config: Config) -> str:
     """A hash of what must be equal to resume, beside config.toml; not how often a run saves and shows, nor how long."""
     mine: dict[str, Any] = config.model_dump(mode="json", include={"seed", "method", "data", "prior", "training"})
     mine["training"] = {name: value for name, value in mine["training"].items() if name not in FREE}

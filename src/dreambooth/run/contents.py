@@ -12,6 +12,7 @@ CHECKPOINTS = "checkpoints"
 BEST = "best"
 MASKS = "masks"
 SAMPLES = "samples"
+SUBJECTS = "subjects"
 MODEL = "model"
 ADAPTER = "adapter"
 REPORT = "report.html"
@@ -24,6 +25,7 @@ CONTENTS: Mapping[str, str] = {
     CONFIG: "all settings, with their SHA-256",
     records.SUBJECT.name: "photos, identifier, class noun",
     records.PHOTOS.name: "the SHA-256 of each photo",
+    SUBJECTS: "of a run of several subjects, a folder for each but the first: photos, name, scores, samples, report",
     records.BASE.name: "the base model and the fingerprint of its weights",
     records.WORLD_FIT.name: "how well the photos fit the base model's world, where that is written down",
     records.JUDGES.name: "the judges that measure the run",
