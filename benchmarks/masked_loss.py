@@ -44,6 +44,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "given": {"masked_loss": True},
     "found": {"masked_loss": True},
 }
+FIXED: dict[str, Any] = {"probe": False, "prompts": ("a {}",), "num_images_per_prompt": 1}
 METRICS = ("dino", "masked_dino", "clip_t")
 
 
@@ -88,7 +89,7 @@ def scores(judges: Judges, alone: tuple[Path, ...], noun: str, pictures: list[Im
     return {name: round(value, 4) for name in METRICS if (value := getattr(found, name)) is not None}
 
 
-def measure(folder: Path, noun: str, seed: int, arm: str) -> dict[str, float]:
+def measure(folder: Path, noun: str, seed: int, arm: str, steps: int, prior: bool) -> dict[str, float]:
     """One training, and its pictures; read back where it was measured before."""
     kept = folder / arm / "scores.json"
     if kept.exists():
@@ -97,7 +98,7 @@ def measure(folder: Path, noun: str, seed: int, arm: str) -> dict[str, float]:
     photographed = folder / ("with masks" if arm == "given" else "photos")
     paths = tuple(sorted(photographed.glob("?.png"))) or crowded(noun, seed, photographed, arm == "given")
     alone = tuple(sorted((folder / "alone").glob("*.png"))) or tuple(photos(noun, seed, PHOTOS, folder / "alone"))
-    fixed = {"probe": False, "prompts": ("a {}",), "num_images_per_prompt": 1}
+    fixed = {**FIXED, "max_train_steps": steps, "with_prior_preservation": prior}
     run = recipe.dreambooth(
         Subject(photos=paths, class_noun=noun), Config.build({**fixed, **ARMS[arm]}), folder / arm / "run"
     )
@@ -111,17 +112,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--toys", default="dog:811,teapot:812,robot:813", help="class:seed, with commas")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--prior", action=argparse.BooleanOptionalAction, default=True, help="with class images")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--results", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    how = options.steps, options.prior
     toys = [(noun, int(seed)) for noun, _, seed in (toy.partition(":") for toy in options.toys.split(","))]
     rows = {
-        f"{noun} {seed}": {arm: measure(options.out / f"{noun}-{seed}", noun, seed, arm) for arm in options.arms}
+        f"{noun} {seed}": {arm: measure(options.out / f"{noun}-{seed}", noun, seed, arm, *how) for arm in options.arms}
         for noun, seed in toys
     }
     means = {arm: {name: mean(row[arm][name] for row in rows.values()) for name in METRICS} for arm in options.arms}
-    result = {"machine": machine(), "toys": len(rows), "seeds": 1, "mean": means, "rows": rows}
+    asked = {"steps": options.steps, "prior": options.prior}
+    result = {"machine": machine(), **asked, "toys": len(rows), "seeds": 1, "mean": means, "rows": rows}
     print(json.dumps(result, indent=2))
     if options.results:
         write_json(options.results, result)

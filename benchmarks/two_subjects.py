@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from benchmarks.machine import machine
-from benchmarks.masked_loss import in_scenes, scores
+from benchmarks.masked_loss import FIXED, in_scenes, scores
 from benchmarks.pictures import draw
 from dreambooth import Config, Subject, recipe
 from dreambooth.config import Evaluation
@@ -30,8 +30,6 @@ from dreambooth.toybox import captions
 from dreambooth.toybox.home import TOYBOX
 from dreambooth.toybox.photos import photos
 from dreambooth.toybox.world import SCENES
-
-FIXED: dict[str, Any] = {"probe": False, "prompts": ("a {}",), "num_images_per_prompt": 1}
 
 
 def subject_of(folder: Path, noun: str, seed: int) -> Subject:

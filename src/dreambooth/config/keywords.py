@@ -6,6 +6,7 @@ sections.py says what they mean; tests/config/test_settings.py that these are al
 from collections.abc import Sequence
 from typing import Literal, TypedDict
 
+from dreambooth.config.cards import CardSize
 from dreambooth.config.families import FamilyName
 from dreambooth.config.methods import MethodName
 from dreambooth.config.noise_levels import NoiseLevelsName
@@ -17,6 +18,7 @@ class Settings(TypedDict, total=False):
     """The settings by name, section after section."""
 
     seed: int
+    memory: CardSize | None
     # base
     model: str
     revision: str | None
