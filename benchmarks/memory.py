@@ -16,8 +16,10 @@ import torch
 
 from benchmarks.machine import machine
 from dreambooth.config import Config
+from dreambooth.config.cards import CARDS
 from dreambooth.models.families import family
 from dreambooth.plan.costs import Costs
+from dreambooth.plan.plan import USABLE
 from dreambooth.support.files import write_text
 
 GIB = 2**30
@@ -72,6 +74,7 @@ def table() -> str:
             cells = [f"{size / GIB:.1f}" for size in columns]
             cells[3] = f"**{cells[3]}**"
             lines.append(f"| {row} | {' | '.join(cells)} |")
+    lines += cards()
     lines.append("\n## What was to fit\n")
     for name, row, limit in CLAIMS:
         its = found[name, row]
@@ -81,6 +84,25 @@ def table() -> str:
         eight = "" if size <= limit else f"; with moments of 8 bits, which are not here yet, it would be {smaller:.1f}"
         lines.append(f"- {name}, {row}: {size:.1f} GiB {fits} into {limit} (probes {drawn:.1f}){eight}.")
     return "\n".join(lines) + "\n"
+
+
+def cards() -> list[str]:
+    """What each row of --memory makes of the families: GiB at most, and whether its card holds that."""
+    lines = [
+        "\n## By --memory\n",
+        f"GiB at most, training or drawing; usable is {USABLE:.0%} of a card.\n",
+        f"| --memory | {' | '.join(PUBLISHED)} |",
+        "|---|---|---|",
+    ]
+    for card in CARDS:
+        cells = []
+        for pipeline in PUBLISHED.values():
+            config = Config.build({"model": "published/shape", "memory": card})
+            its = costs_of(pipeline, {"memory": card})
+            size = max(its.training, its.drawing(config.prior.sample_batch_size, True))
+            cells.append(f"{size / GIB:.1f}{'' if size <= USABLE * int(card) * 1e9 else ', does not fit'}")
+        lines.append(f"| {card} | {' | '.join(cells)} |")
+    return lines
 
 
 def check(pipeline: str, settings: dict[str, Any]) -> tuple[float, float]:

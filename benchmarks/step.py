@@ -101,7 +101,7 @@ def ours(place: Path, rows: int, steps: int) -> Measured:
     clock = Clock()
     subject = Subject(photos=photos_in(place / "photos"), class_noun=CLASS_NOUN, identifier=IDENTIFIER)
     run = Run.create(Path(tempfile.mkdtemp(dir=place)) / "run", subject, Config.build(settings))
-    recipe.personalise(run, class_images=sorted((place / "class").iterdir()))
+    recipe.personalise(run, class_images=[sorted((place / "class").iterdir())])
     return clock.measured()
 
 

@@ -104,7 +104,7 @@ def judged(base: Path, place: Path, noun: str, identifier: str, seed: int, every
     config = Config.build({**settings, "prompts": ("a {}",), "num_images_per_prompt": 1})
     subject = Subject(photos=photos_in(place / "photos"), class_noun=noun, identifier=identifier)
     run = Run.create(place / "judge", subject, config)
-    reference = recipe.look_at_photos(run)
+    reference = next(iter(recipe.look_at_photos(run)), None)
     assert reference is not None
     probed = Probe(run, reference).look(STEPS, load(Base(model=str(place / "script"))))
     return {"dino": probed.dino, "clip_t": probed.clip_t, "pres": probed.pres}

@@ -79,19 +79,25 @@ def _run(parsed: Namespace) -> None:
     from dreambooth.run.contents import CONFIG
     from dreambooth.subject import Subject
 
-    photos: Path = parsed.photos_dir
-    if (photos / CONFIG).is_file():
-        raise DreamBoothError(f"{photos} is a run folder and holds no photos: resume it with `dreambooth continue`.")
+    folders: list[Path] = [parsed.photos_dir, *parsed.also]
+    if runs := [folder for folder in folders if (folder / CONFIG).is_file()]:
+        raise DreamBoothError(f"{runs[0]} is a run folder and holds no photos: resume it with `dreambooth continue`.")
+    nouns: list[str] = parsed.class_nouns or []
+    if nouns and len(nouns) != len(folders):
+        raise DreamBoothError(
+            f"{len(folders)} folders of photos and {len(nouns)} times --class-noun: give one for each, in their order."
+        )
     from dreambooth import recipe
     from dreambooth.class_noun import suggested
 
-    paths = photos_in(photos)
-    noun = suggested(paths, config.world) if parsed.class_noun is None else parsed.class_noun.strip()
-    subject, root = Subject(photos=paths, class_noun=noun), parsed.output_dir or Path("runs") / photos.absolute().name
+    photos = [photos_in(folder) for folder in folders]
+    nouns = nouns or [suggested(paths, config.world) for paths in photos]
+    subject, *also = (Subject(photos=paths, class_noun=noun.strip()) for paths, noun in zip(photos, nouns, strict=True))
+    root = parsed.output_dir or Path("runs") / "-".join(folder.absolute().name for folder in folders)
     if parsed.plan:
-        print(recipe.plan(subject, config, root))
+        print(recipe.plan(subject, config, root, also))
         return
-    _print_results(recipe.dreambooth(subject, config, root))
+    _print_results(recipe.dreambooth(subject, config, root, also))
 
 
 def _class_noun(parsed: Namespace) -> None:
@@ -148,7 +154,8 @@ def _stage(parsed: Namespace) -> None:
             case "identifier":
                 print(recipe.name_subject(run, compare=True).name)
             case "prior":
-                print(f"{len(recipe.generate_class_images(run))} class images, listed in {run.root / 'prior.json'}")
+                count = sum(map(len, recipe.generate_class_images(run)))
+                print(f"{count} class images, listed in {run.root / 'prior.json'}")
             case "finetune":
                 print(recipe.personalise(run))
             case "report":

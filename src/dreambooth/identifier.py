@@ -4,7 +4,7 @@ The paper draws ids f(V^) of rare tokens and inverts them through the de-tokeniz
 identifier. Whether f(V^) gives the ids back is checked here, in the sentence the identifier will stand in.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -15,7 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 from dreambooth.config import Config, Method, Naming
-from dreambooth.errors import PromptError
+from dreambooth.errors import ModelError, PromptError
+from dreambooth.evaluation import load_judges
 from dreambooth.evaluation.base import ImageEmbedder
 from dreambooth.models.base import Conditioning, DiffusionModel, Sampling
 from dreambooth.subject import Subject, require_text
@@ -34,14 +35,20 @@ BYTE_PAIR_WINDOW = (0.9, 1.0)
 
 
 def with_identifier(
-    subject: Subject, tokenizers: Sequence[Any], naming: Naming, seed: int, method: Method | None = None
+    subject: Subject,
+    tokenizers: Sequence[Any],
+    naming: Naming,
+    seed: int,
+    method: Method | None = None,
+    taken: Collection[str] = (),
 ) -> Subject:
     """The subject with what names it: its own identifier, the user's, or one of the method's kind.
 
     That is a rare token of the tokenizer, a new word where the method (default: DreamBooth's) learns one, or the
     description; the class noun follows it except in Textual Inversion and a description.  tokenizers: transformers'
-    tokenizers, all that read the prompt. Doubts about the user's own are logged as warnings. Raises PromptError for an
-    identifier that cannot work, or where the caption is longer than the model reads.
+    tokenizers, all that read the prompt.  taken: identifiers of other subjects, not to be chosen again. Doubts about
+    the user's own are logged as warnings. Raises PromptError for an identifier that cannot work, and where the caption
+    is longer than the model reads.
     """
     method = method or Method()
     given = naming.identifier if subject.identifier is None else subject.identifier
@@ -54,7 +61,9 @@ def with_identifier(
         case "pivotal":
             subject = subject.named(_new_word(tokenizers, given, subject))
         case "dreambooth" | "lora":
-            subject = subject.named(_rare_identifier(tokenizers, given, naming.identifier_tokens, seed))
+            subject = subject.named(_rare_identifier(tokenizers, given, naming.identifier_tokens, seed, taken))
+    if subject.identifier in taken:
+        raise PromptError(f"two subjects are called {subject.identifier!r}: give each an identifier of its own.")
     for tokenizer in tokenizers:
         length, limit = len(tokenizer(subject.prompt)["input_ids"]) + method.num_vectors - 1, tokenizer.model_max_length
         if length > limit:
@@ -64,9 +73,11 @@ def with_identifier(
     return subject
 
 
-def _rare_identifier(tokenizers: Sequence[Any], given: str | None, length: int, seed: int) -> str:
+def _rare_identifier(
+    tokenizers: Sequence[Any], given: str | None, length: int, seed: int, taken: Collection[str]
+) -> str:
     if given is None:
-        return choose_identifier(tokenizers, length, seed)
+        return choose_identifier(tokenizers, length, seed, taken)
     for warning in check_identifier(tokenizers, given):
         log.warning(warning)
     return given
@@ -93,13 +104,13 @@ def rare_tokens(tokenizer: Any) -> list[int]:
     return [i for i in _rare_window(tokenizer) if i not in special and _is_rare_text(_detokenise(tokenizer, [i]))]
 
 
-def choose_identifier(tokenizers: Sequence[Any], length: int, seed: int) -> str:
+def choose_identifier(tokenizers: Sequence[Any], length: int, seed: int, taken: Collection[str] = ()) -> str:
     """The text of `length` (1 to 3) rare tokens, drawn uniformly among those that every tokenizer reads back unchanged.
 
     Rare tokens are those of the first tokenizer; to another the text must be no known word, and 3 tokens at most.
-    The same seed gives the same text. Raises PromptError where there is none.
+    The same seed gives the same text, but for those that are taken. Raises PromptError where there is none.
     """
-    identifier = next(_drawn(tokenizers, length, seed), None)
+    identifier = next((text for text in _drawn(tokenizers, length, seed) if text not in taken), None)
     if identifier is None:
         raise PromptError(
             f"this model's tokenizer has no rare identifier of {length} tokens: ask for another --identifier-tokens, "
@@ -191,6 +202,17 @@ def comparison(model: DiffusionModel, subject: Subject, config: Config, judge: I
         pictures = "       -" if prior.pictures is None else f"{prior.pictures:8.3f}"
         mark = "  chosen" if prior.identifier == subject.identifier else ""
         yield f"{prior.identifier:<16}{prior.words:7.3f}  {pictures}{mark}"
+
+
+def judge_of_identifiers(config: Config) -> ImageEmbedder | None:
+    """Who compares pictures of identifiers: the DINO judge; None where nothing is to be measured, or it is not here."""
+    if not config.probe.probe:
+        return None
+    try:
+        return load_judges(config.evaluation, config.world).dino
+    except ModelError as error:
+        log.warning("%s The identifiers are compared by their words alone.", error)
+        return None
 
 
 def check_identifier(tokenizers: Sequence[Any], identifier: str) -> list[str]:

@@ -98,9 +98,10 @@ def class_images_of(run: Run) -> tuple[Path, ...]:
     return tuple(found(record.folder, run.root) / image.name for image in record.files)
 
 
-def seen_in(training: Training) -> int:
-    """How many rows of the class a training sees."""
-    return training.max_train_steps * training.gradient_accumulation_steps * training.train_batch_size
+def seen_in(training: Training, subjects: int = 1) -> int:
+    """How many rows of the class a training sees, of each of its subjects, which take turns."""
+    batches = training.max_train_steps * training.gradient_accumulation_steps
+    return -(-batches // subjects) * training.train_batch_size
 
 
 def images_needed(settings: Prior, seen: int | None) -> int:

@@ -4,29 +4,31 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dreambooth import adapters, models
-from dreambooth.adapters import Adapter
 from dreambooth.along import begin_stage
 from dreambooth.config import Config, idle
 from dreambooth.config.machine import check_machine, check_reach
+from dreambooth.data.masks import check_masks
 from dreambooth.doctor.faults import warn_of
 from dreambooth.doctor.photos import examine_photos, require_usable
 from dreambooth.doctor.seen import examine_seen
 from dreambooth.errors import ModelError, RunError
 from dreambooth.evaluation import Judges, fit_of, load_judges
-from dreambooth.finetuning import Observer, finetune
+from dreambooth.evaluation.subject_masks import subject_masks
+from dreambooth.finetuning import finetune
 from dreambooth.generation.generate import generate_in
-from dreambooth.generation.in_run import live_samples, personal_model, prompts_of
-from dreambooth.generation.prompts import CLASS_PROMPT, Prompt, own_prompts, warn_of_nameless
+from dreambooth.generation.in_run import personal_model, prompts_of
+from dreambooth.generation.prompts import CLASS_PROMPT, Prompt, own_prompts, together, warn_of_nameless
 from dreambooth.generation.samples import Sample
-from dreambooth.identifier import comparison, with_identifier
+from dreambooth.identifier import comparison, judge_of_identifiers, with_identifier
 from dreambooth.models.base import DiffusionModel
 from dreambooth.plan import in_run as planning
 from dreambooth.prior import class_prior, seen_in
-from dreambooth.probe import Probe, restore_verdict
+from dreambooth.probe import Probe, observing, restore_verdict
 from dreambooth.probe.measuring import Reference
 from dreambooth.probe.scoring import FOLDERS, score_run
 from dreambooth.report.write import write_all
 from dreambooth.run import Run
+from dreambooth.run.companions import companions, create, each, naming_of, require_turns
 from dreambooth.run.extend import extend
 from dreambooth.run.measured import read_measured
 from dreambooth.run.records import BASE, MODEL, SAMPLES, WORLD_FIT, BaseModel
@@ -38,43 +40,49 @@ from dreambooth.support.files import seals
 from dreambooth.support.progress import log
 
 
-def dreambooth(subject: Subject, config: Config, root: Path | str, patience: float = 0.0) -> Run:
+def dreambooth(
+    subject: Subject, config: Config, root: Path | str, also: Sequence[Subject] = (), patience: float = 0.0
+) -> Run:
     """Sections 3 and 4 of Ruiz et al. (2023), in order: a few photos in, a personalised model and a report out.
 
-    root: the run folder; the same call on the same folder resumes where it was stopped.  patience: seconds to wait for
-    another process that holds it and is about to end. Raises DreamBoothError for anything its caller can fix, before
-    the first slow step wherever it can be known then.
+    root: the run folder; the same call on the same folder resumes where it was stopped.  also: further subjects that
+    the same model learns, in turns.  patience: seconds to wait for another process that holds the folder and is about
+    to end. Raises DreamBoothError for anything its caller can fix, before the first slow step wherever it can be known
+    then.
     """
-    check(subject, config)
-    run = Run.create(Path(root).expanduser(), subject, config)
+    check(subject, config, also)
+    run = create(Path(root).expanduser(), [subject, *also], config)
     before = read_timings(run)
     with run.lock(patience):
         judges = open_judges(run)  # section 4.2: who measures; first, they see what is wrong with the photos
-        check_world(run, judges)
+        for its in each(run):
+            check_world(its, judges)
         model = base_model(run)  # section 3.1: a pre-trained text-to-image model
         adapters.check(model, config)
-        name_subject(run, model)  # section 3.2: a rare token, unless the user chose one
-        reference = look_at_photos(run, judges)  # section 4.2: what it is measured against
+        for its in each(run):
+            name_subject(its, model)  # section 3.2: a rare token, unless the user chose one
+            subject_masks(its, judges)  # where it is in its photos, for --masked-loss
+        references = look_at_photos(run, judges)  # section 4.2: what they are measured against
         watched = planning.watch(run, model, before)
-        probe = begin_probe(run, model, reference)
+        probe = begin_probe(run, model, references)
         class_images = generate_class_images(run, model)  # section 3.3: by the frozen model, before any weight moves
-        generate_samples(run, model, "before")
-        generate_untuned(run, model)
+        for its in each(run):
+            generate_samples(its, model, "before")
+            generate_untuned(its, model)
         personalise(run, model, class_images, probe)  # Eq. 2
-        generate_samples(run, personal_model(run), "after")  # section 4
-        score_samples(run, reference)  # section 4.2 again, of what the user looks at
+        draw_and_score(run, personal_model(run), references)  # section 4, of what the user looks at
         watched.end()
         report(run)
     return run
 
 
-def plan(subject: Subject, config: Config, root: Path | str) -> str:
+def plan(subject: Subject, config: Config, root: Path | str, also: Sequence[Subject] = ()) -> str:
     """What `dreambooth` would need for it, in words: time, memory, disk and download, and what would need less.
 
     Nothing is written and no weight is downloaded. Raises as `dreambooth` does before its first slow step.
     """
-    check(subject, config)
-    return planning.plan(subject, config, Path(root).expanduser())
+    check(subject, config, also)
+    return planning.plan([subject, *also], config, Path(root).expanduser())
 
 
 def resume(run: Run, max_train_steps: int | None = None, early_stopping: bool | None = None) -> Run:
@@ -84,16 +92,19 @@ def resume(run: Run, max_train_steps: int | None = None, early_stopping: bool | 
         if run.is_personalised:
             done = run.config.training.max_train_steps
             log.info("all %d steps are done: --max-train-steps with a larger number trains more", done)
-    return dreambooth(run.subject, run.config, run.root)
+    return dreambooth(run.subject, run.config, run.root, [companion.subject for companion in companions(run)])
 
 
-def check(subject: Subject, config: Config) -> None:
+def check(subject: Subject, config: Config, also: Sequence[Subject] = ()) -> None:
     """Whether it can work, as far as can be known without a model; raises what is in errors.py."""
     check_machine(config)
-    faults = examine_photos(subject.photos, config.data.resolution or config.world.resolution)
-    require_usable(faults, subject.photos)
-    warn_of(faults)
-    require_class_noun(subject.class_noun)
+    for its in (subject, *also):
+        faults = examine_photos(its.photos, config.data.resolution or config.world.resolution)
+        require_usable(faults, its.photos)
+        warn_of(faults)
+        check_masks(its.photos, config.data.masked_loss)
+        require_class_noun(its.class_noun)
+    require_turns(config, 1 + len(also))
     own = config.generation.prompts
     warn_of_nameless(own_prompts(own) if own else (), subject, config.naming.identifier)
     check_reach(config)
@@ -104,7 +115,7 @@ def open_judges(run: Run) -> Judges | None:
 
     Raises ModelError for judges that cannot be found or opened.
     """
-    if not _is_measured(run) or (run.is_personalised and (run.root / SAMPLES.name).exists()):
+    if not _is_measured(run) or (run.is_personalised and all((its.root / SAMPLES.name).exists() for its in each(run))):
         return None
     with timed(run, "probe"):
         try:
@@ -150,49 +161,42 @@ def name_subject(run: Run, model: DiffusionModel | None = None, compare: bool = 
     config, model = run.config, model or base_model(run)
     with timed(run, "identifier"):
         tokenizers = list(model.tokenizers.values())
-        subject = with_identifier(run.subject, tokenizers, config.naming, config.seed, config.method)
+        naming, taken = naming_of(run)
+        subject = with_identifier(run.subject, tokenizers, naming, config.seed, config.method, taken)
         run.save_subject(subject)
         if compare and "identifier_tokens" not in idle(config.method.method):
-            _compare_identifiers(run, model, subject)
+            for line in comparison(model, subject, config, judge_of_identifiers(config)):
+                log.info("%s", line)
     log.info('the subject is called "%s"', subject.name)
     return subject
 
 
-def _compare_identifiers(run: Run, model: DiffusionModel, subject: Subject) -> None:
-    judge = None
-    if run.config.probe.probe:
-        try:
-            judge = load_judges(run.config.evaluation, run.config.world).dino
-        except ModelError as error:
-            log.warning("%s The identifiers are compared by their words alone.", error)
-    for line in comparison(model, subject, run.config, judge):
-        log.info("%s", line)
-
-
-def generate_class_images(run: Run, model: DiffusionModel | None = None) -> tuple[Path, ...]:
-    """Section 3.3: images of the class, drawn by the frozen model; those that are there already are kept."""
-    model = model or base_model(run)
+def generate_class_images(run: Run, model: DiffusionModel | None = None) -> list[tuple[Path, ...]]:
+    """Section 3.3: of each subject, images of its class by the frozen model; those that are there already are kept."""
+    model, seen = model or base_model(run), seen_in(run.config.training, len(each(run)))
     with timed(run, "prior"):
-        return class_prior(model, run.subject, run.config.prior, run, seen=seen_in(run.config.training))
+        return [class_prior(model, its.subject, run.config.prior, its, seen=seen) for its in each(run)]
 
 
-def look_at_photos(run: Run, judges: Judges | None = None) -> Reference | None:
-    """The photos as the judges see them; None where nothing is left to measure."""
+def look_at_photos(run: Run, judges: Judges | None = None) -> list[Reference]:
+    """Each subject's photos as the judges see them; none where nothing is left to measure."""
     if (judges := judges or open_judges(run)) is None:
-        return None
-    run.require_same_photos()
+        return []
+    for its in each(run):
+        its.require_same_photos()
     with timed(run, "probe"):
-        return Reference.of(judges, run.subject, run.config.world)
+        return [Reference.of(judges, its.subject, run.config.world) for its in each(run)]
 
 
-def begin_probe(run: Run, model: DiffusionModel, reference: Reference | None = None) -> Probe | None:
+def begin_probe(run: Run, model: DiffusionModel, references: Sequence[Reference] = ()) -> Probe | None:
     """Measure the untuned `model` against the photos; None where the fine-tuning is not, or no longer, measured.
 
     Raises RunError for other judges than the run was begun with.
     """
-    if run.is_personalised or (reference := reference or look_at_photos(run)) is None:
+    if run.is_personalised or not (references := references or look_at_photos(run)):
         return None
-    probe = Probe(run, reference)
+    first, *others = map(Probe, each(run), references)
+    probe = Probe(first.run, first.reference, others)
     with timed(run, "probe"):
         probe.before(model)
     return probe
@@ -201,23 +205,25 @@ def begin_probe(run: Run, model: DiffusionModel, reference: Reference | None = N
 def personalise(
     run: Run,
     model: DiffusionModel | None = None,
-    class_images: Sequence[Path] | None = None,
+    class_images: Sequence[Sequence[Path]] | None = None,
     probe: Probe | None = None,
 ) -> Path:
     """Eq. 2: fine-tune on photos and class images, and write the folder that diffusers opens; returns it.
 
-    What the stages before have left may be handed on: the base model, the class images, the probe; else they run here.
+    What the stages before have left may be handed on: the base model, each subject's class images, the probe; else they
+    run here.
     Its weights are those of the step that the probe recommends, or of the last one where nothing is measured.
     """
     if run.is_personalised:
         log.info("%s is complete", run.model)
         restore_verdict(run)
         return run.model
-    run.require_same_photos()
     model = model or base_model(run)
     config = run.config
-    if not run.subject.identifier:
-        name_subject(run, model)
+    for its in each(run):
+        its.require_same_photos()
+        if not its.subject.identifier:
+            name_subject(its, model)
     probe = probe or begin_probe(run, model)
     class_images = generate_class_images(run, model) if class_images is None else class_images
     with timed(run, "finetune"):
@@ -225,10 +231,11 @@ def personalise(
         for stage in adapters.tuned(model, config):
             its = run.stage(stage.name)
             adapter, dataset = begin_stage(run, model, stage, class_images)  # from here on some weights train
-            its.root.mkdir(exist_ok=True)
+            for one in each(its):
+                one.root.mkdir(exist_ok=True)
             its_probe = probe.of_stage(its) if probe else None
             if adapter.parameter_groups():
-                finetune(model, stage, adapter, dataset, its.config, its, [observer(its, adapter, its_probe)])
+                finetune(model, stage, adapter, dataset, its.config, its, [observing(its, adapter, its_probe)])
             if its_probe:
                 its_probe.conclude(adapter)
             adapter.export(its.adapter)
@@ -257,9 +264,19 @@ def generate_untuned(run: Run, model: DiffusionModel) -> list[Sample]:
         return generate_in(run, model, FOLDERS["untuned"], list(asked))
 
 
-def score_samples(run: Run, reference: Reference | None = None) -> None:
+def draw_and_score(run: Run, model: DiffusionModel, references: Sequence[Reference]) -> None:
+    """Section 4: each subject's samples by the tuned model and their numbers, and all subjects in one picture."""
+    for its in each(run):
+        generate_samples(its, model, "after")
+    for its, reference in zip(each(run), references, strict=False):
+        score_samples(its, reference)
+    if prompts := together([its.subject for its in each(run)]):
+        generate_in(run, model, "together", prompts)
+
+
+def score_samples(run: Run, reference: Reference) -> None:
     """Section 4.2: the numbers of the samples, as the probe has those of its own, to samples.json, once."""
-    if (run.root / SAMPLES.name).exists() or (reference := reference or look_at_photos(run)) is None:
+    if (run.root / SAMPLES.name).exists():
         return
     with timed(run, "score"):
         SAMPLES.write(run.root, score_run(run, reference))
@@ -267,23 +284,12 @@ def score_samples(run: Run, reference: Reference | None = None) -> None:
         log.warning("%s: %s %s", check.failure, check.says, check.change)
 
 
-def observer(run: Run, adapter: Adapter, probe: Probe | None) -> Observer:
-    """What watches the fine-tuning: the probe, or without one live samples of the first prompt and the class prompt."""
-    if probe is None:
-        return lambda step, model: live_samples(run, step, model)
-    watching = probe.watching(adapter)
-
-    def measure(step: int, model: DiffusionModel) -> bool:
-        with timed(run, "probe"):
-            return watching(step, model)
-
-    return measure
-
-
 def report(run: Run) -> Path:
     """Everything in one page, report.html, all pictures on one sheet, and the cards of the model; returns the page."""
-    run.require_same_photos()
-    return write_all(run)
+    for its in reversed(each(run)):  # the cards of the model are the first subject's
+        its.require_same_photos()
+        page = write_all(its)
+    return page
 
 
 def _is_measured(run: Run) -> bool:

@@ -52,18 +52,19 @@ def parser(version: str) -> Parser:
 
 def _add_run(commands: "Commands[Parser]") -> None:
     command = _add(commands, "run", "the whole method: photos in, personalised model, samples and report out")
-    command.usage = "dreambooth run PHOTOS_DIR [--class-noun NOUN] [--output-dir DIR] [--config FILE] [settings]"
+    command.usage = "dreambooth run PHOTOS_DIR [--class-noun NOUN] [PHOTOS_DIR --class-noun NOUN ...] [settings]"
+    command.more = "also"
     command.example = "dreambooth run my-dog --class-noun dog --model stable-diffusion-v1-5/stable-diffusion-v1-5"
-    command.epilog = "Underscores work too (--learning_rate), and so do most names of diffusers' scripts and kohya's."
-    command.add_argument("photos_dir", metavar="PHOTOS_DIR", type=path, help="folder with the photos; never changed")
-    nouns, help_ = (
-        with_aliases("--class-noun"),
-        'what kind of thing it is, such as "dog" [default: as CLIP reads the photos]',
+    command.epilog = (
+        "Each further folder is a further subject in the same model, which take turns. Underscores work too, as in "
+        "--learning_rate, and so do most names of diffusers' scripts and kohya's."
     )
-    command.add_argument(*nouns, dest="class_noun", metavar="NOUN", help=help_)
+    command.add_argument("photos_dir", metavar="PHOTOS_DIR", type=path, help="folder with the photos; never changed")
+    nouns, help_ = with_aliases("--class-noun"), 'kind of thing, such as "dog" [default: as CLIP reads the photos]'
+    command.add_argument(*nouns, dest="class_nouns", action="append", metavar="NOUN", help=help_)
     folders, help_ = with_aliases("--output-dir"), "run folder [default: runs/<name of the photos folder>]"
     command.add_argument(*folders, dest="output_dir", type=path, metavar="DIR", help=help_)
-    text = "say how long it will take, with how much memory, disk and download, and what would need less; and stop"
+    text = "say how long it will take, in how much memory, disk and download, what would need less; and stop"
     command.add_argument("--plan", action="store_true", help=text)
     _add_config(command)
     _add_device(command)

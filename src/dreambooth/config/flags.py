@@ -17,7 +17,7 @@ from dreambooth.config.worlds import DEFAULT_WORLD, WORLDS, named
 from dreambooth.errors import ConfigError
 
 COMMON = (
-    *("seed", "model", "method", "rank", "identifier", "resolution", "num_class_images", "max_train_steps"),
+    *("seed", "memory", "model", "method", "rank", "identifier", "resolution", "num_class_images", "max_train_steps"),
     *("learning_rate", "mixed_precision", "early_stopping", "prompts"),
 )
 """The settings that people use; --help shows these, --help-all all."""

@@ -6,6 +6,7 @@ sections.py says what they mean; tests/config/test_settings.py that these are al
 from collections.abc import Sequence
 from typing import Literal, TypedDict
 
+from dreambooth.config.cards import CardSize
 from dreambooth.config.families import FamilyName
 from dreambooth.config.methods import MethodName
 from dreambooth.config.noise_levels import NoiseLevelsName
@@ -17,6 +18,7 @@ class Settings(TypedDict, total=False):
     """The settings by name, section after section."""
 
     seed: int
+    memory: CardSize | None
     # base
     model: str
     revision: str | None
@@ -45,6 +47,8 @@ class Settings(TypedDict, total=False):
     # data
     resolution: int | None
     crop: Literal["subject", "center", "random"]
+    masked_loss: bool
+    unmasked_weight: float
     # prior
     with_prior_preservation: bool
     num_class_images: int

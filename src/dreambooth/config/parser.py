@@ -30,13 +30,15 @@ class _Help(argparse.HelpFormatter):
 class Parser(argparse.ArgumentParser):
     """A parser with a short help, which leaves out what is `rare`, and one of everything.
 
-    rare: the `dest` of flags that few people need.  example: a command line that works.
+    rare: the `dest` of flags that few people need.  example: a command line that works.  more: the `dest` of folders
+    that come after the first one, anywhere between the flags; empty where there is one alone.
     """
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings, allow_abbrev=False, add_help=False, formatter_class=_Help)
         self.rare: frozenset[str] = frozenset()
         self.example = ""
+        self.more = ""
         self.add_argument("-h", "--help", action=_Print, nargs=0, help="show this help and stop")
 
     def parse(self, words: Sequence[str]) -> argparse.Namespace:
@@ -54,8 +56,11 @@ class Parser(argparse.ArgumentParser):
             if (strange := command._unknown_flag(words)) is None:
                 raise
             raise UsageError(command._not_understood(strange)) from error
-        if unknown:
-            raise UsageError(command._not_understood(unknown[0]))
+        folders = [word for word in unknown if command.more and not word.startswith("-") and path(word).is_dir()]
+        if others := [word for word in unknown if word not in folders]:
+            raise UsageError(command._not_understood(others[0]))
+        if command.more:
+            setattr(parsed, command.more, [path(folder) for folder in folders])
         return parsed
 
     def commands(self) -> Mapping[str, "Parser"]:

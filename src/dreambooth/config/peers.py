@@ -88,6 +88,10 @@ _ANSWERS = (
         "Give --crop random.",
     ),
     (
+        "--mask-loss --masked-training --alpha-mask --conditioning-data-dir",
+        "Give --masked-loss, with masks as NAME.mask.png beside the photos or as their transparency.",
+    ),
+    (
         "--random-flip --flip-aug --color-aug --face-crop-aug-range",
         "Photos are neither mirrored nor recoloured: a subject need not look the same so. Leave it out.",
     ),

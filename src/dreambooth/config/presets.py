@@ -1,8 +1,9 @@
-"""What world, family and method change of the paper's settings, in layers: world | family | method | their pairs."""
+"""What else changes the paper's settings, in layers: world | family | method | their pairs | the card's memory."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from dreambooth.config.cards import card_of
 from dreambooth.config.families import FamilyRow
 from dreambooth.config.methods import FIXED_SETTINGS
 from dreambooth.config.worlds import World
@@ -23,12 +24,12 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
 """By method, whatever the base model; the method of the paper changes nothing."""
 
 
-def preset_of(world: World, method: object, family: FamilyRow | None = None) -> dict[str, Any]:
+def preset_of(world: World, method: object, family: FamilyRow | None = None, memory: object = None) -> dict[str, Any]:
     """The settings that these change of the paper's: the later layer is the stronger.
 
-    method: None for the usual one.  family: None where the paper's suit it.
+    method: None for the usual one.  family: None where the paper's suit it.  memory: of the card, a row of CARDS.
     """
-    usual = family.preset if family else {}
-    name = str(method or usual.get("method") or "dreambooth")
+    usual, card = family.preset if family else {}, card_of(memory)
+    name = str(method or card.get("method") or usual.get("method") or "dreambooth")
     pairs = {**world.method_presets.get(name, {}), **(family.method_presets.get(name, {}) if family else {})}
-    return {**world.preset, **usual, **METHODS.get(name, {}), **pairs}
+    return {**world.preset, **usual, **METHODS.get(name, {}), **pairs, **card}

@@ -133,6 +133,14 @@ class Data(Section):
         "subject",
         description="square cut from a photo: where the detail is, the centre, or random among cuts that show it",
     )
+    masked_loss: bool = Field(
+        False,
+        description="count the subject more than its background: by NAME.mask.png beside a photo, its transparency, or "
+        "a mask that the DINO judge finds",
+    )
+    unmasked_weight: float = Field(
+        0.1, ge=0, le=1, description="masked_loss: how much a place counts beside the subject"
+    )
 
 
 class Prior(Section):

@@ -10,6 +10,7 @@ import tomli_w
 from pydantic import Field, ValidationError
 from pydantic.fields import FieldInfo
 
+from dreambooth.config.cards import CardSize
 from dreambooth.config.families import FAMILIES, FamilyRow, family_of, refusal
 from dreambooth.config.keywords import Settings
 from dreambooth.config.methods import FIXED_SETTINGS, OWN_SETTINGS, idle
@@ -40,6 +41,11 @@ class Config(Section):
     """All settings of a run; a section per stage."""
 
     seed: int = Field(0, ge=0, lt=2**31, description="every random choice is a function of it")
+    memory: CardSize | None = Field(
+        None,
+        description="GB of the card: 8, 12, 16, 24 or 48, with the settings that suit it; none: the method's own, "
+        "whatever they need",
+    )
     base: Base = Base()
     method: Method = Method()
     naming: Naming = Naming()
@@ -67,7 +73,7 @@ class Config(Section):
         if settings.get("family") is None and (family := family_of(model)):
             settings["family"] = family
         world, row = named(str(settings.get("world") or model)), _row(settings.get("family"))
-        preset = preset_of(world, settings.get("method"), row)
+        preset = preset_of(world, settings.get("method"), row, settings.get("memory"))
         sections: dict[str, Any] = {}
         homes = {name: section for section, name, _ in settings_reference()}
         problems = [f"model: {reason}"] if (reason := refusal(model)) else []

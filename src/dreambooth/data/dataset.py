@@ -4,7 +4,7 @@ Crops are chosen before training and no row changes afterwards, so the image enc
 step sees is a function of (seed, step): an interrupted run resumes as if it had not been.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,11 +14,14 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from dreambooth import config
 from dreambooth.data import latents
 from dreambooth.data.batch import Batch
+from dreambooth.data.masks import holds_subject, open_mask
 from dreambooth.data.pictures import DETAIL_SIDE, crop_square, open_image, size_of, square_scores, upright_size
+from dreambooth.errors import PhotoError
 from dreambooth.subject import Subject
 from dreambooth.support import rng
 from dreambooth.support.progress import log, track
@@ -35,20 +38,26 @@ class Example:
     """One square training image and its caption.
 
     path: the file.  offset: where along its long side the square lies, in [0, 1].  prompt: "a sks dog" or "a dog".
+    mask: the file that says where the subject is; None where every place counts the same.
     """
 
     path: Path
     offset: float
     prompt: str
     is_prior: bool
+    mask: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:
-    """All M rows a run may see; a photo with several crops has several.  resolution: side of the squares in pixels."""
+    """All M rows a run may see; a photo with several crops has several.
+
+    resolution: side of the squares in pixels.  unmasked_weight: how much a place counts beside the subject, in [0, 1].
+    """
 
     rows: tuple[Example, ...]
     resolution: int
+    unmasked_weight: float = 1.0
 
     def image(self, row: int, side: int | None = None) -> Tensor:
         """(3, H, W) in [-1, 1]; side: of the square [default: the resolution]."""
@@ -62,6 +71,15 @@ class Examples:
         if not example.is_prior or set(size_of(example.path)) != {self.resolution}:
             return None
         return latents.read(example.path)
+
+    def weight(self, row: int, shape: Sequence[int]) -> Tensor:
+        """(1, h, w), how much each place of a latent of `shape` (..., h, w) counts: the mask moves with its photo."""
+        example = self.rows[row]
+        if example.mask is None:
+            return torch.ones(1, *shape[-2:])
+        square = crop_square(open_mask(example.mask), example.offset, self.resolution)
+        share = F.adaptive_avg_pool2d(torch.from_numpy(np.array(square))[None] / 255, (shape[-2], shape[-1]))
+        return self.unmasked_weight + (1 - self.unmasked_weight) * share
 
     def framing(self, row: int) -> tuple[int, ...]:
         """Height and width of the picture, top and left of its square, height and width of that: see `Batch`."""
@@ -77,30 +95,42 @@ def to_tensor(image: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 127.5 - 1
 
 
-def examples(subject: Subject, class_images: Sequence[Path], data: config.Data, resolution: int, seed: int) -> Examples:
+def examples(
+    subject: Subject,
+    class_images: Sequence[Path],
+    data: config.Data,
+    resolution: int,
+    seed: int,
+    masks: Mapping[Path, Path] | None = None,
+) -> Examples:
     """The rows of a subject's photos, captioned with its name, and of the class images, captioned with the class.
 
-    resolution: the model's; `data.resolution` goes before it. Raises PhotoError for a picture that cannot be used.
+    resolution: the model's; `data.resolution` goes before it.  masks: by photo, the file that says where the subject
+    is; of a photo without one every place counts the same. Raises PhotoError for a picture that cannot be used.
     """
-    side = data.resolution or resolution
+    side, masks = data.resolution or resolution, masks or {}
     rows = []
     for number, photo in enumerate(subject.photos):
-        smallest, offsets = _crop_offsets(photo, data.crop, seed, number)
+        mask = masks.get(photo)
+        smallest, offsets = _crop_offsets(photo, mask, data.crop, seed, number)
         if smallest < side:
             log.warning("%s: its short side is %d pixels, training needs %d: it will look soft", photo, smallest, side)
-        rows += [Example(path=photo, offset=at, prompt=subject.prompt, is_prior=False) for at in offsets]
+        rows += [Example(path=photo, offset=at, prompt=subject.prompt, is_prior=False, mask=mask) for at in offsets]
     rows += [Example(path=path, offset=0.5, prompt=subject.class_prompt, is_prior=True) for path in class_images]
-    return Examples(rows=tuple(rows), resolution=side)
+    return Examples(rows=tuple(rows), resolution=side, unmasked_weight=data.unmasked_weight)
 
 
 def _crop_offsets(
-    photo: Path, crop: Literal["subject", "center", "random"], seed: int, number: int
+    photo: Path, mask: Path | None, crop: Literal["subject", "center", "random"], seed: int, number: int
 ) -> tuple[int, tuple[float, ...]]:
     """The photo's short side in pixels, and where its squares lie: one, or a bank of them where crop is "random"."""
     width, height = size_of(photo)
     if crop == "center" or width == height:
+        if mask and not holds_subject(crop_square(open_mask(mask), 0.5, DETAIL_SIDE)):
+            raise PhotoError([f"{photo}: its centre holds nothing of its mask {mask.name}: give --crop subject"])
         return min(width, height), (0.5,)
-    scores = square_scores(open_image(photo, at_least=DETAIL_SIDE))
+    # where the subject is known, its outline is the detail that counts
+    scores = square_scores(open_mask(mask).convert("RGB") if mask else open_image(photo, at_least=DETAIL_SIDE))
     last = max(len(scores) - 1, 1)
     if crop == "subject":
         return min(width, height), (int(scores.argmax()) / last,)
@@ -114,8 +144,8 @@ class LatentDataset:
     """Every row's latent distribution, on the CPU.
 
     mean, std: (M, C, h, w) float32, std perhaps (M, 1, 1, 1).  prompts: M captions.  is_prior: (M,) bool.
-    names: M file names; rows with the same name are crops of one photo.  framing, low_res: (M, 6) and (M, 3, h, w), see
-    `Batch`; None where they are not known.
+    names: M file names; rows with the same name are crops of one photo.  framing, low_res, weight: (M, 6), (M, 3, h, w)
+    and (M, 1, h, w), see `Batch`; None where they are not known.
     """
 
     mean: Tensor
@@ -125,6 +155,7 @@ class LatentDataset:
     names: tuple[str, ...]
     framing: Tensor | None = None
     low_res: Tensor | None = None
+    weight: Tensor | None = None
 
     def batch(self, seed: int, number: int, subject_rows: int, prior_rows: int) -> Batch:
         """What the run's batch `number` sees: `subject_rows` of the subject, `prior_rows` of the class.
@@ -142,6 +173,7 @@ class LatentDataset:
             rows=tuple(rows),
             framing=None if self.framing is None else self.framing[rows],
             low_res=None if self.low_res is None else self.low_res[rows],
+            weight=None if self.weight is None else self.weight[rows],
         )
 
     def _draw(self, is_prior: bool, count: int, place: tuple[int, int]) -> list[int]:
@@ -187,6 +219,8 @@ def encode_once(
         mean, std = posterior(torch.stack([examples.image(row) for row in rows]))
         found |= dict(zip(rows, zip(mean.float().cpu(), std.float().cpu(), strict=True), strict=True))
     each = [found[row] for row in range(len(examples.rows))]
+    masked = any(row.mask for row in examples.rows)
+    weight = [examples.weight(row, mean.shape) for row, (mean, _) in enumerate(each)] if masked else []
     return LatentDataset(
         mean=torch.stack([mean for mean, _ in each]),
         std=torch.stack([std for _, std in each]),
@@ -195,4 +229,5 @@ def encode_once(
         names=tuple(str(row.path) for row in examples.rows),
         framing=torch.tensor([examples.framing(row) for row in range(len(examples.rows))]),
         low_res=torch.stack([examples.image(row, low_res) for row in range(len(each))]) if low_res else None,
+        weight=torch.stack(weight) if weight else None,
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from dreambooth.data.masks import is_mask
 from dreambooth.data.pictures import MIN_SIDE, RAW_SUFFIXES, is_heif, open_image
 from dreambooth.data.subfolders import photos_below, which_to_give
 from dreambooth.errors import PhotoError
@@ -108,10 +109,12 @@ def check_photos(photos: Sequence[Path]) -> None:
 
 
 def _is_stray(file: Path) -> bool:
-    return not _is_photo(file) and file.suffix.lower() not in (*BESIDE_PHOTOS, *CAPTIONS)
+    return not (_is_photo(file) or is_mask(file)) and file.suffix.lower() not in (*BESIDE_PHOTOS, *CAPTIONS)
 
 
 def _is_photo(file: Path) -> bool:
+    if is_mask(file):
+        return False
     return file.suffix.lower() in (*SUFFIXES, *RAW_SUFFIXES) or _looks_like_a_picture(file)
 
 

@@ -101,6 +101,20 @@ def open_image(path: Path, at_least: int | None = None) -> Image.Image:
         return rgb if turn is None else rgb.transpose(turn)
 
 
+def alpha_of(path: Path) -> Image.Image | None:
+    """How opaque each place of the picture is, upright, one channel of 8 bits; None where all of it is opaque.
+
+    Raises PhotoError.
+    """
+    with _opened(path) as image:
+        if not image.has_transparency_data:
+            return None
+        image.load()
+        alpha = image.convert("RGBA").getchannel("A")
+        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+        return None if alpha.getextrema() == (255, 255) else alpha if turn is None else alpha.transpose(turn)
+
+
 def crop_square(image: Image.Image, offset: float, side: int) -> Image.Image:
     """The largest square at `offset` along the long side, made `side` pixels.
 

@@ -53,12 +53,20 @@ def look_of(patches: Tensor) -> Look:
 def alone(pictures: Pictures, evidence: Tensor) -> list[Image.Image]:
     """The pictures with GREY where the evidence (N, h, w) for the subject, interpolated, is not above 0."""
     made = []
-    for picture, found in zip(pictures, evidence, strict=True):
-        fine = np.asarray(Image.fromarray(found.numpy()).resize(picture.size, Image.Resampling.BILINEAR))
+    for picture, mask in zip(pictures, masks(pictures, evidence), strict=True):
         page = Image.new("RGB", picture.size, GREY)
-        page.paste(picture.convert("RGB"), mask=Image.fromarray(fine > 0))
+        page.paste(picture.convert("RGB"), mask=mask)
         made.append(page)
     return made
+
+
+def masks(pictures: Pictures, evidence: Tensor) -> list[Image.Image]:
+    """Of each picture's size, one bit a place: where the evidence (N, h, w), interpolated, is above 0."""
+    fine = [
+        Image.fromarray(found.numpy()).resize(picture.size, Image.Resampling.BILINEAR)
+        for picture, found in zip(pictures, evidence, strict=True)
+    ]
+    return [Image.fromarray(np.asarray(each) > 0) for each in fine]
 
 
 def _edge(patches: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from dreambooth.adapters import Adapter
 from dreambooth.config import Config, Training
 from dreambooth.config.machine import check_machine
 from dreambooth.data.batch import Batch
-from dreambooth.data.dataset import LatentDataset
+from dreambooth.data.turns import Dataset
 from dreambooth.errors import Interrupted, TrainingError
 from dreambooth.finetuning.state import State, settings_of
 from dreambooth.finetuning.step import training_step
@@ -43,7 +43,7 @@ def finetune(
     model: DiffusionModel,
     stage: Stage,
     adapter: Adapter,
-    dataset: LatentDataset,
+    dataset: Dataset,
     config: Config,
     run: Run,
     observers: Sequence[Observer] = (),
@@ -90,7 +90,7 @@ class _Loop:
     """What changes from step to step: weights, optimizer and average."""
 
     def __init__(
-        self, model: DiffusionModel, stage: Stage, adapter: Adapter, dataset: LatentDataset, config: Config, run: Run
+        self, model: DiffusionModel, stage: Stage, adapter: Adapter, dataset: Dataset, config: Config, run: Run
     ) -> None:
         self.model, self.stage, self.adapter, self.dataset = model, stage, adapter, dataset
         self.config, self.run, self.world = config, run, world()

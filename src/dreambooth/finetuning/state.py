@@ -8,11 +8,12 @@ from torch import Tensor
 
 from dreambooth.adapters import Adapter
 from dreambooth.config import Config
-from dreambooth.data.dataset import LatentDataset
+from dreambooth.data.turns import Dataset
 from dreambooth.errors import TrainingError
 from dreambooth.models.base import DiffusionModel
 from dreambooth.run import Run, checkpoint
 from dreambooth.run.checkpoint import Checkpoint
+from dreambooth.run.companions import each
 from dreambooth.support.distributed import world
 from dreambooth.support.files import key_of, require_space
 from dreambooth.support.optimizer import Optimizer
@@ -52,7 +53,8 @@ class State:
         if found:
             self._put_back(found)
             log.info("resuming after step %d", done)
-        self.run.forget_after(done)
+        for its in each(self.run):
+            its.forget_after(done)
         return done
 
     def follow(self, done: int) -> None:
@@ -104,12 +106,14 @@ FREE = {
 """Settings of the training that may change before it is resumed."""
 
 
-def settings_of(model: DiffusionModel, dataset: LatentDataset, config: Config) -> str:
+def settings_of(model: DiffusionModel, dataset: Dataset, config: Config) -> str:
     """A hash of what must be equal to resume, beside config.toml; not how often a run saves and shows, nor how long."""
     mine: dict[str, Any] = config.model_dump(mode="json", include={"seed", "method", "data", "prior", "training"})
     mine["training"] = {name: value for name, value in mine["training"].items() if name not in FREE}
     # class images follow from the model and the settings, and a longer training has more of them
     photos = [at for at, is_prior in enumerate(dataset.is_prior.tolist()) if not is_prior]
     names = [Path(dataset.names[at]).name for at in photos]
-    payload = [mine, model.fingerprint(), names, [dataset.prompts[at] for at in photos]]
+    payload: list[Any] = [mine, model.fingerprint(), names, [dataset.prompts[at] for at in photos]]
+    if dataset.weight is not None:
+        payload.append(dataset.weight[photos].flatten().tolist())
     return key_of(payload, 16)

@@ -30,6 +30,7 @@ def training_step(
     x_t = process.add_noise(x0, noise, t)  # (B, C, h, w)
     cond = stage.with_row_conditioning(words, batch, *place)  # the words, and what this family asks of the photo itself
     pred = stage.predict(x_t, t, cond)  # (B, C, h, w)
-    error = row_errors(process, pred, x0, noise, t, batch.weight)  # (B,), every weighting reaches every row
+    weight = None if batch.weight is None else onto(batch.weight, device)  # (B, 1, h, w), of masks
+    error = row_errors(process, pred, x0, noise, t, weight)  # (B,), every weighting reaches every row
     error, is_prior = batch.in_whole(error)  # (W,)
     return prior_preservation_loss(error, is_prior, prior_loss_weight), error

@@ -155,3 +155,9 @@ def warn_of_nameless(prompts: Sequence[Prompt], subject: Subject, identifier: st
                 '"a {} in the snow". It is used as it is.',
                 prompt.template,
             )
+
+
+def together(subjects: Sequence[Subject]) -> list[Prompt]:
+    """Several subjects in one picture; nothing for one alone."""
+    side_by_side = " next to ".join(subject.prompt for subject in subjects)
+    return list(prompts_of("own", side_by_side, f"{side_by_side} on the beach")) if len(subjects) > 1 else []

@@ -11,6 +11,7 @@ from dreambooth.errors import ConfigError, ModelError
 from dreambooth.models import hub
 from dreambooth.models.base import DiffusionModel
 from dreambooth.models.families import FILES, family, require_known, require_settings
+from dreambooth.models.pickles import refuse_pickle
 from dreambooth.models.single_file import names_in
 from dreambooth.support.model_index import MODEL_INDEX, SIDE, read_model_index
 from dreambooth.support.rng import generator
@@ -62,6 +63,7 @@ def to_come(base: Base) -> tuple[DiffusionModel | None, int]:
 
 
 def _from_file(file: Path, base: Base, dtype: torch.dtype) -> DiffusionModel:
+    refuse_pickle(file)
     names = set(names_in(file))
     kind = next((kind for weight, kind in FILES.items() if weight in names), None)
     if kind is None:

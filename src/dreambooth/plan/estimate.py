@@ -64,11 +64,15 @@ class Estimate:
     @property
     def memory(self) -> int:
         """Bytes of the device's memory at most; of the CPU with all that the process holds already."""
-        config, costs = self.config, self.costs
-        at_once = max(1, min(config.prior.sample_batch_size, PIXELS_AT_ONCE // self.model.resolution**2))
-        drawing = costs.drawing(at_once, while_training=self.work.probes > 0)
         weights = sum(p.nbytes for part in self.model.weights.parts.values() for p in part.parameters())
-        return max(0, memory(device()) - weights) + max(drawing, costs.training if self.work.steps else 0)
+        return max(0, memory(device()) - weights) + self.of_run
+
+    @property
+    def of_run(self) -> int:
+        """Bytes of the run itself at most, on any device."""
+        at_once = max(1, min(self.config.prior.sample_batch_size, PIXELS_AT_ONCE // self.model.resolution**2))
+        drawing = self.costs.drawing(at_once, while_training=self.work.probes > 0)
+        return max(drawing, self.costs.training if self.work.steps else 0)
 
     @property
     def disk(self) -> int:

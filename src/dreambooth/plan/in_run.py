@@ -1,8 +1,9 @@
 """The plan in a run: told before the work and kept in plan.json, then compared with what the run took."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 
 from dreambooth import models
@@ -13,6 +14,7 @@ from dreambooth.plan.planner import Planner
 from dreambooth.plan.work import Work
 from dreambooth.prior import lacking, seen_in
 from dreambooth.run import Run
+from dreambooth.run.companions import each
 from dreambooth.run.records import LOSSES, PLAN
 from dreambooth.run.timing import read_timings
 from dreambooth.subject import Subject
@@ -20,7 +22,7 @@ from dreambooth.support.device import device
 from dreambooth.support.progress import log
 
 
-def plan(subject: Subject, config: Config, root: Path) -> str:
+def plan(subjects: Sequence[Subject], config: Config, root: Path) -> str:
     """What a run in `root` would need, in words; nothing is written, and no weight is downloaded.
 
     Raises ModelError for a model that is not there.
@@ -39,8 +41,8 @@ def plan(subject: Subject, config: Config, root: Path) -> str:
         config=config,
         model=model,
         opened={"load": time.monotonic() - began},
-        photos=len(subject.photos),
-        work_of=_work(subject, Run(root), model, here=not download),
+        photos=sum(len(subject.photos) for subject in subjects),
+        work_of=_work(subjects, each(Run(root)), model, here=not download),
         download=download,
     )
     return planner.plan(with_savings=True).told(root)
@@ -77,8 +79,8 @@ def watch(run: Run, model: DiffusionModel, before: Mapping[str, float]) -> Watch
         config=run.config,
         model=model,
         opened=_since(before, read_timings(run)),
-        photos=len(run.subject.photos),
-        work_of=_work(run.subject, run, model),
+        photos=sum(len(its.subject.photos) for its in each(run)),
+        work_of=_work([its.subject for its in each(run)], each(run), model),
     )
     try:
         made = planner.plan()
@@ -91,16 +93,28 @@ def watch(run: Run, model: DiffusionModel, before: Mapping[str, float]) -> Watch
     return Watch(run, before, planner, made.seconds, steps)
 
 
-def _work(subject: Subject, run: Run, model: DiffusionModel, here: bool = True) -> Callable[[Config], Work]:
-    """here: whether the model has weights; of one that is still to be downloaded there are no class images."""
+def _work(
+    subjects: Sequence[Subject], runs: Sequence[Run], model: DiffusionModel, here: bool = True
+) -> Callable[[Config], Work]:
+    """runs: what was begun of the subjects.  here: whether the model has weights; of one that is still to be downloaded
+    there are no class images."""
+    shared = [subject.class_noun for subject in subjects]
 
-    def class_images(config: Config) -> int:
-        prior, seen = config.prior, seen_in(config.training)
+    def class_images(config: Config, subject: Subject) -> int:
+        prior, seen = config.prior, seen_in(config.training, len(subjects))
         if here:
             return lacking(model, subject, prior, seen)
         return min(prior.num_class_images, seen) * prior.with_prior_preservation
 
-    return lambda config: Work.of(config, subject, run, class_images(config))
+    def work(config: Config) -> Work:
+        works = []
+        for at, subject in enumerate(subjects):
+            run = runs[at] if at < len(runs) else runs[0]
+            first_of_class = subject.class_noun not in shared[:at]
+            works.append(Work.of(config, subject, run, class_images(config, subject) * first_of_class))
+        return reduce(Work.and_of, works)
+
+    return work
 
 
 def _since(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:

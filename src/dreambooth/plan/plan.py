@@ -10,6 +10,9 @@ from dreambooth.run.timing import STAGES
 from dreambooth.support.device import device, memory_size
 from dreambooth.support.progress import duration
 
+USABLE = 0.9
+"""Of a card's memory: its context, other windows and the allocator's gaps take the rest."""
+
 WORTH = 0.05
 """The least share of the whole that a stage, or a saving, is worth telling for."""
 
@@ -33,6 +36,14 @@ class Plan:
         """Seconds in all."""
         return sum(self.seconds.values())
 
+    def _on_card(self) -> str:
+        """Whether it fits the card that --memory names; empty without."""
+        if (card := self.estimate.config.memory) is None:
+            return ""
+        needs = self.estimate.of_run
+        fits = "fits" if needs <= USABLE * int(card) * 1e9 else "does not fit"
+        return f"; the run itself takes {size_of(needs)} and {fits} into a card of {card} GB"
+
     def told(self, folder: Path) -> str:
         """The plan in a few lines; folder: of the run, there or not."""
         work, size = self.estimate.work, memory_size(device())
@@ -44,7 +55,7 @@ class Plan:
             f"plan      {work.class_images} class images to draw, {work.steps} steps, {work.probes} probes, "
             f"{sum(work.samples.values())} samples",
             f"  time    about {duration(self.total)} ({speed}): {', '.join(parts)}",
-            f"  memory  {size_of(self.estimate.memory)} at most{there}",
+            f"  memory  {size_of(self.estimate.memory)} at most{there}{self._on_card()}",
             f"  disk    {size_of(self.estimate.disk)} of {size_of(_free(folder))} that are free; "
             + (f"{size_of(self.download)} to download" if self.download else "nothing to download"),
         ]

@@ -1,7 +1,7 @@
 """What a run has still to do, counted: pictures by stage, probes and steps."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from dreambooth.config import Config
@@ -50,6 +50,17 @@ class Work:
             live=0 if measured else 2 * min(2, each) * max(0, shown - 1),
             steps=steps - done,
             scored=sum(wanted.values()) if measured and not (run.root / SAMPLES.name).exists() else 0,
+        )
+
+    def and_of(self, other: Self) -> Self:
+        """With the pictures of another subject that the same model learns in the same steps."""
+        samples = {stage: count + other.samples[stage] for stage, count in self.samples.items()}
+        return replace(
+            self,
+            class_images=self.class_images + other.class_images,
+            samples=samples,
+            probes=self.probes + other.probes,
+            scored=self.scored + other.scored,
         )
 
 

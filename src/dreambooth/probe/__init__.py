@@ -1,8 +1,8 @@
 """Measuring while it trains: which step to keep, when to stop, and which of the paper's failures it sees."""
 
 from dreambooth.probe.diagnosis import checks, diagnose
-from dreambooth.probe.observer import Probe
+from dreambooth.probe.observer import Probe, observing
 from dreambooth.probe.rule import RULE, shares
 from dreambooth.probe.verdict import restore_verdict
 
-__all__ = ["RULE", "Probe", "checks", "diagnose", "restore_verdict", "shares"]
+__all__ = ["RULE", "Probe", "checks", "diagnose", "observing", "restore_verdict", "shares"]

@@ -2,21 +2,23 @@
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import final
 
 from dreambooth.adapters import Adapter
 from dreambooth.errors import RunError
-from dreambooth.generation.in_run import probe_samples
+from dreambooth.generation.in_run import live_samples, probe_samples
 from dreambooth.generation.prompts import CLASS_PROMPT, Prompt
 from dreambooth.models.base import DiffusionModel
 from dreambooth.probe.measuring import Reference, measure, real_row
-from dreambooth.probe.rule import Shares, best_step, may_stop, shares
+from dreambooth.probe.rule import Shares, best_step, may_stop, mean_shares, shares
 from dreambooth.probe.verdict import write_verdict
 from dreambooth.run import Run, checkpoint
 from dreambooth.run.checkpoint import Checkpoint
+from dreambooth.run.companions import each
 from dreambooth.run.records import JUDGES, SCORES, JudgeNames, Probed
+from dreambooth.run.timing import timed
 from dreambooth.support.files import require_space
 from dreambooth.support.progress import log
 
@@ -27,10 +29,12 @@ class Probe:
 
     Whatever it decides it reads from scores.jsonl, so that a resumed run decides as an uninterrupted one. best/ holds
     the weights of the best step so far, whole and verified; those of other steps are not kept.
+
+    others: probes of the further subjects, which measure the same steps; one step is recommended for all.
     """
 
-    def __init__(self, run: Run, reference: Reference) -> None:
-        self.run, self.reference = run, reference
+    def __init__(self, run: Run, reference: Reference, others: Sequence["Probe"] = ()) -> None:
+        self.run, self.reference, self.others = run, reference, others
         self.config = run.config
         self.best = run.best
 
@@ -46,6 +50,8 @@ class Probe:
             SCORES.append(self.run.root, real_row(self.reference.photos))
         if 0 not in known:
             SCORES.append(self.run.root, self.look(0, untuned))
+        for other in self.others:
+            other.before(untuned)
 
     def of_stage(self, its: Run) -> "Probe":
         """The probe of one stage of the model: its scores, samples, best/ and verdict are in the folder of the stage.
@@ -58,7 +64,9 @@ class Probe:
         for probed in SCORES.read(self.run.root):
             if probed.step in ("real", 0) and probed.step not in known:
                 SCORES.append(its.root, probed)
-        return Probe(its, self.reference)
+        return Probe(
+            its, self.reference, [other.of_stage(run) for other, run in zip(self.others, each(its)[1:], strict=True)]
+        )
 
     def watching(self, adapter: Adapter) -> Callable[[int, DiffusionModel], bool]:
         """The observer of a fine-tuning of `adapter`.
@@ -72,9 +80,10 @@ class Probe:
         require_space(self.best, copies * size, "keeping the best step's weights")
 
         def observe(step: int, model: DiffusionModel) -> bool:
-            if step not in shares(SCORES.read(self.run.root)):
-                SCORES.append(self.run.root, self.look(step, model))
-            found = {at: its for at, its in shares(SCORES.read(self.run.root)).items() if at <= step}
+            for its in (self, *self.others):
+                if step not in shares(SCORES.read(its.run.root)):
+                    SCORES.append(its.run.root, its.look(step, model))
+            found = {at: its for at, its in self._found().items() if at <= step}
             self._keep(step, found, adapter)
             settings = self.config.probe
             return settings.early_stopping and may_stop(found, settings.early_stopping_patience)
@@ -88,10 +97,17 @@ class Probe:
         """
         step = checkpoint.newest_step(self.best)
         assert step is not None, "the last probe keeps its weights where no other has"
-        if step != max(shares(SCORES.read(self.run.root))):
+        if step != max(self._found()):
             adapter.load(checkpoint.read(self.best / f"checkpoint-{step}").tensors["weights"])
-        write_verdict(self.run, step, self.reference.judges.names)
+        for its in (self, *self.others):
+            write_verdict(its.run, step, its.reference.judges.names)
         return step
+
+    def _found(self) -> dict[int, Shares]:
+        """The shares at every step that is measured, of several subjects the means."""
+        measured = [shares(SCORES.read(its.run.root)) for its in (self, *self.others)]
+        steps = [step for step in measured[0] if all(step in its for its in measured)]
+        return {step: mean_shares([its[step] for its in measured]) for step in steps}
 
     def _require_same_judges(self) -> None:
         mine = self.reference.judges.names
@@ -135,7 +151,7 @@ class Probe:
     def _rewind_to_lost_best(self) -> None:
         """Delete best/ and all checkpoints after the best step where the weights of that step are lost or damaged."""
         done, kept = checkpoint.newest_step(self.run.checkpoints) or 0, checkpoint.newest_step(self.best)
-        found = {step: its for step, its in shares(SCORES.read(self.run.root)).items() if step <= done}
+        found = {step: its for step, its in self._found().items() if step <= done}
         if kept is not None and kept > done:  # of steps that will be trained again
             return
         if not found:
@@ -151,3 +167,16 @@ class Probe:
         log.warning("%s The training goes back to make them again.", why)
         shutil.rmtree(self.best, ignore_errors=True)
         checkpoint.forget_after(self.run.checkpoints, step)
+
+
+def observing(run: Run, adapter: Adapter, probe: Probe | None) -> Callable[[int, DiffusionModel], bool | None]:
+    """What watches the fine-tuning: the probe, or without one live samples of the first prompt and the class prompt."""
+    if probe is None:
+        return lambda step, model: live_samples(run, step, model)
+    watching = probe.watching(adapter)
+
+    def measure(step: int, model: DiffusionModel) -> bool:
+        with timed(run, "probe"):
+            return watching(step, model)
+
+    return measure

@@ -14,7 +14,7 @@ RULE = (
     "more similar to each other than the untuned model's samples are to them; its CLIP-T as a share of the untuned "
     "model's; 1 less how far its PRES has gone to the same; the mean of 1 and what is left of the untuned model's "
     "effective scenes (of its DIV where no scenes are known) in samples of the subject and of the class that name no "
-    "place. The first of equal ones"
+    "place. The first of equal ones; of several subjects in one model each share is the mean over them"
 )
 """How the checkpoint is chosen, as recommendation.json says it. `Shares` has the four factors, `best_step` the choice.
 
@@ -51,6 +51,11 @@ def shares(probes: Sequence[Probed]) -> dict[int, Shares]:
         for probed in probes
         if isinstance(probed.step, int) and probed.step > 0
     }
+
+
+def mean_shares(subjects: Sequence[Shares]) -> Shares:
+    """The means over several subjects in one model."""
+    return Shares(*(sum(share) / len(subjects) for share in zip(*subjects, strict=True)))
 
 
 def best_step(found: Mapping[int, Shares]) -> int:

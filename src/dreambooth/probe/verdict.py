@@ -7,6 +7,7 @@ from dreambooth.evaluation import WAY, progress_by_metric
 from dreambooth.probe.diagnosis import checks, diagnose
 from dreambooth.probe.rule import RULE, reason, shares
 from dreambooth.run import Run, checkpoint
+from dreambooth.run.companions import each
 from dreambooth.run.records import DIAGNOSIS, JUDGES, RECOMMENDATION, SCORES, Diagnosis, Recommendation
 from dreambooth.support.progress import log
 
@@ -40,9 +41,9 @@ def write_verdict(run: Run, step: int, judges: Mapping[str, str]) -> None:
 
 def restore_verdict(run: Run) -> None:
     """Of each stage of a finished run, write what is missing of it again, where what it follows from is there."""
-    for its in (run, *run.later_stages):
+    for its, kept in [(its, whole) for whole in (run, *run.later_stages) for its in each(whole)]:
         if all((its.root / file.name).exists() for file in (RECOMMENDATION, DIAGNOSIS)):
             continue
-        step, judges = checkpoint.newest_step(its.best), JUDGES.find(run.root)
+        step, judges = checkpoint.newest_step(kept.best), JUDGES.find(run.root)
         if step and judges and {"real", 0, step} <= {probed.step for probed in SCORES.read(its.root)}:
             write_verdict(its, step, asdict(judges))

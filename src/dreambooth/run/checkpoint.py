@@ -122,8 +122,8 @@ def latest(folder: Path, settings: str) -> Checkpoint | None:
             continue
         if checkpoint.settings != settings:
             raise RunError(
-                f"{path} was made with other settings, other photos or another base model. Give the ones it was made "
-                "with, or choose another folder with --output-dir."
+                f"{path} was made with other settings, other photos or masks, or another base model. Give the ones it "
+                "was made with, or choose another folder with --output-dir."
             )
         return checkpoint
     return None

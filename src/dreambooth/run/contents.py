@@ -10,7 +10,9 @@ from dreambooth.run import records, status
 CONFIG = "config.toml"
 CHECKPOINTS = "checkpoints"
 BEST = "best"
+MASKS = "masks"
 SAMPLES = "samples"
+SUBJECTS = "subjects"
 MODEL = "model"
 ADAPTER = "adapter"
 REPORT = "report.html"
@@ -23,10 +25,12 @@ CONTENTS: Mapping[str, str] = {
     CONFIG: "all settings, with their SHA-256",
     records.SUBJECT.name: "photos, identifier, class noun",
     records.PHOTOS.name: "the SHA-256 of each photo",
+    SUBJECTS: "of a run of several subjects, a folder for each but the first: photos, name, scores, samples, report",
     records.BASE.name: "the base model and the fingerprint of its weights",
     records.WORLD_FIT.name: "how well the photos fit the base model's world, where that is written down",
     records.JUDGES.name: "the judges that measure the run",
     records.CLASS_IMAGES.name: "the class images",
+    MASKS: "where the subject is in each photo, as the DINO judge found it, with --masked-loss",
     CHECKPOINTS: "what a run is resumed from: checkpoint-<step>/",
     records.LOSSES.name: "a line of losses per optimizer step",
     records.SCORES.name: "a line of scores per probe, and of the photos and the untuned model before them",

@@ -6,6 +6,7 @@ from pathlib import Path
 from dreambooth.config import Config
 from dreambooth.errors import RunError
 from dreambooth.run import Run, checkpoint
+from dreambooth.run.companions import each
 from dreambooth.run.contents import MADE_AT_THE_END
 from dreambooth.run.records import RECOMMENDATION, SCORES
 from dreambooth.support.progress import log
@@ -31,13 +32,15 @@ def extend(run: Run, max_train_steps: int | None = None, early_stopping: bool | 
             "for %d. A run of %d steps at once would have come out otherwise.",
             *(schedule, last, steps, steps),
         )
-    for name in MADE_AT_THE_END:
-        _remove(run.root / name)
+    for its in each(run):
+        for name in MADE_AT_THE_END:
+            _remove(its.root / name)
     for later in run.later_stages:  # it began with what the first stage had made, which is another model now
         _remove(later.root)
     if last != steps and last % before.training.validation_steps:  # only the last step is measured out of turn
-        SCORES.forget(run.root, last)
-        _remove(run.samples / f"step-{last:06d}")
+        for its in each(run):
+            SCORES.forget(its.root, last)
+            _remove(its.samples / f"step-{last:06d}")
         if checkpoint.newest_step(run.best) == last:
             _remove(run.best)
     run.save_config(after)

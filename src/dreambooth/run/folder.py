@@ -20,7 +20,15 @@ from dreambooth.subject import Subject
 from dreambooth.support.files import broken_seal, sealed, sweep, unsealed, write_text
 from dreambooth.support.progress import log
 
-BEFORE_THE_MODEL = (contents.CONFIG, SUBJECT.name, PHOTOS.name, WORLD_FIT.name, TIMINGS.name, contents.LOCK)
+BEFORE_THE_MODEL = (
+    contents.CONFIG,
+    contents.SUBJECTS,
+    SUBJECT.name,
+    PHOTOS.name,
+    WORLD_FIT.name,
+    TIMINGS.name,
+    contents.LOCK,
+)
 """What is in a run folder before its base model is open: with nothing else, it may still be a run of other settings."""
 
 MOST_CHANGES = 8
@@ -46,6 +54,11 @@ class Run:
     def best(self) -> Path:
         """Folder of the best step's weights so far, as one checkpoint."""
         return self.root / contents.BEST
+
+    @property
+    def masks(self) -> Path:
+        """Where the subject is in the photos, as it was found."""
+        return self.root / contents.MASKS
 
     @property
     def samples(self) -> Path:
@@ -164,9 +177,14 @@ class Run:
     @property
     def subject(self) -> Subject:
         """The subject, with its identifier once that stage has run."""
-        root = self.whole.root if self.whole else self.root
+        root = self._keeper.root
         subject = SUBJECT.read(root)
         return replace(subject, photos=tuple(found(photo, root) for photo in subject.photos))
+
+    @property
+    def _keeper(self) -> "Run":
+        """The run that keeps the subject."""
+        return self.whole or self
 
     def save_subject(self, subject: Subject) -> None:
         """Write subject.json."""

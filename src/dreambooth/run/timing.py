@@ -33,7 +33,8 @@ def timed(run: Run, stage: str) -> Iterator[None]:
     Seconds of a stage inside another count for the inner one alone, those of a later stage of the model for its run.
     Raises DeviceMemoryError, with the settings that help, where memory is refused inside.
     """
-    run = run.whole or run
+    while run.whole:
+        run = run.whole
     began, before = time.monotonic(), sum(read_timings(run).values())
     try:
         words = memory_in_words(lambda: run.config, STAGES.get(stage, stage), drawing=stage != "finetune")

@@ -1,0 +1,79 @@
+"""Where the subject is in a photo, as its owner says: a mask beside it, or the photo's own transparency."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from dreambooth.data.pictures import alpha_of, open_image, upright_size
+from dreambooth.errors import PhotoError
+from dreambooth.support.progress import log
+
+MASK = ".mask.png"
+BESIDE = (MASK, "-masklabel.png")
+"""How the mask of a photo is called after its name, with or without its suffix: rex.mask.png; the second is
+OneTrainer's."""
+
+LIGHT = 128
+"""The least brightness of 255 that is the subject's."""
+
+
+def is_mask(file: Path) -> bool:
+    """Whether a file is no photo, but the mask of one."""
+    return file.name.lower().endswith(BESIDE)
+
+
+def mask_of(photo: Path) -> Path | None:
+    """The file that says where the subject is: one beside the photo, or the photo itself where parts are transparent.
+
+    Raises PhotoError for a photo that cannot be used.
+    """
+    return _beside(photo) or (photo if alpha_of(photo) else None)
+
+
+def open_mask(file: Path) -> Image.Image:
+    """One channel of 8 bits, upright, 255 where the subject is: how opaque the picture is, or else how bright.
+
+    Raises PhotoError.
+    """
+    return alpha_of(file) or open_image(file).convert("L")
+
+
+def check_masks(photos: Sequence[Path], used: bool) -> None:
+    """Raise PhotoError, with all problems, where the mask of a photo cannot be one.
+
+    used: whether the training will use masks; where it will not, those beside the photos are named in a warning.
+    """
+    if not used:
+        if beside := [mask.name for photo in photos if (mask := _beside(photo))]:
+            log.warning("masks are not used without --masked-loss: %s", ", ".join(beside))
+        return
+    problems: list[str] = []
+    for photo in photos:
+        try:
+            mask = mask_of(photo)
+            problems += [f"{mask} {problem}" for problem in _problems(photo, mask)] if mask else []
+        except PhotoError as error:
+            problems += error.problems
+    if problems:
+        raise PhotoError(problems)
+
+
+def holds_subject(mask: Image.Image) -> bool:
+    """Whether any place of it is the subject's."""
+    return mask.getextrema()[1] >= LIGHT  # type: ignore[operator]  # of one channel it is a pair
+
+
+def _beside(photo: Path) -> Path | None:
+    names = [name + end for name in (photo.name, photo.stem) for end in BESIDE]
+    return next((file for name in names if (file := photo.with_name(name)).is_file()), None)
+
+
+def _problems(photo: Path, file: Path) -> list[str]:
+    mask, (width, height) = open_mask(file), upright_size(photo)
+    if mask.size != (width, height):
+        is_, was = (f"{size[0]} x {size[1]} pixels" for size in (mask.size, (width, height)))
+        return [f"is {is_}, and its photo {photo.name} is {was}: a mask lies on its photo pixel by pixel"]
+    if not holds_subject(mask):
+        return ["is dark all over: paint the subject white, and all else black"]
+    return []

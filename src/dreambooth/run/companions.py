@@ -1,0 +1,116 @@
+"""Several subjects in one model: the run is the first one's, and keeps a folder for each of the others."""
+
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from dreambooth.config import Config, Naming
+from dreambooth.errors import ConfigError, RunError
+from dreambooth.run.contents import SUBJECTS
+from dreambooth.run.folder import Run
+from dreambooth.run.records import BASE, SUBJECT
+from dreambooth.subject import Subject
+from dreambooth.support.progress import log
+
+
+@dataclass(frozen=True)
+class Companion(Run):
+    """A further subject of a run: its photos, name, samples and scores; settings, model and steps are the run's."""
+
+    @property
+    def of(self) -> Run:
+        """The run."""
+        assert self.whole is not None
+        return self.whole
+
+    @cached_property
+    def config(self) -> Config:
+        """The settings of the run."""
+        return self.of.config
+
+    @property
+    def model(self) -> Path:
+        """The model that all subjects share."""
+        return self.of.model
+
+    @property
+    def adapter(self) -> Path:
+        """The adapter that all subjects share."""
+        return self.of.adapter
+
+    @property
+    def is_personalised(self) -> bool:
+        """Whether the run is."""
+        return self.of.is_personalised
+
+    @property
+    def _keeper(self) -> Run:
+        return self
+
+    def begin(self, subject: Subject) -> None:
+        """Take a subject, or compare it with the one that is there; raises RunError for another one."""
+        if (self.root / SUBJECT.name).exists() and (self.of.root / BASE.name).exists():
+            self._require_same(subject, self.config)
+        else:
+            self.root.mkdir(parents=True, exist_ok=True)
+            self.save_subject(subject)
+            self.save_photos(subject)
+
+
+def companions(run: Run) -> list[Companion]:
+    """The further subjects of a run, in the order in which they were given."""
+    folders = [file.parent for file in (run.root / SUBJECTS).glob(f"*/{SUBJECT.name}")]
+    return [Companion(folder, run) for folder in sorted(folders, key=lambda folder: int(folder.name.partition("-")[0]))]
+
+
+def each(run: Run) -> list[Run]:
+    """A run and its further subjects; of a later stage, what that writes of each of them."""
+    if run.whole and not isinstance(run, Companion):
+        return [run, *(companion.stage(run.root.name) for companion in companions(run.whole))]
+    return [run, *companions(run)]
+
+
+def naming_of(run: Run) -> tuple[Naming, set[str]]:
+    """How a subject is to be named: a given --identifier is the first one's; and what the others are called."""
+    naming, others = run.config.naming, [its for its in each(run.whole or run) if its.root != run.root]
+    naming = naming.model_copy(update={"identifier": None}) if isinstance(run, Companion) else naming
+    return naming, {its.subject.identifier for its in others} - {None}  # type: ignore[return-value]
+
+
+def require_turns(config: Config, subjects: int) -> None:
+    """Raise ConfigError for a method that learns one subject alone; say how steps are shared."""
+    if subjects == 1:
+        return
+    if config.method.method not in ("dreambooth", "lora"):
+        raise ConfigError([f"method: {config.method.method} learns one subject: give dreambooth or lora for several"])
+    steps = config.training.max_train_steps
+    log.info(
+        "%d subjects take turns: %d steps for each of them; for as many as one alone has, --max-train-steps %d",
+        *(subjects, steps // subjects, steps * subjects),
+    )
+
+
+def create(root: Path, subjects: Sequence[Subject], config: Config) -> Run:
+    """As `Run.create`, of one subject or of several; raises RunError where the folder holds a run of other ones."""
+    run = Run.create(root, subjects[0], config)
+    there, others = companions(run), subjects[1:]
+    if len(there) != len(others):
+        if (root / BASE.name).exists():
+            raise RunError(
+                f"{root} holds a run of {1 + len(there)} subjects, and {len(subjects)} are given: give the ones it "
+                "was begun with, or choose another --output-dir."
+            )
+        shutil.rmtree(root / SUBJECTS, ignore_errors=True)
+        there = [Companion(_folder(root, number, its), run) for number, its in enumerate(others, 2)]
+    for companion, its in zip(there, others, strict=True):
+        companion.begin(its)
+    return run
+
+
+def _folder(root: Path, number: int, subject: Subject) -> Path:
+    """Called after the folder of the photos."""
+    name = re.sub(r"[^\w-]+", "-", subject.photos[0].absolute().parent.name)
+    return root / SUBJECTS / f"{number}-{name}"

@@ -1,0 +1,157 @@
+"""Two subjects in one model: turns, names, class images, measuring and resuming, on a small random pipeline."""
+
+import shutil
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dreambooth import __version__, cli
+from dreambooth.config import Config
+from dreambooth.data.dataset import LatentDataset
+from dreambooth.data.photos import photos_in
+from dreambooth.data.turns import Turns, in_turns
+from dreambooth.errors import ConfigError, PromptError, RunError
+from dreambooth.generation.samples import read_samples
+from dreambooth.recipe import dreambooth, resume
+from dreambooth.run import Run
+from dreambooth.run.companions import companions, create
+from dreambooth.run.records import CLASS_IMAGES, RECOMMENDATION, SAMPLES, SCORES
+from dreambooth.subject import Subject
+from small_judges import clip_parts, dino_parts, save
+from tiny import tiny_pipeline
+
+SMALL: dict[str, Any] = {
+    "max_train_steps": 4,
+    "learning_rate": 1e-3,
+    "validation_steps": 2,
+    "checkpointing_steps": 2,
+    "num_class_images": 2,
+    "class_num_inference_steps": 2,
+    "num_inference_steps": 2,
+    "num_images_per_prompt": 1,
+    "prompts": ("a {} in the snow",),
+    "probe_images_per_prompt": 1,
+    "probe_class_images": 2,
+    "probe_num_inference_steps": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def subjects(photos_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Subject]:
+    """Two of the photos are a dog's, the others a cat's."""
+    folders = [tmp_path_factory.mktemp(name) for name in ("rex", "mia")]
+    for at, photo in enumerate(photos_in(photos_dir)):
+        shutil.copy(photo, folders[at % 2])
+    return [Subject(photos=photos_in(f), class_noun=noun) for f, noun in zip(folders, ("dog", "cat"), strict=True)]
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    root = tmp_path_factory.mktemp("models")
+    tiny_pipeline(size=16).save_pretrained(root / "base")
+    save(root / "dino", dino_parts())
+    save(root / "clip", clip_parts())
+    models = {"model": "base", "dino_model": "dino", "clip_model": "clip"}
+    return Config.build({**SMALL, **{name: str(root / folder) for name, folder in models.items()}})
+
+
+@pytest.fixture(scope="module")
+def run(subjects: list[Subject], config: Config, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished run of both; only to be read."""
+    return dreambooth(subjects[0], config, tmp_path_factory.mktemp("runs") / "both", subjects[1:])
+
+
+def rows(first: int, photos: int, class_images: int, name: str) -> LatentDataset:
+    total = photos + class_images
+    is_prior = torch.arange(total) >= photos
+    return LatentDataset(
+        mean=torch.arange(first, first + total).float().reshape(total, 1, 1, 1),
+        std=torch.zeros(total, 1, 1, 1),
+        prompts=tuple(f"a {'' if prior else 'zwx '}{name}" for prior in is_prior.tolist()),
+        is_prior=is_prior,
+        names=tuple(f"{name} {at}" for at in range(total)),
+    )
+
+
+def test_each_subject_sees_what_it_would_see_alone_at_every_other_batch() -> None:
+    dog, cat = rows(0, 3, 4, "dog"), rows(7, 2, 2, "cat")
+    both = in_turns([dog, cat])
+    for number in range(8):
+        batch, alone = both.batch(5, number, 2, 1), (dog, cat)[number % 2].batch(5, number // 2, 2, 1)
+        assert torch.equal(batch.mean, alone.mean) and batch.prompts == alone.prompts
+        assert batch.mean.flatten().tolist() == [float(row) for row in batch.rows], "rows are those of all"
+        assert [both.prompts[row] for row in batch.rows] == list(batch.prompts)
+    assert in_turns([dog]) is dog
+    masked = replace(dog, weight=torch.ones(7, 1, 1, 1))
+    assert Turns((masked, dog)).weight is None
+    weight = Turns((masked, masked)).weight
+    assert weight is not None and len(weight) == 14
+
+
+def test_one_model_has_both_and_each_is_named_drawn_and_scored(run: Run) -> None:
+    (mia,) = companions(run)
+    dog, cat = run.subject, mia.subject
+    assert mia.root == run.root / "subjects" / next(iter((run.root / "subjects").iterdir())).name
+    assert {dog.class_noun, cat.class_noun} == {"dog", "cat"} and dog.identifier != cat.identifier
+    assert mia.model == run.model and run.is_personalised and not (mia.root / "model").exists()
+    assert [CLASS_IMAGES.read(its.root).prompt for its in (run, mia)] == ["a dog", "a cat"]
+    for its in (run, mia):
+        assert [probed.step for probed in SCORES.read(its.root)] == ["real", 0, 2, 4]
+        assert {"real", "untuned", "tuned"} <= set(SAMPLES.read(its.root).rows)
+        assert its.subject.name in its.report.read_text(encoding="utf-8")
+    assert RECOMMENDATION.read(run.root).step == RECOMMENDATION.read(mia.root).step
+    prompts = Counter(sample.prompt for sample in read_samples(run.samples / "together"))
+    assert f"{dog.prompt} next to {cat.prompt}" in prompts
+    assert {sample.prompt for sample in read_samples(mia.samples / "after")} >= {f"a {cat.name} in the snow"}
+
+
+def test_a_run_of_both_that_is_cut_short_ends_the_same(run: Run, tmp_path: Path) -> None:
+    shutil.copytree(run.root, tmp_path / "again")
+    again = Run.open(tmp_path / "again")
+    (mia,), (its,) = companions(run), companions(again)
+    shutil.rmtree(again.model)
+    shutil.rmtree(again.checkpoints / "checkpoint-4")
+    shutil.rmtree(its.samples / "after")
+    (its.root / SAMPLES.name).unlink()
+    resume(again)
+    for mine, theirs in ((again, run), (its, mia)):
+        scores = [[replace(probed, seconds=0) for probed in SCORES.read(one.root)] for one in (mine, theirs)]
+        assert scores[0] == scores[1]
+    weights = [sorted(one.model.rglob("*.safetensors")) for one in (again, run)]
+    assert all(a.read_bytes() == b.read_bytes() for a, b in zip(*weights, strict=True))
+    assert SAMPLES.read(its.root).rows.keys() == SAMPLES.read(mia.root).rows.keys()
+
+
+def test_other_subjects_than_a_run_has_are_refused(run: Run, subjects: list[Subject], config: Config) -> None:
+    with pytest.raises(RunError, match="holds a run of 2 subjects, and 1 are given"):
+        create(run.root, subjects[:1], config)
+    with pytest.raises(RunError, match="class_noun: 'dog', was 'cat'"):
+        create(run.root, [subjects[0], replace(subjects[1], class_noun="dog")], config)
+    create(run.root, subjects, config)
+
+
+def test_what_learns_one_word_or_says_one_name_is_refused(subjects: list[Subject], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="textual_inversion learns one subject"):
+        dreambooth(subjects[0], Config.build(method="textual_inversion"), tmp_path / "run", subjects[1:])
+    named = [subject.named("zwx") for subject in subjects]
+    tiny_pipeline(size=16).save_pretrained(tmp_path / "base")
+    with pytest.raises(PromptError, match="two subjects are called 'zwx'"):
+        settings = {"model": str(tmp_path / "base"), "probe": False}
+        dreambooth(named[0], Config.build(settings), tmp_path / "run", named[1:])
+
+
+def test_the_command_line_takes_a_noun_for_each_folder(
+    subjects: list[Subject], config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rex, mia = (str(subject.photos[0].parent) for subject in subjects)
+    assert cli.main(["run", rex, "--class-noun", "dog", mia], __version__) == 2
+    assert "2 folders of photos and 1 times --class-noun" in capsys.readouterr().err
+    assert cli.main(["run", rex, "--class-noun", "dog", f"{mia}-gone"], __version__) == 2
+    assert "is not expected here" in capsys.readouterr().err
+    words = ["run", rex, "--class-noun", "dog", mia, "--class-noun", "cat", "--output-dir", str(tmp_path / "run")]
+    assert cli.main([*words, "--plan", "--model", config.base.model, "--no-probe", "--memory", "8"], __version__) == 0
+    assert "fits into a card of 8 GB" in capsys.readouterr().out
