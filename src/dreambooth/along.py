@@ -5,23 +5,29 @@ from pathlib import Path
 
 from dreambooth import adapters, models
 from dreambooth.adapters import Adapter
-from dreambooth.data.dataset import LatentDataset, encode_once, examples
+from dreambooth.data.dataset import encode_once, examples
+from dreambooth.data.turns import Dataset, in_turns
+from dreambooth.evaluation.subject_masks import subject_masks
 from dreambooth.finetuning import finetune
 from dreambooth.models.base import DiffusionModel, Stage
 from dreambooth.prior import class_images_of
 from dreambooth.run import Run
+from dreambooth.run.companions import each
 from dreambooth.support.device import device
 from dreambooth.support.distributed import world
 
 
 def begin_stage(
-    run: Run, model: DiffusionModel, stage: Stage, class_images: Sequence[Path]
-) -> tuple[Adapter, LatentDataset]:
-    """Photos and class images as rows, encoded; and what of the stage trains from here on."""
-    config, subject = run.config, run.subject
-    rows = examples(subject, class_images, config.data, stage.resolution, config.seed)
-    dataset = encode_once(rows, stage.posterior, stage.low_res)
-    return adapters.attach(model, stage, subject, run.stage(stage.name).config), dataset
+    run: Run, model: DiffusionModel, stage: Stage, class_images: Sequence[Sequence[Path]]
+) -> tuple[Adapter, Dataset]:
+    """Each subject's photos and class images as rows, encoded; and what of the stage trains from here on."""
+    config = run.config
+    rows = [
+        examples(its.subject, images, config.data, stage.resolution, config.seed, subject_masks(its))
+        for its, images in zip(each(run), class_images, strict=True)
+    ]
+    dataset = in_turns([encode_once(of_one, stage.posterior, stage.low_res) for of_one in rows])
+    return adapters.attach(model, stage, run.subject, run.stage(stage.name).config), dataset
 
 
 def train_along() -> None:
@@ -35,7 +41,7 @@ def train_along() -> None:
         model.to(device())
         for stage in adapters.tuned(model, run.config):
             its = run.stage(stage.name)
-            adapter, dataset = begin_stage(run, model, stage, class_images_of(run))
+            adapter, dataset = begin_stage(run, model, stage, list(map(class_images_of, each(run))))
             if adapter.parameter_groups():
                 finetune(model, stage, adapter, dataset, its.config, its)
             adapter.merge()

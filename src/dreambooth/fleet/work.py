@@ -84,7 +84,7 @@ def learn(member: Member, root: Path, said: Path) -> None:
     """The job of a subject; nothing where another process has finished it meanwhile."""
     with shown_in(said):
         if not is_finished(Run(root)):
-            recipe.dreambooth(member.subject, member.config, root, PATIENCE)
+            recipe.dreambooth(member.subject, member.config, root, patience=PATIENCE)
 
 
 def is_finished(run: Run) -> bool:
