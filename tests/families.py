@@ -118,7 +118,7 @@ class Family:
     def told(self, stage: Stage, words: Conditioning, first: int = 0) -> Conditioning:
         """The words of rows from the `first` on, and what the stage asks of each of five rows beside them."""
         rows = self.encoded()
-        nothing: Any = {"prompts": (), "is_prior": rows.is_prior, "rows": ()}
+        nothing: Any = {"prompts": (), "is_prior": rows.is_prior, "rows": tuple(range(len(rows.names)))}
         batch = Batch(mean=rows.mean, std=rows.std, low_res=rows.low_res, **nothing)
         own = slice(first, first + len(words.embeds))
         extras = stage.with_row_conditioning(words, batch, 0).extras
