@@ -52,7 +52,7 @@ def subjects(photos_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> list
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     root = tmp_path_factory.mktemp("models")
-    tiny_pipeline(size=16).save_pretrained(root / "base")
+    tiny_pipeline().save_pretrained(root / "base")
     save(root / "dino", dino_parts())
     save(root / "clip", clip_parts())
     models = {"model": "base", "dino_model": "dino", "clip_model": "clip"}
@@ -153,5 +153,8 @@ def test_the_command_line_takes_a_noun_for_each_folder(
     assert cli.main(["run", rex, "--class-noun", "dog", f"{mia}-gone"], __version__) == 2
     assert "is not expected here" in capsys.readouterr().err
     words = ["run", rex, "--class-noun", "dog", mia, "--class-noun", "cat", "--output-dir", str(tmp_path / "run")]
-    assert cli.main([*words, "--plan", "--model", config.base.model, "--no-probe", "--memory", "8"], __version__) == 0
+    words += ["--plan", "--model", config.base.model, "--no-probe", "--memory", "8"]
+    assert cli.main(words, __version__) == 2
+    assert "it must be 'no', beside --memory 8 too, which is for such GPUs." in capsys.readouterr().err
+    assert cli.main([*words, "--mixed-precision", "no"], __version__) == 0
     assert "fits into a card of 8 GB" in capsys.readouterr().out
