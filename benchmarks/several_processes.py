@@ -95,7 +95,7 @@ def disturb(place: Path, output: str, steps: int, kill: bool) -> dict[str, objec
     status = launcher.wait(PATIENCE)
     seconds = round(time.monotonic() - began, 1)
     _, alive = psutil.wait_procs(workers, timeout=5)
-    saved = sorted(path.name for path in (place / output / "checkpoints").iterdir())
+    saved = sorted(path.name for path in (place / output).glob("checkpoints/*"))
     again = launch(place, output, steps, torchrun("--nproc-per-node", "2")).wait(PATIENCE)
     ended = {"exit": status, "seconds": seconds, "left alive": len(alive), "checkpoints": saved}
     return {**ended, "steps done": len(losses(place / output)), "exit of the same command": again}

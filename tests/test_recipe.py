@@ -224,6 +224,7 @@ def test_a_wish_that_cannot_be_is_told(run: Run, capsys: pytest.CaptureFixture[s
         (["--steps", "3"], "those of the sampler --num-inference-steps"),
         (["--prompts", "a {name}"], "stray brace"),
         (["--prompts", "a {} \udce9"], "no text"),
+        (["--prompts", "a {} in snow" * 1000], "12000 letters"),
         (["--prompts", "a", "{}", "at", "night"], 'put quotes around a prompt, --prompts "a {} at night"'),
         (["a {} at night"], 'Did you mean --prompts "a {} at night"?'),
     ):

@@ -50,8 +50,16 @@ DETERMINERS = frozenset(_DETERMINERS.split())
 """What does not belong to a class noun: every prompt has its own article."""
 
 
+LONGEST = 10_000
+"""Letters of a prompt; no model reads so many, and to cut some hundred thousand of them into tokens takes seconds."""
+
+
 def require_text(words: str) -> None:
-    """Raise PromptError for words with bytes that are no UTF-8, as a terminal of another encoding sends them."""
+    """Raise PromptError for words with bytes that are no UTF-8, as other terminals send them, and for far too many."""
+    if len(words) > LONGEST:
+        raise PromptError(
+            f"{words[:40]!r}... has {len(words)} letters, and no model reads more than some hundred words."
+        )
     try:
         words.encode()
     except UnicodeEncodeError as error:

@@ -1,5 +1,7 @@
 """A name is suggested where a typing error explains it, and no other is."""
 
+import time
+
 import pytest
 
 from dreambooth.config import settings_reference
@@ -57,6 +59,12 @@ def test_a_part_of_a_name_is_told_with_the_names_that_have_it(word: str, longer:
 def test_what_has_no_near_name_is_told_none(word: str) -> None:
     """Letters in common do not make a name near: each of these was once said to be another setting."""
     assert suggestion(word, NAMES) == ""
+
+
+def test_a_name_of_many_letters_is_near_nothing_at_once() -> None:
+    began = time.process_time()
+    assert suggestion("{}-a" * 20_000, NAMES) == ""
+    assert time.process_time() - began < 0.5
 
 
 def test_nothing_is_near_where_there_is_nothing() -> None:

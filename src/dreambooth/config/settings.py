@@ -31,7 +31,7 @@ from dreambooth.config.sections import (
 from dreambooth.config.worlds import EMBEDDED, World, named, recorded
 from dreambooth.config.zeros import zero_hint
 from dreambooth.errors import ConfigError
-from dreambooth.support.spelling import suggestion
+from dreambooth.support.spelling import shown, suggestion
 
 PLACES = ("model", "super_resolution", "dino_model", "clip_model", "perceptual_model")
 """The settings that may be a folder or a file."""
@@ -78,7 +78,7 @@ class Config(Section):
         homes = {name: section for section, name, _ in settings_reference()}
         problems = [f"model: {reason}"] if (reason := refusal(model)) else []
         problems += [
-            f"{name}: there is no such setting. {suggestion(name, homes)}".rstrip()
+            f"{shown(name)}: there is no such setting. {suggestion(name, homes)}".rstrip()
             for name in settings
             if name not in homes
         ]

@@ -16,12 +16,19 @@ def suggestion(word: str, names: Iterable[str]) -> str:
     "_" and "-" are the same. A part is whole words of a name: "max-train" of "max-train-steps".
     """
     meant, plain = _plain(word), {name: _plain(name) for name in names}
+    if len(meant) > 2 * max(map(len, plain.values()), default=0):  # near nothing, and long to compare
+        return ""
     likeness = {name: difflib.SequenceMatcher(None, meant, its).ratio() for name, its in plain.items()}
     nearest = max(likeness.values(), default=0.0)
     if nearest >= NEAR:
         return f"Did you mean {' or '.join(name for name in likeness if likeness[name] == nearest)}?"
     longer = [name for name, its in plain.items() if f"-{meant}-" in f"-{its}-" and not its.startswith("no-")]
     return f"There is {' and '.join(longer)}." if 0 < len(longer) <= FEW else ""
+
+
+def shown(name: str) -> str:
+    """The name, cut where it is too long for a sentence."""
+    return name if len(name) < 80 else f"{name[:40]}..."
 
 
 def _plain(name: str) -> str:
