@@ -9,6 +9,7 @@ import pytest
 
 from dreambooth.config import Config, MethodName
 from dreambooth.config.families import FAMILIES, FamilyName, FamilyRow, family_of, refusal
+from dreambooth.config.published import PUBLISHED, licence
 from dreambooth.config.samplers import SAMPLERS
 from dreambooth.errors import ConfigError
 
@@ -26,6 +27,12 @@ def test_names_are_those_of_the_setting_and_rows_are_apart() -> None:
         assert len(values) == len(set(values))
     ids = [model for row in FAMILIES.values() for model in (*row.published, *row.refused)]
     assert len(ids) == len(set(ids)) and all(model.count("/") == 1 for model in ids)
+
+
+def test_every_base_model_with_settings_of_its_own_has_a_row_for_people() -> None:
+    assert {model for row in FAMILIES.values() for model in row.published} <= PUBLISHED.keys()
+    assert {model for row in FAMILIES.values() for model in row.refused}.isdisjoint(PUBLISHED)
+    assert licence("toybox") == "apache-2.0" and licence("somebody/something") == "other"
 
 
 @pytest.mark.parametrize("row", DRAWN.values(), ids=DRAWN)

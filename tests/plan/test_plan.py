@@ -81,7 +81,9 @@ def test_planning_alone_writes_nothing_and_says_all(
     before = sorted(tmp_path.rglob("*"))
     words = ["run", str(photos_dir), "--class-noun", "dog", "--model", str(base), "--output-dir", str(tmp_path / "run")]
     assert cli.main([*words, "--plan"], __version__) == 0
-    told = needs(capsys.readouterr().out)
+    out = capsys.readouterr().out
+    told, page = needs(out), read(out)
+    assert [row["name"] for row in page["rows"]] == ["plan", "time", "memory", "disk"] and page["less"]
     assert told["plan"].startswith("1000 class images to draw, 1000 steps, 5 probes, 136 samples")
     assert "a guess: by one look of the model" in told["time"] and "class images" in told["time"]
     assert " at most" in told["memory"] and "nothing to download" in told["disk"]

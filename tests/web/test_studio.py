@@ -15,10 +15,14 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import pytest
 
+from dreambooth.config.published import PUBLISHED
+from dreambooth.run import Run
 from dreambooth.run.contents import CONTENTS
 from dreambooth.run.records import LOSSES, Loss
 from dreambooth.run.status import STATUS, Status
+from dreambooth.web.bases import cards, shown
 from dreambooth.web.events import losses_from
+from dreambooth.web.machine import Gpu
 from dreambooth.web.queue import Queue
 from dreambooth.web.refusal import Refusal
 from dreambooth.web.studio import Studio
@@ -93,7 +97,7 @@ def test_each_photo_is_told_what_is_wrong_with_it(served: Served, jpegs: list[by
         assert any(says in caution for caution in cautions), (says, cautions)
     small = jpeg(Image.open(io.BytesIO(jpegs[2])).resize((320, 240)))
     assert served.ask("POST", path, small)[1]["cautions"] == [], "no base model is chosen yet"
-    for base, count in (("sd15", 1), ("toybox", 0)):
+    for base, count in (("stable-diffusion-v1-5", 1), ("toybox", 0)):
         shown = served.ask("PATCH", f"/api/drafts/{draft}", {"base": base})[1]["photos"]
         assert sum("only 320 x 240 pixels" in caution for caution in shown[-1]["cautions"]) == count
 
@@ -116,10 +120,49 @@ def test_the_noun_is_suggested_and_the_plan_is_told_before_the_start(served: Ser
     draft = drafted(served, jpegs)
     found = served.ask("POST", f"/api/drafts/{draft}/noun")[1]
     assert found == {"nouns": [{"noun": noun, "share": share} for noun, share in NOUNS], "says": ""}
-    plan = served.ask("GET", f"/api/drafts/{draft}")[1]["plan"]
-    assert plan["time"] and "core" in plan["time_from"] and plan["memory"].endswith("MB")
-    served.until(finished, started(served, jpegs, "Bello"))
-    assert served.ask("GET", f"/api/drafts/{draft}")[1]["plan"]["time_from"].endswith("the run bello")
+    path = f"/api/drafts/{draft}"
+    plan = served.ask("GET", f"{path}/plan")[1]
+    assert [row["name"] for row in plan["rows"]] == ["plan", "time", "memory", "disk"] and plan["says"] == ""
+    assert plan["rows"][1]["text"].startswith("about 12 min 06 s (a guess")
+    assert plan["less"][1] == {"flag": "--num-class-images 50", "says": "3 min 55 s less (the class may drift)"}
+    assert served.ask("POST", f"{path}/savings", {"flag": "--no-such"})[0] == 422
+    assert (
+        served.ask("POST", f"{path}/savings", {"flag": "--num-class-images 50"})[1]["settings"]["num_class_images"]
+        == 50
+    )
+    assert served.ask("POST", f"{path}/savings", {"flag": "--no-probe"})[1]["extras"] == {"probe": False}
+    run = served.ask("POST", f"{path}/start")[1]["run"]
+    served.until(finished, run)
+    config = Run(served.root / run).config
+    assert (config.prior.num_class_images, config.probe.probe) == (50, False)
+
+
+def test_a_plan_is_not_made_beside_a_run(served: Served, jpegs: list[bytes]) -> None:
+    draft, run = drafted(served, jpegs, "Next"), started(served, jpegs, steps=2000)
+    served.until(lambda its: its["state"] == "running", run)
+    plan = served.ask("GET", f"/api/drafts/{draft}/plan")[1]
+    assert plan["rows"] == [] and "at work" in plan["says"]
+    assert served.ask("POST", f"/api/runs/{run}/stop", {})[0] == 200
+    assert served.ask("PATCH", f"/api/drafts/{draft}", {"noun": ""})[0] == 200
+    assert served.ask("GET", f"/api/drafts/{draft}/plan")[1] == {"rows": [], "less": [], "says": ""}
+
+
+def test_every_published_base_model_has_an_honest_card(served: Served) -> None:
+    draft = served.ask("POST", "/api/drafts")[1]["id"]
+    bases = served.ask("GET", f"/api/drafts/{draft}")[1]["bases"]
+    assert {base["model"] for base in bases} == {*PUBLISHED, "toybox"}
+    assert len({base["id"] for base in bases}) == len(bases)
+    assert all(base["licence"] and base["draws"] and (base["size"] > 0) != base["is_demo"] for base in bases)
+    words = {"name": "Rex", "noun": "dog", "base": "flux-1-dev", "method": "pivotal"}
+    problems = served.ask("PATCH", f"/api/drafts/{draft}", words)[1]["problems"]
+    assert any("FLUX.1 [dev] learns no words" in problem for problem in problems)
+
+
+def test_a_card_says_what_cannot_fit() -> None:
+    flux = next(card for card in cards() if card.id == "flux-1-dev")
+    small, large = Gpu("RTX", 12.0), Gpu("A100", 80.0)
+    assert "it has 12 GB, and the weights take 24" in str(shown(flux, [small])["fits"])
+    assert shown(flux, [small, large])["fits"] == "" and "No GPU" in str(shown(flux, [])["fits"])
 
 
 NOUNS = (("dog", 83), ("cat", 10), ("horse", 4))

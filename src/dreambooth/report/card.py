@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dreambooth.config import Config, preset_of
 from dreambooth.config.methods import MethodName
-from dreambooth.config.worlds import EMBEDDED
+from dreambooth.config.published import licence
 from dreambooth.generation.samples import Sample, read_samples
 from dreambooth.report.snippets import adapter_snippet, base_name, model_snippet
 from dreambooth.run import Run
@@ -25,18 +25,6 @@ CARD = "README.md"
 PICTURES = "samples"
 SHOWN = 3
 """Samples on a card."""
-
-LICENCES: Mapping[str, str] = {
-    EMBEDDED: "apache-2.0",
-    "stable-diffusion-v1-5/stable-diffusion-v1-5": "creativeml-openrail-m",
-    "stable-diffusion-v1-5/stable-diffusion-inpainting": "creativeml-openrail-m",
-    "CompVis/stable-diffusion-v1-4": "creativeml-openrail-m",
-    "stabilityai/stable-diffusion-2": "openrail++",
-    "stabilityai/stable-diffusion-2-1": "openrail++",
-    "stabilityai/stable-diffusion-2-1-base": "openrail++",
-    "stabilityai/stable-diffusion-xl-base-1.0": "openrail++",
-}
-"""Of base models, by the hub's own names for licences; a tuned model is under that of its base."""
 
 TAGS: Mapping[MethodName, tuple[str, ...]] = {
     "dreambooth": ("dreambooth",),
@@ -114,7 +102,7 @@ def licence_of(config: Config) -> str:
     own = Path(model) / CARD
     if own.is_file() and (found := _LICENCE.search(own.read_text(encoding="utf-8", errors="replace")[:4000])):
         return found[1]
-    return LICENCES.get(model, "other")
+    return licence(model)
 
 
 def _header(subject: Subject, config: Config, samples: list[Sample]) -> str:

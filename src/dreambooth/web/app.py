@@ -14,6 +14,7 @@ from dreambooth.support.progress import log
 from dreambooth.web.drafts import Drafts
 from dreambooth.web.events import Watches
 from dreambooth.web.guard import Guard, Rules
+from dreambooth.web.plan import Plans
 from dreambooth.web.queue import Queue
 from dreambooth.web.refusal import Refusal
 from dreambooth.web.routes import drafts, pages, runs
@@ -35,6 +36,7 @@ def create(studio: Studio, queue: Queue, hosts: frozenset[str], token: str | Non
         drafts=Drafts(studio, own_models),
         views=Views(studio, queue),
         watches=Watches(),
+        plans=Plans(queue.command),
         command=queue.command,
     )
 

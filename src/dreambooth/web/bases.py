@@ -1,18 +1,26 @@
-"""Base models as cards: what each draws, its licence, what it asks of the machine."""
+"""Base models as cards: what each draws, its licence, what it asks of the machine; the rows of config/published.py."""
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from dreambooth.config.families import FAMILIES, family_of
+from dreambooth.config.methods import MethodName
+from dreambooth.config.published import PUBLISHED, Published
 from dreambooth.config.worlds import EMBEDDED, named
+from dreambooth.web.machine import Gpu
+
+WORDS: tuple[MethodName, ...] = ("textual_inversion", "pivotal")
+"""Methods that teach a text encoder a word."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BaseCard:
-    """A base model to choose. model: as --model takes it.  download: GB, 0 where it is here.
+    """A base model to choose. model: as --model takes it.  side: pixels it learns at.  size: GB of its weights.
 
-    side: pixels it learns at.  trained, frozen: millions of numbers in denoiser and text encoders, and in the rest.
+    needs: GB that a GPU has at least.  asks: the hub wants its terms accepted first.  unfit: methods it does not learn
+    by.  is_first: shown without being asked for.
     """
 
     id: str
@@ -20,41 +28,15 @@ class BaseCard:
     title: str
     draws: str
     licence: str
-    licence_url: str = ""
-    download: float = 0.0
     side: int = 512
-    trained: int = 0
-    frozen: int = 0
+    size: float = 0.0
+    needs: float = 0.0
+    asks: bool = False
     is_here: bool = True
+    is_first: bool = True
     is_demo: bool = False
+    unfit: tuple[MethodName, ...] = ()
 
-
-_PUBLISHED = (
-    BaseCard(
-        id="sd15",
-        model="stable-diffusion-v1-5/stable-diffusion-v1-5",
-        title="Stable Diffusion 1.5",
-        draws="Photographs, paintings and drawings of nearly everything, at 512 pixels. The smallest real one.",
-        licence="CreativeML Open RAIL-M",
-        licence_url="https://huggingface.co/stable-diffusion-v1-5/stable-diffusion-v1-5",
-        download=4.3,
-        side=512,
-        trained=983,
-        frozen=84,
-    ),
-    BaseCard(
-        id="sdxl",
-        model="stabilityai/stable-diffusion-xl-base-1.0",
-        title="Stable Diffusion XL",
-        draws="The same in more detail, at 1024 pixels, and closer to the words. It needs three times as much of all.",
-        licence="CreativeML Open RAIL++-M",
-        licence_url="https://huggingface.co/stabilityai/stable-diffusion-xl-base-1.0",
-        download=13.9,
-        side=1024,
-        trained=3385,
-        frozen=84,
-    ),
-)
 
 TOY = BaseCard(
     id=EMBEDDED,
@@ -67,8 +49,6 @@ TOY = BaseCard(
     licence="Apache-2.0",
     side=128,
     is_demo=True,
-    trained=11,
-    frozen=1,
 )
 
 
@@ -81,23 +61,57 @@ def cards(own: Sequence[str] = ()) -> list[BaseCard]:
             title=Path(model).name,
             draws="A model of this machine; the studio knows no more of it.",
             licence="as its maker says",
+            unfit=_unfit(model),
         )
         for number, model in enumerate(own, start=1)
     ]
-    return [*mine, *(card if not _is_cached(card) else _here(card) for card in _PUBLISHED), TOY]
+    return [*mine, *(_card(model, row) for model, row in PUBLISHED.items()), TOY]
 
 
-def card_of(model: str, own: Sequence[str] = ()) -> BaseCard | None:
-    """The card of a model; None of one that has none."""
-    return next((card for card in cards(own) if card.model == model), None)
+def shown(card: BaseCard, found: Sequence[Gpu]) -> dict[str, object]:
+    """A card as the page has it. found: the GPUs of this machine."""
+    return {**asdict(card), "fits": _fits(card, found)}
 
 
-def _here(card: BaseCard) -> BaseCard:
-    return BaseCard(**{**vars(card), "download": 0.0})
+def _card(model: str, row: Published) -> BaseCard:
+    return BaseCard(
+        id=model.rpartition("/")[2].lower().replace(".", "-"),
+        model=model,
+        title=row.title,
+        draws=row.draws,
+        licence=row.terms,
+        side=row.side,
+        size=round(row.size, 1),
+        needs=2 * row.denoiser,
+        asks=row.asks,
+        is_here=_is_cached(model),
+        is_first=row.first,
+        unfit=_unfit(model),
+    )
 
 
-def _is_cached(card: BaseCard) -> bool:
+def _unfit(model: str) -> tuple[MethodName, ...]:
+    """Families whose settings leave the text encoders alone learn no word."""
+    family = family_of(model)
+    return WORDS if family and not FAMILIES[family].preset.get("train_text_encoder", True) else ()
+
+
+def _fits(card: BaseCard, found: Sequence[Gpu]) -> str:
+    """How its weights go with the GPUs of this machine, in a sentence; a training needs more, which the plan tells."""
+    if not card.needs:
+        return ""
+    if not found:
+        return "No GPU was found here: without one expect days."
+    largest = max(found, key=lambda gpu: gpu.memory)
+    if card.needs > largest.memory:
+        return (
+            f"Too large for your {largest.name}: it has {largest.memory:.0f} GB, and the weights take {card.needs:.0f}."
+        )
+    return ""
+
+
+def _is_cached(model: str) -> bool:
     """Whether the hub's own cache holds it (https://huggingface.co/docs/huggingface_hub/guides/manage-cache)."""
     home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
     cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
-    return any(cache.glob(f"models--{card.model.replace('/', '--')}/snapshots/*/model_index.json"))
+    return any(cache.glob(f"models--{model.replace('/', '--')}/snapshots/*/model_index.json"))

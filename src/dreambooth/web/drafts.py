@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dreambooth.config import Config
+from dreambooth.config.savings import of_memory, of_time
 from dreambooth.errors import ConfigError, PromptError
 from dreambooth.subject import require_class_noun
 from dreambooth.web.bases import BaseCard, cards
@@ -16,9 +17,6 @@ from dreambooth.web.records import DRAFT, Crop, Draft, Photo
 from dreambooth.web.refusal import Refusal
 from dreambooth.web.studio import Studio
 from dreambooth.web.uploads import MOST_PHOTOS, receive, require_crop, write_photos
-
-SETTINGS = ("method", "max_train_steps", "identifier", "seed", "early_stopping", "num_class_images", "learning_rate")
-"""The settings that the page offers; all others are the command line's."""
 
 
 class Drafts:
@@ -95,8 +93,16 @@ class Drafts:
         """The settings that the run will have; raises ConfigError, and Refusal where no base model is chosen."""
         if (card := self.card(draft)) is None:
             raise Refusal(422, "Choose what draws it.")
-        given = {name: draft.settings[name] for name in SETTINGS if name in draft.settings}
-        return Config.build({"model": card.model, **given})
+        return Config.build({"model": card.model, **_given(draft)})
+
+    def save(self, id: str, flag: str) -> Draft:
+        """Take up one of the savings of config/savings.py, by its flag; raises Refusal for any other."""
+        config = self.config(self.read(id))
+        savings = [*of_time(config), *of_memory(config, True, False), *of_memory(config, True, True)]
+        found = next((saving for saving in savings if saving.flag == flag), None)
+        if found is None:
+            raise Refusal(422, "This saves nothing with these settings any more.")
+        return self.wish(id, None, None, found.settings)
 
     def problems(self, draft: Draft) -> list[str]:
         """What must be done before it can start, a sentence each."""
@@ -117,6 +123,9 @@ class Drafts:
             found += error.problems
         except Refusal as refusal:
             found.append(refusal.sentence)
+        card = self.card(draft)
+        if card and draft.settings.get("method") in card.unfit:
+            found.append(f"{card.title} learns no words: train all weights, or a LoRA.")
         return found
 
     def start(self, id: str) -> tuple[str, list[str]]:
@@ -131,10 +140,17 @@ class Drafts:
 
     def words(self, run: str, draft: Draft) -> list[str]:
         """The command line of a run; every value is one word with its flag, so none can be taken for another flag."""
-        given = {name: draft.settings[name] for name in SETTINGS if name in draft.settings}
-        words = ["run", str(self.studio.beside(run) / "photos"), f"--class-noun={draft.noun}"]
-        words += [f"--output-dir={self.studio.root / run}", f"--model={self.config(draft).base.model}"]
-        for name, value in given.items():
+        return self._words(draft, self.studio.beside(run) / "photos", self.studio.root / run)
+
+    def planned(self, id: str, draft: Draft) -> list[str]:
+        """The same of a draft that was not started, on the photos as they were uploaded."""
+        folder = self.studio.draft_folder(id)
+        return self._words(draft, folder / "originals", folder / "run")
+
+    def _words(self, draft: Draft, photos: Path, root: Path) -> list[str]:
+        words = ["run", str(photos), f"--class-noun={draft.noun}"]
+        words += [f"--output-dir={root}", f"--model={self.config(draft).base.model}"]
+        for name, value in _given(draft).items():
             flag = name.replace("_", "-")
             words.append((f"--{flag}" if value else f"--no-{flag}") if isinstance(value, bool) else f"--{flag}={value}")
         return words
@@ -144,6 +160,11 @@ class Drafts:
         folder = self.studio.draft_folder(id)
         (folder / DRAFT.name).unlink()
         _remove(folder)
+
+
+def _given(draft: Draft) -> dict[str, Any]:
+    """The settings of a draft as `Config.build` takes them: those that the page offers, and savings."""
+    return {name: value for name, value in draft.settings.items() if name != "base"}
 
 
 def photo_of(draft: Draft, id: str) -> Photo:

@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 
 from dreambooth.web.drafts import Drafts
 from dreambooth.web.events import Watches
+from dreambooth.web.plan import Plans
 from dreambooth.web.queue import Queue
 from dreambooth.web.studio import Studio
 from dreambooth.web.views import Views
@@ -21,6 +22,7 @@ class State:
     drafts: Drafts
     views: Views
     watches: Watches
+    plans: Plans
     command: tuple[str, ...]
 
 

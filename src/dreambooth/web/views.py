@@ -14,6 +14,7 @@ from dreambooth.run.files import JsonFile, T
 from dreambooth.run.measured import Measured, read_measured
 from dreambooth.run.places import found
 from dreambooth.run.records import LOSSES, MODEL, RECOMMENDATION, SCORES, SUBJECT, Probed
+from dreambooth.run.places import found
 from dreambooth.run.status import Status, read_status
 from dreambooth.run.ways import percent, progress_by_metric
 from dreambooth.support.progress import duration

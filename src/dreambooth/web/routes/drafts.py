@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from urllib.parse import unquote
 
 from fastapi import APIRouter, Query, Request
@@ -18,19 +18,16 @@ from dreambooth.config.worlds import DEFAULT_WORLD, named
 from dreambooth.errors import ConfigError
 from dreambooth.web import pictures
 from dreambooth.web.bases import cards
+from dreambooth.web.bases import shown as shown_card
 from dreambooth.web.looks import too_small
 from dreambooth.web.machine import gpus
 from dreambooth.web.nouns import suggest
-from dreambooth.web.plan import fits, plan_of
 from dreambooth.web.records import Crop, Draft, Photo
 from dreambooth.web.refusal import Refusal
 from dreambooth.web.state import Its, State
 from dreambooth.web.uploads import place_for, shown_name
 
 router = APIRouter(prefix="/api/drafts")
-
-
-Setting = Literal["method", "max_train_steps", "num_class_images", "identifier", "seed", "early_stopping"]
 
 
 class Strict(BaseModel):
@@ -51,7 +48,13 @@ class Wishes(Strict):
     identifier: Annotated[str, Field(max_length=40)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None
     early_stopping: bool | None = None
-    unset: list[Setting] = []
+    unset: Annotated[list[Annotated[str, Field(max_length=40)]], Field(max_length=20)] = []
+
+
+class Saving(Strict):
+    """One of those that a plan told, by its flag."""
+
+    flag: Annotated[str, Field(max_length=60)]
 
 
 class Square(Strict):
@@ -159,6 +162,29 @@ def noun(id: str, its: Its) -> dict[str, Any]:
     return suggest(its.queue.command, its.studio.draft_folder(id) / "originals", card.model)
 
 
+@router.get("/{id}/plan")
+def plan(id: str, its: Its) -> dict[str, Any]:
+    """What it will take, as `dreambooth run --plan` tells it; takes some seconds, or minutes for a large model."""
+    draft = its.drafts.read(id)
+    if its.drafts.problems(draft):
+        return {"rows": [], "less": [], "says": ""}
+    if its.queue.jobs.running:  # it would need the memory of what runs, and be timed beside it
+        says = "Something is at work on this machine: the plan is made when it is free, and told when the run starts."
+        return {"rows": [], "less": [], "says": says}
+    words = its.drafts.planned(id, draft)
+
+    def wanted() -> bool:
+        return its.drafts.planned(id, its.drafts.read(id)) == words
+
+    return its.plans.of(words, wanted, " ".join(photo.id for photo in draft.photos))
+
+
+@router.post("/{id}/savings")
+def save(id: str, saving: Saving, its: Its) -> dict[str, Any]:
+    """Take up one of the plan's savings."""
+    return _shown(its, id, its.drafts.save(id, saving.flag))
+
+
 @router.post("/{id}/start")
 def start(id: str, its: Its) -> dict[str, str]:
     """Start the run, or let it wait for the device; answers its id."""
@@ -170,12 +196,11 @@ def start(id: str, its: Its) -> dict[str, str]:
 def _shown(its: State, id: str, draft: Draft) -> dict[str, Any]:
     card = its.drafts.card(draft)
     world = named(card.model if card else DEFAULT_WORLD)
-    found: dict[str, Any] = {"plan": None, "settings": {}, "nouns": list(world.nouns)}
+    wished = {name: value for name, value in draft.settings.items() if name != "base"}
+    found: dict[str, Any] = {"settings": {}, "nouns": list(world.nouns)}
     with suppress(ConfigError):  # told among the problems
         if card:
-            config = its.drafts.config(draft)
-            found["plan"] = asdict(plan_of(card, config, iter(its.studio.runs().values())))
-            flat = config.flat()
+            flat = its.drafts.config(draft).flat()
             found["settings"] = {name: flat[name] for name in Wishes.model_fields if name in flat}
     return {
         "id": id,
@@ -183,8 +208,9 @@ def _shown(its: State, id: str, draft: Draft) -> dict[str, Any]:
         "noun": draft.noun,
         "photos": [_photo(photo, card.side if card else 0) for photo in draft.photos],
         "base": card.id if card else "",
-        "bases": [{**asdict(card), "fits": fits(card, gpus())} for card in cards(its.drafts.own_models)],
-        "wished": {name: value for name, value in draft.settings.items() if name != "base"},
+        "bases": [shown_card(card, gpus()) for card in cards(its.drafts.own_models)],
+        "wished": wished,
+        "extras": {name: value for name, value in wished.items() if name not in Wishes.model_fields},
         "problems": its.drafts.problems(draft),
         "busy": len(its.queue.jobs.running) >= len(its.queue.slots),
         **found,

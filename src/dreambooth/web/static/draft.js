@@ -100,23 +100,57 @@ async function suggest() {
   asking = false;
 }
 
-function bases() {
-  put($("bases"), draft.bases.map((its) => h("label", { class: "base" },
+const gb = (amount) => `${amount >= 10 ? Math.round(amount) : amount} GB`;
+
+function baseCard(its) {
+  const weights = its.size ? `About ${gb(its.size)} of weights${its.is_here ? ", on this machine already" : ""}${its.asks ? "; the hub asks you to accept its terms" : ""}.` : "On this machine already.";
+  return h("label", { class: "base" },
     h("input", { type: "radio", name: "base", value: its.id, checked: its.id === draft.base, onchange: async () => { await wish({ base: its.id }); guess(); } }),
-    h("b", {}, its.title), h("span", {}, its.draws),
-    its.fits ? h("span", { class: "note" }, its.fits) : null,
-    h("span", { class: "note" }, `Licence: ${its.licence}`),
-    h("span", { class: "note" }, its.is_here && !its.download ? "On this machine already." : `Downloads about ${its.download} GB the first time.`))));
+    h("b", {}, its.title), h("span", {}, its.draws), h("span", { class: "note" }, weights),
+    its.fits ? h("span", { class: "note warn" }, its.fits) : null,
+    h("span", { class: "note" }, `Licence: ${its.licence}`));
 }
 
-const fact = (name, value, more) => (value ? h("div", {}, h("dt", {}, name), h("dd", {}, value, more ? h("small", {}, more) : null)) : null);
+function bases() {
+  const first = draft.bases.filter((its) => its.is_first || its.id === draft.base || (its.is_here && its.size));
+  const others = draft.bases.filter((its) => !first.includes(its));
+  put($("bases"), first.map(baseCard));
+  put($("others"), others.map(baseCard));
+  const chosen = draft.bases.find((its) => its.id === draft.base);
+  for (const option of $("method").options) option.disabled = Boolean(chosen && chosen.unfit.includes(option.value));
+}
 
-function plan() {
-  const its = draft.plan;
-  put($("plan"), its ? [
-    fact("Time", its.time || "not known on this machine yet", its.time_from || "the run tells it after its first steps"),
-    fact("Memory of the GPU, or of this machine", its.memory), fact("Room on the disk", its.disk), fact("Download", its.download)] : []);
-  put($("cheaper"), its ? its.cheaper.map((text) => h("li", {}, text)) : []);
+// The plan: made by the server when nothing is lacking, and anew when anything is changed
+
+let planned = "";
+async function plan() {
+  const now = draft.problems.length ? "" : JSON.stringify([draft.photos.map((photo) => photo.id), draft.noun, draft.base, draft.wished]);
+  put($("extras"), Object.entries(draft.extras).map(([name, value]) => h("button", { type: "button", class: "chip", "aria-label": `Undo ${name}: ${value}`, onclick: () => wish({ unset: [name] }) }, `${name.replaceAll("_", " ")}: ${value} ✕`)));
+  if (now === planned) return;
+  planned = now;
+  put($("plan"));
+  put($("cheaper"));
+  say($("planning"), now ? "Working out time, memory and disk…" : "It comes once nothing is lacking.");
+  if (!now) return;
+  try {
+    const its = await get(`${base}/plan`);
+    if (now !== planned) return;
+    say($("planning"), its.says);
+    put($("plan"), its.rows.map(fact));
+    put($("cheaper"), its.less.map((less) => h("li", {}, h("code", {}, less.flag), ` ${less.says} `,
+      h("button", { type: "button", class: "quiet", "aria-label": `Use ${less.flag}`, onclick: () => doing(async () => { draft = await post(`${base}/savings`, { flag: less.flag }); show(); }) }, "Use it"))));
+  } catch (error) {
+    if (now === planned) { planned = ""; say($("planning"), error.message); }
+  }
+}
+
+const NAMES = { plan: "Work", time: "Time", memory: "Memory", disk: "Disk" };
+
+/** A row of the plan: what matters large, the rest small. */
+function fact(row) {
+  const [, value, more] = row.text.match(/^(.*?)(?: \((.*)|; (.*))?$/);
+  const rest = (more || row.text.slice(value.length + 2)).replace(/\): /, ": ");
+  return h("div", {}, h("dt", {}, NAMES[row.name] || row.name), h("dd", {}, value, rest ? h("small", {}, rest) : null));
 }
 
 const number = (value) => (value === "" ? null : Number(value));
