@@ -20,8 +20,11 @@ from dreambooth.data.photos import check_photos, photos_in
 from dreambooth.data.pictures import open_image
 from dreambooth.errors import DreamBoothError, Interrupted
 from dreambooth.generation.samples import save_sample
-from dreambooth.run import Run
+from dreambooth.run import Run, checkpoint
+from dreambooth.run.checkpoint import Checkpoint
+from dreambooth.run.choice import choose
 from dreambooth.run.records import (
+    CHOSEN,
     DIAGNOSIS,
     LOSSES,
     MODEL,
@@ -32,6 +35,7 @@ from dreambooth.run.records import (
     Probed,
     Recommendation,
 )
+from dreambooth.run.status import samples_asked
 from dreambooth.run.timing import timed
 from dreambooth.subject import Prompt, Subject
 from dreambooth.support.files import seals
@@ -81,6 +85,9 @@ def _command(words: Sequence[str]) -> None:
         return
     if parsed.command == "continue":
         run = Run.open(parsed.run_dir)
+        if parsed.use_step:
+            with run.lock():
+                choose(run, parsed.use_step)
         if parsed.max_train_steps:
             run.save_config(Config.build({**run.config.flat(), "max_train_steps": parsed.max_train_steps}))
     else:
@@ -129,6 +136,10 @@ def learn(run: Run, steps: int, every: int) -> None:
             )
             if (step + 1) % every == 0 or step + 1 == steps:
                 probe(run, step + 1)
+                state = Checkpoint(step=step + 1, settings="", tensors={"weights": {}})
+                checkpoint.write(run.checkpoints, state, run.config.training.checkpoints_total_limit)
+            elif samples_asked(run.root):
+                draw(run, f"step-{step + 1:06d}", run.config.world.probe_prompts[:1], (1, 2))
             if stopped:
                 raise Interrupted(f"stopped by {stopped[0]} after step {step + 1} of {steps}, which is saved.")
 
@@ -144,7 +155,7 @@ def probe(run: Run, step: int) -> None:
 
 def write_results(run: Run, steps: int) -> None:
     """The verdict, and a model of one file."""
-    best = max(probed.step for probed in SCORES.read(run.root) if isinstance(probed.step, int))
+    best = CHOSEN.find(run.root) or max(probed.step for probed in SCORES.read(run.root) if isinstance(probed.step, int))
     verdict = Recommendation(
         step=best,
         rule="the largest product of four shares",

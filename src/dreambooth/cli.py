@@ -136,7 +136,7 @@ def _continue(parsed: Namespace) -> None:
     run = Run.open(parsed.run_dir)
     from dreambooth.recipe import resume
 
-    _print_results(resume(run, parsed.max_train_steps, parsed.early_stopping))
+    _print_results(resume(run, parsed.max_train_steps, parsed.early_stopping, parsed.use_step))
 
 
 def _print_results(run: "Run") -> None:

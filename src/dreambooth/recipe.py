@@ -1,6 +1,7 @@
 """The whole method on one page, in the paper's order; each stage can also be called alone on the run folder it left."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from dreambooth import adapters, models
@@ -16,7 +17,7 @@ from dreambooth.evaluation import Judges, fit_of, load_judges
 from dreambooth.evaluation.subject_masks import subject_masks
 from dreambooth.finetuning import finetune
 from dreambooth.generation.generate import generate_in
-from dreambooth.generation.in_run import personal_model, prompts_of
+from dreambooth.generation.in_run import live_samples, personal_model, prompts_of
 from dreambooth.generation.prompts import CLASS_PROMPT, Prompt, own_prompts, together, warn_of_nameless
 from dreambooth.generation.samples import Sample
 from dreambooth.identifier import comparison, judge_of_identifiers, with_identifier
@@ -28,6 +29,7 @@ from dreambooth.probe.measuring import Reference
 from dreambooth.probe.scoring import FOLDERS, score_run
 from dreambooth.report.write import write_all
 from dreambooth.run import Run
+from dreambooth.run.choice import choose
 from dreambooth.run.companions import companions, create, each, naming_of, require_turns
 from dreambooth.run.extend import extend
 from dreambooth.run.measured import read_measured
@@ -85,11 +87,17 @@ def plan(subject: Subject, config: Config, root: Path | str, also: Sequence[Subj
     return planning.plan([subject, *also], config, Path(root).expanduser())
 
 
-def resume(run: Run, max_train_steps: int | None = None, early_stopping: bool | None = None) -> Run:
-    """Resume a run that was stopped, or train a finished one for more steps (`run.extend`); returns it."""
+def resume(
+    run: Run, max_train_steps: int | None = None, early_stopping: bool | None = None, use_step: int | None = None
+) -> Run:
+    """Resume a run that was stopped, train a finished one for more steps (`run.extend`), or make its model of the
+    weights of another step (`run.choice`); returns it.
+    """
     with run.lock():
         extend(run, max_train_steps, early_stopping)
-        if run.is_personalised:
+        if use_step is not None:
+            choose(run, use_step)
+        elif run.is_personalised:
             done = run.config.training.max_train_steps
             log.info("all %d steps are done: --max-train-steps with a larger number trains more", done)
     return dreambooth(run.subject, run.config, run.root, [companion.subject for companion in companions(run)])
@@ -235,7 +243,8 @@ def personalise(
                 one.root.mkdir(exist_ok=True)
             its_probe = probe.of_stage(its) if probe else None
             if adapter.parameter_groups():
-                finetune(model, stage, adapter, dataset, its.config, its, [observing(its, adapter, its_probe)])
+                watching, asked = observing(its, adapter, its_probe), partial(live_samples, its)
+                finetune(model, stage, adapter, dataset, its.config, its, [watching], on_request=asked)
             if its_probe:
                 its_probe.conclude(adapter)
             adapter.export(its.adapter)

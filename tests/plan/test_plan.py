@@ -17,6 +17,7 @@ from dreambooth.run import Run
 from dreambooth.run.records import PLAN, TIMINGS
 from dreambooth.support.device import device, memory_peak
 from dreambooth.toybox.photos import photos
+from dreambooth.web.plan import read
 from tiny import tiny_pipeline
 
 SMALL: dict[str, Any] = {

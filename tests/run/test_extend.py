@@ -1,7 +1,10 @@
 """More steps later are what a longer run would have been at once, to the bit."""
 
 import json
+import re
 import shutil
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,8 @@ from dreambooth.errors import ConfigError, RunError
 from dreambooth.recipe import dreambooth, resume
 from dreambooth.run import Run, checkpoint
 from dreambooth.run.extend import extend
-from dreambooth.run.records import BASE, RECOMMENDATION, BaseModel
+from dreambooth.run.records import BASE, CHOSEN, LOSSES, RECOMMENDATION, BaseModel
+from dreambooth.run.status import SAMPLE, ask_for_samples
 from dreambooth.subject import Subject
 from small_judges import clip_parts, dino_parts, save
 from tiny import tiny_pipeline
@@ -202,3 +206,44 @@ def test_a_crash_while_a_run_is_made_longer_loses_nothing(
         resume(run, 6)
     assert run.config.training.max_train_steps == 4
     assert outcome(made(run.root, subject, settings, 4)) == before
+
+
+def test_a_run_of_another_step_than_the_rules_is_what_a_run_of_so_many_steps_is(
+    settings: dict[str, Any], subject: Subject, tmp_path: Path
+) -> None:
+    more = {"checkpointing_steps": 8, "checkpoints_total_limit": 100, "use_ema": True, "ema_decay": 0.9}
+    whole = outcome(made(tmp_path / "whole", subject, settings, 8, **more))
+    run = made(tmp_path / "run", subject, settings, 16, **more)
+    with pytest.raises(RunError, match="the weights of step 9 were not kept; those of 8, 16 were"):
+        resume(run, use_step=9)
+    for step in (16, 8):  # from whichever the rule prefers to the other one and back
+        resume(run, use_step=step)
+        its = RECOMMENDATION.read(run.root)
+        assert (its.step, its.last) == (step, 16)
+    chosen = outcome(run)
+    same = [name for name in whole if name.startswith(("model/", "samples/after/")) and name != "model/README.md"]
+    assert same and {name: chosen[name] for name in same} == {name: whole[name] for name in same}
+    assert "chosen by hand" in its.reason
+    extend(run, 24)
+    assert not (run.root / CHOSEN.name).exists() and not run.is_personalised
+
+
+def test_samples_that_are_asked_for_come_and_change_nothing(
+    settings: dict[str, Any], subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dreambooth.run.status.TICK", 0.01)
+    quiet = outcome(made(tmp_path / "quiet", subject, settings, 12))
+    root = tmp_path / "run"
+
+    def ask() -> None:
+        while not LOSSES.read(root):
+            time.sleep(0.01)
+        ask_for_samples(root)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    its = outcome(made(root, subject, settings, 12))
+    asking.join()
+    new = {name for name in its if name not in quiet}
+    assert len(new) == 2 and all(re.match(r"samples/step-\d{6}/", name) for name in new)
+    assert {name: its[name] for name in quiet} == quiet and not (root / SAMPLE).exists()

@@ -137,6 +137,7 @@ def slid(page: Page) -> None:
     page.page.get_by_label("Step", exact=True).focus()
     page.page.keyboard.press("ArrowLeft")
     page.expect("#at").to_have_text("90")
+    page.expect("#use").to_have_text("Use step 90")
     page.page.get_by_role("button", name="in the snow", exact=True).first.click()
     page.expect("#pictures img").to_have_count(2)
     page.page.locator("#pictures .open").first.click()

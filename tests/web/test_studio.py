@@ -116,6 +116,24 @@ def test_what_is_lacking_is_said_all_at_once(served: Served) -> None:
     assert shown["settings"]["max_train_steps"] == 400
 
 
+def test_another_step_is_used_and_samples_come_when_asked_for(tmp_path: Path, jpegs: list[bytes]) -> None:
+    with serving(tmp_path, environment={"FAKE_STEP": "0.02"}) as served:
+        draft = drafted(served, jpegs, steps=100)
+        assert served.ask("PATCH", f"/api/drafts/{draft}", {"checkpoints_total_limit": 3})[0] == 200
+        run = served.ask("POST", f"/api/drafts/{draft}/start")[1]["run"]
+        assert served.ask("POST", f"/api/runs/{run}/sample")[0] == 409
+        served.until(lambda its: its["is_learning"] and its["step"] > 2, run)
+        assert served.ask("POST", f"/api/runs/{run}/sample")[0] == 200
+        view = served.until(finished, run)
+        stages = {sample["step"] for sample in served.ask("GET", f"/api/runs/{run}/samples")[1]["samples"]}
+        assert len(stages - {None, 0, 25, 50, 75, 100}) == 1
+        assert view["offered"] == [50, 75, 100] and view["recommended"]["step"] == 100
+        assert served.ask("POST", f"/api/runs/{run}/use", {"step": 25})[0] == 409
+        assert served.ask("POST", f"/api/runs/{run}/use", {"step": 75})[0] == 200
+        told = served.until(lambda its: finished(its) and its["recommended"]["step"] == 75, run)["recommended"]
+        assert told["by_hand"] and told["says"].startswith("Step 75 is the one that you chose")
+
+
 def test_the_noun_is_suggested_and_the_plan_is_told_before_the_start(served: Served, jpegs: list[bytes]) -> None:
     draft = drafted(served, jpegs)
     found = served.ask("POST", f"/api/drafts/{draft}/noun")[1]

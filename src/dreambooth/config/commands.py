@@ -8,6 +8,7 @@ from dreambooth.config.completion import SHELLS
 from dreambooth.config.flags import add_settings, section
 from dreambooth.config.parser import Parser, between, model, path, tensor_file
 from dreambooth.config.peers import with_aliases
+from dreambooth.config.web import add_web_flags
 from dreambooth.config.worlds import EMBEDDED
 from dreambooth.support.device import DEVICES, VARIABLE
 
@@ -96,10 +97,13 @@ def _add_doctor(commands: "Commands[Parser]") -> None:
 
 
 def _add_continue(commands: "Commands[Parser]") -> None:
-    summary = "resume a run that was stopped, or train a finished one for more steps"
+    summary = "resume a run that was stopped, train a finished one for more steps, or use another step"
     command = _add_on_run(commands, "continue", summary)
     command.example = "dreambooth continue runs/my-dog --max-train-steps 600"
-    command.add_argument(
+    steps = command.add_mutually_exclusive_group()
+    help_ = "make the model of the weights of this step, in place of the recommended one; they must have been kept"
+    steps.add_argument("--use-step", type=between(1, 10**9), metavar="N", help=help_)
+    steps.add_argument(
         *with_aliases("--max-train-steps"),
         type=between(1, 10**9),
         metavar="N",
@@ -207,24 +211,7 @@ def _add_compare(commands: "Commands[Parser]") -> None:
 
 
 def _add_web(commands: "Commands[Parser]") -> None:
-    command = _add(commands, "web", "a page to start runs, watch, stop, compare and use them, on a phone too")
-    command.example = "dreambooth web runs --host 0.0.0.0"
-    command.epilog = (
-        "Runs are processes of their own: they go on when the page, or this command, is ended. It needs "
-        "`pip install 'dreambooth[web]'`. On other addresses than this machine's own it asks for a key, which is in "
-        "the link that it prints; the environment variable DREAMBOOTH_WEB_TOKEN sets one."
-    )
-    command.add_argument(
-        "root", metavar="DIR", type=path, nargs="?", default=Path("runs"), help="folder of the runs [default: runs]"
-    )
-    help_ = "address to listen to; 0.0.0.0 for phones in the same network [default: 127.0.0.1, this machine alone]"
-    command.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help=help_)
-    ports, help_ = between(0, 65535), "[default: 7800; 0: any that is free]"
-    command.add_argument("--port", type=ports, default=7800, metavar="N", help=help_)
-    help_ = "another name by which browsers may call this machine, such as that of a proxy before it"
-    command.add_argument("--allowed-host", dest="names", action="append", default=[], metavar="NAME", help=help_)
-    help_ = "a base model of this machine to offer beside the published ones"
-    command.add_argument("--offer", dest="models", type=model, action="append", default=[], metavar="MODEL", help=help_)
+    add_web_flags(_add(commands, "web", "a page to start runs, watch, stop, compare and use them, on a phone too"))
 
 
 def _add_toybox(commands: "Commands[Parser]") -> None:

@@ -38,7 +38,7 @@ class Published:
 
 _ALL = "Photographs, paintings and drawings of nearly everything"
 _RAIL, _RAILPP = ("creativeml-openrail-m", "CreativeML Open RAIL-M"), ("openrail++", "CreativeML Open RAIL++-M")
-_FLUX = "FLUX non-commercial licence"
+_NON_COMMERCIAL = "FLUX non-commercial licence"
 _APACHE = ("apache-2.0", "Apache-2.0")
 
 
@@ -81,21 +81,21 @@ PUBLISHED: Mapping[str, Published] = {
         "FLUX.2 klein base 4B", f"{_ALL}. The smallest of those of 2026.", 1024, (3.88, 4.0), _APACHE, first=True
     ),
     "black-forest-labs/FLUX.2-klein-base-9B": _row(
-        "FLUX.2 klein base 9B", f"{_ALL}; the larger klein.", 1024, (9.08, 8.2), ("other", _FLUX)
+        "FLUX.2 klein base 9B", f"{_ALL}; the larger klein.", 1024, (9.08, 8.2), ("other", _NON_COMMERCIAL)
     ),
     "black-forest-labs/FLUX.1-dev": _row(
-        "FLUX.1 [dev]", f"{_ALL}.", 1024, (11.9, 4.9), ("other", _FLUX), asks=True, first=True
+        "FLUX.1 [dev]", f"{_ALL}.", 1024, (11.9, 4.9), ("other", _NON_COMMERCIAL), asks=True, first=True
     ),
     "black-forest-labs/FLUX.1-Krea-dev": _row(
         "FLUX.1 Krea [dev]",
         "As FLUX.1 [dev], with the look of photographs.",
         1024,
         (11.9, 4.9),
-        ("other", _FLUX),
+        ("other", _NON_COMMERCIAL),
         asks=True,
     ),
     "black-forest-labs/FLUX.2-dev": _row(
-        "FLUX.2 [dev]", f"{_ALL}; the largest here.", 1024, (32.2, 24.0), ("other", _FLUX)
+        "FLUX.2 [dev]", f"{_ALL}; the largest here.", 1024, (32.2, 24.0), ("other", _NON_COMMERCIAL)
     ),
     "Tongyi-MAI/Z-Image": _row(
         "Z-Image", f"{_ALL}; reads English and Chinese.", 1024, (6.16, 4.0), _APACHE, first=True

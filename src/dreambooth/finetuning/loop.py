@@ -22,6 +22,7 @@ from dreambooth.finetuning.tracking import Reporter
 from dreambooth.models.base import DENOISER, Conditioning, DiffusionModel, Stage
 from dreambooth.run import Run
 from dreambooth.run.records import LOSSES
+from dreambooth.run.status import samples_asked
 from dreambooth.run.taken import Taken
 from dreambooth.support.device import device, keep_freed_memory
 from dreambooth.support.distributed import world
@@ -47,8 +48,11 @@ def finetune(
     config: Config,
     run: Run,
     observers: Sequence[Observer] = (),
+    on_request: Observer | None = None,
 ) -> None:
     """Train what `adapter` chose of a stage of the base `model`, resuming from the run's latest good checkpoint.
+
+    on_request: called after a step where the file "sample" asks for it.
 
     Afterwards the model holds the trained weights (their running average with use_ema), and a checkpoint of the last
     step, or of the one where an observer stopped it, makes a second call return at once. Raises ConfigError for a
@@ -71,6 +75,8 @@ def finetune(
                 loop.save(step + 1)
             if not loop.world.agree(bool(stopped)) and _due(step + 1, training.validation_steps, training):
                 enough = loop.show(step + 1, observers)
+            elif on_request and loop.world.agree(samples_asked((run.whole or run).root)):
+                loop.show(step + 1, [on_request])
             stop = loop.world.agree(bool(stopped))
             if (stop or enough) and not saved:
                 loop.save(step + 1)

@@ -16,8 +16,9 @@ from dreambooth.probe.rule import Shares, best_step, may_stop, mean_shares, shar
 from dreambooth.probe.verdict import write_verdict
 from dreambooth.run import Run, checkpoint
 from dreambooth.run.checkpoint import Checkpoint
+from dreambooth.run.choice import weights_of
 from dreambooth.run.companions import each
-from dreambooth.run.records import JUDGES, SCORES, JudgeNames, Probed
+from dreambooth.run.records import CHOSEN, JUDGES, SCORES, JudgeNames, Probed
 from dreambooth.run.timing import timed
 from dreambooth.support.files import require_space
 from dreambooth.support.progress import log
@@ -91,14 +92,15 @@ class Probe:
         return observe
 
     def conclude(self, adapter: Adapter) -> int:
-        """Put the recommended step's weights into the model and write recommendation.json and diagnosis.json.
+        """Put the weights of the recommended step, or of the one that a person chose, into the model, and write
+        recommendation.json and diagnosis.json.
 
         Returns that step. Call it after the fine-tuning that `watching` observed.
         """
-        step = checkpoint.newest_step(self.best)
+        step = CHOSEN.find(self.run.root) or checkpoint.newest_step(self.best)
         assert step is not None, "the last probe keeps its weights where no other has"
         if step != max(self._found()):
-            adapter.load(checkpoint.read(self.best / f"checkpoint-{step}").tensors["weights"])
+            adapter.load(weights_of(self.run, step))
         for its in (self, *self.others):
             write_verdict(its.run, step, its.reference.judges.names)
         return step

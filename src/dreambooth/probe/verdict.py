@@ -5,10 +5,10 @@ from dataclasses import asdict
 
 from dreambooth.evaluation import WAY, progress_by_metric
 from dreambooth.probe.diagnosis import checks, diagnose
-from dreambooth.probe.rule import RULE, reason, shares
+from dreambooth.probe.rule import RULE, best_step, reason, shares
 from dreambooth.run import Run, checkpoint
 from dreambooth.run.companions import each
-from dreambooth.run.records import DIAGNOSIS, JUDGES, RECOMMENDATION, SCORES, Diagnosis, Recommendation
+from dreambooth.run.records import CHOSEN, DIAGNOSIS, JUDGES, RECOMMENDATION, SCORES, Diagnosis, Recommendation
 from dreambooth.support.progress import log
 
 
@@ -18,7 +18,10 @@ def write_verdict(run: Run, step: int, judges: Mapping[str, str]) -> None:
     judges: their names, by what they measure.
     """
     probes = {probed.step: probed for probed in SCORES.read(run.root)}
-    last, why = max(shares(list(probes.values()))), reason(step, probes, run.subject)
+    found, why = shares(list(probes.values())), reason(step, probes, run.subject)
+    last = max(found)
+    if CHOSEN.find(run.root) == step:
+        why = f"{why}; it was chosen by hand, where the rule prefers step {best_step(found)}"
     verdict = Recommendation(
         step=step,
         rule=RULE,
@@ -44,6 +47,6 @@ def restore_verdict(run: Run) -> None:
     for its, kept in [(its, whole) for whole in (run, *run.later_stages) for its in each(whole)]:
         if all((its.root / file.name).exists() for file in (RECOMMENDATION, DIAGNOSIS)):
             continue
-        step, judges = checkpoint.newest_step(kept.best), JUDGES.find(run.root)
+        step, judges = CHOSEN.find(kept.root) or checkpoint.newest_step(kept.best), JUDGES.find(run.root)
         if step and judges and {"real", 0, step} <= {probed.step for probed in SCORES.read(its.root)}:
             write_verdict(its, step, asdict(judges))

@@ -129,10 +129,14 @@ def latest(folder: Path, settings: str) -> Checkpoint | None:
     return None
 
 
+def steps(folder: Path) -> list[int]:
+    """The steps of all checkpoints, good or not, the newest first."""
+    return [int(path.name.removeprefix("checkpoint-")) for path in _newest_first(folder)]
+
+
 def newest_step(folder: Path) -> int | None:
     """The step of the newest checkpoint, good or not; None where there is none."""
-    paths = _newest_first(folder)
-    return int(paths[0].name.removeprefix("checkpoint-")) if paths else None
+    return next(iter(steps(folder)), None)
 
 
 def forget_after(folder: Path, step: int) -> None:

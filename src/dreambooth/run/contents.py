@@ -36,6 +36,7 @@ CONTENTS: Mapping[str, str] = {
     records.SCORES.name: "a line of scores per probe, and of the photos and the untuned model before them",
     BEST: "the weights of the best step so far, as a checkpoint",
     records.RECOMMENDATION.name: "the recommended step, and why",
+    records.CHOSEN.name: "the step that a person chose in place of the rule's, where one did",
     records.DIAGNOSIS.name: "the paper's failures that the probe looked for and flagged",
     ADAPTER: "the LoRA or the learned word alone, where the method made one",
     MODEL: "the personalised model, as diffusers opens it",
@@ -48,6 +49,7 @@ CONTENTS: Mapping[str, str] = {
     records.TIMINGS.name: "seconds by stage",
     status.STATUS.name: "what the run does now, how much of it is done, and how it ended",
     status.STOP: "made by anyone, to stop it: it saves, ends and removes this file",
+    status.SAMPLE: "made by anyone, to see now what it draws: it draws some samples and removes this file",
     **{folder: f"what {name} shows, with --report-to {name}" for name, folder in TRACKERS.items()},
     LOCK: "the process that writes now",
 }
@@ -58,7 +60,15 @@ samples, best step and verdict in it.
 """
 
 MADE_AT_THE_END = (
-    *(records.MODEL.name, MODEL, ADAPTER, records.RECOMMENDATION.name, records.DIAGNOSIS.name, records.SAMPLES.name),
+    *(
+        records.CHOSEN.name,
+        records.MODEL.name,
+        MODEL,
+        ADAPTER,
+        records.RECOMMENDATION.name,
+        records.DIAGNOSIS.name,
+        records.SAMPLES.name,
+    ),
     *(f"{SAMPLES}/after", REPORT, CONTACT_SHEET),
 )
 """What a run makes after its last step, in the order to remove it: a model without its SHA-256 is not used."""

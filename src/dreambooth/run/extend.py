@@ -32,9 +32,7 @@ def extend(run: Run, max_train_steps: int | None = None, early_stopping: bool | 
             "for %d. A run of %d steps at once would have come out otherwise.",
             *(schedule, last, steps, steps),
         )
-    for its in each(run):
-        for name in MADE_AT_THE_END:
-            _remove(its.root / name)
+    put_away(run)
     for later in run.later_stages:  # it began with what the first stage had made, which is another model now
         _remove(later.root)
     if last != steps and last % before.training.validation_steps:  # only the last step is measured out of turn
@@ -44,6 +42,13 @@ def extend(run: Run, max_train_steps: int | None = None, early_stopping: bool | 
         if checkpoint.newest_step(run.best) == last:
             _remove(run.best)
     run.save_config(after)
+
+
+def put_away(run: Run) -> None:
+    """Remove what the end of a run has made; whoever resumes it makes it again."""
+    for its in each(run):
+        for name in MADE_AT_THE_END:
+            _remove(its.root / name)
 
 
 def _require_steps_to_come(run: Run, after: Config) -> None:

@@ -23,6 +23,9 @@ from dreambooth.support.signals import stop_asked
 STOP = "stop"
 """The file whose making stops a run: `touch RUN_DIR/stop`. What is in it does not matter; the run removes it."""
 
+SAMPLE = "sample"
+"""The file that asks a training for samples now: `touch RUN_DIR/sample`; the run removes it."""
+
 TICK, HEARTBEAT = 1.0, 5.0
 """Seconds between two looks at what has changed, and between two lines of life where nothing has."""
 
@@ -81,6 +84,17 @@ def ask_to_stop(root: Path) -> None:
     (root / STOP).touch()
 
 
+def ask_for_samples(root: Path) -> None:
+    """Have the training in this folder draw some samples after its next step; raises OSError."""
+    (root / SAMPLE).touch()
+
+
+def samples_asked(root: Path) -> bool:
+    """Whether somebody asked for samples since the last call; of a run that this process reports."""
+    reporter = _REPORTERS.get(root)
+    return reporter is not None and reporter.answer()
+
+
 @contextmanager
 def reported(root: Path) -> Iterator[None]:
     """Inside, status.json tells what is tracked and how it ended, and a file "stop" ends it as SIGTERM would."""
@@ -122,14 +136,13 @@ class _Reporter:
     def __init__(self, root: Path) -> None:
         self.root, self.stage = root, ""
         self._began, self._said = time.time(), ""
-        self._spoke, self._asked = 0.0, False
+        self._spoke, self._asked, self._wanted = 0.0, False, False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="status.json", daemon=True)
 
     def start(self) -> None:
         """Begin to write; a stop file from before does not count."""
-        with suppress(OSError):
-            (self.root / STOP).unlink(missing_ok=True)
+        self._clear()
         progress.UNDER_WAY.clear()  # what an error left there
         self._tell(self._now())
         self._thread.start()
@@ -144,12 +157,24 @@ class _Reporter:
         self._ended.set()
         self._thread.join()
         self._tell(self._now(state, message))
-        with suppress(OSError):
-            (self.root / STOP).unlink(missing_ok=True)
+        self._clear()
+
+    def answer(self) -> bool:
+        """Whether samples are wanted; asked once, they are wanted once."""
+        wanted, self._wanted = self._wanted, False
+        return wanted
+
+    def _clear(self) -> None:
+        for name in (STOP, SAMPLE):
+            with suppress(OSError):
+                (self.root / name).unlink(missing_ok=True)
 
     def _run(self) -> None:
         while not self._ended.wait(TICK):
             self._asked = self._asked or (self.root / STOP).exists()
+            with suppress(OSError):
+                (self.root / SAMPLE).unlink()
+                self._wanted = True
             self._tell(self._now())
 
     def _now(self, state: Literal["running", "done", "stopped", "failed"] = "running", message: str = "") -> Status:

@@ -10,11 +10,11 @@ from typing import Any, Literal
 from dreambooth.config import Config
 from dreambooth.errors import DreamBoothError
 from dreambooth.run import Run, contents
+from dreambooth.run.choice import offered
 from dreambooth.run.files import JsonFile, T
 from dreambooth.run.measured import Measured, read_measured
 from dreambooth.run.places import found
-from dreambooth.run.records import LOSSES, MODEL, RECOMMENDATION, SCORES, SUBJECT, Probed
-from dreambooth.run.places import found
+from dreambooth.run.records import CHOSEN, LOSSES, MODEL, RECOMMENDATION, SCORES, SUBJECT, Probed
 from dreambooth.run.status import Status, read_status
 from dreambooth.run.ways import percent, progress_by_metric
 from dreambooth.support.progress import duration
@@ -79,7 +79,8 @@ class Views:
             "model": Path(config.base.model).name if config else "",
             "is_demo": bool(config and config.world.embedded and config.base.model == config.world.name),
             "foreign": measured.foreign if measured else "",
-            "recommended": _recommended(measured),
+            "recommended": _recommended(measured, found_in(folder, CHOSEN)),
+            "offered": _offered(folder) if state == "finished" else [],
             "findings": [asdict(finding) for finding in measured.findings] if measured else [],
             "adapter": sorted(file.name for file in (folder / contents.ADAPTER).glob("*.safetensors")),
             "has_model": (folder / MODEL.name).is_file(),
@@ -204,14 +205,22 @@ def _likeness(measured: Measured | None) -> dict[str, Any] | None:
     return None if way is None else {"step": step, "share": way, "says": percent(min(1.0, max(0.0, way)))}
 
 
-def _recommended(measured: Measured | None) -> dict[str, Any] | None:
+def _offered(folder: Path) -> list[int]:
+    try:
+        return offered(Run(folder))
+    except DreamBoothError:
+        return []
+
+
+def _recommended(measured: Measured | None, chosen: int | None) -> dict[str, Any] | None:
     if measured is None or (verdict := measured.recommendation) is None:
         return None
     return {
         "step": verdict.step,
         "last": verdict.last,
         "stopped_early": verdict.stopped_early,
-        "says": _says(verdict.step, verdict.last, verdict.ways, verdict.kept),
+        "by_hand": chosen == verdict.step,
+        "says": _says(verdict.step, verdict.last, verdict.ways, verdict.kept, chosen == verdict.step),
         "reason": verdict.reason,
         "rule": verdict.rule,
         "way": verdict.way,
@@ -219,7 +228,7 @@ def _recommended(measured: Measured | None) -> dict[str, Any] | None:
     }
 
 
-def _says(step: int, last: int, ways: Mapping[str, float | None], kept: Mapping[str, float]) -> str:
+def _says(step: int, last: int, ways: Mapping[str, float | None], kept: Mapping[str, float], by_hand: bool) -> str:
     """Why this step, in words without a metric."""
     clauses = []
     if (way := ways.get("dino")) is not None:
@@ -230,9 +239,9 @@ def _says(step: int, last: int, ways: Mapping[str, float | None], kept: Mapping[
     varied = varied or [share for name, share in kept.items() if name.endswith("_div")]
     if varied:
         clauses.append(f"keeps {percent(min(varied))} of the variety")
-    best = "the last step, is" if step == last else "is"
     said = ", ".join(clauses[:-1]) + (" and " if clauses[1:] else "") + clauses[-1] if clauses else "nothing was better"
-    return f"Step {step}, {best} the best one: {said}." if step == last else f"Step {step} {best} the best one: {said}."
+    which = f"Step {step}, the last step," if step == last else f"Step {step}"
+    return f"{which} is {'the one that you chose' if by_hand else 'the best one'}: {said}."
 
 
 def probes_of(folder: Path) -> list[dict[str, Any]]:

@@ -48,6 +48,7 @@ class Wishes(Strict):
     identifier: Annotated[str, Field(max_length=40)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None
     early_stopping: bool | None = None
+    checkpoints_total_limit: Annotated[int, Field(ge=1, le=1000)] | None = None
     unset: Annotated[list[Annotated[str, Field(max_length=40)]], Field(max_length=20)] = []
 
 

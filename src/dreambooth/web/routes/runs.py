@@ -14,6 +14,7 @@ from dreambooth.run import Run, contents
 from dreambooth.run.compare import compare
 from dreambooth.run.contents import CONFIG
 from dreambooth.run.records import RECOMMENDATION, SUBJECT
+from dreambooth.run.status import ask_for_samples
 from dreambooth.web import exports, pictures
 from dreambooth.web.records import DRAFT, FAVOURITES
 from dreambooth.web.refusal import Refusal
@@ -37,6 +38,12 @@ class Continue(Strict):
     """more: steps beyond those that the run was begun with; 0 to resume it."""
 
     more: Annotated[int, Field(ge=0, le=MOST_STEPS)] = 0
+
+
+class Use(Strict):
+    """step: one whose weights were kept."""
+
+    step: Annotated[int, Field(ge=1, le=MOST_STEPS)]
 
 
 class Generate(Strict):
@@ -155,6 +162,26 @@ def go_on(id: str, how: Continue, its: Its) -> dict[str, bool]:
         its.queue.add(id, "continue", words)
     else:
         its.queue.add(id, "run", its.drafts.words(id, DRAFT.read(its.studio.beside(id))))
+    return {"ok": True}
+
+
+@router.post("/{id}/use")
+def use(id: str, which: Use, its: Its) -> dict[str, bool]:
+    """Make the model of the weights of another step than the recommended one."""
+    folder = its.studio.run(id)
+    if which.step not in its.views.run(id)["offered"]:
+        raise Refusal(409, f"The weights of step {which.step} were not kept, or the run is not finished.")
+    its.queue.add(id, "continue", ["continue", str(folder), f"--use-step={which.step}"])
+    return {"ok": True}
+
+
+@router.post("/{id}/sample")
+def sample_now(id: str, its: Its) -> dict[str, bool]:
+    """Have a training draw some samples after its next step."""
+    folder = its.studio.run(id)
+    if not its.views.run(id)["is_learning"]:
+        raise Refusal(409, "It is not learning now: its samples come by themselves.")
+    ask_for_samples(folder)
     return {"ok": True}
 
 

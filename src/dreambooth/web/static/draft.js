@@ -161,6 +161,7 @@ $("noun").addEventListener("change", (event) => wish({ noun: event.target.value 
 $("suggest").addEventListener("click", suggest);
 $("method").addEventListener("change", (event) => wish({ method: event.target.value, unset: ["max_train_steps", "num_class_images"] }));
 $("early").addEventListener("change", (event) => wish({ early_stopping: event.target.checked }));
+$("keep").addEventListener("change", (event) => wish(event.target.checked ? { checkpoints_total_limit: 1000 } : { unset: ["checkpoints_total_limit"] }));
 $("identifier").addEventListener("change", (event) => wish(settle("identifier", event.target.value.trim() || null)));
 for (const [field, name] of [["steps", "max_train_steps"], ["seed", "seed"], ["images", "num_class_images"]]) {
   $(field).addEventListener("change", (event) => wish(settle(name, number(event.target.value))));
@@ -186,6 +187,7 @@ function show() {
   fill("seed", its.seed);
   fill("images", its.num_class_images);
   fill("identifier", draft.wished.identifier);
+  $("keep").checked = its.checkpoints_total_limit > 100;
   $("early").checked = Boolean(its.early_stopping);
   put($("problems"), draft.problems.map((text) => h("li", {}, text)));
   $("start").disabled = draft.problems.length > 0;

@@ -65,7 +65,10 @@ function showButtons(view) {
   const found = [];
   const busy = BUSY.includes(view.state);
   if (view.state === "waiting") found.push(button("Take it out of the queue", "quiet", () => stop(false)));
-  else if (busy && !stopping) found.push(button("Stop & save", "primary", () => stop(false)));
+  else if (busy && !stopping) {
+    found.push(button("Stop & save", "primary", () => stop(false)));
+    if (view.state === "running" && view.is_learning) found.push(button("Sample now", "quiet", sampleNow));
+  }
   else if (busy) {
     found.push(h("span", { class: "note" }, "Saving, and stopping…"));
     if (view.is_ours && Date.now() - stopping > 15000) found.push(button("Stop at once", "quiet", () => stop(true)));
@@ -82,6 +85,7 @@ function showButtons(view) {
 }
 
 const stop = (atOnce) => doing(async () => { stopping = Date.now(); showButtons(page.view); await post(`${base}/stop`, { at_once: atOnce }); });
+const sampleNow = () => doing(async () => { await post(`${base}/sample`); toast("It draws some samples after its next step."); });
 const more = (steps) => doing(async () => { await post(`${base}/continue`, { more: steps }); });
 
 // What came of it

@@ -1,7 +1,7 @@
 // The samples of every probe: a step, and what was asked for.
 
-import { sampleUrl } from "./api.js";
-import { $, h, put, say } from "./dom.js";
+import { post, sampleUrl } from "./api.js";
+import { $, h, put, say, toast } from "./dom.js";
 import { view } from "./viewer.js";
 import { sentence } from "./words.js";
 
@@ -40,10 +40,12 @@ function show() {
   slider.max = steps.length - 1;
   if (follows) slider.value = best === null ? steps.length - 1 : Math.max(0, steps.indexOf(best));
   const step = steps[slider.value];
-  const words = step === 0 ? "0, the base model" : `${step}${step === best ? ", recommended" : ""}`;
+  const mark = page.view.recommended && page.view.recommended.by_hand ? "chosen" : "recommended";
+  const words = step === 0 ? "0, the base model" : `${step}${step === best ? `, ${mark}` : ""}`;
   say($("at"), words);
   slider.setAttribute("aria-valuetext", `step ${words}`);
   put($("steps"), steps.map((each, index) => h("option", { value: index, label: each === best ? "best" : String(each) })));
+  showUse(step, best);
   const asked = new Map();
   for (const sample of page.samples) if (sample.step !== null && sample.step > 0) asked.set(key(sample), sample);
   if (!asked.size) for (const sample of page.samples) if (sample.step === 0) asked.set(key(sample), sample);
@@ -61,6 +63,23 @@ function show() {
   const way = scored && typeof scored.ways.dino === "number" ? `${Math.round(100 * scored.ways.dino)}% of the way to your photos` : "";
   say($("probe"), step === 0 ? `The base model, asked for any ${page.view.noun}.` : way);
 }
+
+/** The button for a step that the model is not made of; one whose weights are gone says so. */
+function showUse(step, best) {
+  const { offered, state } = page.view;
+  const other = state === "finished" && best !== null && step > 0 && step !== best;
+  $("use").hidden = !other || !offered.includes(step);
+  $("use").dataset.step = step;
+  say($("use"), `Use step ${step}`);
+  say($("unkept"), other && !offered.includes(step) ? `The weights of step ${step} were not kept; those of ${offered.join(", ")} were.` : "");
+}
+
+$("use").addEventListener("click", async () => {
+  try {
+    await post(`${page.base}/use`, { step: Number($("use").dataset.step) });
+    follows = true;
+  } catch (error) { toast(error.message); }
+});
 
 $("step").addEventListener("input", () => { follows = false; show(); });
 

@@ -1,0 +1,45 @@
+"""Another step than the rule's: whoever looks at the samples may use one whose weights are still there."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from dreambooth.errors import RunError
+from dreambooth.run import checkpoint
+from dreambooth.run.extend import put_away
+from dreambooth.run.folder import Run
+from dreambooth.run.records import CHOSEN, RECOMMENDATION, SCORES
+
+
+def offered(run: Run) -> list[int]:
+    """The steps that were measured and whose weights are there, in their order."""
+    measured = {probed.step for probed in SCORES.read(run.root)}
+    kept = {*checkpoint.steps(run.checkpoints), *checkpoint.steps(run.best)}
+    return sorted(step for step in kept if step in measured)
+
+
+def choose(run: Run, step: int) -> None:
+    """Have whoever resumes the run make its model of the weights of `step`; hold its lock meanwhile.
+
+    Raises RunError for a run that has recommended nothing yet, one of several stages, and a step that is not offered.
+    """
+    recommendation = RECOMMENDATION.find(run.root)
+    if recommendation is None:
+        raise RunError(f"{run.root} has not come to its end, or was not measured: there is nothing to choose from yet.")
+    if run.later_stages:
+        raise RunError(f"{run.root} has a stage that began with step {recommendation.step}: it cannot be exchanged.")
+    if step not in (there := offered(run)):
+        raise RunError(
+            f"the weights of step {step} were not kept; those of {', '.join(map(str, there))} were. Give a new run "
+            "--checkpoints-total-limit 100 to keep all of them."
+        )
+    if step != recommendation.step:
+        put_away(run)
+        CHOSEN.write(run.root, step)
+
+
+def weights_of(run: Run, step: int) -> Mapping[str, Tensor]:
+    """The weights of a step as they would be used: their running average where there is one. Raises RunError."""
+    inside = run.best if step in checkpoint.steps(run.best) else run.checkpoints
+    tensors = checkpoint.read(inside / f"checkpoint-{step}").tensors
+    return tensors.get("ema", tensors["weights"])
