@@ -80,7 +80,11 @@ def test_photos_in_everything_out(run: Run) -> None:
     folders = {"checkpoints", "samples", "model"}
     records = {"config.toml", "subject.json", "base.json", "prior.json", "losses.jsonl", "timings.json", "photos.json"}
     records |= {"model.json", "status.json", "plan.json"}
-    assert {path.name for path in run.root.iterdir()} == folders | records | {"report.html", "contact-sheet.png"}
+    assert {path.name for path in run.root.iterdir()} == folders | records | {
+        "report.html",
+        "contact-sheet.jpg",
+        "share.jpg",
+    }
     pictures = {stage.name: len(list(stage.glob("*.png"))) for stage in run.samples.iterdir()}
     assert pictures == {"before": 3, "step-000002": 2, "after": 3}  # two prompts and the class
     assert len(run.losses.read_text().splitlines()) == 4
@@ -89,7 +93,7 @@ def test_photos_in_everything_out(run: Run) -> None:
     timings = TIMINGS.read(run.root)
     assert set(timings) == {"load", "identifier", "prior", "samples before", "finetune", "samples after"}
     assert all(seconds > 0 for seconds in timings.values())
-    with Image.open(run.root / "contact-sheet.png") as sheet:
+    with Image.open(run.root / "contact-sheet.jpg") as sheet:
         assert min(sheet.size) > 100
 
 

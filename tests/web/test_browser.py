@@ -1,6 +1,7 @@
 """The whole story in a real browser, as a stranger would do it: Debian's chromium by Playwright, the fake trainer."""
 
 import io
+import re
 import shutil
 import time
 import zipfile
@@ -10,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from dreambooth.report.page import write_report
+from dreambooth.run import Run
 from studio import Served, serving
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -209,6 +212,39 @@ def test_every_page_fits_and_has_no_barrier(width: int, scheme: str, browser: An
             barriers.append((path, its["id"], [node["target"] for node in its["nodes"]][:3]))
         page.close()
     assert barriers == []
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1280, "light")])
+def test_the_report_is_looked_through_by_the_keyboard(width: int, scheme: str, browser: Any, finished: Served) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    report = write_report(Run(finished.root / "rex"))
+    context = browser.new_context(viewport={"width": width, "height": 850}, color_scheme=scheme)
+    page, wrong = context.new_page(), list[str]()
+    page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.goto(report.as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    barriers = axe.run(page).response["violations"]
+    assert [(its["id"], its["nodes"][0]["target"]) for its in barriers] == []
+    page.locator(".hero .open").first.focus()
+    for key in ("Enter", "ArrowRight"):
+        page.keyboard.press(key)
+    viewer = page.locator("#viewer")
+    playwright.expect(viewer.locator("img")).to_have_attribute("alt", re.compile("^a dog "))
+    page.keyboard.press("Escape")
+    playwright.expect(viewer).to_be_hidden()
+    slider = page.locator("#training input[type=range]")
+    figures = page.locator("#training figure[data-step]:visible")
+    count = figures.count()
+    slider.focus()
+    page.keyboard.press("Home")
+    playwright.expect(page.locator("#training output")).to_have_text("base model")
+    page.get_by_role("button", name="All steps side by side").last.click()
+    assert figures.count() > count
+    page.locator("button.copy").first.click()
+    playwright.expect(page.locator(".copying span").first).to_have_text(re.compile("Copied|Selected"))
+    context.close()
+    assert wrong == []
 
 
 def test_the_keyboard_alone_starts_a_run(browser: Any, finished: Served) -> None:

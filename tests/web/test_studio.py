@@ -53,6 +53,7 @@ def test_from_photos_to_a_model(served: Served, jpegs: list[bytes]) -> None:
     archive = zipfile.ZipFile(io.BytesIO(served.ask("GET", f"/api/runs/{run}/export/model.zip")[1]))
     assert archive.testzip() is None and "model/model_index.json" in archive.namelist()
     assert served.ask("GET", f"/api/runs/{run}/adapter/{view['adapter'][0]}")[1] == b"{}"
+    assert served.ask("GET", f"/api/runs/{run}/share")[1][:2] == b"\xff\xd8"
     assert b"all of it" in served.ask("GET", f"/api/runs/{run}/report")[1]
     assert 'DiffusionPipeline.from_pretrained("model")' in served.ask("GET", f"/api/runs/{run}/snippet")[1]["text"]
 

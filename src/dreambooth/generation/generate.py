@@ -15,11 +15,14 @@ from dreambooth.generation.requests import Request, requests, sampling_of, seeds
 from dreambooth.generation.samples import Sample as Sample
 from dreambooth.generation.samples import opened, sample, save_sample, text_of
 from dreambooth.generation.samples import read_samples as read_samples
-from dreambooth.generation.sheet import Row, lay_out
+from dreambooth.generation.sheet import Row, lay_out, save_below
 from dreambooth.models.base import DiffusionModel, Sampling
 from dreambooth.run import Run
-from dreambooth.support.files import atomic_write, key_of, require_space
+from dreambooth.support.files import key_of, require_space
 from dreambooth.support.progress import log, track
+
+SHEET = 1_000_000
+"""Bytes of a contact sheet at most: more is refused by forums and chats."""
 
 
 def generate(
@@ -82,7 +85,7 @@ def generate_in(
 
 
 def contact_sheet(target: Path, photos: Sequence[Path], before: Sequence[Sample], after: Sequence[Sample]) -> None:
-    """Write one PNG: the photos, then a row for each prompt with its pictures before and after.
+    """Write one JPEG of at most SHEET bytes: the photos, then a row for each prompt with its pictures before and after.
 
     Pictures below 128 pixels are doubled or trebled, so that a person can see them. A photo that has been moved away is
     left out; where there is nothing to show, nothing is written.
@@ -101,8 +104,7 @@ def contact_sheet(target: Path, photos: Sequence[Path], before: Sequence[Sample]
     if found:
         rows.insert(0, Row("the photos", (("", found),)))
     if rows:
-        with atomic_write(target) as aside:
-            lay_out(rows, tile).save(aside, format="PNG")
+        save_below(lay_out(rows, tile), target, SHEET)
 
 
 def _found(photos: Sequence[Path], side: int) -> Iterator[Image.Image]:

@@ -1,13 +1,18 @@
 """A contact sheet: labelled rows of pictures in groups, such as before | after."""
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
+
+from dreambooth.support.files import atomic_write
 
 PAPER, INK, FAINT = (252, 251, 248), (28, 27, 25), (120, 116, 108)
 GAP, GUTTER, MARGIN = 6, 28, 32
 LABEL, HEADING = 18, 16
+QUALITIES = (92, 86, 80, 72)
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,22 @@ def lay_out(rows: Sequence[Row], tile: int) -> Image.Image:
             x += GUTTER - GAP
         y += height
     return sheet
+
+
+def save_below(sheet: Image.Image, target: Path, limit: int) -> None:
+    """Write a JPEG of at most `limit` bytes: of lower quality where it must be, then smaller; whole or not at all.
+
+    Raises DiskError where it cannot be written.
+    """
+    for quality in QUALITIES:
+        buffer = io.BytesIO()
+        sheet.save(buffer, format="JPEG", quality=quality, optimize=True, progressive=True)
+        if buffer.tell() <= limit:
+            with atomic_write(target) as aside:
+                aside.write_bytes(buffer.getvalue())
+            return
+    smaller = sheet.resize((max(1, sheet.width * 4 // 5), max(1, sheet.height * 4 // 5)), Image.Resampling.LANCZOS)
+    save_below(smaller, target, limit)
 
 
 def fitted(picture: Image.Image, side: int) -> Image.Image:

@@ -13,6 +13,7 @@ from dreambooth.config import Config, preset_of
 from dreambooth.config.methods import MethodName
 from dreambooth.config.published import licence
 from dreambooth.generation.samples import Sample, read_samples
+from dreambooth.report.best import best
 from dreambooth.report.snippets import adapter_snippet, base_name, model_snippet
 from dreambooth.run import Run
 from dreambooth.run.compare import NUMBERS
@@ -47,7 +48,8 @@ def write_cards(run: Run) -> None:
     subject = run.subject
     if not (run.model / MODEL_INDEX).is_file() or not subject.identifier:
         return
-    config, measured, samples = run.config, read_measured(run), _chosen(read_samples(run.samples / "after"))
+    config, measured, samples = run.config, read_measured(run), read_samples(run.samples / "after")
+    samples = best(samples, measured, SHOWN)
     snippets = {
         run.model: model_snippet(subject, config, run.model),
         run.adapter: adapter_snippet(subject, config, run.adapter),
@@ -118,15 +120,6 @@ def _header(subject: Subject, config: Config, samples: list[Sample]) -> str:
     for number, sample in enumerate(samples):
         lines += [f"- text: {_quoted(sample.prompt)}", "  output:", f"    url: {PICTURES}/{number}.png"]
     return "".join(f"{line}\n" for line in lines)
-
-
-def _chosen(samples: list[Sample]) -> list[Sample]:
-    """One sample of each of the first few prompts that ask for more than the subject."""
-    found: dict[str, Sample] = {}
-    for sample in samples:
-        if sample.kind not in ("class", "subject"):
-            found.setdefault(sample.template, sample)
-    return list(found.values())[:SHOWN]
 
 
 def _numbers(measured: Measured) -> Iterator[tuple[str, str]]:

@@ -1,31 +1,40 @@
 """Everything a run made, on one self-contained page that opens anywhere and asks the network for nothing."""
 
+import base64
+import hashlib
 import importlib.metadata
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup
 
 from dreambooth.config import Config, preset_of, settings_reference
 from dreambooth.config.settings import PLACES
 from dreambooth.evaluation import CHOICES
 from dreambooth.evaluation.names import METRIC_NAMES
+from dreambooth.generation.samples import read_samples
 from dreambooth.report import measures
 from dreambooth.report import pictures as album
+from dreambooth.report.best import best, why
 from dreambooth.report.snippets import adapter_snippet, base_name, model_snippet, without_place
 from dreambooth.run import Run
 from dreambooth.run.measured import read_measured
-from dreambooth.run.records import LOSSES
+from dreambooth.run.records import CHOSEN, LOSSES
 from dreambooth.run.timing import STAGES, read_plan, read_timings
 from dreambooth.support.files import write_text
 from dreambooth.support.model_index import MODEL_INDEX
 from dreambooth.support.progress import duration
 
 LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "pillow")
+
+SCRIPT = files("dreambooth.report").joinpath("templates", "report.js").read_text(encoding="utf-8")
+"""All that runs on the page; its hash is in the page's policy, and nothing else may run."""
 
 LEARNED = {
     "dreambooth": "was fine-tuned on",
@@ -78,7 +87,15 @@ def _content(run: Run) -> dict[str, Any]:
     subject, config, measured = run.subject, run.config, read_measured(run)
     compared = album.before_and_after(run)
     strips = [measures.with_numbers(strip, measured) for strip in album.while_training(run, measured.chosen)]
+    verdict = measured.recommendation
+    by_hand = CHOSEN.find(run.root) is not None
     return {
+        "script": Markup(SCRIPT),
+        "script_hash": base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode(),
+        "hero": album.hero(run, best(read_samples(run.samples / "after"), measured)),
+        "why": why(verdict, by_hand) if verdict else "",
+        "word": "chosen by hand" if by_hand else "recommended",
+        "share": run.share.name if run.share.is_file() else "",
         "subject": subject,
         "names": METRIC_NAMES,
         "learned": LEARNED.get(config.method.method),

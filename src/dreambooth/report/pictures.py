@@ -18,7 +18,8 @@ from dreambooth.run.records import CLASS_IMAGES
 from dreambooth.subject import IDENTIFIER_SLOT, Subject
 from dreambooth.support.progress import log
 
-PHOTO_SIDE, SAMPLE_SIDE, STRIP_SIDE = 480, 256, 160
+PHOTO_SIDE, SAMPLE_SIDE, STRIP_SIDE = 768, 1024, 512
+"""Pixels of the longer side at most; smaller pictures are as they were drawn."""
 CLASS_IMAGES_SHOWN, STEPS_SHOWN = 12, 10
 
 
@@ -52,10 +53,10 @@ class Comparison:
 
 
 def picture(image: Image.Image, side: int, alt: str) -> Picture:
-    """The image with its longer side at `side` pixels, as a JPEG of nothing but pixels."""
+    """The image with its longer side at `side` pixels at most, as a WebP of nothing but pixels."""
     buffer = io.BytesIO()
-    fitted(image, side).save(buffer, format="JPEG", quality=88, subsampling=0)
-    return Picture(f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}", alt)
+    fitted(image, min(side, max(image.size))).save(buffer, format="WEBP", quality=86, method=3)
+    return Picture(f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}", alt)
 
 
 def photos(subject: Subject) -> list[Picture]:
@@ -87,6 +88,16 @@ def class_images(run: Run) -> list[Picture]:
 def before_and_after(run: Run) -> list[Comparison]:
     """Each prompt as the base model drew it, and as the finished one does."""
     return _comparisons(run.subject, {name: read_samples(run.samples / name) for name in ("before", "after")})
+
+
+def hero(run: Run, samples: Sequence[Sample]) -> list[Picture]:
+    """One of the photos, then the samples, each called what it was asked for; nothing where there is no sample."""
+    first = photos(replace(run.subject, photos=run.subject.photos[:1])) if samples else []
+    name = run.subject.class_noun
+    return [
+        *(Picture(its.uri, "one of the photos") for its in first),
+        *(picture(opened(its), SAMPLE_SIDE, its.template.replace(IDENTIFIER_SLOT, name)) for its in samples),
+    ]
 
 
 def on_request(run: Run) -> list[Comparison]:

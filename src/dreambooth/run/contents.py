@@ -16,7 +16,8 @@ SUBJECTS = "subjects"
 MODEL = "model"
 ADAPTER = "adapter"
 REPORT = "report.html"
-CONTACT_SHEET = "contact-sheet.png"
+CONTACT_SHEET = "contact-sheet.jpg"
+SHARE = "share.jpg"
 TRACKERS: Mapping[str, str] = {"tensorboard": "tensorboard", "wandb": "wandb"}
 """Folders of other programs, by what --report-to calls them."""
 LOCK = ".lock"
@@ -45,6 +46,7 @@ CONTENTS: Mapping[str, str] = {
     records.SAMPLES.name: "the scores of the final samples",
     REPORT: "all of it on one page",
     CONTACT_SHEET: "photos and samples on one sheet",
+    SHARE: "the photos and a few samples, to send to a friend",
     records.PLAN.name: "what was planned: seconds by stage, and bytes of memory and disk at most",
     records.TIMINGS.name: "seconds by stage",
     status.STATUS.name: "what the run does now, how much of it is done, and how it ended",
@@ -69,6 +71,6 @@ MADE_AT_THE_END = (
         records.DIAGNOSIS.name,
         records.SAMPLES.name,
     ),
-    *(f"{SAMPLES}/after", REPORT, CONTACT_SHEET),
+    *(f"{SAMPLES}/after", REPORT, CONTACT_SHEET, SHARE),
 )
 """What a run makes after its last step, in the order to remove it: a model without its SHA-256 is not used."""

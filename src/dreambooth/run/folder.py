@@ -86,6 +86,11 @@ class Run:
         return self.root / contents.CONTACT_SHEET
 
     @property
+    def share(self) -> Path:
+        """The picture to send to a friend."""
+        return self.root / contents.SHARE
+
+    @property
     def losses(self) -> Path:
         """A JSON line per step. The package itself reads records.LOSSES; this path is for its callers."""
         return self.root / LOSSES.name

@@ -65,9 +65,9 @@ def adapter_file(folder: Path, name: str) -> Path:
     raise Refusal(404, "There is no such file.")
 
 
-def report_file(folder: Path) -> Path:
-    """The report; raises Refusal where there is none yet."""
-    file = folder / contents.REPORT
+def made_file(folder: Path, name: str) -> Path:
+    """The report, or the picture to share; raises Refusal where there is none yet."""
+    file = folder / name
     if file.is_file() and not file.is_symlink():
         return file
-    raise Refusal(404, "The report is written at the end of the run.")
+    raise Refusal(404, "It is made at the end of the run.")

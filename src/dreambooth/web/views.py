@@ -1,7 +1,6 @@
 """What the page shows of a run, read from its folder and told by one word: its state."""
 
 import time
-from collections.abc import Mapping
 from dataclasses import asdict
 from os import SEEK_END
 from pathlib import Path
@@ -9,6 +8,8 @@ from typing import Any, Literal
 
 from dreambooth.config import Config
 from dreambooth.errors import DreamBoothError
+from dreambooth.generation.samples import read_samples
+from dreambooth.report.best import best, why
 from dreambooth.run import Run, contents
 from dreambooth.run.choice import offered
 from dreambooth.run.files import JsonFile, T
@@ -84,6 +85,7 @@ class Views:
             "findings": [asdict(finding) for finding in measured.findings] if measured else [],
             "adapter": sorted(file.name for file in (folder / contents.ADAPTER).glob("*.safetensors")),
             "has_model": (folder / MODEL.name).is_file(),
+            "has_share": (folder / contents.SHARE).is_file(),
             "has_report": (folder / contents.REPORT).is_file(),
             "ideas": _ideas(config, noun),
             "photos": len(self.photos(id)),
@@ -220,7 +222,7 @@ def _recommended(measured: Measured | None, chosen: int | None) -> dict[str, Any
         "last": verdict.last,
         "stopped_early": verdict.stopped_early,
         "by_hand": chosen == verdict.step,
-        "says": _says(verdict.step, verdict.last, verdict.ways, verdict.kept, chosen == verdict.step),
+        "says": why(verdict, chosen == verdict.step),
         "reason": verdict.reason,
         "rule": verdict.rule,
         "way": verdict.way,
@@ -228,20 +230,12 @@ def _recommended(measured: Measured | None, chosen: int | None) -> dict[str, Any
     }
 
 
-def _says(step: int, last: int, ways: Mapping[str, float | None], kept: Mapping[str, float], by_hand: bool) -> str:
-    """Why this step, in words without a metric."""
-    clauses = []
-    if (way := ways.get("dino")) is not None:
-        clauses.append(f"it has gone {percent(min(1.0, max(0.0, way)))} of the way to your photos")
-    if "clip_t" in kept:
-        clauses.append(f"follows your words {percent(kept['clip_t'])} as well as before")
-    varied = [share for name, share in kept.items() if name in ("subject_scenes", "class_scenes")]
-    varied = varied or [share for name, share in kept.items() if name.endswith("_div")]
-    if varied:
-        clauses.append(f"keeps {percent(min(varied))} of the variety")
-    said = ", ".join(clauses[:-1]) + (" and " if clauses[1:] else "") + clauses[-1] if clauses else "nothing was better"
-    which = f"Step {step}, the last step," if step == last else f"Step {step}"
-    return f"{which} is {'the one that you chose' if by_hand else 'the best one'}: {said}."
+def best_of(folder: Path) -> list[str]:
+    """The files of the samples that stand for a run, all of the stage "after"."""
+    measured = _measured(folder)
+    return (
+        [its.path.name for its in best(read_samples(folder / contents.SAMPLES / "after"), measured)] if measured else []
+    )
 
 
 def probes_of(folder: Path) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from dreambooth.web.records import DRAFT, FAVOURITES
 from dreambooth.web.refusal import Refusal
 from dreambooth.web.routes.drafts import Strict
 from dreambooth.web.state import Its
-from dreambooth.web.views import found_in, probes_of
+from dreambooth.web.views import best_of, found_in, probes_of
 
 router = APIRouter(prefix="/api/runs")
 
@@ -110,6 +110,7 @@ def samples(id: str, its: Its) -> dict[str, Any]:
     marked, verdict = found_in(its.studio.beside(id), FAVOURITES), found_in(folder, RECOMMENDATION)
     return {
         "samples": pictures.samples_of(folder),
+        "best": best_of(folder),
         "favourites": list(marked or ()),
         "recommended": verdict.step if verdict else None,
     }
@@ -216,8 +217,15 @@ def adapter(id: str, name: str, its: Its) -> FileResponse:
 @router.get("/{id}/report")
 def report(id: str, its: Its) -> FileResponse:
     """The report, to be kept: its own styles are none that this page would run."""
-    path = exports.report_file(its.studio.run(id))
+    path = exports.made_file(its.studio.run(id), contents.REPORT)
     return FileResponse(path, media_type="application/octet-stream", headers=_attached(f"{id}-report.html"))
+
+
+@router.get("/{id}/share")
+def share(id: str, its: Its) -> FileResponse:
+    """The picture to send to a friend."""
+    path = exports.made_file(its.studio.run(id), contents.SHARE)
+    return FileResponse(path, media_type="image/jpeg", headers=_attached(f"{id}.jpg"))
 
 
 @router.get("/{id}/snippet")

@@ -9,7 +9,7 @@ import { sentence } from "./words.js";
 
 const id = document.body.dataset.id;
 const base = `/api/runs/${id}`;
-const page = { id, base, view: null, samples: [], favourites: [], scores: [], photos: [] };
+const page = { id, base, view: null, samples: [], best: [], favourites: [], scores: [], photos: [] };
 let losses = [];
 let stopping = 0;
 let spokenAt = 0;
@@ -103,8 +103,7 @@ function showVerdict(view) {
 
 /** A photo, and three of the results. */
 function showHero(view) {
-  const after = page.samples.filter((its) => its.stage === "after" && its.kind !== "class" && its.template !== "a {}");
-  const seen = new Set(), best = after.filter((its) => !seen.has(its.template) && seen.add(its.template)).slice(0, 3);
+  const best = page.best.map((file) => page.samples.find((its) => its.stage === "after" && its.file === file)).filter(Boolean);
   const key = JSON.stringify(best.map((its) => [its.file, its.made]));
   if ($("hero").dataset.key === key) return;
   $("hero").dataset.key = key;
@@ -138,7 +137,7 @@ function showAll() {
 
 async function readSamples() {
   const found = await get(`${base}/samples`);
-  Object.assign(page, { samples: found.samples, favourites: found.favourites });
+  Object.assign(page, { samples: found.samples, favourites: found.favourites, best: found.best });
 }
 
 function showPhotos(view) {
