@@ -39,5 +39,5 @@ clean:
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,tensorboard,web]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,heic,tensorboard,web]'
 	@touch $@

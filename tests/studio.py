@@ -60,7 +60,7 @@ class Served:
         answer = b"".join(parts)
         return (int(answer.split(b" ", 2)[1]) if answer.startswith(b"HTTP/1.") else 0), answer
 
-    def until(self, told: Callable[[dict[str, Any]], bool], run: str, seconds: float = 60.0) -> dict[str, Any]:
+    def until(self, told: Callable[[dict[str, Any]], bool], run: str, seconds: float = 180.0) -> dict[str, Any]:
         """A run's view once it is as was waited for."""
         end = time.monotonic() + seconds
         view: dict[str, Any] = {}

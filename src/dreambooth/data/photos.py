@@ -7,8 +7,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from dreambooth.data.heif import is_heif
 from dreambooth.data.masks import is_mask
-from dreambooth.data.pictures import MIN_SIDE, RAW_SUFFIXES, is_heif, open_image
+from dreambooth.data.pictures import MIN_SIDE, RAW_SUFFIXES, open_image
 from dreambooth.data.subfolders import photos_below, which_to_give
 from dreambooth.errors import PhotoError
 from dreambooth.support.files import sha256

@@ -15,16 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, UnidentifiedImageError
 
+from dreambooth.data import heif
 from dreambooth.errors import PhotoError
 from dreambooth.support.progress import log
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
-"""What Pillow may decode; of several frames (phone JPEGs, GIF, TIFF) the first is used."""
+"""What Pillow may decode, and HEIC where heif.py can; of several frames (phone JPEGs, GIF, TIFF) the first is used."""
 
 MAX_PIXELS = 64_000_000
 """A larger picture is refused from its header, before it is decoded: 2 GB of pixels fit in a file of kilobytes."""
 
-COPIES = {"WEBP": 4}
+COPIES = {"WEBP": 4, "HEIF": 3}
 """Formats whose decoder holds so many pictures at a time: their limit is that much lower."""
 
 MIN_SIDE = 32
@@ -62,8 +63,6 @@ _TURNS = {
 
 _SUBFILE_TYPE = 254
 """The TIFF tag whose lowest bit says that a picture is a smaller copy of another in the same file."""
-
-_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
 
 
 def size_of(path: Path) -> tuple[int, int]:
@@ -146,23 +145,18 @@ def square_scores(image: Image.Image) -> NDArray[np.float64]:
     return np.asarray(kept * (1 - CENTRE_PREFERENCE * off_centre**2))
 
 
-def is_heif(start: bytes) -> bool:
-    """Whether a file that starts so is a HEIC or AVIF picture."""
-    return start[4:8] == b"ftyp" and start[8:12] in _HEIF_BRANDS
-
-
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """The picture with its header checked and its pixels not yet decoded; whatever goes wrong becomes a PhotoError."""
     _require_name(path)
     if path.suffix.lower() in RAW_SUFFIXES:
         raise _unusable(path, _IS_RAW)
-    if is_heif(_first_bytes(path)):
-        raise _unusable(path, "is a HEIC or AVIF picture: convert it to JPEG first")
+    if says := heif.refusal(_first_bytes(path)):
+        raise _unusable(path, says)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large pictures and odd metadata: the limits here are stricter
-            with Image.open(path, formats=FORMATS) as image:
+            with Image.open(path, formats=(*FORMATS, *heif.formats())) as image:
                 _require_pixels(image, path)
                 if image.format == "TIFF" and image.tag_v2.get(_SUBFILE_TYPE, 0) & 1:  # type: ignore[attr-defined]
                     raise _unusable(path, _IS_RAW)
