@@ -5,14 +5,18 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import constants
 from safetensors.torch import load_file
 
 from dreambooth import __version__, cli
 from dreambooth.config import Config
+from dreambooth.errors import ModelError
+from dreambooth.export import push_to_hub
 from dreambooth.models.stable_diffusion import StableDiffusion
 from dreambooth.run import Run
 from dreambooth.subject import Subject
 from dreambooth.support.files import seals, write_json
+from hub import TOKEN, hub
 from tiny import tiny_model
 
 
@@ -74,7 +78,7 @@ def test_what_cannot_be_exported_is_told_and_nothing_is_written(
     assert "expect Stable Diffusion 1.x" in told(run.root, "--single-file", file)
     assert "cannot be one file: its tokenizer has words of its own" in told("toybox", "--single-file", file)
     assert "does not end in .safetensors" in told(run.root, "--single-file", tmp_path / "dog.ckpt")
-    assert "--single-file --folder is required" in told(run.root)
+    assert "--single-file --folder --push-to-hub is required" in told(run.root)
     assert f"{run.root} exists" in told(run.root, "--folder", run.root)
     assert "there is no folder or file nowhere" in told("nowhere", "--folder", folder)
     next(run.model.rglob("*.safetensors")).write_bytes(b"")
@@ -92,3 +96,30 @@ def test_weights_that_are_too_large_for_float16_are_told(tmp_path: Path, capsys:
     assert "weights too large for float16: give --dtype bfloat16" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
     assert exported(tmp_path / "large", "--folder", tmp_path / "out", "--dtype", "bfloat16") == 0
+
+
+@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # the hub's client and httpx
+def test_a_run_is_uploaded_with_its_card_and_nothing_else(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run.model / "README.md").write_text("---\nlicense: apache-2.0\n---\n# zwx dog\n", encoding="utf-8")
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    for name, value in (("HF_HUB_DISABLE_XET", True), ("HF_HUB_OFFLINE", False)):
+        monkeypatch.setattr(constants, name, value)
+    with hub() as its:
+        monkeypatch.setattr(constants, "ENDPOINT", its.endpoint)
+        assert push_to_hub(str(run.root), "somebody/my-dog", endpoint=its.endpoint) == f"{its.endpoint}/somebody/my-dog"
+        asked = its.created["somebody/my-dog"]
+        assert asked.get("private") or asked.get("visibility") == "private"
+        there = {path.relative_to(run.model).as_posix(): path for path in run.model.rglob("*") if path.is_file()}
+        assert its.files == {name: path.read_bytes() for name, path in there.items()}
+        run.adapter.mkdir()
+        (run.adapter / "README.md").write_text("# of the adapter", encoding="utf-8")
+        its.files.clear()
+        push_to_hub(str(run.root), "somebody/my-lora", public=True, endpoint=its.endpoint)
+        assert its.files == {"README.md": b"# of the adapter"}
+        its.refuses = True
+        with pytest.raises(ModelError, match="log in with `hf auth login`"):
+            push_to_hub(str(run.root), "somebody/my-dog", endpoint=its.endpoint)
+    assert exported("toybox", "--push-to-hub", "somebody/my-dog") == 2
+    assert "is no run" in capsys.readouterr().err

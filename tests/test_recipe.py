@@ -1,6 +1,7 @@
 """The whole method, end to end, on a small random pipeline: real parts, few steps."""
 
 import html
+import json
 import re
 import shutil
 import signal
@@ -301,6 +302,23 @@ def test_the_five_lines_of_the_readme(
     exec(compile(lines.replace("400", "2"), "five_lines.py", "exec"), {})
     assert capsys.readouterr().out == "runs/dog/report.html runs/dog/model\n"
     assert len(list(Path("runs/dog/samples/own").iterdir())) == 2
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")  # of cells
+def test_the_cells_of_the_notebook_run(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    notebook = json.loads((ROOT / "examples" / "teapot.ipynb").read_text(encoding="utf-8"))
+    cells = [cell["source"] for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert notebook["nbformat"] == 4 and all(not cell.get("outputs") for cell in notebook["cells"])
+    small = {**SMALL, "model": str(base)}
+    monkeypatch.setattr("dreambooth.config.settings.preset_of", lambda *_: small)  # the same cells, small
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for cell in cells:
+        exec(compile(cell.replace("400", "2").replace('model="toybox", ', ""), "teapot.ipynb", "exec"), names)
+    assert "runs/notebook/run/report.html" in capsys.readouterr().out
+    assert len(list(Path("runs/notebook/run/samples/own").iterdir())) == 4
 
 
 def test_a_stopped_run_goes_on_to_the_same_weights(base: Path, photos_dir: Path, tmp_path: Path) -> None:

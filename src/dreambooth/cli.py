@@ -180,8 +180,11 @@ def _generate(parsed: Namespace) -> None:
 
 
 def _export(parsed: Namespace) -> None:
-    from dreambooth.export import export_folder, export_single_file
+    from dreambooth.export import export_folder, export_single_file, push_to_hub
 
+    if parsed.repo:
+        print(push_to_hub(parsed.source, parsed.repo, parsed.public))
+        return
     if parsed.single_file:
         export_single_file(parsed.source, parsed.single_file, parsed.dtype)
     else:

@@ -1,4 +1,6 @@
-"""A model for other programs: one file, as ComfyUI and A1111 open it, or a diffusers folder in another precision."""
+"""A model for other programs: one file, as ComfyUI and A1111 open it, a diffusers folder in another precision, or a
+repository on the hub.
+"""
 
 from pathlib import Path
 from typing import Literal
@@ -31,6 +33,33 @@ def export_folder(source: str, folder: Path, precision: Precision) -> None:
     """Write the same to a diffusers folder; raises as `export_single_file` does."""
     model, _ = _opened(source, folder, precision)
     model.save(folder)
+
+
+def push_to_hub(source: str, repo: str, public: bool = False, endpoint: str | None = None) -> str:
+    """Upload what a run has made, with its card, to a model repository of the hub; returns its address.
+
+    The adapter where the method made one, else the model; never photos or checkpoints.  repo: owner/name, or name
+    alone; made where it is not there, private unless `public`.  endpoint: another hub's address. Raises RunError where
+    the run has no model yet, ModelError where the hub refuses or cannot be reached.
+    """
+    from huggingface_hub import HfApi
+
+    if not Path(source, CONFIG).is_file():
+        raise ModelError(f"{source} is no run: --push-to-hub takes the folder that `dreambooth run` made.")
+    run = Run.open(Path(source))
+    model = personal_folder(run)
+    folder = run.adapter if run.adapter.is_dir() else model
+    api = HfApi(endpoint=endpoint, library_name="dreambooth")
+    try:
+        made = api.create_repo(repo, private=not public, exist_ok=True)
+        api.upload_folder(repo_id=made.repo_id, folder_path=folder, commit_message=f"{run.subject.name}, by DreamBooth")
+    except Exception as error:  # the hub's client raises its own kinds for a token, a name, a network
+        said = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+        raise ModelError(
+            f"{folder} could not be uploaded to {repo}: log in with `hf auth login`, with a token that may write, and "
+            f"check the name. (The hub: {said})"
+        ) from error
+    return str(made)
 
 
 def _opened(source: str, target: Path, precision: Precision) -> tuple[DiffusionModel, str]:

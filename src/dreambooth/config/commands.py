@@ -145,7 +145,9 @@ def _add_generate(commands: "Commands[Parser]") -> None:
 
 def _add_export(commands: "Commands[Parser]") -> None:
     command = _add(commands, "export", "a run's model for other programs: as one file, or in another precision")
-    command.usage = "dreambooth export RUN_DIR|MODEL (--single-file FILE | --folder DIR) [--dtype float16]"
+    command.usage = (
+        "dreambooth export RUN_DIR|MODEL (--single-file FILE | --folder DIR | --push-to-hub NAME) [--dtype float16]"
+    )
     command.example = "dreambooth export runs/my-dog --single-file my-dog.safetensors --dtype float16"
     command.epilog = (
         "A LoRA or a learned word needs no export: RUN_DIR/adapter holds its files, kohya's for A1111 and ComfyUI too."
@@ -159,6 +161,9 @@ def _add_export(commands: "Commands[Parser]") -> None:
         help="all weights in one .safetensors file, as A1111 and ComfyUI open it (Stable Diffusion 1.x and SDXL)",
     )
     target.add_argument("--folder", type=path, metavar="DIR", help="a folder as diffusers opens it")
+    help_ = "upload a run's adapter/, or else its model/, with the card, to owner/name on the hub: never the photos"
+    target.add_argument("--push-to-hub", dest="repo", metavar="NAME", help=help_)
+    command.add_argument("--public", action="store_true", help="on the hub, for everybody [default: for you alone]")
     command.add_argument(
         "--dtype",
         choices=("float32", "float16", "bfloat16"),

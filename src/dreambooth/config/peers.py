@@ -77,7 +77,7 @@ _ANSWERS = (
     ),
     (
         "--push-to-hub --hub-model-id --hub-token --huggingface-repo-id --huggingface-token",
-        "Nothing is uploaded. When the run is finished, `hf upload OWNER/NAME RUN_DIR/model` does it.",
+        "A run uploads nothing. When it is finished, `dreambooth export RUN_DIR --push-to-hub OWNER/NAME` does it.",
     ),
     (
         "--center-crop",

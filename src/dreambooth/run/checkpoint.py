@@ -19,6 +19,7 @@ from torch import Tensor
 
 from dreambooth.errors import DiskError, RunError
 from dreambooth.run.files import JsonFile
+from dreambooth.run.kept import newest_first, steps
 from dreambooth.support.files import atomic_write, require_space, sha256
 from dreambooth.support.progress import log
 from dreambooth.support.tensor_files import save_tensors
@@ -100,7 +101,7 @@ def write(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
             files={_file(part): _seal(aside / _file(part)) for part in checkpoint.tensors},
         )
         STATE.write(aside, replace(state, sha256=_hash(state)))
-    for old in _newest_first(folder)[keep:]:
+    for old in newest_first(folder)[keep:]:
         _delete(old)
     return target
 
@@ -111,7 +112,7 @@ def latest(folder: Path, settings: str) -> Checkpoint | None:
     A damaged one is set aside as damaged-checkpoint-<step>, with a warning that names the bad file. Raises RunError
     where the newest good one belongs to other settings.
     """
-    for path in _newest_first(folder):
+    for path in newest_first(folder):
         try:
             checkpoint = read(path)
         except RunError as error:
@@ -129,11 +130,6 @@ def latest(folder: Path, settings: str) -> Checkpoint | None:
     return None
 
 
-def steps(folder: Path) -> list[int]:
-    """The steps of all checkpoints, good or not, the newest first."""
-    return [int(path.name.removeprefix("checkpoint-")) for path in _newest_first(folder)]
-
-
 def newest_step(folder: Path) -> int | None:
     """The step of the newest checkpoint, good or not; None where there is none."""
     return next(iter(steps(folder)), None)
@@ -141,7 +137,7 @@ def newest_step(folder: Path) -> int | None:
 
 def forget_after(folder: Path, step: int) -> None:
     """Delete the checkpoints of later steps."""
-    for path in _newest_first(folder):
+    for path in newest_first(folder):
         if int(path.name.removeprefix("checkpoint-")) > step:
             _delete(path)
 
@@ -186,11 +182,6 @@ def _hash(state: State) -> str:
     """The SHA-256 of all else that the state says."""
     others = STATE.plain(replace(state, sha256=""))
     return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()
-
-
-def _newest_first(folder: Path) -> list[Path]:
-    steps = {path: path.name.removeprefix("checkpoint-") for path in folder.glob("checkpoint-*")}
-    return sorted((p for p, step in steps.items() if step.isdigit()), key=lambda p: int(steps[p]), reverse=True)
 
 
 def _delete(path: Path) -> None:

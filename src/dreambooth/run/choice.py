@@ -8,14 +8,8 @@ from dreambooth.errors import RunError
 from dreambooth.run import checkpoint
 from dreambooth.run.extend import put_away
 from dreambooth.run.folder import Run
-from dreambooth.run.records import CHOSEN, RECOMMENDATION, SCORES
-
-
-def offered(run: Run) -> list[int]:
-    """The steps that were measured and whose weights are there, in their order."""
-    measured = {probed.step for probed in SCORES.read(run.root)}
-    kept = {*checkpoint.steps(run.checkpoints), *checkpoint.steps(run.best)}
-    return sorted(step for step in kept if step in measured)
+from dreambooth.run.kept import offered, steps
+from dreambooth.run.records import CHOSEN, RECOMMENDATION
 
 
 def choose(run: Run, step: int) -> None:
@@ -40,6 +34,6 @@ def choose(run: Run, step: int) -> None:
 
 def weights_of(run: Run, step: int) -> Mapping[str, Tensor]:
     """The weights of a step as they would be used: their running average where there is one. Raises RunError."""
-    inside = run.best if step in checkpoint.steps(run.best) else run.checkpoints
+    inside = run.best if step in steps(run.best) else run.checkpoints
     tensors = checkpoint.read(inside / f"checkpoint-{step}").tensors
     return tensors.get("ema", tensors["weights"])

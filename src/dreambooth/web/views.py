@@ -11,8 +11,8 @@ from dreambooth.errors import DreamBoothError
 from dreambooth.generation.samples import read_samples
 from dreambooth.report.best import best, why
 from dreambooth.run import Run, contents
-from dreambooth.run.choice import offered
 from dreambooth.run.files import JsonFile, T
+from dreambooth.run.kept import offered
 from dreambooth.run.measured import Measured, read_measured
 from dreambooth.run.places import found
 from dreambooth.run.records import CHOSEN, LOSSES, MODEL, RECOMMENDATION, SCORES, SUBJECT, Probed

@@ -137,7 +137,7 @@ async function plan() {
     if (now !== planned) return;
     say($("planning"), its.says);
     put($("plan"), its.rows.map(fact));
-    put($("cheaper"), its.less.map((less) => h("li", {}, h("code", {}, less.flag), ` ${less.says} `,
+    put($("cheaper"), its.less.map((less) => h("li", {}, h("code", {}, less.flag), `: ${less.says} `,
       h("button", { type: "button", class: "quiet", "aria-label": `Use ${less.flag}`, onclick: () => doing(async () => { draft = await post(`${base}/savings`, { flag: less.flag }); show(); }) }, "Use it"))));
   } catch (error) {
     if (now === planned) { planned = ""; say($("planning"), error.message); }

@@ -1,0 +1,124 @@
+"""A stand-in of the hub on this machine: what huggingface_hub asks for while it makes a repository and fills it.
+
+As https://huggingface.co/docs/hub/api and the Git LFS batch protocol have it; weights go by LFS, other files in the
+commit itself.
+"""
+
+import base64
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+TOKEN = "hf_of_the_stand_in"
+
+
+@dataclass
+class Hub:
+    """What was asked of it. files: those of the last commit.  created: repositories, with what was asked of each."""
+
+    port: int = 0
+    files: dict[str, bytes] = field(default_factory=dict)
+    created: dict[str, dict[str, Any]] = field(default_factory=dict)
+    stored: dict[str, bytes] = field(default_factory=dict)
+    refuses: bool = False
+
+    @property
+    def endpoint(self) -> str:
+        """Its address."""
+        return f"http://127.0.0.1:{self.port}"
+
+
+@contextmanager
+def hub() -> Iterator[Hub]:
+    """Inside, it answers."""
+    its = Hub()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(its))
+    its.port = server.server_address[1]
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield its
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _handler(its: Hub) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+        def answer(self, content: object, status: int = 200) -> None:
+            body = json.dumps(content).encode()
+            self.send_response(status)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+        def body(self) -> bytes:
+            if self.headers.get("transfer-encoding", "") == "chunked":
+                parts = []
+                while size := int(self.rfile.readline(), 16):
+                    parts.append(self.rfile.read(size))
+                    self.rfile.readline()
+                self.rfile.readline()
+                return b"".join(parts)
+            return self.rfile.read(int(self.headers.get("content-length") or 0))
+
+        def do_PUT(self) -> None:
+            its.stored[self.path.rpartition("/")[2]] = self.body()
+            self.answer({})
+
+        def do_GET(self) -> None:
+            self.answer({"id": "somebody/my-dog", "siblings": [], "sha": "0" * 40, "name": "somebody"})
+
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
+        def do_POST(self) -> None:
+            text = self.body()
+            if self.path == "/api/validate-yaml":
+                self.answer({"errors": [], "warnings": []})
+            elif its.refuses or self.headers.get("authorization") != f"Bearer {TOKEN}":
+                self.answer({"error": "Invalid username or password."}, 401)
+            elif self.path == "/api/repos/create":
+                wanted = json.loads(text)
+                name = "/".join(part for part in (wanted.get("organization", "somebody"), wanted["name"]) if part)
+                its.created[name] = wanted
+                self.answer({"url": f"{its.endpoint}/{name}", "name": name, "id": name})
+            elif self.path.endswith("/preupload/main"):
+                files = [its_["path"] for its_ in json.loads(text)["files"]]
+                modes = [
+                    {"path": name, "uploadMode": _mode(name), "shouldIgnore": False, "oid": None} for name in files
+                ]
+                self.answer({"files": modes})
+            elif self.path.endswith("/info/lfs/objects/batch"):
+                wanted = json.loads(text)["objects"]
+                uploads = [{"upload": {"href": f"{its.endpoint}/lfs/{each['oid']}"}} for each in wanted]
+                objects = [{**each, "actions": way} for each, way in zip(wanted, uploads, strict=True)]
+                self.answer({"transfer": "basic", "objects": objects})
+            elif self.path.endswith("/commit/main"):
+                for line in map(json.loads, text.splitlines()):
+                    value = line["value"]
+                    if line["key"] == "file":
+                        its.files[value["path"]] = base64.b64decode(value["content"])
+                    elif line["key"] == "lfsFile":
+                        its.files[value["path"]] = its.stored[value["oid"]]
+                self.answer({"commitUrl": f"{its.endpoint}/somebody/my-dog/commit/{'1' * 40}", "commitOid": "1" * 40, "success": True})
+            else:
+                self.answer({"error": f"{self.path} is not known to the stand-in"}, 404)
+
+    return Handler
+
+
+def _mode(name: str) -> str:
+    return "lfs" if name.endswith(".safetensors") else "regular"
