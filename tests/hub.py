@@ -113,7 +113,13 @@ def _handler(its: Hub) -> type[BaseHTTPRequestHandler]:
                         its.files[value["path"]] = base64.b64decode(value["content"])
                     elif line["key"] == "lfsFile":
                         its.files[value["path"]] = its.stored[value["oid"]]
-                self.answer({"commitUrl": f"{its.endpoint}/somebody/my-dog/commit/{'1' * 40}", "commitOid": "1" * 40, "success": True})
+                self.answer(
+                    {
+                        "commitUrl": f"{its.endpoint}/somebody/my-dog/commit/{'1' * 40}",
+                        "commitOid": "1" * 40,
+                        "success": True,
+                    }
+                )
             else:
                 self.answer({"error": f"{self.path} is not known to the stand-in"}, 404)
 

@@ -48,9 +48,8 @@ def dreambooth(
     """Sections 3 and 4 of Ruiz et al. (2023), in order: a few photos in, a personalised model and a report out.
 
     root: the run folder; the same call on the same folder resumes where it was stopped.  also: further subjects that
-    the same model learns, in turns.  patience: seconds to wait for another process that holds the folder and is about
-    to end. Raises DreamBoothError for anything its caller can fix, before the first slow step wherever it can be known
-    then.
+    the same model learns, in turns.  patience: seconds to wait for another process that holds the folder. Raises
+    DreamBoothError for anything its caller can fix, before the first slow step wherever it can be known then.
     """
     check(subject, config, also)
     run = create(Path(root).expanduser(), [subject, *also], config)
@@ -90,16 +89,12 @@ def plan(subject: Subject, config: Config, root: Path | str, also: Sequence[Subj
 def resume(
     run: Run, max_train_steps: int | None = None, early_stopping: bool | None = None, use_step: int | None = None
 ) -> Run:
-    """Resume a run that was stopped, train a finished one for more steps (`run.extend`), or make its model of the
-    weights of another step (`run.choice`); returns it.
-    """
+    """Resume a run that was stopped, or a finished one: for more steps (`run.extend`), or at another (`run.choice`)."""
     with run.lock():
         extend(run, max_train_steps, early_stopping)
-        if use_step is not None:
-            choose(run, use_step)
-        elif run.is_personalised:
-            done = run.config.training.max_train_steps
-            log.info("all %d steps are done: --max-train-steps with a larger number trains more", done)
+        choose(run, use_step)
+        if run.is_personalised:
+            log.info("all %d steps are done", run.config.training.max_train_steps)
     return dreambooth(run.subject, run.config, run.root, [companion.subject for companion in companions(run)])
 
 

@@ -1,7 +1,6 @@
 """Every command and its flags, as one parser; what the commands do is in cli.py."""
 
 import argparse
-from pathlib import Path
 
 from dreambooth.config import many
 from dreambooth.config.completion import SHELLS

@@ -12,11 +12,14 @@ from dreambooth.run.kept import offered, steps
 from dreambooth.run.records import CHOSEN, RECOMMENDATION
 
 
-def choose(run: Run, step: int) -> None:
+def choose(run: Run, step: int | None) -> None:
     """Have whoever resumes the run make its model of the weights of `step`; hold its lock meanwhile.
 
-    Raises RunError for a run that has recommended nothing yet, one of several stages, and a step that is not offered.
+    None chooses nothing. Raises RunError for a run that has recommended nothing yet, one of several stages, and a step
+    that is not offered.
     """
+    if step is None:
+        return
     recommendation = RECOMMENDATION.find(run.root)
     if recommendation is None:
         raise RunError(f"{run.root} has not come to its end, or was not measured: there is nothing to choose from yet.")

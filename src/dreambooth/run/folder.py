@@ -97,10 +97,7 @@ class Run:
 
     @property
     def scores(self) -> Path:
-        """A JSON line per probe: the photos' own ("step": "real"), the untuned model (0), then the steps measured.
-
-        The package itself reads records.SCORES; this path is for its callers.
-        """
+        """A JSON line per probe: the photos' own ("step": "real"), the untuned model (0), then the steps measured."""
         return self.root / SCORES.name
 
     def stage(self, name: str) -> "Run":
