@@ -94,7 +94,7 @@ def resume(
         extend(run, max_train_steps, early_stopping)
         choose(run, use_step)
         if run.is_personalised:
-            log.info("all %d steps are done", run.config.training.max_train_steps)
+            log.info("all %d steps are done: --max-train-steps trains more", run.config.training.max_train_steps)
     return dreambooth(run.subject, run.config, run.root, [companion.subject for companion in companions(run)])
 
 
