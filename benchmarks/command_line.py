@@ -12,7 +12,8 @@ def start(source: Path, place: Path, words: Iterable[str]) -> "subprocess.Popen[
 
     source: the checkout's src.
     """
-    here = {"PYTHONPATH": str(source), "DREAMBOOTH_CACHE": str(place / "library")}
+    paths = os.pathsep.join([str(source), *filter(None, [os.environ.get("PYTHONPATH")])])
+    here = {"PYTHONPATH": paths, "DREAMBOOTH_CACHE": str(place / "library")}
     with (place / "said.txt").open("ab") as said:
         return subprocess.Popen(
             [sys.executable, "-m", "dreambooth", *words],
