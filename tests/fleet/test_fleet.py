@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -29,7 +30,7 @@ class_num_inference_steps = 1
 [generation]
 num_inference_steps = 1
 num_images_per_prompt = 1
-prompts = ["a {}", "a {} in the snow"]
+prompts = ["a {} in the snow"]
 """
 SUBJECTS = {
     "rex": 'class_noun = "dog"',
@@ -92,7 +93,9 @@ def test_who_fails_is_told_with_the_reason_and_keeps_nobody_from_ending(out: Pat
         (out / its[name]["folder"] / "report.html").is_file() for name in finished_of(out)
     )
     page = (out / "fleet.html").read_text(encoding="utf-8")
-    assert "loss is nan" in page and "What failed" in page and page.count("data:image/jpeg") == 3 * 3
+    assert (
+        "loss is nan" in page and "What failed" in page and page.count("data:image/jpeg") == 3 * 3
+    )  # the class prompt is drawn too
     assert f'href="{its["tom"]["folder"]}/report.html"' in page and "<script" not in page
     plain = json.loads((out / "fleet.json").read_text())
     assert [row["name"] for row in plain] == list(SUBJECTS) and plain[2]["reason"] == its["odd"]["reason"]
@@ -146,6 +149,20 @@ def test_a_fleet_whose_process_was_killed_ends_as_if_it_had_not(place: Path, out
         assert steps == {1: 1, 2: 1}
         tensors = {file: digest for file, digest in seals(mine / "model").items() if file.endswith(".safetensors")}
         assert tensors and tensors.items() <= seals(whole / "model").items()
+
+
+def test_a_subject_that_somebody_stops_is_told_and_the_others_go_on(place: Path, tmp_path: Path) -> None:
+    manifest(place, {"rex": 'class_noun = "dog"\nmax_train_steps = 100000', "tom": SUBJECTS["tom"]})
+
+    def stop() -> None:
+        while not list(tmp_path.glob("rex-*/losses.jsonl")):
+            time.sleep(0.01)
+        (next(tmp_path.glob("rex-*")) / "stop").touch()
+
+    threading.Thread(target=stop, daemon=True).start()
+    assert cli.main(words(place, tmp_path), __version__) == 2
+    its = rows(tmp_path)
+    assert 'stopped by the file "stop" after step' in its["rex"]["reason"] and its["tom"]["state"] == "finished"
 
 
 def test_list_says_what_is_to_do_and_does_nothing(

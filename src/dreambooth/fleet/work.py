@@ -6,11 +6,12 @@ from pathlib import Path
 
 from dreambooth import models, recipe
 from dreambooth.config import Config
+from dreambooth.errors import Interrupted, RunError
 from dreambooth.executors import Job
 from dreambooth.fleet.manifest import Member
 from dreambooth.prior import drawn_images, images_needed, seen_in
 from dreambooth.run import Run
-from dreambooth.run.status import read_status
+from dreambooth.run.status import BY_FILE, read_status
 from dreambooth.subject import Subject
 from dreambooth.support.device import device
 from dreambooth.support.files import key_of
@@ -81,10 +82,19 @@ def draw_class_images(its: ClassOf, said: Path) -> None:
 
 
 def learn(member: Member, root: Path, said: Path) -> None:
-    """The job of a subject; nothing where another process has finished it meanwhile."""
+    """The job of a subject; nothing where another process has finished it meanwhile.
+
+    A file "stop" in its run folder fails it alone.
+    """
     with shown_in(said):
-        if not is_finished(Run(root)):
+        if is_finished(Run(root)):
+            return
+        try:
             recipe.dreambooth(member.subject, member.config, root, patience=PATIENCE)
+        except (Interrupted, KeyboardInterrupt) as stop:
+            if f"stopped by {BY_FILE}" not in str(stop):
+                raise
+            raise RunError(str(stop)) from stop  # it was this subject that somebody stopped
 
 
 def is_finished(run: Run) -> bool:

@@ -25,6 +25,8 @@ STOP = "stop"
 
 SAMPLE = "sample"
 """The file that asks a training for samples now: `touch RUN_DIR/sample`; the run removes it."""
+BY_FILE = f'the file "{STOP}"'
+"""What the run then says that it was stopped by."""
 
 TICK, HEARTBEAT = 1.0, 5.0
 """Seconds between two looks at what has changed, and between two lines of life where nothing has."""
@@ -150,7 +152,7 @@ class _Reporter:
     def look(self) -> None:
         """Called by the thread that works, between two items: stop here where that was asked for."""
         if self._asked:
-            stop_asked(f'the file "{STOP}"')
+            stop_asked(BY_FILE)
 
     def end(self, state: Literal["done", "stopped", "failed"], message: str = "") -> None:
         """Say how it ended, and take the stop file away."""
