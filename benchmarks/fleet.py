@@ -61,7 +61,11 @@ def main() -> None:
         place = Path(folder)
         names = _toys(place, asked.subjects)
         results: dict[str, Any] = {"machine": machine(), "settings": SETTINGS, "subjects": len(names)}
-        results |= {"workers": asked.workers, "executor": asked.executor, "model": asked.model}
+        results |= {
+            "workers": asked.workers,
+            "executor": asked.executor,
+            "model": Path(asked.model).name if asked.model else "toybox",
+        }
         if not asked.no_single:
             results |= _single(place, names, asked.workers, asked.model)
             _keep(results, asked.results)
