@@ -78,8 +78,11 @@ class Pool(Executor):
                 yield Ended(job, problem)
 
     def close(self) -> None:
-        for its in self._processes.values():
-            its.process.terminate()  # a training saves its state first
+        for pipe, its in self._processes.items():
+            if pipe in self._busy:
+                its.process.terminate()  # a training saves its state first
+            else:
+                pipe.close()  # it ends by itself, and tidily
         for its in self._processes.values():
             its.process.join()
         self._processes.clear()
