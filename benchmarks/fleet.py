@@ -202,13 +202,15 @@ class _Fleet:
 def _chaos(fleet: _Fleet, undisturbed: _Fleet) -> dict[str, Any]:
     chance, killed = random.Random(0), 0
     total = len(undisturbed.rows())
-    moments = sorted(chance.sample(range(1, total * 3 // 4), KILLS))
+    kill_at = range(1, total * 3 // 4)
+    moments = sorted(chance.sample(kill_at, min(KILLS, len(kill_at))))
     driver = fleet.begin()
     while driver.poll() is None and fleet.finished() < total * 3 // 4:  # then the fleet's own process
         if moments and fleet.finished() >= moments[0] and (there := list(fleet.training())):
-            os.kill(chance.choice(there), signal.SIGKILL)
-            killed += 1
-            moments.pop(0)
+            with suppress(ProcessLookupError):  # one that ended just now
+                os.kill(chance.choice(there), signal.SIGKILL)
+                killed += 1
+                moments.pop(0)
         time.sleep(POLL)
     driver.kill()
     driver.wait()
