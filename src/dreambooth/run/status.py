@@ -25,6 +25,7 @@ STOP = "stop"
 
 SAMPLE = "sample"
 """The file that asks a training for samples now: `touch RUN_DIR/sample`; the run removes it."""
+
 BY_FILE = f'the file "{STOP}"'
 """What the run then says that it was stopped by."""
 
