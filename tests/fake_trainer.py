@@ -92,7 +92,7 @@ def _command(words: Sequence[str]) -> None:
             run.save_config(Config.build({**run.config.flat(), "max_train_steps": parsed.max_train_steps}))
     else:
         config = Config.build(given_settings(parsed))
-        subject = Subject(photos=photos_in(parsed.photos_dir), class_noun=parsed.class_noun)
+        subject = Subject(photos=photos_in(parsed.photos_dir), class_noun=parsed.class_nouns[0])
         check_photos(subject.photos)
         run = Run.create(parsed.output_dir, subject, config)
     with run.lock():

@@ -118,6 +118,7 @@ def test_every_row_has_its_own_time_and_noise() -> None:
     object.__setattr__(twice, "mean", few.mean.repeat(2, 1, 1, 1))
     object.__setattr__(twice, "std", few.std.repeat(2, 1, 1, 1))
     object.__setattr__(twice, "is_prior", few.is_prior.repeat(2))
+    object.__setattr__(twice, "rows", few.rows * 2)
     _, both = training_step(stage, stage.process, twice, stage.condition(few.prompts * 2), 1.0, 0, 0, 0)
     torch.testing.assert_close(both[0], error[0])
     assert abs(both[0] - both[1]) > 1e-4

@@ -108,7 +108,7 @@ def test_the_text_and_the_page_say_how_it_was_measured(table1: Path) -> None:
         assert f"\n{method} " in text and f"<td>{method}</td>" in page
     assert "dreambooth - textual inversion" in text
     assert "<script" not in page and "width=device-width" in page
-    assert set(re.findall(r'src="([^,]*),', page)) == {"data:image/jpeg;base64"}
+    assert set(re.findall(r'src="([^,]*),', page)) == {"data:image/webp;base64"}
     assert page.count("<figcaption>dreambooth</figcaption>") == 2 * 4  # two toys, four prompts
 
 

@@ -18,7 +18,7 @@ from dreambooth.errors import ConfigError
 
 COMMON = (
     *("seed", "memory", "model", "method", "rank", "identifier", "resolution", "num_class_images", "max_train_steps"),
-    *("learning_rate", "mixed_precision", "early_stopping", "prompts"),
+    *("learning_rate", "early_stopping", "prompts"),
 )
 """The settings that people use; --help shows these, --help-all all."""
 
