@@ -94,7 +94,7 @@ def test_who_fails_is_told_with_the_reason_and_keeps_nobody_from_ending(out: Pat
     )
     page = (out / "fleet.html").read_text(encoding="utf-8")
     assert (
-        "loss is nan" in page and "What failed" in page and page.count("data:image/jpeg") == 3 * 3
+        "loss is nan" in page and "What failed" in page and page.count("data:image/webp") == 3 * 3
     )  # the class prompt is drawn too
     assert f'href="{its["tom"]["folder"]}/report.html"' in page and "<script" not in page
     plain = json.loads((out / "fleet.json").read_text())

@@ -132,7 +132,7 @@ def test_another_step_is_used_and_samples_come_when_asked_for(tmp_path: Path, jp
         assert served.ask("POST", f"/api/runs/{run}/use", {"step": 25})[0] == 409
         assert served.ask("POST", f"/api/runs/{run}/use", {"step": 75})[0] == 200
         told = served.until(lambda its: finished(its) and its["recommended"]["step"] == 75, run)["recommended"]
-        assert told["by_hand"] and told["says"].startswith("Step 75 is the one that you chose")
+        assert told["by_hand"] and told["says"].startswith("Step 75 is the one that was chosen by hand")
 
 
 def test_the_noun_is_suggested_and_the_plan_is_told_before_the_start(served: Served, jpegs: list[bytes]) -> None:
