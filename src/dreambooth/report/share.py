@@ -35,7 +35,7 @@ def share_picture(target: Path, subject: Subject, samples: Sequence[Sample]) -> 
     for at, photo in enumerate(photos):
         sheet.paste(_square(photo, small), (MARGIN + at * (small + GAP), y))
     y += small + GAP
-    _line(draw, y, "… and the same one, drawn:", TITLE, INK)
+    _line(draw, y, "… as its tuned model draws it:", TITLE, INK)
     y += TITLE * 3 // 2
     for at, sample in enumerate(shown):
         x, top = MARGIN + at % 2 * (large + GAP), y + at // 2 * (large + caption)
