@@ -30,18 +30,11 @@ from dreambooth.run import Run
 from dreambooth.run.contents import CONTENTS
 from dreambooth.run.records import SAMPLES, TIMINGS, WORLD_FIT
 from dreambooth.subject import Subject
-from tiny import tiny_pipeline
+from tiny import SHORT, tiny_pipeline
 
 ROOT = Path(__file__).parents[1]
 SMALL: dict[str, Any] = {
-    "max_train_steps": 4,
-    "learning_rate": 1e-3,
-    "validation_steps": 2,
-    "checkpointing_steps": 2,
-    "num_class_images": 2,
-    "class_num_inference_steps": 2,
-    "num_inference_steps": 2,
-    "num_images_per_prompt": 1,
+    **SHORT,
     "prompts": ("a {} in the snow", "a red {}"),
     "probe": False,  # tests/test_probe.py
 }

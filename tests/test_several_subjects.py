@@ -22,17 +22,10 @@ from dreambooth.run.companions import companions, create
 from dreambooth.run.records import CLASS_IMAGES, RECOMMENDATION, SAMPLES, SCORES
 from dreambooth.subject import Subject
 from small_judges import clip_parts, dino_parts, save
-from tiny import tiny_pipeline
+from tiny import SHORT, tiny_pipeline
 
 SMALL: dict[str, Any] = {
-    "max_train_steps": 4,
-    "learning_rate": 1e-3,
-    "validation_steps": 2,
-    "checkpointing_steps": 2,
-    "num_class_images": 2,
-    "class_num_inference_steps": 2,
-    "num_inference_steps": 2,
-    "num_images_per_prompt": 1,
+    **SHORT,
     "prompts": ("a {} in the snow",),
     "probe_images_per_prompt": 1,
     "probe_class_images": 2,

@@ -40,6 +40,18 @@ WORDS = (
 )
 """Whole words of the vocabulary, most frequent first; the last ones are rare tokens."""
 
+SHORT: dict[str, Any] = {
+    "max_train_steps": 4,
+    "learning_rate": 1e-3,
+    "validation_steps": 2,
+    "checkpointing_steps": 2,
+    "num_class_images": 2,
+    "class_num_inference_steps": 2,
+    "num_inference_steps": 2,
+    "num_images_per_prompt": 1,
+}
+"""Settings of a whole run of a few seconds."""
+
 CONTEXT = 16
 """Tokens in a prompt, start and end included."""
 

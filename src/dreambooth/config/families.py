@@ -223,11 +223,6 @@ def family_of(model: str) -> str | None:
     return None
 
 
-def named_by(class_name: object) -> str | None:
-    """The family of a `_class_name`."""
-    return next((name for name, row in FAMILIES.items() if row.pipeline == class_name), None)
-
-
 def refusal(model: str) -> str | None:
     """Why a hub id is not trained, and what to do; None for any other."""
     return next((row.refused[model] for row in FAMILIES.values() if model in row.refused), None)

@@ -9,8 +9,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from dreambooth.data.pictures import open_image
 from dreambooth.errors import PhotoError
 from dreambooth.generation.samples import text_of
@@ -102,10 +100,3 @@ def _text(file: Path) -> Mapping[str, str]:
 @lru_cache(maxsize=8192)
 def _text_once(file: Path, size: int, mtime_ns: int) -> Mapping[str, str]:
     return text_of(file)
-
-
-def as_png(image: Image.Image) -> bytes:
-    """A picture as PNG bytes."""
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    return buffer.getvalue()
