@@ -3,7 +3,7 @@ comes back from one file.
 
 By hand rather than in the tests: it wants about 20 GB of memory and 30 GB of disk.
 
-    python -m benchmarks.full_width --out /big/disk/full-width
+    python -m benchmarks.full_width --out /big/disk/full-width [--only-build]
 """
 
 import argparse
@@ -63,6 +63,7 @@ def main() -> None:
     """Build, train one step, save, open, export; print the seconds of each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="an empty folder with 30 GB of room")
+    parser.add_argument("--only-build", action="store_true", help="OUT/model and no more, for benchmarks.step")
     parser.add_argument("--resolution", type=int, default=128, help="side of the training images: memory grows with it")
     options = parser.parse_args()
     began = time.monotonic()
@@ -72,6 +73,8 @@ def main() -> None:
 
     build(options.out / "model")
     progress("built")
+    if options.only_build:
+        return
     photos("dog", 7, 2, options.out / "photos", 256)
     settings = {
         "model": str(options.out / "model"),

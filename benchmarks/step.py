@@ -6,6 +6,11 @@ and is no part of this project. Of seconds, the median over blocks of steps coun
 at most by its last step (on a GPU, what torch had allocated at most).
 
     OMP_NUM_THREADS=1 python -m benchmarks.step --script train_dreambooth.py [--pairs 5] [--rows 1 4] [--out FILE]
+
+On a GPU, another base (`benchmarks.full_width --only-build --out FOLDER` makes one
+of Stable Diffusion 1.5's shape in FOLDER/model):
+
+    python -m benchmarks.step --script FILE --base FOLDER/model --resolution 512 --mixed-precision bf16 --rows 1
 """
 
 import argparse
@@ -17,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -64,11 +70,25 @@ class Clock:
         return {"seconds": wall, "processor_seconds": processor, "megabytes": self.peak}
 
 
-def prepare(place: Path) -> int:
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What both sides are given. base: none for a float32 copy of the embedded model."""
+
+    base: Path
+    resolution: int
+    mixed_precision: str
+    cuda_graphs: bool
+    rows: int
+    steps: int
+
+
+def prepare(place: Path, base: Path | None, resolution: int | None) -> int:
     """The base model in float32, photos of a toy, and class images, photos of others of its class; their pixels."""
     from dreambooth.toybox.photos import photos
 
-    resolution = base_copy(place / "base")
+    if base is None:
+        resolution = base_copy(place / "base")
+    assert resolution is not None
     photos(CLASS_NOUN, 7, PHOTOS, place / "toy", resolution)
     (place / "photos").mkdir()
     (place / "class").mkdir()
@@ -80,23 +100,26 @@ def prepare(place: Path) -> int:
     return resolution
 
 
-def ours(place: Path, rows: int, steps: int) -> Measured:
+def ours(place: Path, setting: Setting) -> Measured:
     """Steps of `recipe.personalise`."""
     from dreambooth import Config, Subject, photos_in, recipe
     from dreambooth.run import Run
 
     settings = {
-        "model": str(place / "base"),
-        "max_train_steps": steps,
-        "train_batch_size": rows,
+        "model": str(setting.base),
+        "resolution": setting.resolution,
+        "mixed_precision": setting.mixed_precision,
+        "cuda_graphs": setting.cuda_graphs,
+        "max_train_steps": setting.steps,
+        "train_batch_size": setting.rows,
         "learning_rate": 1e-5,
         "text_encoder_lr": 1e-5,
         "snr_gamma": None,
         "use_ema": False,
         "probe": False,
         "num_class_images": CLASS_IMAGES,
-        "checkpointing_steps": steps,
-        "validation_steps": steps,
+        "checkpointing_steps": setting.steps,
+        "validation_steps": setting.steps,
     }
     clock = Clock()
     subject = Subject(photos=photos_in(place / "photos"), class_noun=CLASS_NOUN, identifier=IDENTIFIER)
@@ -105,18 +128,19 @@ def ours(place: Path, rows: int, steps: int) -> Measured:
     return clock.measured()
 
 
-def of_script(script: Path, resolution: int, place: Path, rows: int, steps: int) -> Measured:
+def of_script(script: Path, place: Path, setting: Setting) -> Measured:
     """Steps of the script."""
     words = [
-        f"--pretrained_model_name_or_path={place / 'base'}",
+        f"--pretrained_model_name_or_path={setting.base}",
         *(f"--instance_data_dir={place / 'photos'}", f"--instance_prompt=a {IDENTIFIER} {CLASS_NOUN}"),
         *(f"--class_data_dir={place / 'class'}", f"--class_prompt=a {CLASS_NOUN}", "--with_prior_preservation"),
         *(
             f"--num_class_images={CLASS_IMAGES}",
             f"--output_dir={tempfile.mkdtemp(dir=place)}",
-            f"--resolution={resolution}",
+            f"--resolution={setting.resolution}",
+            f"--mixed_precision={setting.mixed_precision}",
         ),
-        *("--train_text_encoder", f"--train_batch_size={rows}", f"--max_train_steps={steps}"),
+        *("--train_text_encoder", f"--train_batch_size={setting.rows}", f"--max_train_steps={setting.steps}"),
         *("--learning_rate=1e-5", "--lr_warmup_steps=0", "--seed=0"),
     ]
     clock = Clock()
@@ -145,17 +169,29 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--rows", type=int, nargs="+", default=[1, 4], help="photos a step, and as many class images")
+    parser.add_argument("--base", type=Path, help="folder of another base model; --resolution goes with it")
+    parser.add_argument("--resolution", type=int, help="side of the photos in pixels")
+    parser.add_argument("--mixed-precision", choices=("no", "bf16", "fp16"), default="no")
+    parser.add_argument("--cuda-graphs", action="store_true", help="ours with this setting")
     parser.add_argument("--out", type=Path, help="JSON file")
     options = parser.parse_args()
     results = {}
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        resolution = alone(prepare, place)
+        resolution = alone(prepare, place, options.base, options.resolution)
         for rows in options.rows:
             pairs = []
+            setting = Setting(
+                base=options.base or place / "base",
+                resolution=resolution,
+                mixed_precision=options.mixed_precision,
+                cuda_graphs=options.cuda_graphs,
+                rows=rows,
+                steps=options.steps,
+            )
             for _ in range(options.pairs):
-                script = alone(of_script, options.script.resolve(), resolution, place, rows, options.steps)
-                pairs.append((script, alone(ours, place, rows, options.steps)))
+                script = alone(of_script, options.script.resolve(), place, setting)
+                pairs.append((script, alone(ours, place, setting)))
             results[f"{rows} + {rows}"] = {**compared(pairs), "pairs": pairs}
             for what, its in compared(pairs).items():
                 ratio = its["script / ours"]

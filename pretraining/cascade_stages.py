@@ -15,19 +15,13 @@ from transformers import T5EncoderModel, T5Tokenizer
 
 from dreambooth.diffusion import DiscreteDiffusion, row_errors
 from pretraining import cascade, text_encoder
-from pretraining.examples import Examples, Maker
+from pretraining.cascade_examples import Pixels
+from pretraining.examples import Examples
 from pretraining.state import Trained, autocast, prepare
 from pretraining.training import learn, loss_weights, stratified_times, training_arguments
 
 RATE, MUON_RATE = 2e-3, 1e-2
 VARIANCE_WEIGHT = 1e-3  # of the likelihood that only the variance learns from, as in https://arxiv.org/abs/2102.09672
-
-
-class Pixels(Maker):
-    """Makes examples of the pixels themselves at the cascade's side, in [-1, 1]."""
-
-    def encoded(self, images: Tensor) -> Tensor:
-        return F.interpolate(images.float(), size=(cascade.SIDE, cascade.SIDE), mode="area") / 127.5 - 1
 
 
 def build(stage: str) -> UNet2DConditionModel:
@@ -79,7 +73,6 @@ def main() -> None:
     encoder, tokenizer = text_parts(options)
     unet = build(options.stage).to(options.device)
     trained = Trained({"unet": unet}, options.learning_rate, 0.999, muon_rate=options.muon_rate)
-    (options.state / "scaling_factor.json").write_text("1.0")  # pixels are as they are
     examples = Examples(options, Pixels(options, tokenizer))
     process = DiscreteDiffusion(cascade.scheduler().alphas_cumprod, "v_prediction")
     noising = DiscreteDiffusion(cascade.noising_scheduler().alphas_cumprod)

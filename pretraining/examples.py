@@ -131,15 +131,17 @@ class Examples:
         return self.latents[rows].float(), ids
 
 
-def main() -> None:
-    """Make what is missing, and go on so for --minutes."""
-    parser = arguments(__doc__)
+def making_arguments(description: str | None) -> argparse.ArgumentParser:
+    """The flags of a module that makes examples while the renders still come."""
+    parser = arguments(description)
     parser.add_argument("--minutes", type=float, default=0.0, help="wait so long for further renders")
     parser.add_argument("--part", default="0/1", help="i/n: this process makes every n-th shard from the i-th")
-    options = parser.parse_args()
-    size = prepare(options)
+    return parser
+
+
+def make_all(options: argparse.Namespace, maker: Maker) -> None:
+    """Make what is missing, and go on so for --minutes."""
     part, parts = map(int, options.part.split("/"))
-    maker = Latents(options, size, CLIPTokenizer.from_pretrained(options.state / "tokenizer", local_files_only=True))
     started = time.time()
     while True:
         for shard in (shard for shard in maker.missing() if shard % parts == part):
@@ -148,6 +150,14 @@ def main() -> None:
         if time.time() - started > 60 * options.minutes:
             return
         time.sleep(1)
+
+
+def main() -> None:
+    """Make the latents' examples."""
+    options = making_arguments(__doc__).parse_args()
+    size = prepare(options)
+    tokenizer = CLIPTokenizer.from_pretrained(options.state / "tokenizer", local_files_only=True)
+    make_all(options, Latents(options, size, tokenizer))
 
 
 if __name__ == "__main__":

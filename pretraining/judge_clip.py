@@ -10,6 +10,7 @@ few captions differ in (the pattern) is learned too.
 import argparse
 import math
 import random
+import time
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer, CLIPVisionConfig, ViTModel
 
 from dreambooth.support.files import atomic_write
@@ -185,15 +187,43 @@ def pack(model: CLIPModel, tokenizer: CLIPTokenizer, folder: Path) -> None:
         ).save_pretrained(aside)
 
 
-def main() -> None:
-    """Train, or go on; then write the folder that the package ships."""
+Batch = tuple[Tensor, list[list[str]], dict[str, Tensor]]
+"""Pictures (B, 3, H, W) uint8, the wordings of each, and the index of each attribute (B,)."""
+
+
+class Batches(Dataset[Batch]):
+    """What a step sees, by its number; each shard is gone through in an order of its own."""
+
+    def __init__(self, state: Path, rows: int) -> None:
+        self.state, self.rows = state, rows
+        self.shards = renders.shards(state)
+        self.load = lru_cache(maxsize=1)(renders.load)
+
+    def __getitem__(self, step: int) -> Batch:
+        turn, part = divmod(step, renders.SHARD // self.rows)
+        images, truths = self.load(self.state, self.shards[turn % len(self.shards)])
+        order = torch.randperm(renders.SHARD, generator=torch.Generator().manual_seed(turn))
+        places = order[part * self.rows : (part + 1) * self.rows]
+        some = [truths[place] for place in places.tolist()]
+        return images[places], wordings(some, step), classifier.labels_of(some)
+
+
+def judging_arguments() -> argparse.Namespace:
+    """The flags of this module."""
     parser = arguments(__doc__)
     parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="decay to the end in so long, if that is less")
     parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--workers", type=int, default=0, help="processes that word captions ahead")
     parser.add_argument("--learning-rate", type=float, default=1.5e-3)
     parser.add_argument("--muon-rate", type=float, default=5e-3)
     parser.add_argument("--out", type=Path, default=PACKAGED)
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Train, or go on; then write the folder that the package ships."""
+    options = judging_arguments()
     size = prepare(options)
     torch.manual_seed(0)
     tokenizer = CLIPTokenizer.from_pretrained(options.state / "tokenizer", local_files_only=True)
@@ -203,23 +233,23 @@ def main() -> None:
     path = options.state / "judge_clip.safetensors"
     if path.exists():
         trained.load(path)
-    shards, load = renders.shards(options.state), lru_cache(maxsize=1)(renders.load)
-    while trained.step < options.steps:
-        turn, part = divmod(trained.step, renders.SHARD // options.batch)
-        images, truths = load(options.state, shards[turn % len(shards)])
-        order = torch.randperm(renders.SHARD, generator=torch.Generator().manual_seed(turn))
-        rows = order[part * options.batch : (part + 1) * options.batch]
-        pictures = images[rows].to(options.device).float() / 255
-        pictures = judge_renders.worn(pictures, torch.Generator().manual_seed(trained.step))
-        texts = wordings([truths[row] for row in rows.tolist()], trained.step)
+    steps = range(trained.step, options.steps)
+    batches = DataLoader(
+        Batches(options.state, options.batch), batch_size=None, sampler=steps, num_workers=options.workers
+    )
+    started = time.time()
+    for step, (images, texts, labels) in zip(steps, batches, strict=True):
+        gone = max(step / options.steps, (time.time() - started) / 60 / options.minutes)
+        if gone >= 1:
+            break
+        pictures = judge_renders.worn(images.to(options.device).float() / 255, torch.Generator().manual_seed(step))
         seen = image_embeddings(model, pictures)
-        labels = classifier.labels_of([truths[row] for row in rows.tolist()])
         reading = reader.loss(seen, {name: values.to(options.device) for name, values in labels.items()})
         loss = contrastive_loss(model, tokenizer, seen, texts) + reading
-        trained.update(loss, judge_renders.share_at(options, trained.step))
+        trained.update(loss, judge_renders.share_at(step, gone))
         if trained.step % 20 == 0:
             log(options.state, f"judge_clip: step {trained.step} loss {loss.item():.3f} reading {reading.item():.3f}")
-        if trained.step % 100 == 0:
+        if trained.step % 500 == 0:
             trained.save(path)
     trained.save(path)
     trained.use_average()

@@ -88,7 +88,7 @@ def main() -> None:
         views = torch.cat(pairs(folder, trained.step, options.batch)).to(options.device).float() / 255
         first, second = embedded(model, judge_renders.worn(views, generator)).chunk(2)
         loss = contrastive_loss(first, second)
-        trained.update(loss, judge_renders.share_at(options, trained.step))
+        trained.update(loss, judge_renders.share_at(trained.step, trained.step / options.steps))
         if trained.step % 10 == 0:
             log(options.state, f"judge_dino: step {trained.step} loss {loss.item():.3f}")
         if trained.step % 50 == 0:

@@ -5,7 +5,6 @@ pose, scene, light, what is worn and the style differ between the shots of a toy
 apart from the subjects of `dreambooth toybox photos`.
 """
 
-import argparse
 import math
 import random
 from dataclasses import replace
@@ -80,9 +79,12 @@ def worn(images: Tensor, generator: torch.Generator) -> Tensor:
     return images.lerp(soft, uniform(-0.5, 1).clamp(min=0)) + 0.03 * uniform(0, 1) * noise
 
 
-def share_at(options: argparse.Namespace, step: int) -> float:
-    """The share of both judges' learning rates: warm-up, then half a cosine down to a hundredth."""
-    fallen = 0.01 + 0.99 * (1 + math.cos(math.pi * step / options.steps)) / 2
+def share_at(step: int, gone: float) -> float:
+    """The share of both judges' learning rates: warm-up, then half a cosine down to a hundredth.
+
+    gone: of the whole training, in [0, 1].
+    """
+    fallen = 0.01 + 0.99 * (1 + math.cos(math.pi * gone)) / 2
     return min(1.0, (step + 1) / 50) * fallen
 
 

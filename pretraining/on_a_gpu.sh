@@ -1,39 +1,76 @@
 #!/usr/bin/env bash
-# The embedded model, trained on from the packaged weights on one GPU. Renders are drawn there too, by several processes,
-# since half of a render's time is Python's; they stop after RENDERING seconds, while the U-Net is still compiled, so that
-# the training then has the machine to itself.
-# In LIMIT seconds; what comes out is written to $OUT in parts of 15 MB: `cat weights.tar.* | tar x`.
+# The embedded models on one GPU, at the same time: the Stable Diffusion and the CLIP judge trained on from what is
+# packaged, and, where CASCADE names a folder with what `pretraining.cascade_text` left, the two stages of the cascade.
+#
+# Renders are drawn on the GPU by several processes, since half of a render's time is Python's, and on the CPU where that
+# fails; they stop after RENDERING seconds. All of it ends within LIMIT seconds, and what comes out is written to $OUT in
+# parts of 15 MB: `cat weights.tar.* | tar x`.
 set -euo pipefail
 OUT=${OUT:-build/gpu}
-flags="--state ${STATE:-build/pretraining} --device ${DEVICE:-cuda}"
 state=${STATE:-build/pretraining}
-workers=${WORKERS:-10}
+device=${DEVICE:-cuda}
 limit=${LIMIT:-560}
-export OMP_NUM_THREADS=1
+renderers=${RENDERERS:-7}
+training=${TRAINING---bf16 --compile}
+flags="--state $state --device $device"
 trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
-mkdir -p "$OUT" "$state"
+export OMP_NUM_THREADS=1
+mkdir -p "$OUT/weights" "$state"
 
-count() { find "$state/$1" -name '*.safetensors' 2>/dev/null | wc -l; }
+count() { find "$1" -name '*.safetensors' 2>/dev/null | wc -l; }
+run() { python3 -W ignore -m "pretraining.$1" "${@:2}"; }
+minutes() { python3 -c "print(max(0.1, ($limit - $SECONDS - 45) / 60 * $1))"; } # 45 seconds for starting and packing
+render() { # the part, the device
+    nice timeout "${RENDERING:-110}" python3 -W ignore -m pretraining.renders --state "$state" --device "$2" \
+        --threads 1 --first "${FIRST:-200}" --shards 5000 --part "$1/$renderers" >>"$state/renders-$1.log" 2>&1
+}
 
-for part in $(seq 0 $((workers - 1))); do
-    nice timeout "${RENDERING:-150}" python3 -W ignore -m pretraining.renders $flags --threads 1 --shards 5000 \
-        --part "$part/$workers" >"$state/renders-$part.log" 2>&1 &
+for part in $(seq 0 $((renderers - 1))); do
+    { render "$part" "$device" || [ $? = 124 ] || render "$part" cpu || true; } &
 done
-python3 -W ignore -m pretraining.unpack $flags
-until [ "$(count renders)" -ge "$workers" ]; do sleep 1; done
-python3 -W ignore -m pretraining.autoencoder $flags --steps 100000 --minutes "${AUTOENCODER_MINUTES:-0.8}" \
-    --batch "${CROPS:-128}" --learning-rate 1e-3 --muon-rate 5e-3
+run unpack $flags
+until [ "$(count "$state/renders")" -ge "$renderers" ]; do sleep 1; done
+
 for part in 0 1 2 3; do
-    nice python3 -W ignore -m pretraining.examples $flags --threads 1 --minutes "${EXAMPLES:-2}" --part "$part/4" \
+    nice python3 -W ignore -m pretraining.examples $flags --threads 1 --minutes 3 --part "$part/4" \
         >"$state/examples-$part.log" 2>&1 &
 done
-until [ "$(count examples)" -ge "$workers" ]; do sleep 1; done
-left=$((limit - SECONDS - 40))  # 40 for start and packing; the last third of the rest decays the learning rates
-python3 -W ignore -m pretraining.denoiser $flags --follow --samples 1000000000 --batch "${BATCH:-512}" \
-    --minutes "$(python3 -c "print($left / 90)")" --cooldown-minutes "$(python3 -c "print($left / 180)")" \
-    ${TRAINING:---bf16 --compile}
-cooled=$(basename "$state"/denoiser-cooled-*.safetensors .safetensors)
-python3 -W ignore -m pretraining.pack --state "$state" --device cpu --from "$cooled" --out "$OUT/weights"
+until [ "$(count "$state/examples")" -ge "$renderers" ]; do sleep 1; done
+run denoiser $flags --follow --samples 1000000000 --batch "${BATCH:-512}" $training \
+    --minutes "$(minutes 0.66)" --cooldown-minutes "$(minutes 0.34)" >"$OUT/denoiser.log" 2>&1 &
+denoiser=$!
+
+others=()
+if [ -n "${CASCADE:-}" ]; then
+    ln -sfn "$(realpath "$state/renders")" "$CASCADE/renders"
+    for part in 0 1 2; do
+        nice python3 -W ignore -m pretraining.cascade_examples --state "$CASCADE" --threads 1 --minutes 3 \
+            --part "$part/3" >"$CASCADE/examples-$part.log" 2>&1 &
+    done
+    until [ "$(count "$CASCADE/examples/")" -ge "$renderers" ]; do sleep 1; done
+    for stage in base super_resolution; do
+        share=$([ $stage = base ] && echo 0.55 || echo 0.75)
+        nice -n 5 python3 -W ignore -m pretraining.cascade_stages --state "$CASCADE" --device "$device" --stage $stage \
+            --follow --samples 1000000000 --batch "${CASCADE_BATCH:-256}" --crop 64 ${CASCADE_TRAINING---bf16} \
+            --minutes "$(minutes "$share*0.66")" --cooldown-minutes "$(minutes "$share*0.34")" >"$OUT/$stage.log" 2>&1 &
+        others+=($!)
+    done
+fi
+
+while [ "$SECONDS" -lt "$((${RENDERING:-110} + 10))" ]; do sleep 1; done # the judge lists its shards once
+nice -n 5 python3 -W ignore -m pretraining.judge_clip $flags --batch 256 --workers 3 --steps "${JUDGE_STEPS:-5000}" \
+    --minutes "$(minutes 0.9)" --out "$OUT/weights/clip" >"$OUT/judge_clip.log" 2>&1 &
+others+=($!)
+
+for job in "$denoiser" "${others[@]}"; do
+    wait "$job" || echo "a training failed: see the logs in $OUT"
+done
+named() { basename "$(ls "$1/$2"-cooled-*.safetensors)" .safetensors; }
+run pack --state "$state" --device cpu --from "$(named "$state" denoiser)" --out "$OUT/weights/toybox"
+if [ -n "${CASCADE:-}" ]; then
+    run cascade_pack --state "$CASCADE" --device cpu --base "$(named "$CASCADE" base)" \
+        --super-resolution "$(named "$CASCADE" super_resolution)" --out "$OUT/weights/cascade" || true
+fi
 tar c -C "$OUT" weights | split -b 15M - "$OUT/weights.tar."
 rm -r "$OUT/weights"
-cp "$state/log.txt" "$OUT"
+count "$state/renders"

@@ -129,11 +129,12 @@ def main() -> None:
     """Render the shards that are missing."""
     parser = arguments(__doc__)
     parser.add_argument("--shards", type=int, default=64, help=f"shards of {SHARD} pictures")
+    parser.add_argument("--first", type=int, default=0, help="number of the first: a model trained on sees new ones")
     parser.add_argument("--part", default="0/1", help="i/n: this process renders every n-th shard from the i-th")
     options = parser.parse_args()
     size = prepare(options)
     part, parts = map(int, options.part.split("/"))
-    for shard in range(part, options.shards, parts):
+    for shard in range(options.first + part, options.first + options.shards, parts):
         path = shard_path(options.state, shard)
         if path.exists():
             continue

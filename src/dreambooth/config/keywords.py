@@ -79,6 +79,7 @@ class Settings(TypedDict, total=False):
     use_ema: bool
     ema_decay: float
     mixed_precision: Literal["no", "fp16", "bf16"]
+    cuda_graphs: bool
     gradient_checkpointing: bool
     checkpointing_steps: int
     checkpoints_total_limit: int

@@ -16,6 +16,7 @@ from dreambooth.config.machine import check_machine
 from dreambooth.data.batch import Batch
 from dreambooth.data.turns import Dataset
 from dreambooth.errors import Interrupted, TrainingError
+from dreambooth.finetuning.graphs import Recorded
 from dreambooth.finetuning.state import State, settings_of
 from dreambooth.finetuning.step import training_step
 from dreambooth.finetuning.tracking import Reporter
@@ -107,6 +108,7 @@ class _Loop:
         self.accelerator = Accelerator(mixed_precision=training.mixed_precision, cpu=device().type == "cpu")
         model.to(self.accelerator.device)
         keep_freed_memory()
+        self.predict = Recorded(stage, self.accelerator) if training.cuda_graphs else stage.predict
         self.process = stage.process.with_snr_gamma(training.snr_gamma).with_noise_levels(training.noise_levels)
         self.optimizer = Optimizer(
             adapter.parameter_groups(),
@@ -178,7 +180,8 @@ class _Loop:
                 continue
             with self.accelerator.autocast():
                 words = self._condition(mine.prompts)
-                loss, error = training_step(self.stage, self.process, mine, words, prior.prior_loss_weight, *place)
+                weight, predict = prior.prior_loss_weight, self.predict
+                loss, error = training_step(self.stage, self.process, mine, words, weight, *place, predict=predict)
             self.accelerator.backward(loss / training.gradient_accumulation_steps)
             losses.append(loss.detach())
             errors.append(error.detach())

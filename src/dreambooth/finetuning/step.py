@@ -1,5 +1,7 @@
 """The step of the method: photos and class images, noised at their own times, and the loss of Eq. 2."""
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 from dreambooth.data.batch import Batch
@@ -9,6 +11,8 @@ from dreambooth.models.base import Conditioning, Stage
 from dreambooth.support.device import onto
 from dreambooth.support.rng import generator, normal
 
+Predict = Callable[[Tensor, Tensor, Conditioning], Tensor]
+
 
 def training_step(
     stage: Stage,
@@ -17,8 +21,11 @@ def training_step(
     words: Conditioning,
     prior_loss_weight: float,
     *place: int,
+    predict: Predict | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The loss (scalar, Eq. 2) of a batch of B rows and the error (B,) of each; `place` is where its noise is drawn.
+
+    predict: the stage's own where none is given.
 
     Of a batch that W rows of several processes make, the error is (W,), and the losses of all add up to that of Eq. 2.
     """
@@ -29,7 +36,7 @@ def training_step(
     t = onto(times, device)  # (B,), own time for every row: t and t'
     x_t = process.add_noise(x0, noise, t)  # (B, C, h, w)
     cond = stage.with_row_conditioning(words, batch, *place)  # the words, and what this family asks of the photo itself
-    pred = stage.predict(x_t, t, cond)  # (B, C, h, w)
+    pred = (predict or stage.predict)(x_t, t, cond)  # (B, C, h, w)
     weight = None if batch.weight is None else onto(batch.weight, device)  # (B, 1, h, w), of masks
     error = row_errors(process, pred, x0, noise, t, weight)  # (B,), every weighting reaches every row
     error, is_prior = batch.in_whole(error)  # (W,)
