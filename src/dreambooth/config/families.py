@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from dreambooth.config.worlds import embedded_folder
 from dreambooth.support.model_index import MODEL_INDEX, read_model_index
 
 FamilyName = Literal[
@@ -230,6 +231,6 @@ def refusal(model: str) -> str | None:
 
 def _class_name(model: str) -> object:
     try:
-        return read_model_index(Path(model) / MODEL_INDEX).get("_class_name")
+        return read_model_index((embedded_folder(model) or Path(model)) / MODEL_INDEX).get("_class_name")
     except (OSError, ValueError):  # reported by who opens it
         return None

@@ -8,7 +8,7 @@ licences are as published by August 2026, by the hub's own names (https://huggin
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dreambooth.config.worlds import EMBEDDED
+from dreambooth.config.worlds import EMBEDDED_MODELS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +148,6 @@ PUBLISHED: Mapping[str, Published] = {
 
 def licence(model: str) -> str:
     """The hub's name for the licence of a base model, as --model takes it; "other" for one that is not known here."""
-    if model == EMBEDDED:
+    if model in EMBEDDED_MODELS:
         return _APACHE[0]
     return PUBLISHED[model].licence if model in PUBLISHED else "other"

@@ -31,7 +31,8 @@ class Base(Section):
 
     model: str = Field(
         EMBEDDED,
-        description="base model: toybox (embedded), a diffusers folder, a .safetensors file, or a hub id owner/name",
+        description="base model: toybox or toybox-cascade (embedded), a diffusers folder, a .safetensors file, or a "
+        "hub id owner/name",
     )
     revision: str | None = Field(
         None, description="hub revision: a commit, tag or branch; the resolved commit is recorded"
@@ -44,7 +45,7 @@ class Base(Section):
     world: WorldName | None = Field(
         None,
         description="whose prompts, judges and preset go with it: photographs or toybox; none: as its folder says, "
-        "else toybox for the embedded model and photographs for any other",
+        "else toybox for the embedded models and photographs for any other",
     )
     family: FamilyName | None = Field(
         None,

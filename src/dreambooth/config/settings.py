@@ -28,7 +28,7 @@ from dreambooth.config.sections import (
     Tracking,
     Training,
 )
-from dreambooth.config.worlds import EMBEDDED, World, named, recorded
+from dreambooth.config.worlds import EMBEDDED, EMBEDDED_MODELS, World, named, recorded
 from dreambooth.config.zeros import zero_hint
 from dreambooth.errors import ConfigError
 from dreambooth.support.spelling import shown, suggestion
@@ -127,6 +127,10 @@ class Config(Section):
             problems.append(f'description: method {name} needs the subject in words, such as "yellow dog"')
         if self.training.max_train_steps == 0 and "max_train_steps" not in FIXED_SETTINGS[name]:
             problems.append(f"max_train_steps: must be at least 1 for method {name}, got 0")
+        if self.training.cuda_graphs and self.training.gradient_checkpointing:
+            problems.append(
+                "cuda_graphs: a recorded pass cannot recompute activations: leave out gradient_checkpointing"
+            )
         return problems
 
     def of_stage(self, name: str) -> Self:
@@ -192,9 +196,9 @@ def _users(setting: str) -> str:
 def located(value: Any) -> Any:
     """The absolute path of a folder or file that exists, so that a run can be resumed from any working directory.
 
-    Anything else is returned unchanged: the name of the embedded model, a hub id, or a path that does not exist.
+    Anything else is returned unchanged: the name of an embedded model, a hub id, or a path that does not exist.
     """
-    if not isinstance(value, str) or named(value).embedded:
+    if not isinstance(value, str) or value in EMBEDDED_MODELS:
         return value
     try:
         path = Path(value).expanduser()

@@ -23,6 +23,12 @@ DEFAULT_WORLD: WorldName = "photographs"
 EMBEDDED: WorldName = "toybox"
 """What comes with the package: a base model, its world and its judges are called so."""
 
+EMBEDDED_MODELS: Mapping[str, tuple[WorldName, str]] = {
+    EMBEDDED: (EMBEDDED, "weights"),
+    "toybox-cascade": (EMBEDDED, "cascade"),
+}
+"""Base models that come with the package, as --model takes them: their world, and their folder in it."""
+
 RECORD = "_world"
 """Where model_index.json names the world; diffusers passes over what begins with "_", and its downloads bring it."""
 
@@ -78,7 +84,7 @@ class World:
     method_presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """By method, the settings that suit the pair of both."""
     embedded: Path | None = None
-    """Folder with its base model in weights/ and its judges in judges/, where they come with the package."""
+    """Folder with its base models, and its judges in judges/, where they come with the package."""
     contents: Contents | None = None
     examples: Examples | None = None
     cell_seconds: Mapping[str, float] = field(default_factory=dict)
@@ -86,14 +92,24 @@ class World:
 
 
 def named(name: str) -> World:
-    """The `World` of a name: a row of WORLDS by its own name, which the embedded model shares, else the default one.
+    """The `World` of a name: its own, or that of an embedded model, else the default one.
 
     name: of a world, or what the user calls a base model. So a hub id or a folder is of the world of photographs here;
     what its folder records is in `recorded`.
     """
-    module, constant = WORLDS.get(name, WORLDS[DEFAULT_WORLD])
+    own, _ = EMBEDDED_MODELS.get(name, (name, ""))
+    module, constant = WORLDS.get(own, WORLDS[DEFAULT_WORLD])
     world: World = getattr(import_module(module), constant)
     return world
+
+
+def embedded_folder(model: str) -> Path | None:
+    """The folder of a base model that comes with the package; None for any other name."""
+    if model not in EMBEDDED_MODELS:
+        return None
+    world, inner = EMBEDDED_MODELS[model]
+    home = named(world).embedded
+    return home and home / inner
 
 
 def record(folder: Path, world: str) -> None:
@@ -103,8 +119,8 @@ def record(folder: Path, world: str) -> None:
 
 
 def recorded(model: str) -> str | None:
-    """The world that a base model's folder names; None for the embedded one, where there is no folder, or no name."""
-    if named(model).embedded:
+    """The world that a base model's folder names; None for an embedded one, where there is no folder, or no name."""
+    if model in EMBEDDED_MODELS:
         return None
     try:
         return read_model_index(Path(model) / MODEL_INDEX).get(RECORD)

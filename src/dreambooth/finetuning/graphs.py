@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from dreambooth.models.base import DENOISER, Conditioning, Stage
 
-Shapes = tuple[tuple[int, ...], ...]
+Key = tuple[tuple[tuple[int, ...], ...], bytes]
+"""Shapes of what goes in, and the mask, which lies on the CPU and is read while a graph is recorded."""
 
 
 class Recorded:
-    """`Stage.predict`, recorded at the first call for its shapes and replayed from then on.
+    """`Stage.predict`, recorded at the first call for its shapes and mask and replayed from then on.
 
     What it computes is what `predict` computes, by the same kernels; the weights are read where they lie, so that they
     may change in place between two calls and must not move.
@@ -25,7 +26,7 @@ class Recorded:
 
     def __init__(self, stage: Stage, accelerator: Accelerator) -> None:
         self.stage, self.accelerator = stage, accelerator
-        self.graphs: dict[Shapes, Callable[..., Tensor]] = {}
+        self.graphs: dict[Key, Callable[..., Tensor]] = {}
 
     def __call__(self, x_t: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         tensors = {
@@ -34,10 +35,11 @@ class Recorded:
             **conditioning.extras,
         }
         inputs = (x_t, t, *tensors.values())
-        shapes = tuple(tuple(tensor.shape) for tensor in inputs)
-        if shapes not in self.graphs:
-            self.graphs[shapes] = self._record(_Pass(self.stage, conditioning, list(tensors)), inputs)
-        return self.graphs[shapes](*inputs)
+        mask = b"" if conditioning.mask is None else conditioning.mask.numpy().tobytes()
+        key = tuple(tuple(tensor.shape) for tensor in inputs), mask
+        if key not in self.graphs:
+            self.graphs[key] = self._record(_Pass(self.stage, conditioning, list(tensors)), inputs)
+        return self.graphs[key](*inputs)
 
     def _record(self, network: "_Pass", inputs: tuple[Tensor, ...]) -> Callable[..., Tensor]:
         samples = tuple(x.detach().clone().requires_grad_(x.requires_grad) for x in inputs)

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from dreambooth.config import Base, Config
-from dreambooth.config.worlds import RECORD, named
+from dreambooth.config.worlds import EMBEDDED_MODELS, RECORD, embedded_folder, named
 from dreambooth.diffusion import RectifiedFlow
 from dreambooth.errors import ConfigError, ModelError
 from dreambooth.models import hub
@@ -52,7 +52,7 @@ def to_come(base: Base) -> tuple[DiffusionModel | None, int]:
 
     The model is None where its bytes are all here, or its family is published in many shapes.
     """
-    if named(base.model).embedded or Path(base.model).expanduser().exists() or base.model.count("/") != 1:
+    if base.model in EMBEDDED_MODELS or Path(base.model).expanduser().exists() or base.model.count("/") != 1:
         return None, 0
     class_name, size = hub.to_come(base) or ("", 0)
     if not size or (published := getattr(family(class_name), "without_values", None)) is None:
@@ -149,14 +149,14 @@ def _world(base: Base, recorded: str | None) -> str:
 
 
 def _folder(base: Base) -> Path:
-    local, embedded = Path(base.model).expanduser(), named(base.model).embedded
+    local, embedded = Path(base.model).expanduser(), embedded_folder(base.model)
     if embedded or local.exists():
         if base.revision is not None:
             raise ModelError(
                 f"{base.model} is on this disk and has no revisions: leave out --revision {base.revision}, "
                 "or give a hub id owner/name."
             )
-        return embedded / "weights" if embedded else local
+        return embedded or local
     if base.model.count("/") != 1 or base.model[0] in "./~":
         raise ModelError(
             f"there is no folder or file {base.model}, and it is no hub id either: give toybox, an existing diffusers "

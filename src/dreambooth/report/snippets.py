@@ -10,7 +10,7 @@ from safetensors import safe_open
 from dreambooth.config import Config
 from dreambooth.config.families import usual_guidance
 from dreambooth.config.samplers import SAMPLERS
-from dreambooth.config.worlds import named
+from dreambooth.config.worlds import EMBEDDED_MODELS
 from dreambooth.subject import Subject
 from dreambooth.support.model_index import MODEL_INDEX, SUPER_RESOLUTION, read_model_index
 
@@ -74,9 +74,9 @@ def adapter_snippet(subject: Subject, config: Config, adapter: Path) -> str:
     if not lines:
         return ""
     found, model = "from diffusers import DiffusionPipeline\n", json.dumps(base_name(config))
-    if named(config.base.model).embedded:
+    if inside := EMBEDDED_MODELS.get(config.base.model):
         found += "from importlib.resources import files\n"
-        model = f'str(files("dreambooth.{config.base.model}") / "weights")'
+        model = 'str(files("dreambooth.{}") / "{}")'.format(*inside)
     opens = f"pipeline = DiffusionPipeline.from_pretrained({model})"
     return "\n".join([found, opens, *lines])
 
