@@ -1,4 +1,4 @@
-"""Recorded passes: what goes into a graph is all that `predict` is told, in every family; which settings refuse them."""
+"""Recorded passes: what goes into a graph is all that `predict` is told, in every family; what refuses them."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""The cascade that comes with the package: it opens by its name, is small, and draws the scenes that it is asked for."""
+"""The cascade that comes with the package: it opens by its name, is small, and draws the scenes it is asked for."""
 
 from pathlib import Path
 
