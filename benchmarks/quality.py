@@ -16,7 +16,7 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -133,14 +133,15 @@ def measure(out: Path, settings: dict[str, Any], keep_models: bool, task: tuple[
     base, tuned = recipe.base_model(run), personal_model(run)
     look = partial(critic.measure, sampling=sampling, batch=batch)
     real = critic.photos.real_row.dino
+    untold, told = f"{noun}-{toy_seed}-untuned.json", f"{noun}-{toy_seed}-described.json"
     result = {
         "subject": f"{noun} {toy_seed}",
         "seed": seed,
         "identifier": run.subject.identifier,
         "real": real,
         "tuned": asdict(look(tuned, subject=run.subject.name)),
-        "untuned": asdict(look(base, subject=noun)),
-        "described": asdict(look(base, subject=captions.description(toy))),
+        "untuned": once(out / untold, lambda: asdict(look(base, subject=noun))),
+        "described": once(out / told, lambda: asdict(look(base, subject=captions.description(toy)))),
         "seconds": sum(TIMINGS.read(run.root).values()),
     }
     sheet(run, tuned, sampling, batch).save(folder / "sheet.png")
@@ -149,6 +150,13 @@ def measure(out: Path, settings: dict[str, Any], keep_models: bool, task: tuple[
             path.unlink()
     write_text(kept, json.dumps(result, indent=2))
     return result
+
+
+def once(path: Path, measured: Callable[[], dict[str, float]]) -> dict[str, float]:
+    """What is measured of the untuned model and a toy, which is the same whatever the seed of the training."""
+    if not path.exists():
+        write_text(path, json.dumps(measured()))
+    return dict(json.loads(path.read_text()))
 
 
 def sheet(run: Run, model: DiffusionModel, sampling: Sampling, batch: int) -> Image.Image:
@@ -228,7 +236,7 @@ def main() -> None:
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that are started below
     settings = settings_from(options.settings)
-    tasks = [(*toy, seed) for toy in TOYS[options.toys][: options.count] for seed in options.seeds]
+    tasks = [(*toy, seed) for seed in options.seeds for toy in TOYS[options.toys][: options.count]]
     with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
         results = list(pool.map(partial(measure, options.out, settings, options.keep_models), tasks))
     for row in results:
