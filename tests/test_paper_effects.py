@@ -29,6 +29,7 @@ SHORT = {
     "checkpointing_steps": 1000,
     "use_ema": False,  # in so short a run the preset's average lags behind what has just been learned
 }
+WITHOUT = {"with_prior_preservation": False, "max_train_steps": 300, "validation_steps": 300}
 
 pytestmark = pytest.mark.skipif(
     not (files("dreambooth.toybox") / "weights" / "model_index.json").is_file(), reason="the weights are not made yet"
@@ -37,13 +38,13 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
-    """The same short run with the prior and without."""
+    """A short run with the prior, and one without, of more steps, each of half the rows."""
     folder = tmp_path_factory.mktemp("effects")
     subject = Subject(photos=tuple(photos("cat", 11, 4, folder / "photos")), class_noun="cat")
     assert photos_in(folder / "photos") == subject.photos
     made = []
-    for name, with_prior in (("with", True), ("without", False)):
-        run = Run.create(folder / name, subject, Config.build({**SHORT, "with_prior_preservation": with_prior}))
+    for name, its in (("with", {}), ("without", WITHOUT)):
+        run = Run.create(folder / name, subject, Config.build({**SHORT, **its}))
         recipe.name_subject(run)
         recipe.personalise(run)
         made.append(run)

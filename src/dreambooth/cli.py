@@ -87,10 +87,10 @@ def _run(parsed: Namespace) -> None:
         raise DreamBoothError(
             f"{len(folders)} folders of photos and {len(nouns)} times --class-noun: give one for each, in their order."
         )
+    photos = [photos_in(folder) for folder in folders]  # before torch is imported, too
     from dreambooth import recipe
     from dreambooth.class_noun import suggested
 
-    photos = [photos_in(folder) for folder in folders]
     nouns = nouns or [suggested(paths, config.world) for paths in photos]
     subject, *also = (Subject(photos=paths, class_noun=noun.strip()) for paths, noun in zip(photos, nouns, strict=True))
     root = parsed.output_dir or Path("runs") / "-".join(folder.absolute().name for folder in folders)
@@ -140,7 +140,12 @@ def _continue(parsed: Namespace) -> None:
 
 
 def _print_results(run: "Run") -> None:
-    print(f"report         {run.report}\ncontact sheet  {run.contact_sheet}\nmodel          {run.model}")
+    from dreambooth.run.contents import SHARE
+
+    print(f"report         {run.report}\ncontact sheet  {run.contact_sheet}")
+    if (run.root / SHARE).is_file():
+        print(f"share picture  {run.root / SHARE}")
+    print(f"model          {run.model}")
 
 
 def _stage(parsed: Namespace) -> None:

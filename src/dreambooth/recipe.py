@@ -13,7 +13,7 @@ from dreambooth.doctor.faults import warn_of
 from dreambooth.doctor.photos import examine_photos, require_usable
 from dreambooth.doctor.seen import examine_seen
 from dreambooth.errors import ModelError, RunError
-from dreambooth.evaluation import Judges, fit_of, load_judges
+from dreambooth.evaluation import Judges, fit_of, load_judges, warned_of
 from dreambooth.evaluation.subject_masks import subject_masks
 from dreambooth.finetuning import finetune
 from dreambooth.generation.generate import generate_in
@@ -83,6 +83,8 @@ def plan(subject: Subject, config: Config, root: Path | str, also: Sequence[Subj
     Nothing is written and no weight is downloaded. Raises as `dreambooth` does before its first slow step.
     """
     check(subject, config, also)
+    for its in (subject, *also):
+        warned_of(fit_of(its.photos, config.world))
     return planning.plan([subject, *also], config, Path(root).expanduser())
 
 
@@ -129,12 +131,10 @@ def open_judges(run: Run) -> Judges | None:
 
 def check_world(run: Run, judges: Judges | None = None) -> None:
     """Warn where the photos are of nothing that the base model can draw (world_fit.json), or have other faults."""
-    fit = fit_of(run.subject.photos, run.config.world, judges)
-    if fit is not None:
+    if (fit := fit_of(run.subject.photos, run.config.world, judges)) is not None:
         WORLD_FIT.write(run.root, fit)
-    if fit is not None and fit.foreign:
-        log.warning("%s", fit.says)
-    elif fit is not None or judges is not None:  # without either a CLIP would be opened for this alone
+    told = warned_of(fit)
+    if not told and (fit is not None or judges is not None):  # without either a CLIP would be opened for this alone
         warn_of(examine_seen(run.subject, run.config.world, judges))
 
 

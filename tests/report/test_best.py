@@ -65,6 +65,13 @@ def test_the_sentence_has_no_metric_and_no_share_above_a_whole() -> None:
         "Step 300 is the best one: it has gone 100% of the way to the photos, follows the words 92% as well as before "
         "and keeps 100% of the variety."
     )
+    scored = measured().samples
+    assert scored is not None
+    finished = replace(scored, ways={"dino": 0.76}, kept={"clip_t": 1.02, "class_scenes": 0.71})
+    assert why(verdict, samples=finished) == (
+        "Step 300 is the best one: it has gone 76% of the way to the photos, follows the words 100% as well as before "
+        "and keeps 71% of the variety."
+    )
     assert why(replace(verdict, ways={"dino": None}, kept={}), by_hand=True) == (
         "Step 300 is the one that was chosen by hand: nothing was better."
     )

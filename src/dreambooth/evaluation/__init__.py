@@ -1,7 +1,7 @@
 """Section 4.2: does the picture show the subject, and does it show what was asked?"""
 
 from dreambooth.evaluation.base import Judges
-from dreambooth.evaluation.foreign import fit_of
+from dreambooth.evaluation.foreign import fit_of, warned_of
 from dreambooth.evaluation.judges import load_judges
 from dreambooth.evaluation.metrics import CHOICES
 from dreambooth.evaluation.scores import Photos, measure_photos, score, score_each, scored_prompt
@@ -23,4 +23,5 @@ __all__ = [
     "score_each",
     "scored_prompt",
     "variety",
+    "warned_of",
 ]

@@ -9,6 +9,7 @@ from dreambooth.evaluation.clip import Clip
 from dreambooth.evaluation.scores import open_squares
 from dreambooth.evaluation.weights import find
 from dreambooth.run.records import WorldFit
+from dreambooth.support.progress import log
 
 
 def fit_of(photos: Sequence[Path], world: World, judges: Judges | None = None) -> WorldFit | None:
@@ -25,6 +26,14 @@ def fit_of(photos: Sequence[Path], world: World, judges: Judges | None = None) -
     foreign = likeness < limit
     says = contents.foreign.format(likeness=likeness, limit=limit) if foreign else ""
     return WorldFit(likeness=likeness, limit=limit, judge=clip.name, foreign=foreign, says=says)
+
+
+def warned_of(fit: WorldFit | None) -> bool:
+    """Whether the photos are of nothing in their world; then that has been said."""
+    if fit is None or not fit.foreign:
+        return False
+    log.warning("%s", fit.says)
+    return True
 
 
 def likeness_to_world(clip: TextImageEmbedder, sentences: Sequence[str], pictures: Pictures) -> float:

@@ -97,14 +97,14 @@ def _standing(step: int, probes: Mapping[Step, Probed], subject: Subject) -> str
             f"the subject has gone {percent(likeness)} of the way from the untuned model to its photos (DINO)"
         )
     if "clip_t" in kept:
-        clauses.append(f"CLIP-T is {percent(kept['clip_t'])} of the untuned model's")
+        clauses.append(f"CLIP-T is {percent(min(1.0, kept['clip_t']))} of the untuned model's")
     if (drift := gone.get("pres")) is not None:
         went = f"has gone {percent(drift)} of the way to the subject"
         went = went if drift > 0 else f"has come no nearer to the subject, {percent(drift)} of the way"
         clauses.append(f'"{subject.class_prompt}" {went} (PRES)')
     if left := _variety(kept):
         prompts = {"subject": subject.prompt, "class": subject.class_prompt}
-        each = " and ".join(f'"{prompts[of]}" keeps {percent(share)}' for of, share in left.items())
+        each = " and ".join(f'"{prompts[of]}" keeps {percent(min(1.0, share))}' for of, share in left.items())
         clauses.append(f"of the untuned model's {'scenes' if 'class_scenes' in kept else 'variety (DIV)'} {each}")
     return f"{', '.join(clauses[:-1])}, and {clauses[-1]}" if clauses[1:] else "".join(clauses)
 

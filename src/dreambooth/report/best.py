@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from dreambooth.generation.samples import Sample
 from dreambooth.run.measured import Measured
-from dreambooth.run.records import PromptScores, Recommendation
+from dreambooth.run.records import PromptScores, Recommendation, SampleScores
 from dreambooth.run.ways import percent
 
 
@@ -29,15 +29,20 @@ def best(samples: Sequence[Sample], measured: Measured, count: int = 3) -> list[
     return [*first, *others][:count]
 
 
-def why(verdict: Recommendation, by_hand: bool = False) -> str:
-    """Which step the model is of, and what speaks for it. by_hand: a person chose it."""
+def why(verdict: Recommendation, by_hand: bool = False, samples: SampleScores | None = None) -> str:
+    """Which step the model is of, and what speaks for it. by_hand: a person chose it.
+
+    samples: the finished ones, where they were scored: what people look at is what the sentence is about, and not the
+    probe's few, which chose the step.
+    """
     clauses = []
-    if (way := verdict.ways.get("dino")) is not None:
+    ways, kept = (samples.ways, samples.kept) if samples and samples.ways else (verdict.ways, verdict.kept)
+    if (way := ways.get("dino")) is not None:
         clauses.append(f"it has gone {percent(min(1.0, max(0.0, way)))} of the way to the photos")
-    if "clip_t" in verdict.kept:
-        clauses.append(f"follows the words {percent(verdict.kept['clip_t'])} as well as before")
-    varied = [share for name, share in verdict.kept.items() if name in ("subject_scenes", "class_scenes")]
-    varied = varied or [share for name, share in verdict.kept.items() if name.endswith("_div")]
+    if "clip_t" in kept:
+        clauses.append(f"follows the words {percent(min(1.0, kept['clip_t']))} as well as before")
+    varied = [share for name, share in kept.items() if name in ("subject_scenes", "class_scenes")]
+    varied = varied or [share for name, share in kept.items() if name.endswith("_div")]
     if varied:
         clauses.append(f"keeps {percent(min(1.0, *varied))} of the variety")
     said = " and ".join([", ".join(clauses[:-1]), clauses[-1]] if clauses[1:] else clauses) or "nothing was better"

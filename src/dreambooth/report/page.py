@@ -93,7 +93,7 @@ def _content(run: Run) -> dict[str, Any]:
         "script": Markup(SCRIPT),
         "script_hash": base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode(),
         "hero": album.hero(run, best(read_samples(run.samples / "after"), measured)),
-        "why": why(verdict, by_hand) if verdict else "",
+        "why": why(verdict, by_hand, measured.samples) if verdict else "",
         "word": "chosen by hand" if by_hand else "recommended",
         "share": run.share.name if run.share.is_file() else "",
         "subject": subject,

@@ -84,9 +84,9 @@ _CELL_SECONDS = {
 }
 
 _FOREIGN = (
-    "these photos do not look like toys that the embedded model can draw (their likeness to the sentences of its world "
-    "is {likeness:.2f}, that of toys {limit:.2f} and more, by its own CLIP). It knows a few kinds of rendered toys and "
-    "nothing else, and so do its judges: use a real base model with --model."
+    "these photos do not look like toys that the embedded model can draw. It knows a few kinds of rendered toys and "
+    "nothing else, and so do its judges: use a real base model with --model. (Their likeness to its world, by its own "
+    "CLIP: {likeness:.2f}; that of toys is {limit:.2f} or more.)"
 )
 
 

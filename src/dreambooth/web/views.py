@@ -65,6 +65,7 @@ class Views:
         return {
             "id": id,
             "name": (draft.name if draft else "") or folder.name,
+            "spoken": (draft.name if draft else "") or (subject.name if subject else folder.name),
             "noun": noun,
             "called": subject.name if subject and subject.identifier else "",
             "state": state,
@@ -197,13 +198,14 @@ def _message(state: State, status: Status | None, ended: Ended | None) -> str:
 
 
 def _likeness(measured: Measured | None) -> dict[str, Any] | None:
-    """How far the newest probe's samples have gone from any of the kind to the photos."""
+    """How far the finished samples, or before them the newest probe's, have gone from any of the kind to the photos."""
     if measured is None or 0 not in measured.probes or len(measured.probes) < 2:
         return None
     step = max(measured.probes) if measured.chosen is None else measured.chosen
     if step not in measured.probes:
         return None
-    way = progress_by_metric(measured.probes[step], measured.probes[0], measured.real).get("dino")
+    ways = measured.samples.ways if measured.samples else {}
+    way = (ways or progress_by_metric(measured.probes[step], measured.probes[0], measured.real)).get("dino")
     return None if way is None else {"step": step, "share": way, "says": percent(min(1.0, max(0.0, way)))}
 
 
@@ -222,7 +224,7 @@ def _recommended(measured: Measured | None, chosen: int | None) -> dict[str, Any
         "last": verdict.last,
         "stopped_early": verdict.stopped_early,
         "by_hand": chosen == verdict.step,
-        "says": why(verdict, chosen == verdict.step),
+        "says": why(verdict, chosen == verdict.step, measured.samples),
         "reason": verdict.reason,
         "rule": verdict.rule,
         "way": verdict.way,

@@ -9,13 +9,13 @@ let page = null;
 let shown = "";
 let asked = 0;
 
-const spoken = (idea) => said(idea, page.view.name);
+const spoken = (idea) => said(idea, page.view.spoken);
 
 function reads() {
   const words = $("prompt").value.trim();
-  const found = template(words, page.view.name);
+  const found = template(words, page.view.spoken);
   if (!words) say($("reads"), "");
-  else if (!found.includes("{}")) say($("reads"), `This does not say ${page.view.name}: something else will be drawn.`);
+  else if (!found.includes("{}")) say($("reads"), `This does not say ${page.view.spoken}: something else will be drawn.`);
   else say($("reads"), `The model reads: ${found.replaceAll("{}", page.view.called || page.view.noun)}`);
 }
 
@@ -26,7 +26,7 @@ async function generate(event) {
   const seed = $("seed").value === "" || !$("lock").checked ? Math.floor(Math.random() * 1e6) : Number($("seed").value);
   $("seed").value = seed;
   try {
-    await post(`${page.base}/generate`, { prompts: [template(words, page.view.name)], count: Number($("count").value) || 4, seed });
+    await post(`${page.base}/generate`, { prompts: [template(words, page.view.spoken)], count: Number($("count").value) || 4, seed });
     asked = Date.now();
     show();
   } catch (error) { toast(error.message); }

@@ -27,7 +27,7 @@ async function doing(work) {
 function headline(view) {
   if (view.state === "running" && view.is_learning) return `Step ${view.step} of ${view.steps}${view.left ? ` · ${view.left}` : ""}`;
   if (view.state === "running") return `${view.doing[0].toUpperCase()}${view.doing.slice(1)}${view.total > 1 ? ` · ${view.done} of ${view.total}` : ""}${view.left ? ` · ${view.left}` : ""}`;
-  if (view.state === "finished") return view.likeness ? `Finished: ${view.likeness.says} of the way to ${view.name}’s photos.` : "Finished.";
+  if (view.state === "finished") return view.likeness ? `Finished: ${view.likeness.says} of the way to the photos.` : "Finished.";
   if (view.state === "stopped") return view.step ? `Stopped after step ${view.step} of ${view.steps}. All of it is saved.` : "Stopped.";
   if (view.state === "failed") return "It could not go on.";
   if (view.state === "lost") return "It has gone silent.";
@@ -44,7 +44,7 @@ function showNow(view) {
   $("bar").hidden = view.state !== "running";
   const [done, total] = view.is_learning ? [view.step, view.steps] : [view.done, view.total];
   if (total) { $("bar").max = total; $("bar").value = done; } else $("bar").removeAttribute("value");
-  const nearer = view.likeness && busy ? `At step ${view.likeness.step} it was ${view.likeness.says} of the way to ${view.name}’s photos. ` : "";
+  const nearer = view.likeness && busy ? `At step ${view.likeness.step} it was ${view.likeness.says} of the way to the photos. ` : "";
   say($("left"), nearer + (view.state === "running" && view.is_learning && view.doing !== "learning" ? "Now it draws and measures." : ""));
   $("message").hidden = !view.message;
   say($("message"), view.message);

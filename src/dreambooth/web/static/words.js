@@ -20,4 +20,4 @@ export function template(words, name) {
 export const spoken = (idea, name) => idea.replace(/\ba \{\}/, name).replace("{}", name);
 
 /** What a sample was asked for, as a person says it; of the class "any dog". */
-export const sentence = (sample, view) => (sample.kind === "class" ? sample.template.replace(/\ba \{\}/, `any ${view.noun}`).replace("{}", view.noun) : spoken(sample.template, view.name));
+export const sentence = (sample, view) => (sample.kind === "class" ? sample.template.replace(/\ba \{\}/, `any ${view.noun}`).replace("{}", view.noun) : spoken(sample.template, view.spoken));
