@@ -185,15 +185,16 @@ def _generate(parsed: Namespace) -> None:
 
 
 def _export(parsed: Namespace) -> None:
+    predicts = config_of(parsed).base.prediction_type
     from dreambooth.export import export_folder, export_single_file, push_to_hub
 
     if parsed.repo:
         print(push_to_hub(parsed.source, parsed.repo, parsed.public))
         return
     if parsed.single_file:
-        export_single_file(parsed.source, parsed.single_file, parsed.dtype)
+        export_single_file(parsed.source, parsed.single_file, parsed.dtype, predicts)
     else:
-        export_folder(parsed.source, parsed.folder, parsed.dtype)
+        export_folder(parsed.source, parsed.folder, parsed.dtype, predicts)
     print(parsed.single_file or parsed.folder)
 
 

@@ -169,6 +169,7 @@ def _add_export(commands: "Commands[Parser]") -> None:
         default="float32",
         help="precision of the weights; float16 takes half the room, float32 is trained on [default: float32]",
     )
+    add_settings(command, ("prediction_type",), default="as the model says")
 
 
 def _add_evaluate(commands: "Commands[Parser]") -> None:

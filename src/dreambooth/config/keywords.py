@@ -26,6 +26,7 @@ class Settings(TypedDict, total=False):
     dtype: Literal["float32", "bfloat16"]
     world: WorldName | None
     family: FamilyName | None
+    prediction_type: Literal["epsilon", "v_prediction"] | None
     super_resolution: str | None
     noise_level: int | None
     super_resolution_guidance_scale: float | None

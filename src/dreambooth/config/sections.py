@@ -52,6 +52,11 @@ class Base(Section):
         description="the model's family, whose settings suit it; none: as its folder or its hub id says, else one for "
         "which the paper's own do",
     )
+    prediction_type: Literal["epsilon", "v_prediction"] | None = Field(
+        None,
+        description="epsilon or v_prediction: what the denoiser predicts, noise or velocity, whatever the model says; "
+        "none: as it says, and of a .safetensors file that does not say it epsilon",
+    )
     super_resolution: str | None = Field(
         None,
         description="cascades: the model that enlarges what the base model draws, a folder or hub id; none: the one in "
