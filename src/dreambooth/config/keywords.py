@@ -52,6 +52,7 @@ class Settings(TypedDict, total=False):
     unmasked_weight: float
     # prior
     with_prior_preservation: bool
+    prior_target: Literal["class_images", "base"]
     num_class_images: int
     prior_loss_weight: float
     class_sampler: Sampler
