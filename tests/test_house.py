@@ -30,7 +30,7 @@ LAYERS = (
     "models run toybox",
     "adapters evaluation generation",
     "prior finetuning probe report identifier class_noun",
-    "along doctor plan",
+    "along doctor plan subjects",
     "recipe",
     "experiments fleet export web",
     "cli __init__",

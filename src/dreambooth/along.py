@@ -1,6 +1,7 @@
 """How the fine-tuning of a stage begins, in every process of a run; and what each process does but the first."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from dreambooth import adapters, models
@@ -26,7 +27,10 @@ def begin_stage(
         examples(its.subject, images, config.data, stage.resolution, config.seed, subject_masks(its))
         for its, images in zip(each(run), class_images, strict=True)
     ]
-    dataset = in_turns([encode_once(of_one, stage.posterior, stage.low_res) for of_one in rows])
+    encoded = [encode_once(of_one, stage.posterior, stage.low_res) for of_one in rows]
+    if config.prior.keeps_base:
+        encoded = [replace(its, twin=one.subject.class_prompt) for its, one in zip(encoded, each(run), strict=True)]
+    dataset = in_turns(encoded)
     return adapters.attach(model, stage, run.subject, run.stage(stage.name).config), dataset
 
 

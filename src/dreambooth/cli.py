@@ -71,33 +71,28 @@ def _train_along() -> None:
 
 
 def _run(parsed: Namespace) -> None:
-    config = config_of(parsed)  # before torch is imported: a typing error shows at once
-    from dreambooth.config.machine import check_reach
+    first, nouns = parsed.photos_dir, parsed.class_nouns or []
+    if first.suffix.lower() == ".toml" and not first.is_dir():
+        from dreambooth.subjects.together import read_together
 
-    check_reach(config)
-    from dreambooth.data.photos import photos_in
-    from dreambooth.run.contents import CONFIG
-    from dreambooth.subject import Subject
+        names, subjects, config = read_together(first, given_settings(parsed), parsed.also, nouns)
+    else:
+        config = config_of(parsed)  # before torch is imported: a typing error shows at once
+        from dreambooth.config.machine import check_reach
 
-    folders: list[Path] = [parsed.photos_dir, *parsed.also]
-    if runs := [folder for folder in folders if (folder / CONFIG).is_file()]:
-        raise DreamBoothError(f"{runs[0]} is a run folder and holds no photos: resume it with `dreambooth continue`.")
-    nouns: list[str] = parsed.class_nouns or []
-    if nouns and len(nouns) != len(folders):
-        raise DreamBoothError(
-            f"{len(folders)} folders of photos and {len(nouns)} times --class-noun: give one for each, in their order."
-        )
-    photos = [photos_in(folder) for folder in folders]  # before torch is imported, too
+        check_reach(config)
+        from dreambooth.subjects.together import subjects_of
+
+        folders = [first, *parsed.also]
+        names = [folder.absolute().name for folder in folders]
+        subjects = subjects_of(folders, nouns, config.world)
     from dreambooth import recipe
-    from dreambooth.class_noun import suggested
 
-    nouns = nouns or [suggested(paths, config.world) for paths in photos]
-    subject, *also = (Subject(photos=paths, class_noun=noun.strip()) for paths, noun in zip(photos, nouns, strict=True))
-    root = parsed.output_dir or Path("runs") / "-".join(folder.absolute().name for folder in folders)
+    root = parsed.output_dir or Path("runs") / "-".join(names)
     if parsed.plan:
-        print(recipe.plan(subject, config, root, also))
+        print(recipe.plan(subjects[0], config, root, subjects[1:]))
         return
-    _print_results(recipe.dreambooth(subject, config, root, also))
+    _print_results(recipe.dreambooth(subjects[0], config, root, subjects[1:]))
 
 
 def _class_noun(parsed: Namespace) -> None:
@@ -185,15 +180,16 @@ def _generate(parsed: Namespace) -> None:
 
 
 def _export(parsed: Namespace) -> None:
+    predicts = config_of(parsed).base.prediction_type
     from dreambooth.export import export_folder, export_single_file, push_to_hub
 
     if parsed.repo:
         print(push_to_hub(parsed.source, parsed.repo, parsed.public))
         return
     if parsed.single_file:
-        export_single_file(parsed.source, parsed.single_file, parsed.dtype)
+        export_single_file(parsed.source, parsed.single_file, parsed.dtype, predicts)
     else:
-        export_folder(parsed.source, parsed.folder, parsed.dtype)
+        export_folder(parsed.source, parsed.folder, parsed.dtype, predicts)
     print(parsed.single_file or parsed.folder)
 
 

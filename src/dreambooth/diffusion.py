@@ -41,13 +41,21 @@ class ForwardProcess(Protocol):
 
 
 def row_errors(
-    process: ForwardProcess, pred: Tensor, x0: Tensor, noise: Tensor, t: Tensor, weight: Tensor | None = None
+    process: ForwardProcess,
+    pred: Tensor,
+    x0: Tensor,
+    noise: Tensor,
+    t: Tensor,
+    weight: Tensor | None = None,
+    target: Tensor | None = None,
 ) -> Tensor:
     """(B,) squared error of each row's prediction (B, C, h, w), weighted by its own noise level (Eq. 1).
 
-    weight: (B, 1, h, w), how much each place of a row counts in its mean; None: all the same.
+    weight: (B, 1, h, w), how much each place of a row counts in its mean; None: all the same.  target: (B, C, h, w),
+    what the rows are held to; None: what they were made of.
     """
-    squared = (pred.float() - process.target(x0, noise, t).float()).square()
+    target = process.target(x0, noise, t) if target is None else target
+    squared = (pred.float() - target.float()).square()
     if weight is None:
         error = squared.flatten(1).mean(1)
     else:

@@ -17,21 +17,23 @@ from dreambooth.run.contents import CONFIG
 from dreambooth.support.files import require_space
 
 Precision = Literal["float32", "float16", "bfloat16"]
+Prediction = Literal["epsilon", "v_prediction"]
 
 
-def export_single_file(source: str, file: Path, precision: Precision) -> None:
+def export_single_file(source: str, file: Path, precision: Precision, predicts: Prediction | None = None) -> None:
     """Write a run's model, or a base model, to one .safetensors file of the original layout.
 
-    source: a run folder, or what --model takes.  Raises ModelError where that layout has no place for the model,
-    DiskError where the file exists or cannot be written, RunError where the run has no model yet or is damaged.
+    source: a run folder, or what --model takes.  predicts: as the setting prediction_type.  Raises ModelError where
+    that layout has no place for the model, DiskError where the file exists or cannot be written, RunError where the run
+    has no model yet or is damaged, ConfigError where only its weights say what it predicts.
     """
-    model, title = _opened(source, file, precision)
+    model, title = _opened(source, file, precision, predicts)
     model.save_single_file(file, title)
 
 
-def export_folder(source: str, folder: Path, precision: Precision) -> None:
+def export_folder(source: str, folder: Path, precision: Precision, predicts: Prediction | None = None) -> None:
     """Write the same to a diffusers folder; raises as `export_single_file` does."""
-    model, _ = _opened(source, folder, precision)
+    model, _ = _opened(source, folder, precision, predicts)
     model.save(folder)
 
 
@@ -62,12 +64,12 @@ def push_to_hub(source: str, repo: str, public: bool = False, endpoint: str | No
     return str(made)
 
 
-def _opened(source: str, target: Path, precision: Precision) -> tuple[DiffusionModel, str]:
+def _opened(source: str, target: Path, precision: Precision, predicts: Prediction | None) -> tuple[DiffusionModel, str]:
     """The model in one precision, and what it is called."""
     if target.exists():
         raise DiskError(f"{target} exists, and nothing is written over it: choose another name.")
     run = Run.open(Path(source)) if Path(source, CONFIG).is_file() else None
-    model = models.load(Base(model=str(personal_folder(run)) if run else source))
+    model = models.load(Base(model=str(personal_folder(run)) if run else source, prediction_type=predicts))
     if not model.weights.round_to(getattr(torch, precision)):
         raise ModelError(f"{source} has weights too large for {precision}: give --dtype bfloat16 or float32.")
     size = sum(p.nbytes for module in model.weights.parts.values() for p in module.parameters())

@@ -54,11 +54,11 @@ def class_prior(
     root: Path | None = None,
     seen: int | None = None,
 ) -> tuple[Path, ...]:
-    """The files of `num_class_images` class images, drawing those the library lacks; none without prior preservation.
+    """The files of `num_class_images` class images, drawing those the library lacks; none where none is needed.
 
     What `drawn_images` says, for a run: writes its prior.json.
     """
-    if not settings.with_prior_preservation:
+    if not settings.draws_class_images:
         return ()
     record = drawn_images(model, subject, settings, root, seen)
     CLASS_IMAGES.write(run.root, replace(record, folder=written(record.folder, run.root)))
@@ -91,8 +91,8 @@ def drawn_images(
 
 
 def class_images_of(run: Run) -> tuple[Path, ...]:
-    """The files that `class_prior` left to a run, as prior.json has them; none without prior preservation."""
-    if not run.config.prior.with_prior_preservation:
+    """The files that `class_prior` left to a run, as prior.json has them; none where none is needed."""
+    if not run.config.prior.draws_class_images:
         return ()
     record = CLASS_IMAGES.read(run.root)
     return tuple(found(record.folder, run.root) / image.name for image in record.files)
@@ -111,7 +111,7 @@ def images_needed(settings: Prior, seen: int | None) -> int:
 
 def lacking(model: DiffusionModel, subject: Subject, settings: Prior, seen: int, root: Path | None = None) -> int:
     """How many class images `class_prior` would draw, by the names of those that are there."""
-    if not settings.with_prior_preservation:
+    if not settings.draws_class_images:
         return 0
     library = ClassImageLibrary.of(model, subject, settings, root or default_library())
     count, size = images_needed(settings, seen), library.drawn_with.batch_size

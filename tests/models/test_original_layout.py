@@ -12,6 +12,7 @@ from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, con
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from dreambooth.config import Base
 from dreambooth.errors import ModelError
 from dreambooth.models import original_layout, stable_diffusion, stable_diffusion_xl
 from dreambooth.models.base import Sampling
@@ -85,7 +86,7 @@ def test_what_is_written_to_one_file_comes_back_to_the_bit(case: str, tmp_path: 
     pipeline = pipeline_of(make, module.KIND)
     model, its = family(pipeline, "small"), published(pipeline, module)
     model.save_single_file(tmp_path / "model.safetensors", "zwx dog", its)
-    again: Any = family.open_file(tmp_path / "model.safetensors", "small", torch.float32, its)
+    again: Any = family.open_file(tmp_path / "model.safetensors", Base(model="small"), torch.float32, its)
     for part in module.KIND.weights:
         mine, theirs = getattr(pipeline, part).state_dict(), getattr(again.pipeline, part).state_dict()
         assert mine.keys() == theirs.keys()
@@ -176,7 +177,7 @@ def test_a_velocity_model_says_so_by_the_marks_that_comfyui_looks_for(tmp_path: 
     plain = published(tiny_model().pipeline, stable_diffusion)
     model.save_single_file(tmp_path / "model.safetensors", "v", plain)
     assert "v_pred" in load_file(tmp_path / "model.safetensors")
-    again = StableDiffusion.open_file(tmp_path / "model.safetensors", "v", torch.float32, plain)
+    again = StableDiffusion.open_file(tmp_path / "model.safetensors", Base(model="v"), torch.float32, plain)
     assert again.pipeline.scheduler.config.prediction_type == "v_prediction"
 
 

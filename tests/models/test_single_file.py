@@ -46,8 +46,8 @@ def file(tmp_path: Path) -> Path:
     return written(tmp_path / "model.safetensors")
 
 
-def opened(file: Path) -> Any:
-    return StableDiffusionXL.open_file(file, "tiny", torch.float32, published())
+def opened(file: Path, **base: Any) -> Any:
+    return StableDiffusionXL.open_file(file, Base(model="tiny", **base), torch.float32, published())
 
 
 def test_it_is_the_pipeline_that_was_written(file: Path, tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_a_damaged_file_and_one_of_another_kind_are_refused(file: Path, tmp_path
 def test_a_file_is_told_to_its_family_by_what_it_holds(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[Path] = []
 
-    def opened(file: Path, name: str, dtype: torch.dtype) -> models.DiffusionModel:
+    def opened(file: Path, base: Base, dtype: torch.dtype) -> models.DiffusionModel:
         called.append(file)
         return tiny_model()
 

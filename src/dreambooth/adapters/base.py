@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, final
 
@@ -43,6 +44,10 @@ class Adapter(ABC):
 
         Raises DiskError where it cannot be written.
         """
+
+    def set_aside(self) -> AbstractContextManager[None]:
+        """Inside, the stage computes as its base model does; only of weights that lie beside the model's own."""
+        raise NotImplementedError("the base model's weights are not kept beside those that train")
 
     @abstractmethod
     def merge(self) -> None:

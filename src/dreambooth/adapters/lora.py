@@ -4,7 +4,8 @@ DoRA (arXiv:2402.09353) and OFT (arXiv:2306.07280) are peft's own, on the same l
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, final
 
@@ -105,6 +106,16 @@ class LoRA(Adapter):
             rank=self._method.rank,
             alpha=alpha,
         )
+
+    @contextmanager
+    def set_aside(self) -> Iterator[None]:
+        for tuner in self._tuned.values():
+            tuner.disable_adapter_layers()
+        try:
+            yield
+        finally:
+            for tuner in self._tuned.values():
+                tuner.enable_adapter_layers()
 
     def merge(self) -> None:
         for tuner in self._tuned.values():

@@ -52,14 +52,19 @@ def parser(version: str) -> Parser:
 
 def _add_run(commands: "Commands[Parser]") -> None:
     command = _add(commands, "run", "the whole method: photos in, personalised model, samples and report out")
-    command.usage = "dreambooth run PHOTOS_DIR [--class-noun NOUN] [PHOTOS_DIR --class-noun NOUN ...] [settings]"
+    command.usage = (
+        "dreambooth run PHOTOS_DIR [--class-noun NOUN] [PHOTOS_DIR --class-noun NOUN ...] [settings]\n"
+        "       dreambooth run SUBJECTS.toml [settings]"
+    )
     command.more = "also"
     command.example = "dreambooth run my-dog --class-noun dog --model stable-diffusion-v1-5/stable-diffusion-v1-5"
     command.epilog = (
-        "Each further folder is a further subject in the same model, which take turns. Underscores work too, as in "
-        "--learning_rate, and so do most names of diffusers' scripts and kohya's."
+        "Each further folder is a further subject in the same model, which take turns; SUBJECTS.toml lists them as for "
+        "`dreambooth fleet`, which makes a model of each. Underscores work too, as in --learning_rate, and so do most "
+        "names of diffusers' scripts and kohya's."
     )
-    command.add_argument("photos_dir", metavar="PHOTOS_DIR", type=path, help="folder with the photos; never changed")
+    help_ = "folder with the photos, never changed; or a TOML file of several subjects"
+    command.add_argument("photos_dir", metavar="PHOTOS_DIR", type=path, help=help_)
     nouns, help_ = with_aliases("--class-noun"), 'kind of thing, such as "dog" [default: as CLIP reads the photos]'
     command.add_argument(*nouns, dest="class_nouns", action="append", metavar="NOUN", help=help_)
     folders, help_ = with_aliases("--output-dir"), "run folder [default: runs/<name of the photos folder>]"
@@ -169,6 +174,7 @@ def _add_export(commands: "Commands[Parser]") -> None:
         default="float32",
         help="precision of the weights; float16 takes half the room, float32 is trained on [default: float32]",
     )
+    add_settings(command, ("prediction_type",), default="as the model says")
 
 
 def _add_evaluate(commands: "Commands[Parser]") -> None:

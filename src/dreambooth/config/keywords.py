@@ -26,6 +26,7 @@ class Settings(TypedDict, total=False):
     dtype: Literal["float32", "bfloat16"]
     world: WorldName | None
     family: FamilyName | None
+    prediction_type: Literal["epsilon", "v_prediction"] | None
     super_resolution: str | None
     noise_level: int | None
     super_resolution_guidance_scale: float | None
@@ -51,6 +52,7 @@ class Settings(TypedDict, total=False):
     unmasked_weight: float
     # prior
     with_prior_preservation: bool
+    prior_target: Literal["class_images", "base"]
     num_class_images: int
     prior_loss_weight: float
     class_sampler: Sampler

@@ -155,8 +155,12 @@ _ANSWERS = (
     ),
     (
         "--vae --pretrained-vae-model-name-or-path --tokenizer-name --clip-skip --tokenizer-max-length "
-        "--max-token-length --v2 --v-parameterization --do-edm-style-training --cache-dir",
+        "--max-token-length --v2 --do-edm-style-training --cache-dir",
         "The base model says it itself: give the folder, file or hub id as --model. Leave it out.",
+    ),
+    (
+        "--v-parameterization",
+        "Give --prediction-type v_prediction, if the model does not say it itself.",
     ),
     (
         "--output-name --save-model-as --output-kohya-format --save-as-full-pipeline",

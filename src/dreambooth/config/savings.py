@@ -61,7 +61,7 @@ def _shorter(config: Config) -> Iterator[Saving]:
     prior, each = config.prior, config.generation.num_images_per_prompt
     yield Saving("--no-probe", {"probe": False}, "nothing is measured")
     yield Saving("--num-images-per-prompt 1", {"num_images_per_prompt": 1}, f"1 sample of each prompt, not {each}")
-    if prior.with_prior_preservation:
+    if prior.draws_class_images:
         fewer, steps = max(1, prior.num_class_images // 2), max(1, prior.class_num_inference_steps // 2)
         yield Saving(f"--num-class-images {fewer}", {"num_class_images": fewer}, "the class may drift")
         yield Saving(

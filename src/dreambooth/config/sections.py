@@ -52,6 +52,11 @@ class Base(Section):
         description="the model's family, whose settings suit it; none: as its folder or its hub id says, else one for "
         "which the paper's own do",
     )
+    prediction_type: Literal["epsilon", "v_prediction"] | None = Field(
+        None,
+        description="epsilon or v_prediction: what the denoiser predicts, noise or velocity, whatever the model says; "
+        "none: as it says, and of a .safetensors file that does not say it epsilon",
+    )
     super_resolution: str | None = Field(
         None,
         description="cascades: the model that enlarges what the base model draws, a folder or hub id; none: the one in "
@@ -148,6 +153,11 @@ class Prior(Section):
     """Section 3.3: class images, drawn by the frozen model."""
 
     with_prior_preservation: bool = Field(True, description="keep the class with the prior preservation loss (Eq. 2)")
+    prior_target: Literal["class_images", "base"] = Field(
+        "class_images",
+        description="what the second term of Eq. 2 is held to; base (lora), which is not the paper's: what the model "
+        "without its LoRA makes of the noisy photos by the class prompt, so that no class image is drawn",
+    )
     num_class_images: int = Field(
         1000, ge=1, le=MANY, description="class images to draw, once per base model and class"
     )
@@ -156,6 +166,16 @@ class Prior(Section):
     class_num_inference_steps: int = Field(100, ge=1, le=1000, description="sampler steps of a class image")
     class_guidance_scale: float = Field(7.5, ge=1, le=1000, description="guidance of class images")
     sample_batch_size: int = Field(4, ge=1, le=4096, description="images drawn at a time")
+
+    @property
+    def draws_class_images(self) -> bool:
+        """Whether the second term needs class images."""
+        return self.with_prior_preservation and self.prior_target == "class_images"
+
+    @property
+    def keeps_base(self) -> bool:
+        """Whether the second term is held to the base model's own predictions."""
+        return self.with_prior_preservation and self.prior_target == "base"
 
 
 class Training(Section):

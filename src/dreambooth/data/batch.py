@@ -32,6 +32,7 @@ class Batch:
     once its short side is as long as the square's, height and width of the square.  low_res: (B, 3, h, w) in [-1, 1],
     the same squares at the side that a super-resolution stage starts from.
     weight: (B, 1, h, w), how much each place counts in the loss.  What is None is not known, or not wanted.
+    drawn_at: B numbers, where rows are drawn at other places than their own: twins share their noise and time.
     part: of a batch that several processes share; None: it is whole.
     """
 
@@ -43,18 +44,40 @@ class Batch:
     framing: Tensor | None = None
     low_res: Tensor | None = None
     weight: Tensor | None = None
+    drawn_at: tuple[int, ...] | None = None
     part: Part | None = None
 
     @property
     def numbers(self) -> Sequence[int]:
         """The place of each row in the whole batch, where its noise is drawn."""
+        if self.drawn_at is not None:
+            return self.drawn_at
         return range(len(self.rows)) if self.part is None else self.part.numbers
 
     def take(self, numbers: Sequence[int]) -> Self:
         """The rows of these numbers alone; the batch itself where they are all."""
         if len(numbers) == len(self.rows):
             return self
+        return replace(self._rows(numbers), part=Part(numbers, self.is_prior))
 
+    def with_twins(self, class_prompt: str, count: int) -> Self:
+        """The first `count` rows once more as rows of the class: the same latent, noise and time, and no mask."""
+        numbers, weight = (*range(len(self.rows)), *range(count)), self.weight
+        return replace(
+            self._rows(numbers),
+            prompts=(*self.prompts, *[class_prompt] * count),
+            is_prior=torch.arange(len(numbers)) >= len(self.rows),
+            weight=None if weight is None else torch.cat([weight, torch.ones_like(weight[:count])]),
+            drawn_at=numbers,
+        )
+
+    @property
+    def prior(self) -> Self:
+        """The rows of the class alone, their noise where it was."""
+        numbers = self.is_prior.nonzero().flatten().tolist()
+        return replace(self._rows(numbers), drawn_at=tuple(self.numbers[number] for number in numbers), part=None)
+
+    def _rows(self, numbers: Sequence[int]) -> Self:
         def chosen(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else tensor[list(numbers)]
 
@@ -68,7 +91,7 @@ class Batch:
             framing=chosen(self.framing),
             low_res=chosen(self.low_res),
             weight=chosen(self.weight),
-            part=Part(numbers, self.is_prior),
+            drawn_at=None if self.drawn_at is None else tuple(self.drawn_at[number] for number in numbers),
         )
 
     def in_whole(self, error: Tensor) -> tuple[Tensor, Tensor]:

@@ -146,6 +146,7 @@ class LatentDataset:
     mean, std: (M, C, h, w) float32, std perhaps (M, 1, 1, 1).  prompts: M captions.  is_prior: (M,) bool.
     names: M file names; rows with the same name are crops of one photo.  framing, low_res, weight: (M, 6), (M, 3, h, w)
     and (M, 1, h, w), see `Batch`; None where they are not known.
+    twin: the class prompt under which a batch has its photos once more, in place of class images; None: it has those.
     """
 
     mean: Tensor
@@ -156,6 +157,12 @@ class LatentDataset:
     framing: Tensor | None = None
     low_res: Tensor | None = None
     weight: Tensor | None = None
+    twin: str | None = None
+
+    @property
+    def captions(self) -> tuple[str, ...]:
+        """Every prompt that a batch may have."""
+        return tuple(dict.fromkeys([*self.prompts, *([] if self.twin is None else [self.twin])]))
 
     def batch(self, seed: int, number: int, subject_rows: int, prior_rows: int) -> Batch:
         """What the run's batch `number` sees: `subject_rows` of the subject, `prior_rows` of the class.
@@ -164,8 +171,9 @@ class LatentDataset:
         of a photo with several crops one is drawn. Raises ValueError where rows are asked for and there are none.
         """
         place = (seed, number)
-        rows = [*self._draw(False, subject_rows, place), *self._draw(True, prior_rows, place)]
-        return Batch(
+        rows = self._draw(False, subject_rows, place)
+        rows += self._draw(True, prior_rows, place) if self.twin is None else []
+        batch = Batch(
             mean=self.mean[rows],
             std=self.std[rows],
             prompts=tuple(self.prompts[row] for row in rows),
@@ -175,6 +183,7 @@ class LatentDataset:
             low_res=None if self.low_res is None else self.low_res[rows],
             weight=None if self.weight is None else self.weight[rows],
         )
+        return batch if self.twin is None else batch.with_twins(self.twin, prior_rows)
 
     def _draw(self, is_prior: bool, count: int, place: tuple[int, int]) -> list[int]:
         photos = self._photos[is_prior]

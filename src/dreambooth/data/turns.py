@@ -20,6 +20,10 @@ class Dataset(Protocol):
         """M captions."""
 
     @property
+    def captions(self) -> tuple[str, ...]:
+        """Every prompt that a batch may have."""
+
+    @property
     def names(self) -> tuple[str, ...]:
         """M file names."""
 
@@ -45,6 +49,11 @@ class Turns:
     def prompts(self) -> tuple[str, ...]:
         """The captions of all rows."""
         return tuple(prompt for its in self.datasets for prompt in its.prompts)
+
+    @property
+    def captions(self) -> tuple[str, ...]:
+        """Every prompt that a batch of any of them may have."""
+        return tuple(dict.fromkeys(prompt for its in self.datasets for prompt in its.captions))
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from dreambooth.config.machine import check_machine
 from dreambooth.data.batch import Batch
 from dreambooth.data.turns import Dataset
 from dreambooth.errors import Interrupted, TrainingError
+from dreambooth.finetuning.base_prediction import BasePrediction
 from dreambooth.finetuning.graphs import Recorded
 from dreambooth.finetuning.state import State, settings_of
 from dreambooth.finetuning.step import training_step
@@ -128,6 +129,7 @@ class _Loop:
             cast(Any, stage.parts[DENOISER]).enable_gradient_checkpointing()
         self.reporter = Reporter(run, config)
         self.encoded: dict[str, Conditioning] = {}
+        self.base = BasePrediction(stage, adapter, self.encoded) if config.prior.keeps_base else None
         self.unread: list[Taken] = []
         self.block = UNREAD.get(self.accelerator.device.type, 1)
         self.began = 0.0
@@ -143,7 +145,7 @@ class _Loop:
     @torch.no_grad()
     def encode_prompts_once(self) -> None:
         """Keep the conditioning of every prompt of the dataset, which no step changes."""
-        self.encoded = {prompt: self.stage.condition([prompt]) for prompt in dict.fromkeys(self.dataset.prompts)}
+        self.encoded.update((prompt, self.stage.condition([prompt])) for prompt in self.dataset.captions)
 
     def advance(self, step: int) -> None:
         """One optimizer step over all micro-batches; on a GPU it may still be computing."""
@@ -180,8 +182,8 @@ class _Loop:
                 continue
             with self.accelerator.autocast():
                 words = self._condition(mine.prompts)
-                weight, predict = prior.prior_loss_weight, self.predict
-                loss, error = training_step(self.stage, self.process, mine, words, weight, *place, predict=predict)
+                asked = (self.stage, self.process, mine, words, prior.prior_loss_weight, *place)
+                loss, error = training_step(*asked, predict=self.predict, base=self.base)
             self.accelerator.backward(loss / training.gradient_accumulation_steps)
             losses.append(loss.detach())
             errors.append(error.detach())

@@ -12,6 +12,8 @@ from dreambooth.support.device import onto
 from dreambooth.support.rng import generator, normal
 
 Predict = Callable[[Tensor, Tensor, Conditioning], Tensor]
+Hold = Callable[..., Tensor]
+"""Targets with those of the class's rows replaced, as `BasePrediction` is."""
 
 
 def training_step(
@@ -22,10 +24,12 @@ def training_step(
     prior_loss_weight: float,
     *place: int,
     predict: Predict | None = None,
+    base: Hold | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The loss (scalar, Eq. 2) of a batch of B rows and the error (B,) of each; `place` is where its noise is drawn.
 
-    predict: the stage's own where none is given.
+    predict: the stage's own where none is given.  base: what the rows of the class are held to, where that is not what
+    they were made of.
 
     Of a batch that W rows of several processes make, the error is (W,), and the losses of all add up to that of Eq. 2.
     """
@@ -35,9 +39,12 @@ def training_step(
     times = process.sample_t(shape, *(generator("t", *place, row) for row in rows))
     t = onto(times, device)  # (B,), own time for every row: t and t'
     x_t = process.add_noise(x0, noise, t)  # (B, C, h, w)
+    target = process.target(x0, noise, t)  # (B, C, h, w)
+    if base:
+        target = base(target, batch, x_t, t, *place)
     cond = stage.with_row_conditioning(words, batch, *place)  # the words, and what this family asks of the photo itself
     pred = (predict or stage.predict)(x_t, t, cond)  # (B, C, h, w)
     weight = None if batch.weight is None else onto(batch.weight, device)  # (B, 1, h, w), of masks
-    error = row_errors(process, pred, x0, noise, t, weight)  # (B,), every weighting reaches every row
+    error = row_errors(process, pred, x0, noise, t, weight, target)  # (B,), every weighting reaches every row
     error, is_prior = batch.in_whole(error)  # (W,)
     return prior_preservation_loss(error, is_prior, prior_loss_weight), error

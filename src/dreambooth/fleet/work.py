@@ -41,7 +41,7 @@ class ClassOf:
 def class_key(member: Member) -> str | None:
     """Equal for subjects that share class images; None for one that needs none."""
     config, prior = member.config, member.config.prior
-    if not prior.with_prior_preservation:
+    if not prior.draws_class_images:
         return None
     sampling = [prior.class_sampler, prior.class_num_inference_steps, prior.class_guidance_scale]
     batch = min(prior.sample_batch_size, prior.num_class_images)

@@ -20,7 +20,7 @@ from transformers import T5EncoderModel
 from dreambooth.config import Base
 from dreambooth.data.batch import Batch
 from dreambooth.errors import ModelError
-from dreambooth.models import hub, opening, pipelines, schedules
+from dreambooth.models import hub, opening, pipelines, prediction, schedules
 from dreambooth.models.base import DENOISER, Conditioning, DiffusionModel, LoraLayout, Sampling, Stage, joined
 from dreambooth.models.t5 import Reader
 from dreambooth.models.weights import Weights
@@ -182,6 +182,8 @@ class DeepFloydIF(DiffusionModel):
         if second is not None:
             larger, more = opening.from_folder(LARGER, second, str(second), base.variant, dtype)
             files += more
+        for one in (pipeline, larger) if larger else (pipeline,):
+            prediction.settle(one.scheduler, base.prediction_type, name)
         kept = read_model_index(folder / MODEL_INDEX).get(SUPER_RESOLUTION, {})
         asked = {
             "noise_level": base.noise_level,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dreambooth.config import Base
-from dreambooth.models import opening, pipelines
+from dreambooth.models import opening, pipelines, prediction
 from dreambooth.models.base import DENOISER, DiffusionModel, LoraLayout, Sampling, Stage
 from dreambooth.models.weights import Weights
 from dreambooth.support.model_index import SIDE
@@ -92,10 +92,11 @@ class LatentModel(DiffusionModel):
     def open(cls, folder: Path, name: str, base: Base, dtype: torch.dtype) -> Self:
         """The pipeline in `folder`, in `dtype`; a safety checker is never loaded.
 
-        base: what was asked for, of which the variant of the weight files counts.  Raises ModelError where a part is
-        missing or damaged.
+        base: what was asked for, of which the variant of the weight files and the prediction type count.  Raises
+        ModelError where a part is missing or damaged, ConfigError for a prediction type of a rectified flow.
         """
         pipeline, files = opening.from_folder(cls.kind, folder, name, base.variant, dtype)
+        prediction.settle(pipeline.scheduler, base.prediction_type, name)
         return cls(pipeline, name, files)
 
     @torch.no_grad()

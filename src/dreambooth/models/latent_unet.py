@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
+from dreambooth.config import Base
 from dreambooth.config.families import usual_guidance
 from dreambooth.models import clip, pipelines, schedules, single_file
 from dreambooth.models.base import DENOISER, Conditioning, Sampling, joined
@@ -46,10 +47,10 @@ class UNetModel(LatentModel):
 
     @classmethod
     def open_file(
-        cls, file: Path, name: str, dtype: torch.dtype, published: single_file.Published | None = None
+        cls, file: Path, base: Base, dtype: torch.dtype, published: single_file.Published | None = None
     ) -> Self:
         """The pipeline in one .safetensors file of the original layout; raises ModelError as `open` does."""
-        return cls(single_file.from_file(cls.kind, published or cls.published, file, name, dtype), name, [file])
+        return cls(single_file.from_file(cls.kind, published or cls.published, file, base, dtype), base.model, [file])
 
     @classmethod
     def without_values(cls, name: str, dtype: torch.dtype) -> Self:

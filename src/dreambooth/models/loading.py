@@ -8,8 +8,8 @@ from dreambooth.config import Base, Config
 from dreambooth.config.worlds import EMBEDDED_MODELS, RECORD, embedded_folder, named
 from dreambooth.diffusion import RectifiedFlow
 from dreambooth.errors import ConfigError, ModelError
-from dreambooth.models import hub
-from dreambooth.models.base import DiffusionModel
+from dreambooth.models import hub, prediction
+from dreambooth.models.base import DiffusionModel, Stage
 from dreambooth.models.families import FILES, family, require_known, require_settings
 from dreambooth.models.pickles import refuse_pickle
 from dreambooth.models.single_file import names_in
@@ -23,7 +23,7 @@ def load(base: Base, resolution: int | None = None) -> DiffusionModel:
     resolution: the side in pixels at which it shall train and draw where it can at any; None: as its folder says.
     Only safetensors are read and no code of the model's is run. Raises ModelError where there is no such model, or it
     is none of FAMILIES, or a part of it is missing or damaged; ConfigError where only its download says that it is of
-    another world than the settings.
+    another world than the settings, or only its weights say what it predicts.
     """
     folder, dtype = _folder(base), getattr(torch, base.dtype)
     if folder.is_file():
@@ -71,9 +71,12 @@ def _from_file(file: Path, base: Base, dtype: torch.dtype) -> DiffusionModel:
             f"{file} is no checkpoint that this package can read from one file; it reads Stable Diffusion 1.x and SDXL "
             "with their text encoders and autoencoder inside. Give the model's diffusers folder."
         )
-    model: DiffusionModel = family(kind).open_file(file, base.model, dtype)
+    model: DiffusionModel = family(kind).open_file(file, base, dtype)
     model.world = _world(base, None)
     _try_out(model)
+    if base.prediction_type is None and prediction.said_by(file, names) is None:
+        stage = model.stages[0]
+        prediction.ask(stage, model.name, _small(stage) if model.dtype is torch.float32 else None)
     return model
 
 
@@ -87,10 +90,7 @@ def _try_out(model: DiffusionModel) -> None:
     if model.dtype is not torch.float32:
         return
     stage = model.stages[0]
-    grain = stage.sides or 1
-    side = (
-        min(64, stage.resolution) // grain * grain or grain
-    )  # `check` tells a side that the user gave and does not fit
+    side = _small(stage)
     try:
         latent, _ = stage.posterior(torch.zeros(1, 3, side, side))
         t = stage.process.sample_t(latent.shape, generator("try out"))
@@ -103,6 +103,12 @@ def _try_out(model: DiffusionModel) -> None:
             f"{model.name} opens, but its parts do not fit together: {reason}. Its folder may be mixed from several "
             "models: copy or download it again, or choose another."
         ) from error
+
+
+def _small(stage: Stage) -> int:
+    """Side of a small picture that suits the stage, in pixels; `check` tells one that the user gave and does not."""
+    grain = stage.sides or 1
+    return min(64, stage.resolution) // grain * grain or grain
 
 
 def check(model: DiffusionModel, config: Config) -> None:

@@ -20,9 +20,9 @@ from torch import Tensor
 from transformers import CLIPTokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
+from dreambooth.config import Base
 from dreambooth.errors import ModelError
-from dreambooth.models import schedules
-from dreambooth.models.base import Stage
+from dreambooth.models import prediction, schedules
 from dreambooth.models.opening import Kind, damaged, require_all, unmap
 from dreambooth.support.files import atomic_write
 from dreambooth.support.model_index import MODEL_INDEX
@@ -46,7 +46,7 @@ class Published:
 
 
 MARKS: dict[str, dict[str, object]] = {
-    "v_pred": {"prediction_type": "v_prediction"},
+    prediction.MARK: {"prediction_type": "v_prediction"},
     "ztsnr": {"rescale_betas_zero_snr": True},
 }
 """Empty tensors by which ComfyUI tells such a model (https://github.com/comfyanonymous/ComfyUI supported_models.py)."""
@@ -64,14 +64,19 @@ def names_in(file: Path) -> list[str]:
         raise damaged(str(file), file, error) from error
 
 
-def from_file(kind: Kind, published: Published, file: Path, name: str, dtype: torch.dtype) -> Any:
-    """The pipeline in one file; raises ModelError where a weight is missing or the file is damaged."""
-    names = names_in(file)
+def from_file(kind: Kind, published: Published, file: Path, base: Base, dtype: torch.dtype) -> Any:
+    """The pipeline in one file; raises ModelError where a weight is missing or the file is damaged.
+
+    base: what was asked for, of which the name and the prediction type count.
+    """
+    name, names = base.model, names_in(file)
     if any(mark.startswith("edm") for mark in names):
         raise ModelError(f"{name} has a noise schedule of EDM's, as Playground 2.5 does: choose another model.")
     require_finite(name, [file])
     others = {reader: make() for reader, make in published.tokenizers.items()}
-    others["scheduler"] = _scheduler(published, [mark for mark in MARKS if mark in names])
+    said = prediction.said_by(file, names) or base.prediction_type
+    others["scheduler"] = scheduler = _scheduler(published, [mark for mark in MARKS if mark in names], said)
+    prediction.settle(scheduler, base.prediction_type, name)
     with tempfile.TemporaryDirectory() as folder:
         _write_configs(kind, published, Path(folder))
         try:
@@ -109,13 +114,14 @@ def to_file(
         save_tensors(aside, {**weights, **{mark: torch.empty(0) for mark in marks}}, {"format": "pt", **metadata})
 
 
-def model_spec(architecture: str, title: str, stage: Stage) -> dict[str, str]:
+def model_spec(architecture: str, title: str, stage: Any) -> dict[str, str]:
     """What the file says of itself, by the names of https://github.com/Stability-AI/ModelSpec."""
     return {
         "modelspec.sai_model_spec": "1.0.0",
         "modelspec.architecture": architecture,
         "modelspec.title": title,
         "modelspec.resolution": f"{stage.resolution}x{stage.resolution}",
+        prediction.SPEC: prediction.spelled(stage.process.prediction),
     }
 
 
@@ -130,8 +136,9 @@ def clip_tokenizer(pad: str) -> Any:
     return tokenizer(vocab=vocabulary, merges=merges, model_max_length=77, pad_token=pad)
 
 
-def _scheduler(published: Published, marks: Sequence[str]) -> Any:
-    return published.scheduler(**{key: value for mark in marks for key, value in MARKS[mark].items()})
+def _scheduler(published: Published, marks: Sequence[str], predicts: str | None = None) -> Any:
+    settings = {key: value for mark in marks for key, value in MARKS[mark].items()}
+    return published.scheduler(**settings | ({"prediction_type": predicts} if predicts else {}))
 
 
 def _unlike_published(kind: Kind, published: Published, pipeline: Any, marks: Sequence[str]) -> str | None:

@@ -13,6 +13,7 @@ from dreambooth.adapters import Adapter
 from dreambooth.config import Config
 from dreambooth.data.batch import Batch
 from dreambooth.finetuning import training_step
+from dreambooth.finetuning.base_prediction import BasePrediction
 from dreambooth.models.base import DENOISER, Conditioning, DiffusionModel, Sampling, Stage
 from dreambooth.plan.counting import META, Cost, as_computed, checkpointing, cost
 from dreambooth.subject import Subject
@@ -97,7 +98,8 @@ def _key(model: DiffusionModel, config: Config) -> str:
     tensors = ((name, part.state_dict()) for name, part in model.weights.parts.items())
     shapes = [[name, inner, list(t.shape), str(t.dtype)] for name, state in tensors for inner, t in state.items()]
     training, sides = config.training, [stage.resolution for stage in model.stages]
-    settings = [config.data.resolution, config.prior.with_prior_preservation, config.method.model_dump(mode="json")]
+    prior = "base" if config.prior.keeps_base else config.prior.with_prior_preservation
+    settings = [config.data.resolution, prior, config.method.model_dump(mode="json")]
     how = [training.train_batch_size, training.gradient_checkpointing, training.mixed_precision]
     return key_of([shapes, sides, settings, how, training.use_ema, training.train_text_encoder], 16)
 
@@ -162,9 +164,11 @@ def _training(
     rows = training.train_batch_size
     batch = zeros(latent, rows, rows if config.prior.with_prior_preservation else 0, side, stage.low_res)
     words = None if adapter.trains_text else _read(real, batch.prompts)
+    its = {} if words is None else {STAND_IN.class_prompt: words.row(rows)}
+    base = BasePrediction(stage, adapter, its) if config.prior.keeps_base else None
 
     def compute() -> None:
-        loss = forward(stage, batch, words, low)
+        loss = forward(stage, batch, words, low, base)
         loss.backward()
 
     return cost(compute, lambda: _tensors(model))
@@ -182,12 +186,17 @@ def _read(stage: Stage, prompts: Sequence[str]) -> Conditioning:
     )
 
 
-def forward(stage: Stage, batch: Batch, words: Any, low: torch.dtype | None) -> Tensor:
-    """The loss of a batch; words: its conditioning, None where the prompts are to be encoded too."""
+def forward(
+    stage: Stage, batch: Batch, words: Any, low: torch.dtype | None, base: BasePrediction | None = None
+) -> Tensor:
+    """The loss of a batch; words: its conditioning, None where the prompts are to be encoded too.
+
+    base: as the step has it.
+    """
 
     def compute() -> Tensor:
         conditioning = stage.condition(batch.prompts) if words is None else words
-        return training_step(stage, stage.process, batch, conditioning, 1.0, 0, 0)[0]
+        return training_step(stage, stage.process, batch, conditioning, 1.0, 0, 0, base=base)[0]
 
     loss: Tensor = as_computed(compute, low)()
     return loss

@@ -104,7 +104,7 @@ def _work(
         prior, seen = config.prior, seen_in(config.training, len(subjects))
         if here:
             return lacking(model, subject, prior, seen)
-        return min(prior.num_class_images, seen) * prior.with_prior_preservation
+        return min(prior.num_class_images, seen) * prior.draws_class_images
 
     def work(config: Config) -> Work:
         works = []

@@ -1,0 +1,1 @@
+"""The subjects of a command: folders of photos with their nouns, or a TOML file. Nothing here needs torch."""
