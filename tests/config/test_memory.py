@@ -50,9 +50,9 @@ def settings(base: Path, **more: Any) -> Config:
             True,
             {},
             "the memory of this GPU is too small for fine-tuning. What helps, the most helpful first: "
-            "--gradient-checkpointing, --method lora (a LoRA in place of all weights), --mixed-precision bf16. Give it "
-            "with another --output-dir, as a run keeps the settings that it began with; class images that are there "
-            f"are used again. ({FULL})",
+            "--gradient-checkpointing, --method lora (a LoRA in place of all weights), --use-8bit-adam (pip install "
+            "'dreambooth[bnb]'). Give it with another --output-dir, as a run keeps the settings that it began with; "
+            f"class images that are there are used again. ({FULL})",
         ),
         (
             True,

@@ -73,6 +73,7 @@ class Settings(TypedDict, total=False):
     adam_beta2: float
     adam_weight_decay: float
     adam_epsilon: float
+    use_8bit_adam: bool
     max_grad_norm: float
     noise_levels: NoiseLevelsName | None
     snr_gamma: float | None

@@ -2,6 +2,7 @@
 
 from importlib.util import find_spec
 
+from dreambooth.config.savings import BNB
 from dreambooth.config.settings import Config
 from dreambooth.errors import ConfigError
 from dreambooth.support.device import device
@@ -42,5 +43,8 @@ def check_machine(config: Config) -> None:
         problems.append(f"dtype: {config.base.dtype!r} is not for Apple's mps; there it must be 'float32'.")
     if (tracker := config.tracking.report_to) and find_spec(tracker) is None:
         problems.append(f"report_to: {tracker!r} is not installed: pip install {tracker}.")
+    if training.use_8bit_adam and training.max_train_steps and find_spec("bitsandbytes") is None:
+        chosen = f", or give --no-use-8bit-adam: --memory {config.memory} chose it" if config.memory else ""
+        problems.append(f"use_8bit_adam: bitsandbytes is not installed: {BNB}{chosen}.")
     if problems:
         raise ConfigError(problems)

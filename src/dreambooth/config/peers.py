@@ -104,9 +104,8 @@ _ANSWERS = (
         "Pictures are squares of the size that the model was trained on; for training --resolution sets another.",
     ),
     (
-        "--use-8bit-adam --optimizer --optimizer-type --optimizer-args --use-lion-optimizer",
-        "The optimizer is AdamW in float32. For less memory: --method lora, --gradient-checkpointing or --dtype "
-        "bfloat16.",
+        "--optimizer --optimizer-type --optimizer-args --use-lion-optimizer",
+        "The optimizer is AdamW; --use-8bit-adam keeps its moments in 8 bits.",
     ),
     (
         "--enable-xformers-memory-efficient-attention --xformers --sdpa --mem-eff-attn --allow-tf32 "

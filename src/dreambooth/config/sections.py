@@ -188,6 +188,9 @@ class Training(Section):
     adam_beta2: float = Field(0.999, ge=0, lt=1, description="AdamW beta 2")
     adam_weight_decay: float = Field(1e-2, ge=0, le=MOST, description="AdamW weight decay")
     adam_epsilon: float = Field(1e-8, gt=0, le=MOST, description="AdamW epsilon")
+    use_8bit_adam: bool = Field(
+        False, description="keep AdamW's moments in 8 bits, a quarter of their memory; needs the extra [bnb]"
+    )
     max_grad_norm: float = Field(1.0, gt=0, le=MOST, description="clip the gradient to this norm")
     noise_levels: NoiseLevelsName | None = Field(
         None,
