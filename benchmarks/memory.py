@@ -18,6 +18,7 @@ from benchmarks.machine import machine
 from dreambooth.config import Config
 from dreambooth.config.cards import CARDS
 from dreambooth.models.families import family
+from dreambooth.models.loading import in_bits
 from dreambooth.plan.costs import Costs
 from dreambooth.plan.plan import USABLE
 from dreambooth.support.files import write_text
@@ -41,6 +42,8 @@ ROWS: dict[str, dict[str, Any]] = {
     "LoRA, float32": {"method": "lora"},
     "LoRA, bf16 arithmetic and weights": {"method": "lora"} | BF16 | HALF,
     "LoRA, bf16, weights too, checkpointing": {"method": "lora"} | BF16 | HALF | AGAIN,
+    "the same, base of 8 bits": {"method": "lora", "base_bits": "8"} | BF16 | HALF | AGAIN,
+    "the same, base of 4 bits": {"method": "lora", "base_bits": "4"} | BF16 | HALF | AGAIN,
     "Textual Inversion, bf16, weights too, checkpointing": WORD | BF16 | HALF | AGAIN,
 }
 """What is asked for, by what it is called; rows without the running average, as the paper's."""
@@ -55,7 +58,9 @@ CLAIMS = (
 def costs_of(pipeline: str, settings: dict[str, Any]) -> Costs:
     """Of a published family with some settings."""
     config = Config.build({"model": "published/shape", **settings})
-    return Costs.of(family(pipeline).without_values("published", getattr(torch, config.base.dtype)), config)
+    model = family(pipeline).without_values("published", getattr(torch, config.base.dtype))
+    in_bits(model, config.base)
+    return Costs.of(model, config)
 
 
 def table() -> str:
@@ -117,6 +122,7 @@ def check(pipeline: str, settings: dict[str, Any]) -> tuple[float, float]:
         part.to_empty(device="cuda")
         for tensor in part.parameters():
             torch.nn.init.normal_(tensor, std=0.01)
+    in_bits(model, config.base)
     gc.collect()
     torch.cuda.reset_peak_memory_stats()
     stage = model.stages[0]

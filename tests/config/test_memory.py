@@ -57,7 +57,7 @@ def settings(base: Path, **more: Any) -> Config:
         (
             True,
             {"method": "lora", "gradient_checkpointing": True, "train_batch_size": 2},
-            "--mixed-precision bf16, --dtype bfloat16, --train-batch-size 1. Give",
+            "--mixed-precision bf16, --dtype bfloat16, --base-bits 4 (pip install 'dreambooth[bnb]'). Give",
         ),
         (False, {}, "too small for class images. What helps, the most helpful first: --sample-batch-size 1, --dtype"),
     ],

@@ -35,7 +35,7 @@ def optimizer(net: nn.Module, eight_bit: bool = True) -> Optimizer:
 
 def step(net: nn.Module, its: Optimizer, spoiled: bool = False) -> float:
     x = torch.linspace(-1, 1, 64 * 64).reshape(64, 64)
-    loss = (net(x) - x.sin()).square().mean()
+    loss: Tensor = (net(x) - x.sin()).square().mean()
     loss.backward()
     if spoiled:
         next(net.parameters()).grad[0, 0] = float("inf")  # type: ignore[index]
@@ -101,7 +101,8 @@ def test_a_resumed_run_leaves_the_bytes_of_an_uninterrupted_one(tmp_path: Path) 
     ("settings", "named"),
     [
         ({"use_8bit_adam": True}, r"use_8bit_adam: bitsandbytes is not installed: pip install 'dreambooth\[bnb\]'\."),
-        ({"memory": "48", "mixed_precision": "no"}, r"\[bnb\]', or give --no-use-8bit-adam: --memory 48 chose it\."),
+        ({"memory": "48", "mixed_precision": "no"}, r"\[bnb\]'; --memory 48 may have chosen it\."),
+        ({"method": "lora", "base_bits": "4"}, r"base_bits: bitsandbytes is not installed"),
     ],
 )
 def test_without_the_extra_it_is_refused(settings: dict[str, Any], named: str, monkeypatch: pytest.MonkeyPatch) -> None:

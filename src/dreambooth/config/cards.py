@@ -18,11 +18,12 @@ CARDS: Mapping[str, Mapping[str, Any]] = {
     "24": _ADDED,
     "16": {**_ADDED, "train_batch_size": 1, "sample_batch_size": 1},
     "12": _DENOISER,
-    "8": {**_DENOISER, "use_ema": False},
+    "8": {**_DENOISER, "use_ema": False, "base_bits": "8"},
 }
-"""From all weights in bf16 arithmetic, to a LoRA of the denoiser alone on frozen bf16 weights.
+"""From all weights in bf16 arithmetic, to a LoRA of the denoiser alone on frozen weights of 8 bits.
 
-The row for 48 GB holds all of SDXL, and needs the extra [bnb] for it: moments of 32 bits alone take 25 GiB.
+Two rows need the extra [bnb], so that SDXL fits: that of 48 GB for all its weights (moments of 32 bits alone take 25
+GiB), that of 8 GB for its LoRA.
 """
 
 

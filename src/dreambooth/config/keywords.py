@@ -24,6 +24,7 @@ class Settings(TypedDict, total=False):
     revision: str | None
     variant: str | None
     dtype: Literal["float32", "bfloat16"]
+    base_bits: Literal["8", "4"] | None
     world: WorldName | None
     family: FamilyName | None
     super_resolution: str | None

@@ -43,8 +43,9 @@ def check_machine(config: Config) -> None:
         problems.append(f"dtype: {config.base.dtype!r} is not for Apple's mps; there it must be 'float32'.")
     if (tracker := config.tracking.report_to) and find_spec(tracker) is None:
         problems.append(f"report_to: {tracker!r} is not installed: pip install {tracker}.")
-    if training.use_8bit_adam and training.max_train_steps and find_spec("bitsandbytes") is None:
-        chosen = f", or give --no-use-8bit-adam: --memory {config.memory} chose it" if config.memory else ""
-        problems.append(f"use_8bit_adam: bitsandbytes is not installed: {BNB}{chosen}.")
+    asking = {"use_8bit_adam": training.use_8bit_adam and training.max_train_steps, "base_bits": config.base.base_bits}
+    chosen = f"; --memory {config.memory} may have chosen it" if config.memory else ""
+    if find_spec("bitsandbytes") is None:
+        problems += [f"{name}: bitsandbytes is not installed: {BNB}{chosen}." for name, asks in asking.items() if asks]
     if problems:
         raise ConfigError(problems)

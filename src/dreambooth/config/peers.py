@@ -119,6 +119,11 @@ _ANSWERS = (
         "Give --mixed-precision for the arithmetic, --dtype for the weights that do not train.",
     ),
     (
+        "--base-model-precision --fp8-base --quantize --qtype --load-in-8bit --load-in-4bit "
+        "--bnb-quantization-config-path --do-fp8-training",
+        "Give --base-bits 8 or --base-bits 4, beside --method lora.",
+    ),
+    (
         "--scale-lr",
         "Learning rates are taken as they are: give the product as --learning-rate.",
     ),

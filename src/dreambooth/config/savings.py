@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from dreambooth.config.settings import Config
 
 BNB = "pip install 'dreambooth[bnb]'"
-"""The extra that moments of 8 bits need."""
+"""The extra that 8 and 4 bits need."""
 
 
 class Saving(NamedTuple):
@@ -46,6 +46,8 @@ def _training(config: Config, cuda: bool) -> Iterator[Saving]:
         yield Saving("--mixed-precision bf16", {"mixed_precision": "bf16"})
     if not whole:
         yield Saving("--dtype bfloat16", {"dtype": "bfloat16"})
+    if config.method.method in ("lora", "pivotal") and not config.base.base_bits:
+        yield Saving("--base-bits 4", {"base_bits": "4"}, BNB)
     yield Saving("--train-batch-size 1", {"train_batch_size": 1})
     if config.method.method in ("dreambooth", "lora", "pivotal"):
         yield Saving("--no-train-text-encoder", {"train_text_encoder": False}, "words learn less")

@@ -42,6 +42,11 @@ class Base(Section):
         "float32",
         description="of the weights that do not train; bfloat16 takes half the memory",
     )
+    base_bits: Literal["8", "4"] | None = Field(
+        None,
+        description="lora, pivotal: hold the linear layers of the frozen weights in 8 or 4 bits, with the extra [bnb]; "
+        "none: as dtype says",
+    )
     world: WorldName | None = Field(
         None,
         description="whose prompts, judges and preset go with it: photographs or toybox; none: as its folder says, "

@@ -96,7 +96,7 @@ class Optimizer:
 
     def load(self, moments: Mapping[int, Mapping[str, Tensor]], scale: Mapping[str, int | float]) -> None:
         """Put back `moments` and `scale`."""
-        state = {number: dict(its) for number, its in moments.items()}
+        state: dict[int, dict[str, Any]] = {number: dict(its) for number, its in moments.items()}
         if self._eight_bit:  # it counts steps outside of tensors
             state = {number: {**its, "step": int(its["step"])} for number, its in state.items()}
         self.adamw.load_state_dict({**self.adamw.state_dict(), "state": state})
