@@ -50,14 +50,14 @@ def settings(base: Path, **more: Any) -> Config:
             True,
             {},
             "the memory of this GPU is too small for fine-tuning. What helps, the most helpful first: "
-            "--gradient-checkpointing, --method lora (a LoRA in place of all weights), --mixed-precision bf16. Give it "
-            "with another --output-dir, as a run keeps the settings that it began with; class images that are there "
-            f"are used again. ({FULL})",
+            "--gradient-checkpointing, --method lora (a LoRA in place of all weights), --use-8bit-adam (pip install "
+            "'dreambooth[bnb]'). Give it with another --output-dir, as a run keeps the settings that it began with; "
+            f"class images that are there are used again. ({FULL})",
         ),
         (
             True,
             {"method": "lora", "gradient_checkpointing": True, "train_batch_size": 2},
-            "--mixed-precision bf16, --dtype bfloat16, --train-batch-size 1. Give",
+            "--mixed-precision bf16, --dtype bfloat16, --base-bits 4 (pip install 'dreambooth[bnb]'). Give",
         ),
         (False, {}, "too small for class images. What helps, the most helpful first: --sample-batch-size 1, --dtype"),
     ],

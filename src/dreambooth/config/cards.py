@@ -14,13 +14,17 @@ _ADDED: Mapping[str, Any] = {**_RECOMPUTED, "method": "lora", "dtype": "bfloat16
 _DENOISER: Mapping[str, Any] = {**_ADDED, "train_text_encoder": False, "train_batch_size": 1, "sample_batch_size": 1}
 
 CARDS: Mapping[str, Mapping[str, Any]] = {
-    "48": _RECOMPUTED,
+    "48": {**_RECOMPUTED, "use_8bit_adam": True, "sample_batch_size": 1},
     "24": _ADDED,
     "16": {**_ADDED, "train_batch_size": 1, "sample_batch_size": 1},
     "12": _DENOISER,
-    "8": {**_DENOISER, "use_ema": False},
+    "8": {**_DENOISER, "use_ema": False, "base_bits": "8"},
 }
-"""From all weights in bf16 arithmetic, to a LoRA of the denoiser alone on frozen bf16 weights."""
+"""From all weights in bf16 arithmetic, to a LoRA of the denoiser alone on frozen weights of 8 bits.
+
+Two rows need the extra [bnb], so that SDXL fits: that of 48 GB for all its weights (moments of 32 bits alone take 25
+GiB), that of 8 GB for its LoRA.
+"""
 
 
 def card_of(size: object) -> Mapping[str, Any]:

@@ -24,6 +24,7 @@ class Settings(TypedDict, total=False):
     revision: str | None
     variant: str | None
     dtype: Literal["float32", "bfloat16"]
+    base_bits: Literal["8", "4"] | None
     world: WorldName | None
     family: FamilyName | None
     prediction_type: Literal["epsilon", "v_prediction"] | None
@@ -75,6 +76,7 @@ class Settings(TypedDict, total=False):
     adam_beta2: float
     adam_weight_decay: float
     adam_epsilon: float
+    use_8bit_adam: bool
     max_grad_norm: float
     noise_levels: NoiseLevelsName | None
     snr_gamma: float | None

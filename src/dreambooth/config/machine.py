@@ -2,6 +2,7 @@
 
 from importlib.util import find_spec
 
+from dreambooth.config.savings import BNB
 from dreambooth.config.settings import Config
 from dreambooth.errors import ConfigError
 from dreambooth.support.device import device
@@ -42,5 +43,9 @@ def check_machine(config: Config) -> None:
         problems.append(f"dtype: {config.base.dtype!r} is not for Apple's mps; there it must be 'float32'.")
     if (tracker := config.tracking.report_to) and find_spec(tracker) is None:
         problems.append(f"report_to: {tracker!r} is not installed: pip install {tracker}.")
+    asking = {"use_8bit_adam": training.use_8bit_adam and training.max_train_steps, "base_bits": config.base.base_bits}
+    chosen = f"; --memory {config.memory} may have chosen it" if config.memory else ""
+    if find_spec("bitsandbytes") is None:
+        problems += [f"{name}: bitsandbytes is not installed: {BNB}{chosen}." for name, asks in asking.items() if asks]
     if problems:
         raise ConfigError(problems)

@@ -104,9 +104,8 @@ _ANSWERS = (
         "Pictures are squares of the size that the model was trained on; for training --resolution sets another.",
     ),
     (
-        "--use-8bit-adam --optimizer --optimizer-type --optimizer-args --use-lion-optimizer",
-        "The optimizer is AdamW in float32. For less memory: --method lora, --gradient-checkpointing or --dtype "
-        "bfloat16.",
+        "--optimizer --optimizer-type --optimizer-args --use-lion-optimizer",
+        "The optimizer is AdamW; --use-8bit-adam keeps its moments in 8 bits.",
     ),
     (
         "--enable-xformers-memory-efficient-attention --xformers --sdpa --mem-eff-attn --allow-tf32 "
@@ -118,6 +117,11 @@ _ANSWERS = (
     (
         "--fp16 --bf16 --full-fp16 --full-bf16 --save-precision --prior-generation-precision --no-half-vae",
         "Give --mixed-precision for the arithmetic, --dtype for the weights that do not train.",
+    ),
+    (
+        "--base-model-precision --fp8-base --quantize --qtype --load-in-8bit --load-in-4bit "
+        "--bnb-quantization-config-path --do-fp8-training",
+        "Give --base-bits 8 or --base-bits 4, beside --method lora.",
     ),
     (
         "--scale-lr",

@@ -5,7 +5,7 @@ from typing import Any
 
 from dreambooth.config.cards import card_of
 from dreambooth.config.families import FamilyRow
-from dreambooth.config.methods import FIXED_SETTINGS
+from dreambooth.config.methods import FIXED_SETTINGS, OWN_SETTINGS, idle
 from dreambooth.config.worlds import World
 
 METHODS: Mapping[str, Mapping[str, Any]] = {
@@ -30,6 +30,7 @@ def preset_of(world: World, method: object, family: FamilyRow | None = None, mem
     method: None for the usual one.  family: None where the paper's suit it.  memory: of the card, a row of CARDS.
     """
     usual, card = family.preset if family else {}, card_of(memory)
-    name = str(method or card.get("method") or usual.get("method") or "dreambooth")
+    name: Any = str(method or card.get("method") or usual.get("method") or "dreambooth")
     pairs = {**world.method_presets.get(name, {}), **(family.method_presets.get(name, {}) if family else {})}
-    return {**world.preset, **usual, **METHODS.get(name, {}), **pairs, **card}
+    suiting = {its: value for its, value in card.items() if name not in OWN_SETTINGS or its not in idle(name)}
+    return {**world.preset, **usual, **METHODS.get(name, {}), **pairs, **suiting}

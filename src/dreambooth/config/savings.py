@@ -5,6 +5,9 @@ from typing import Any, NamedTuple
 
 from dreambooth.config.settings import Config
 
+BNB = "pip install 'dreambooth[bnb]'"
+"""The extra that 8 and 4 bits need."""
+
 
 class Saving(NamedTuple):
     """A change of the settings. flag: as it is typed.  price: what is lost by it; empty: nothing but time."""
@@ -38,10 +41,13 @@ def _training(config: Config, cuda: bool) -> Iterator[Saving]:
     yield Saving("--gradient-checkpointing", {"gradient_checkpointing": True})
     if whole:
         yield Saving("--method lora", {"method": "lora"}, "a LoRA in place of all weights")
+        yield Saving("--use-8bit-adam", {"use_8bit_adam": True}, BNB)
     if cuda and training.mixed_precision == "no":
         yield Saving("--mixed-precision bf16", {"mixed_precision": "bf16"})
     if not whole:
         yield Saving("--dtype bfloat16", {"dtype": "bfloat16"})
+    if config.method.method in ("lora", "pivotal") and not config.base.base_bits:
+        yield Saving("--base-bits 4", {"base_bits": "4"}, BNB)
     yield Saving("--train-batch-size 1", {"train_batch_size": 1})
     if config.method.method in ("dreambooth", "lora", "pivotal"):
         yield Saving("--no-train-text-encoder", {"train_text_encoder": False}, "words learn less")
@@ -54,6 +60,7 @@ def _drawing(config: Config) -> Iterator[Saving]:
     yield Saving("--dtype bfloat16", {"dtype": "bfloat16"})
     if config.method.method == "dreambooth":
         yield Saving("--method lora", {"method": "lora"}, "a LoRA in place of all weights")
+        yield Saving("--use-8bit-adam", {"use_8bit_adam": True}, BNB)
     yield Saving("--no-probe", {"probe": False}, "nothing is measured while it trains")
 
 

@@ -42,6 +42,11 @@ class Base(Section):
         "float32",
         description="of the weights that do not train; bfloat16 takes half the memory",
     )
+    base_bits: Literal["8", "4"] | None = Field(
+        None,
+        description="lora, pivotal: hold the linear layers of the frozen weights in 8 or 4 bits, with the extra [bnb]; "
+        "none: as dtype says",
+    )
     world: WorldName | None = Field(
         None,
         description="whose prompts, judges and preset go with it: photographs or toybox; none: as its folder says, "
@@ -208,6 +213,9 @@ class Training(Section):
     adam_beta2: float = Field(0.999, ge=0, lt=1, description="AdamW beta 2")
     adam_weight_decay: float = Field(1e-2, ge=0, le=MOST, description="AdamW weight decay")
     adam_epsilon: float = Field(1e-8, gt=0, le=MOST, description="AdamW epsilon")
+    use_8bit_adam: bool = Field(
+        False, description="keep AdamW's moments in 8 bits, a quarter of their memory; needs the extra [bnb]"
+    )
     max_grad_norm: float = Field(1.0, gt=0, le=MOST, description="clip the gradient to this norm")
     noise_levels: NoiseLevelsName | None = Field(
         None,

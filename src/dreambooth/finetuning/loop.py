@@ -118,6 +118,7 @@ class _Loop:
             weight_decay=training.adam_weight_decay,
             max_grad_norm=training.max_grad_norm,
             scaler=self.accelerator.scaler,
+            eight_bit=training.use_8bit_adam,
         )
         self.trained = adapter.state()
         self.world.share(list(self.trained.values()))

@@ -43,8 +43,8 @@ class State:
         Raises DiskError where the checkpoints to come would find no room.
         """
         found = checkpoint.latest(self.run.checkpoints, self.settings)
-        copies = 4 if self.ema else 3  # AdamW keeps two moments
-        size = copies * sum(parameter.nbytes for parameter in self.optimizer.parameters)
+        weights = sum(parameter.nbytes for parameter in self.optimizer.parameters)
+        size = self.optimizer.size + (2 if self.ema else 1) * weights
         done, training = found.step if found else 0, self.training
         there = len(list(self.run.checkpoints.glob("checkpoint-*")))
         room = training.checkpoints_total_limit + 1 - there  # a new one is written before the oldest goes
@@ -77,7 +77,7 @@ class State:
         """
         if not self.writes:
             return
-        tensors = {"weights": self.trained, "optimizer": checkpoint.flat(self.optimizer.adamw.state_dict()["state"])}
+        tensors = {"weights": self.trained, "optimizer": checkpoint.flat(self.optimizer.moments)}
         tensors |= {"ema": dict(self.ema)} if self.ema else {}
         for part, named in tensors.items():
             if bad := next((name for name, tensor in named.items() if not is_finite(tensor)), None):

@@ -25,6 +25,12 @@ def load(base: Base, resolution: int | None = None) -> DiffusionModel:
     is none of FAMILIES, or a part of it is missing or damaged; ConfigError where only its download says that it is of
     another world than the settings, or only its weights say what it predicts.
     """
+    model = _opened(base, resolution)
+    in_bits(model, base)
+    return model
+
+
+def _opened(base: Base, resolution: int | None) -> DiffusionModel:
     folder, dtype = _folder(base), getattr(torch, base.dtype)
     if folder.is_file():
         return _from_file(folder, base, dtype)
@@ -59,7 +65,14 @@ def to_come(base: Base) -> tuple[DiffusionModel | None, int]:
         return None, size
     model: DiffusionModel = published(base.model, getattr(torch, base.dtype))
     model.world = _world(base, None)
+    in_bits(model, base)
     return model, size
+
+
+def in_bits(model: DiffusionModel, base: Base) -> None:
+    """Hold what reads text and what denoises in as many bits as asked; the image decoder stays as it is."""
+    if base.base_bits is not None:
+        model.weights.quantize(model.weights.parts.keys() - {"vae"}, base.base_bits)
 
 
 def _from_file(file: Path, base: Base, dtype: torch.dtype) -> DiffusionModel:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dreambooth.errors import ModelError
+from dreambooth.models.quantized import Bits, Quantized, dequantize, quantize
 from dreambooth.support.files import sha256
 from dreambooth.support.tensor_files import is_finite
 
@@ -54,6 +55,21 @@ class Weights:
             yield
         finally:
             self._move(self._away, torch.device("cpu"))
+
+    def quantize(self, parts: Collection[str], bits: Bits) -> None:
+        """Hold the linear layers of these parts in so few bits, until `dequantize`."""
+        for part in parts:
+            quantize(self.parts[part], bits)
+        if self._files:  # as they were read, all the same
+            self._files.append(f"{bits} bits")
+            self._mark(self._tensors().values())
+
+    def dequantize(self) -> None:
+        """All layers are plain ones, in the CPU's memory where some were not: a device may have no room for them."""
+        if any(isinstance(layer, Quantized) for part in self.parts.values() for layer in part.modules()):
+            self.to(torch.device("cpu"))
+            for module in self.parts.values():
+                dequantize(module)
 
     def round_to(self, dtype: torch.dtype) -> bool:
         """Have all weights in one precision; whether all of them are finite in it."""

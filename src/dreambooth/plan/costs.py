@@ -18,6 +18,7 @@ from dreambooth.models.base import DENOISER, Conditioning, DiffusionModel, Sampl
 from dreambooth.plan.counting import META, Cost, as_computed, checkpointing, cost
 from dreambooth.subject import Subject
 from dreambooth.support.files import key_of
+from dreambooth.support.optimizer import moments_size
 
 STAND_IN = Subject(photos=(), class_noun="dog", identifier="sks")
 """Whose words cost what all words cost: a prompt is as long as the model reads."""
@@ -60,7 +61,8 @@ class Costs:
     def _counted(cls, model: DiffusionModel, config: Config) -> Self:
         low = LOW[config.training.mixed_precision]
         each = [_Stage.of(model, at, config, low) for at in range(len(model.stages))]
-        trained, copies = max(its.trained for its in each), 3 if config.training.use_ema else 2
+        trained = max(its.trained for its in each)
+        state = max(its.moments for its in each) + (trained if config.training.use_ema else 0)
         return cls(
             evaluations=tuple(its.forward for its in each),
             picture=max(its.encode.flop for its in each),
@@ -69,8 +71,8 @@ class Costs:
             trained=trained,
             step_peak=max(its.step.peak for its in each),
             draw_peak=max(max(2 * its.forward_peak, round(DECODING * its.encode.peak)) for its in each),
-            state=copies * trained,
-            saved=(1 + copies) * trained,
+            state=state,
+            saved=trained + state,
         )
 
     def pictures(self, count: int, sampling: Sampling) -> float:
@@ -101,7 +103,8 @@ def _key(model: DiffusionModel, config: Config) -> str:
     prior = "base" if config.prior.keeps_base else config.prior.with_prior_preservation
     settings = [config.data.resolution, prior, config.method.model_dump(mode="json")]
     how = [training.train_batch_size, training.gradient_checkpointing, training.mixed_precision]
-    return key_of([shapes, sides, settings, how, training.use_ema, training.train_text_encoder], 16)
+    how += [training.use_ema, training.train_text_encoder, training.use_8bit_adam]
+    return key_of([shapes, sides, settings, how], 16)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +117,7 @@ class _Stage:
     step: Cost
     weights: int
     trained: int
+    moments: int
 
     @classmethod
     def of(cls, model: DiffusionModel, at: int, config: Config, low: torch.dtype | None) -> Self:
@@ -129,14 +133,15 @@ class _Stage:
             once = cost(lambda: forward(stage, alone, words, low), lambda: _tensors(model))
         adapter = adapters.attach(model, stage, STAND_IN, config)
         groups = adapter.parameter_groups()
-        trained = sum(parameter.nbytes for group in groups for parameter in group["params"])
+        trained: list[Tensor] = [parameter for group in groups for parameter in group["params"]]
         return cls(
             forward=once.flop,
             forward_peak=once.peak,
             encode=encode,
             step=_training(real, model, stage, adapter, config, latent, side) if groups else Cost(0.0, 0),
             weights=sum(tensor.nbytes for tensor in _tensors(model)),
-            trained=trained,
+            trained=sum(parameter.nbytes for parameter in trained),
+            moments=moments_size(trained, config.training.use_8bit_adam),
         )
 
 

@@ -52,7 +52,9 @@ def names(model: DiffusionModel, config: Config) -> dict[str, str]:
     rows = training.train_batch_size * (2 if config.prior.with_prior_preservation else 1)
     how = [config.method.method, f"{side} px", f"{rows} rows", training.mixed_precision]
     how += ["gradient checkpointing"] if training.gradient_checkpointing else []
+    how += ["8-bit AdamW"] if training.use_8bit_adam else []
     how += [] if training.train_text_encoder else ["denoiser alone"]
+    how += [f"base of {bits} bits"] if (bits := config.base.base_bits) else []
     how += [f"{world().size} processes"] if world().size > 1 else []
     given = {"dino": config.evaluation.dino_model, "clip": config.evaluation.clip_model}
     judges = [its or config.world.judges[judge] for judge, its in given.items()]

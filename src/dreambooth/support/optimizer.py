@@ -1,11 +1,12 @@
 """AdamW on clipped gradients, which a loss or gradient that is not finite never passes; and the running average.
 
 Where torch has the fused form of AdamW, none of it waits for the device: clipping is its `grad_scale` and refusing a
-step is its `found_inf`, two numbers that stay where they were computed.
+step is its `found_inf`, two numbers that stay where they were computed. With moments of 8 bits, AdamW is that of
+bitsandbytes (Dettmers et al. 2022), an extra, which waits for the device by itself.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, final
 
 import torch
@@ -15,6 +16,17 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 FUSED = ("cpu", "cuda")
 """The devices whose fused AdamW reads `grad_scale` and `found_inf`."""
+
+BLOCK, LEAST = 256, 4096
+"""Moments of 8 bits have a float32 scale each so many; weights of fewer than LEAST elements keep 32 bits."""
+
+
+def moments_size(parameters: Iterable[Tensor], eight_bit: bool) -> int:
+    """Bytes of the two moments that AdamW keeps of each parameter."""
+    return sum(
+        2 * (its.numel() + 4 * -(-its.numel() // BLOCK)) if eight_bit and its.numel() >= LEAST else 2 * its.nbytes
+        for its in parameters
+    )
 
 
 def lr_factor(step: int, scheduler: str, warmup: int, total: int) -> float:
@@ -30,7 +42,7 @@ def lr_factor(step: int, scheduler: str, warmup: int, total: int) -> float:
 class Optimizer:
     """AdamW over parameter groups.
 
-    max_grad_norm: to clip to.  scaler: of fp16 gradients; None where there is none.
+    max_grad_norm: to clip to.  scaler: of fp16 gradients; None where there is none.  eight_bit: of the moments.
     """
 
     def __init__(
@@ -42,15 +54,40 @@ class Optimizer:
         weight_decay: float,
         max_grad_norm: float,
         scaler: torch.amp.GradScaler | None = None,
+        eight_bit: bool = False,
     ) -> None:
         self.parameters: list[Tensor] = [parameter for group in groups for parameter in group["params"]]
         self.rates: list[float] = [group["lr"] for group in groups]
-        self._max_grad_norm, self._scaler = max_grad_norm, scaler
+        self._max_grad_norm, self._scaler, self._eight_bit = max_grad_norm, scaler, eight_bit
         device = self.parameters[0].device
         self._failed = torch.zeros((), device=device)  # 1 from the first step on that was not finite
-        fused = device.type in FUSED
+        fused = device.type in FUSED and not eight_bit
         self._waits = not fused or scaler is not None
-        self.adamw = torch.optim.AdamW(groups, betas=betas, eps=eps, weight_decay=weight_decay, fused=fused or None)
+        self.adamw: torch.optim.Optimizer
+        if eight_bit:
+            from bitsandbytes.optim import AdamW8bit
+
+            self.adamw = AdamW8bit(groups, betas=betas, eps=eps, weight_decay=weight_decay, min_8bit_size=LEAST)
+        else:
+            self.adamw = torch.optim.AdamW(groups, betas=betas, eps=eps, weight_decay=weight_decay, fused=fused or None)
+
+    @property
+    def moments(self) -> dict[int, dict[str, Tensor]]:
+        """All that AdamW keeps, by the number of the parameter, each a tensor of its own."""
+        kept = self.adamw.state
+        return {
+            number: {
+                name: value.clone() if name.startswith("qmap") else torch.as_tensor(value)  # parameters share a qmap
+                for name, value in kept[parameter].items()
+            }
+            for number, parameter in enumerate(self.parameters)
+            if parameter in kept
+        }
+
+    @property
+    def size(self) -> int:
+        """Bytes of the moments, once there are some."""
+        return moments_size(self.parameters, self._eight_bit)
 
     @property
     def scale(self) -> Mapping[str, int | float]:
@@ -58,8 +95,11 @@ class Optimizer:
         return {} if self._scaler is None else self._scaler.state_dict()
 
     def load(self, moments: Mapping[int, Mapping[str, Tensor]], scale: Mapping[str, int | float]) -> None:
-        """Put back the "state" of AdamW's state_dict, and `scale`."""
-        self.adamw.load_state_dict({**self.adamw.state_dict(), "state": dict(moments)})
+        """Put back `moments` and `scale`."""
+        state: dict[int, dict[str, Any]] = {number: dict(its) for number, its in moments.items()}
+        if self._eight_bit:  # it counts steps outside of tensors
+            state = {number: {**its, "step": int(its["step"])} for number, its in state.items()}
+        self.adamw.load_state_dict({**self.adamw.state_dict(), "state": state})
         if self._scaler is not None:
             self._scaler.load_state_dict(dict(scale))
 
@@ -94,7 +134,6 @@ class Optimizer:
             fused.grad_scale = ((norm + 1e-6) / self._max_grad_norm).clamp(min=1)
             fused.found_inf = self._failed
             self.adamw.step()
-            increment_version(self.parameters)  # the kernel does not, and models.weights sees by it what has moved
         elif not self._failed:
             clip_grads_with_norm_(self.parameters, self._max_grad_norm, norm)
             if self._scaler is None:
@@ -102,6 +141,7 @@ class Optimizer:
             else:
                 self._scaler.step(self.adamw)
                 self._scaler.update()
+        increment_version(self.parameters)  # not every kernel does, and models.weights sees by it what has moved
         self.adamw.zero_grad()
         return float(self.adamw.param_groups[0]["lr"])
 
