@@ -53,7 +53,8 @@ def test_an_answer_names_flags_that_exist(flag: str) -> None:
         ("--lr-scheduler", ("constant", "linear", "cosine")),
         ("--method", ("lora",)),
         ("--lora-type", ("dora",)),
-        ("--dtype", ("bfloat16",)),
+        ("--base-bits", ("8", "4")),
+        ("--prediction-type", ("v_prediction",)),
     ],
 )
 def test_an_answer_gives_values_that_exist(flag: str, values: tuple[str, ...]) -> None:

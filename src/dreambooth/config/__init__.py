@@ -1,11 +1,11 @@
 """Every setting, once; what a base model's world and a method change of it; and the flags made from it."""
 
+from dreambooth.config.judging import Evaluation
 from dreambooth.config.methods import MethodName, idle
 from dreambooth.config.presets import preset_of
 from dreambooth.config.sections import (
     Base,
     Data,
-    Evaluation,
     Generation,
     Method,
     Naming,

@@ -101,11 +101,11 @@ def _add_setting(group: argparse._ArgumentGroup, name: str, field: FieldInfo, te
 
 
 def _metavar(field: FieldInfo) -> str:
-    choices = getattr(field.annotation, "__args__", ())
-    if choices and all(isinstance(choice, str) for choice in choices):
+    kinds = [kind for kind in get_args(field.annotation) or (field.annotation,) if kind is not type(None)]
+    choices = [choice for kind in kinds for choice in get_args(kind) or (kind,)]  # of a choice that may be none, too
+    if all(isinstance(choice, str) for choice in choices):
         return "|".join(choices)
-    kinds = {kind for kind in (choices or (field.annotation,)) if kind is not type(None)}
-    return "N" if kinds == {int} else "X" if kinds == {float} else "TEXT"
+    return "N" if kinds == [int] else "X" if kinds == [float] else "TEXT"
 
 
 def _defaults(name: str, default: Any) -> Iterator[str]:

@@ -12,13 +12,13 @@ from pydantic.fields import FieldInfo
 
 from dreambooth.config.cards import CardSize
 from dreambooth.config.families import FAMILIES, FamilyRow, family_of, refusal
+from dreambooth.config.judging import Evaluation
 from dreambooth.config.keywords import Settings
 from dreambooth.config.methods import FIXED_SETTINGS, OWN_SETTINGS, idle
 from dreambooth.config.presets import preset_of
 from dreambooth.config.sections import (
     Base,
     Data,
-    Evaluation,
     Generation,
     Method,
     Naming,
