@@ -37,6 +37,7 @@ async function star(sample) {
   const marked = new Set(page.favourites);
   if (marked.has(name)) marked.delete(name); else marked.add(name);
   page.favourites = [...marked];
+  page.starred += 1;
   show();
   try { await set(`${page.base}/favourites`, { samples: page.favourites }); } catch (error) { toast(error.message); }
 }

@@ -9,7 +9,7 @@ import { sentence } from "./words.js";
 
 const id = document.body.dataset.id;
 const base = `/api/runs/${id}`;
-const page = { id, base, view: null, samples: [], best: [], favourites: [], scores: [], photos: [] };
+const page = { id, base, view: null, samples: [], best: [], favourites: [], starred: 0, scores: [], photos: [] };
 let losses = [];
 let stopping = 0;
 let spokenAt = 0;
@@ -136,8 +136,9 @@ function showAll() {
 // The run as it changes
 
 async function readSamples() {
-  const found = await get(`${base}/samples`);
-  Object.assign(page, { samples: found.samples, favourites: found.favourites, best: found.best });
+  const starred = page.starred, found = await get(`${base}/samples`);
+  Object.assign(page, { samples: found.samples, best: found.best });
+  if (page.starred === starred) page.favourites = found.favourites; // else the answer is older than what was just marked
 }
 
 function showPhotos(view) {
