@@ -15,11 +15,13 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import pytest
 
+from dreambooth.config import Config
 from dreambooth.config.published import PUBLISHED
 from dreambooth.run import Run
 from dreambooth.run.contents import CONTENTS
 from dreambooth.run.records import LOSSES, Loss
 from dreambooth.run.status import STATUS, Status
+from dreambooth.subject import Subject
 from dreambooth.web.bases import cards, shown
 from dreambooth.web.events import losses_from
 from dreambooth.web.machine import Gpu
@@ -298,6 +300,15 @@ def test_a_run_of_a_terminal_is_seen_watched_and_stopped(served: Served, jpegs: 
         assert served.ask("POST", f"/api/runs/{id}/stop", {})[0] == 200
         assert process.wait(30) == 130
     assert served.until(lambda its: its["state"] == "stopped", id)["step"] > 0
+
+
+def test_a_run_whose_subject_has_no_name_yet_is_called_by_its_folder(served: Served) -> None:
+    Run.create(served.root / "mug", Subject(photos=(), class_noun="mug"), Config.build({}))
+    view = served.ask("GET", "/api/runs/mug")[1]
+    assert (view["name"], view["spoken"], view["called"]) == ("mug", "mug", "")
+    Run.create(served.root / "cup", Subject(photos=(), class_noun="mug", identifier="sks"), Config.build({}))
+    view = served.ask("GET", "/api/runs/cup")[1]
+    assert (view["name"], view["spoken"], view["called"]) == ("cup", "sks mug", "sks mug")
 
 
 def events(served: Served, run: str, place: str = "", most: int = 6) -> list[tuple[str, str, object]]:

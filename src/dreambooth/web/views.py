@@ -62,12 +62,13 @@ class Views:
         draft, config, measured = found_in(beside, DRAFT), _config(folder), _measured(folder)
         subject = found_in(folder, SUBJECT)
         noun = subject.class_noun if subject else draft.noun if draft else ""
+        called = subject.name if subject and subject.identifier else ""  # a run has none before its first stage
         return {
             "id": id,
             "name": (draft.name if draft else "") or folder.name,
-            "spoken": (draft.name if draft else "") or (subject.name if subject else folder.name),
+            "spoken": (draft.name if draft else "") or called or folder.name,
             "noun": noun,
-            "called": subject.name if subject and subject.identifier else "",
+            "called": called,
             "state": state,
             "doing": _doing(state, status, self.queue.place_of(id)),
             **_steps(folder, status, config),
