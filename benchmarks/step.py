@@ -72,7 +72,7 @@ class Clock:
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What both sides are given. base: none for a float32 copy of the embedded model."""
+    """What both sides are given, but --cuda-graphs, which is ours alone."""
 
     base: Path
     resolution: int

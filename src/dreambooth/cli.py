@@ -135,11 +135,9 @@ def _continue(parsed: Namespace) -> None:
 
 
 def _print_results(run: "Run") -> None:
-    from dreambooth.run.contents import SHARE
-
     print(f"report         {run.report}\ncontact sheet  {run.contact_sheet}")
-    if (run.root / SHARE).is_file():
-        print(f"share picture  {run.root / SHARE}")
+    if run.share.is_file():
+        print(f"share picture  {run.share}")
     print(f"model          {run.model}")
 
 

@@ -55,12 +55,12 @@ class _Pass(nn.Module):
 
     def __init__(self, stage: Stage, conditioning: Conditioning, names: list[str]) -> None:
         super().__init__()
-        self.network = stage.parts[DENOISER]
-        self.stage, self.conditioning, self.names = [stage], conditioning, names
+        self.network = stage.parts[DENOISER]  # whose parameters a graph asks for
+        self.stage, self.conditioning, self.names = stage, conditioning, names
 
     def forward(self, x_t: Tensor, t: Tensor, *tensors: Tensor) -> Tensor:
         named = dict(zip(self.names, tensors, strict=True))
         extras = {name: named[name] for name in self.conditioning.extras}
         words = replace(self.conditioning, embeds=named["embeds"], pooled=named.get("pooled"), extras=extras)
-        prediction: Tensor = self.stage[0].predict(x_t, t, words)
+        prediction: Tensor = self.stage.predict(x_t, t, words)
         return prediction
