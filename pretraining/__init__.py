@@ -14,12 +14,13 @@
     python -m pretraining.judge_dino    the embedded DINO: is it the same toy
     python -m pretraining.judge_clip    the embedded CLIP: is it what the caption says
 
-A pixel cascade in DeepFloyd IF's form, 16 to 64 px, from the same renders; no weights of it are shipped yet:
+A pixel cascade in DeepFloyd IF's form, 16 to 64 px, from the same renders; `--model toybox-cascade` opens it:
 
     python -m pretraining.cascade_text      a Unigram tokenizer, and a T5 encoder that knows what a caption says
+    python -m pretraining.cascade_examples  pixels and captions of the renders, for stages that train with --follow
     python -m pretraining.cascade_stages    --stage base, then --stage super_resolution; --cooldown-minutes ends each
     python -m pretraining.cascade_pack      the folder that `dreambooth run PHOTOS --model FOLDER` tunes
 
-`bash pretraining/on_a_gpu.sh` goes on from the packaged weights on one GPU in nine minutes. State is kept in one folder
-(--state); `log.txt` in it tells what was run.
+`bash pretraining/on_a_gpu.sh` goes on from the packaged weights on one GPU in nine minutes, with the CLIP judge and,
+where it is asked for, the cascade beside it. State is kept in one folder (--state); `log.txt` in it tells what was run.
 """
