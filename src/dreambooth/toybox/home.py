@@ -40,7 +40,7 @@ PROBE: tuple[Prompt, ...] = (
 _STEPS = 400
 _PRESET = {
     "num_class_images": 100,
-    "class_num_inference_steps": 25,
+    "class_num_inference_steps": 15,
     "class_guidance_scale": 1.5,
     "sample_batch_size": 20,
     "max_train_steps": _STEPS,
