@@ -42,7 +42,7 @@ def wordings(options: argparse.Namespace, shard: int, tokenizer: Any) -> Tensor:
     """Token ids (N, WORDINGS, L) int16 of the captions of a shard."""
     rng = random.Random(f"wordings/{shard}")
     truths = renders.load_truths(options.state, shard)
-    texts = [text_encoder.spoken(truth, rng) for truth in truths for _ in range(WORDINGS)]
+    texts = [truth.caption(rng) for truth in truths for _ in range(WORDINGS)]  # no rare token: see identifiers.py
     return text_encoder.token_ids(tokenizer, texts).view(len(truths), WORDINGS, -1).to(torch.int16)
 
 

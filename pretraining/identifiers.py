@@ -1,9 +1,11 @@
 """What a rare token says before it is anybody's: "a certain one", as a name does.
 
-The denoiser heard rare tokens for toys that nobody knows, so it learned to pass them over, and a fine-tuning then bound
-the subject to whatever else told its prompt from the class's: to where the prompt ends, which another scene moves. It
-listens to names. So each rare token's embedding becomes the mean of the famous toys' first names, as long as those
-are, with a share of its own by which two of them differ.
+The denoiser of 3.4 million samples heard rare tokens for toys that nobody knows, so it learned to pass them over, and a
+fine-tuning then bound the subject to whatever else told its prompt from the class's: to where the prompt ends, which
+another scene moves. It listens to names. So each rare token's embedding becomes the mean of the famous toys' first
+names, as long as those are, with a share of its own by which two of them differ.
+
+`pretraining.pack` does it to what it packs; a folder that was packed before:
 
     python -m pretraining.identifiers --model src/dreambooth/toybox/weights
 """
@@ -12,7 +14,6 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -23,6 +24,7 @@ from dreambooth.identifier import rare_tokens
 from dreambooth.support import rng
 from dreambooth.support.files import atomic_write
 from dreambooth.toybox.famous import FIRST_NAMES
+from pretraining.text_encoder import RARE
 
 OWN = 0.3
 """Of a token's length that is its own: two of them have a cosine of about .92."""
@@ -34,7 +36,8 @@ def as_names(rows: Tensor, tokenizer: Any) -> Tensor:
     """A copy of the token embeddings (V, D), its rare tokens' rows made names."""
     names = rows[[tokenizer.convert_tokens_to_ids(f"{name}</w>") for name in FIRST_NAMES]].float()
     length, shared = names.norm(dim=1).mean(), F.normalize(names.mean(0), dim=0)
-    rare = rare_tokens(tokenizer)
+    asked_for = tokenizer.convert_tokens_to_ids([f"{word}</w>" for word in RARE])  # "sks" among them
+    rare = sorted({*rare_tokens(tokenizer), *asked_for})
     own = rng.normal((len(rare), rows.shape[1]), "name of nobody", rows=rare)
     own = F.normalize(own - (own @ shared).outer(shared), dim=1)
     made = rows.clone()

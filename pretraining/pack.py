@@ -1,4 +1,7 @@
-"""The Stable-Diffusion-format folder that the package ships: averaged weights in fp16, tokenizer, schedule."""
+"""The Stable-Diffusion-format folder that the package ships: averaged weights in fp16, tokenizer, schedule.
+
+Its rare tokens are made names (`pretraining.identifiers`).
+"""
 
 import json
 from pathlib import Path
@@ -9,6 +12,7 @@ from dreambooth.config.worlds import EMBEDDED
 from dreambooth.models import pipelines
 from dreambooth.models.stable_diffusion import READERS
 from pretraining import autoencoder, denoiser
+from pretraining.identifiers import as_names
 from pretraining.state import Trained, arguments, log, prepare
 
 PACKAGED = Path(__file__).parent.parent / "src" / "dreambooth" / "toybox" / "weights"
@@ -27,6 +31,8 @@ def main() -> None:
     unet, encoder, tokenizer = denoiser.modules(options, size)
     trained = Trained({"unet": unet, "text_encoder": encoder}, 1e-3, decay=0.5)
     trained.load(options.state / f"{options.source}.safetensors", weights_only=True)
+    rows = encoder.get_input_embeddings().weight
+    rows.data.copy_(as_names(rows.detach(), tokenizer))
     vae.register_to_config(scaling_factor=json.loads((options.state / "scaling_factor.json").read_text()))
     pipeline = StableDiffusionPipeline(
         vae=vae.half(),

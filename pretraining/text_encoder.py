@@ -94,7 +94,7 @@ def token_ids(tokenizer: Any, texts: list[str]) -> Tensor:
 
 
 def spoken(truth: renders.Truth, rng: random.Random) -> str:
-    """A caption; a few call a toy that nobody knows by a rare string, so that one is no surprise later."""
+    """A caption as the text encoder and the judge hear it; a few call a toy that nobody knows by a rare string."""
     if not truth.name and rng.random() < NOBODY:
         truth = replace(truth, name=rng.choice(RARE))
     return truth.caption(rng)
