@@ -11,7 +11,7 @@ from dreambooth.toybox.famous import FIRST_NAMES, words
 from pretraining.identifiers import as_names
 
 
-def test_every_rare_token_is_heard_as_a_name_that_nobody_has():
+def test_every_rare_token_is_heard_as_a_name_that_nobody_has() -> None:
     model = models.load(Base(model="toybox"))
     assert isinstance(model, StableDiffusion)
     tokenizer, rows = model.pipeline.tokenizer, model.pipeline.text_encoder.get_input_embeddings().weight.detach()

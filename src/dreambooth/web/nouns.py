@@ -14,7 +14,7 @@ _ONE = threading.Lock()
 
 
 def suggest(command: Sequence[str], photos: Path, model: str) -> dict[str, Any]:
-    """The likeliest nouns with their shares of 100, and what to tell where none is certain."""
+    """The likeliest nouns with their shares of 100, and what to tell: none is certain, or it draws no such thing."""
     with _ONE:
         try:
             done = subprocess.run(
@@ -29,9 +29,10 @@ def suggest(command: Sequence[str], photos: Path, model: str) -> dict[str, Any]:
     if done.returncode:
         reason = done.stderr.rpartition("dreambooth: ")[2].strip().partition("\n")[0]
         return {"nouns": [], "says": f"Say yourself what kind of thing it is. ({reason[:200]})"}
-    lines = [_LINE.fullmatch(line.strip()) for line in done.stdout.splitlines()]
-    nouns = [{"noun": found[1], "share": int(found[2])} for found in lines if found]
-    unsure = (
-        "" if done.stdout.strip().splitlines()[-1:] and all(lines) else "It is not certain: choose one, or write it."
-    )
-    return {"nouns": nouns, "says": unsure}
+    said = [line.strip() for line in done.stdout.splitlines()]
+    found = [_LINE.fullmatch(line) for line in said]
+    nouns = [{"noun": match[1], "share": int(match[2])} for match in found if match]
+    other = " ".join(line for line, match in zip(said, found, strict=True) if not match)
+    if not nouns or other.startswith("CLIP cannot tell"):  # its remedy there is a flag
+        other = "It is not certain: choose one, or write it."
+    return {"nouns": nouns, "says": other[:1].upper() + other[1:]}

@@ -186,7 +186,8 @@ def _trained(folder: Path) -> int:
 
 
 def _left(status: Status) -> str:
-    return f"{duration(status.seconds_left)} left" if status.seconds_left is not None else ""
+    left = status.seconds_left
+    return f"{duration(left)} left" if left is not None and left >= 1 else ""
 
 
 def _message(state: State, status: Status | None, ended: Ended | None) -> str:

@@ -78,12 +78,15 @@ async function wish(changes) {
   await doing(async () => { draft = await patch(base, changes); show(); });
 }
 
-/** Ask for the noun by itself once, where nothing else needs the machine. */
+/** Ask what the photos show, once of each photos and base, where nothing else needs the machine: the noun, and whether
+ * the base can draw such things at all, which a typed noun does not tell. */
 function guess() {
-  if (draft.base && !draft.noun && !draft.busy && !guessed && draft.photos.some((photo) => !photo.refused)) { guessed = true; suggest(); }
+  const usable = draft.photos.filter((photo) => !photo.refused).map((photo) => photo.id);
+  const now = JSON.stringify([draft.base, usable]);
+  if (draft.base && !draft.busy && now !== guessed && usable.length) { guessed = now; suggest(); }
 }
 
-let guessed = false;
+let guessed = "";
 let asking = false;
 async function suggest() {
   if (asking) return;
@@ -137,11 +140,16 @@ async function plan() {
     if (now !== planned) return;
     say($("planning"), its.says);
     put($("plan"), its.rows.map(fact));
-    put($("cheaper"), its.less.map((less) => h("li", {}, h("code", {}, less.flag), `: ${less.says} `,
-      h("button", { type: "button", class: "quiet", "aria-label": `Use ${less.flag}`, onclick: () => doing(async () => { draft = await post(`${base}/savings`, { flag: less.flag }); show(); }) }, "Use it"))));
+    put($("cheaper"), its.less.map((less) => h("li", {}, `${setting(less.flag)}: ${less.says} `,
+      h("button", { type: "button", class: "quiet", "aria-label": `Use ${setting(less.flag)}`, onclick: () => doing(async () => { draft = await post(`${base}/savings`, { flag: less.flag }); show(); }) }, "Use it"))));
   } catch (error) {
     if (now === planned) { planned = ""; say($("planning"), error.message); }
   }
+}
+
+/** A flag as the words of its setting. */
+function setting(flag) {
+  return flag.replace(/^--/, "").replaceAll("-", " ");
 }
 
 const NAMES = { plan: "Work", time: "Time", memory: "Memory", disk: "Disk" };

@@ -52,13 +52,14 @@ function show() {
   const order = [...asked].sort(([, one], [, other]) => rank(one) - rank(other));
   if (!asked.has(chosen)) chosen = order[0][0];
   const list = wanted(step);
-  const now = JSON.stringify([step, chosen, list.map((sample) => [sample.file, sample.made]), [...asked.keys()], best]);
+  const drawing = page.view.state === "running" && step === steps.at(-1);
+  const now = JSON.stringify([step, chosen, list.map((sample) => [sample.file, sample.made]), [...asked.keys()], best, drawing]);
   if (now === shown) return;
   shown = now;
   put($("prompts"), order.map(([name, sample]) => h("button", { type: "button", class: "chip", "aria-pressed": String(name === chosen), onclick: () => { chosen = name; show(); } }, label(sample))));
   put($("pictures"), list.map((sample, index) => h("figure", {}, h("button", { type: "button", class: "open", "aria-label": `Enlarge: ${sample.prompt}, seed ${sample.seed}`, onclick: () => view(pictures(list), index, page.photos) },
     h("img", { src: `${sampleUrl(page.id, sample, 256)}&at=${Math.round(sample.made)}`, alt: `${sample.prompt}, step ${step}` })))));
-  if (!list.length) put($("pictures"), h("p", { class: "note" }, "This was not drawn at this step."));
+  if (!list.length) put($("pictures"), h("p", { class: "note" }, drawing ? "This is being drawn." : "This was not drawn at this step."));
   const scored = page.scores.find((its) => its.step === step);
   const way = scored && typeof scored.ways.dino === "number" ? `${Math.round(100 * scored.ways.dino)}% of the way to your photos` : "";
   say($("probe"), step === 0 ? `The base model, asked for any ${page.view.noun}.` : way);
