@@ -1,7 +1,7 @@
 """Every adapter on every family: it trains what it says and nothing else, resumes, merges, and opens in diffusers."""
 
 import shutil
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dreambooth import models
+from dreambooth.adapters import Adapter
 from dreambooth.config import Base, Config
 from dreambooth.models.base import DENOISER, DiffusionModel
 from dreambooth.run import Run
@@ -34,39 +35,99 @@ ADAPTERS: dict[str, dict[str, Any]] = {
 TRAINING = {"max_train_steps": 4, "learning_rate": 1e-2, "text_encoder_lr": 1e-2, "validation_steps": 100}
 
 
-PAIRS = [
+FEW = [
     (family, adapter)
     for family, its in FAMILIES.items()
-    for adapter in its.adapters or (ADAPTERS if its.text else ("full", "lora, denoiser only", "dora", "oft"))
+    for adapter in its.adapters
+    or (ADAPTERS if its.text else ("full", "lora, denoiser only", *(("dora", "oft") if family == "flux" else ())))
 ]
-"""Every family with every adapter that it can have; the others are refused, test_conformance.py."""
-FEW = [pair for pair in PAIRS if pair[1] not in ("dora", "oft") or pair[0] == "flux" or FAMILIES[pair[0]].text]
-"""Without what differs from these in layers alone, for what an adapter does with any layers."""
+"""Every family with every adapter that it can have, without what differs from these in layers alone."""
+PAIRS = FEW + [
+    (family, adapter)
+    for family, its in FAMILIES.items()
+    for adapter in ("dora", "oft")
+    if its.adapters is None and (family, adapter) not in FEW
+]
+"""All of them; what a family cannot have is refused, test_conformance.py."""
 few = pytest.mark.parametrize("pair", FEW, ids=lambda pair: f"{pair[0]}-{pair[1]}", indirect=True)
+"""For what an adapter does with any layers. The few are the first of all, so that a pair has one place in both lists
+and pytest runs all tests of a pair after each other: they share its training."""
 
 
-@pytest.fixture(params=PAIRS, ids=lambda pair: f"{pair[0]}-{pair[1]}")
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What a training left: of the model as trained, and of the model after the adapter was merged into it."""
+
+    root: Path
+    """With run/, the adapter's export in adapter/, and the merged model in model/."""
+    state: dict[str, Tensor]
+    names: set[str]
+    """The weights of the model that are the adapter's state."""
+    weights: dict[str, Tensor]
+    merged: dict[str, Tensor]
+    fingerprints: tuple[str, str, str]
+    """As trained, merged, and saved."""
+    pictures: NDArray[np.int64]
+    """As trained."""
+
+
+@pytest.fixture(scope="module", params=PAIRS, ids=lambda pair: f"{pair[0]}-{pair[1]}")
 def pair(request: pytest.FixtureRequest) -> tuple[str, str]:
     names: tuple[str, str] = request.param
     return names
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def family(pair: tuple[str, str]) -> Family:
     return FAMILIES[pair[0]]
 
 
-@pytest.fixture
-def make(family: Family) -> Callable[[], Any]:
-    """Makes the same random model again and again."""
-    return family.model
-
-
-@pytest.fixture
+@pytest.fixture(scope="module")
 def config(pair: tuple[str, str]) -> Config:
-    settings = ADAPTERS[pair[1]]
+    settings = {**ADAPTERS[pair[1]], "checkpointing_steps": 2, "checkpoints_total_limit": 4}
     steps = {"max_train_steps": 0} if settings.get("method") == "prompt_only" else {}
     return Config.build({"model": "tiny", **TRAINING, **FAMILIES[pair[0]].settings, **settings, **steps})
+
+
+@pytest.fixture(scope="module")
+def plain(family: Family) -> DiffusionModel:
+    """The model without an adapter; only to be read."""
+    model: DiffusionModel = family.model()
+    return model
+
+
+@pytest.fixture(scope="module")
+def attached_to(family: Family, config: Config) -> tuple[DiffusionModel, Adapter]:
+    """The same model with the adapter before it trains; only to be read."""
+    model = family.model()
+    return model, attached(model, subject_of(config), config, family.stage)
+
+
+@pytest.fixture(scope="module")
+def trained(family: Family, config: Config, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """One training, looked at, exported, merged and saved; every test of a pair looks at this one."""
+    root, model = tmp_path_factory.mktemp("trained"), family.model()
+    adapter = train(family, model, config, root / "run")
+    state = adapter.state()
+    places = {t.data_ptr() for t in state.values()}
+    parts = model.weights.parts.items()
+    names = [f"{part}.{n}" for part, of in parts for n, t in of.state_dict().items() if t.data_ptr() in places]
+    assert len(names) == len(set(names)) == len(state)
+    state = {name: t.clone() for name, t in state.items()}
+    weights, unmerged, pictures = tensors(model), model.fingerprint(), drawn(family, model, config)
+    adapter.export(root / "adapter")
+    adapter.merge()
+    merged = model.fingerprint()
+    model.save(root / "model")
+    return Trained(
+        root=root,
+        state=state,
+        names=set(names),
+        weights=weights,
+        merged=tensors(model),
+        fingerprints=(unmerged, merged, model.fingerprint()),
+        pictures=pictures,
+    )
 
 
 def tensors(model: DiffusionModel) -> dict[str, Tensor]:
@@ -88,19 +149,18 @@ def drawn(family: Family, model: DiffusionModel, config: Config) -> NDArray[np.i
 
 
 @few
-def test_attaching_changes_nothing_that_is_computed(family: Family, make: Callable[[], Any], config: Config) -> None:
-    model, plain = make(), make()
-    attached(model, subject_of(config), config, family.stage)
+def test_attaching_changes_nothing_that_is_computed(
+    family: Family, plain: DiffusionModel, attached_to: tuple[DiffusionModel, Adapter]
+) -> None:
     x_t, t = family.noisy(1), family.times(3)[1:2]
-    stages = [family.stage_of(one) for one in (model, plain)]
+    stages = [family.stage_of(one) for one in (attached_to[0], plain)]
     mine, theirs = (s.predict(x_t, t, family.told(s, s.condition(["a dog in the snow"]))) for s in stages)
     torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
 
 
 @few
-def test_exactly_what_is_in_the_groups_trains(family: Family, make: Callable[[], Any], config: Config) -> None:
-    model = make()
-    adapter = attached(model, subject_of(config), config, family.stage)
+def test_exactly_what_is_in_the_groups_trains(attached_to: tuple[DiffusionModel, Adapter]) -> None:
+    model, adapter = attached_to
     grouped = [parameter for group in adapter.parameter_groups() for parameter in group["params"]]
     asking = [
         parameter for part in model.weights.parts.values() for parameter in part.parameters() if parameter.requires_grad
@@ -112,106 +172,89 @@ def test_exactly_what_is_in_the_groups_trains(family: Family, make: Callable[[],
 
 
 @few
-def test_steps_change_those_weights_and_no_other_bit(family: Family, config: Config, tmp_path: Path) -> None:
-    model, fresh = family.model(), family.model()
-    attached(fresh, subject_of(config), config, family.stage)
-    before = tensors(fresh)
-    adapter = train(family, model, config, tmp_path / "run")
-    after = tensors(model)
-    trained = {t.data_ptr() for t in adapter.state().values()}
-    parts = model.weights.parts.items()
-    named = [(part, n, t) for part, module in parts for n, t in module.state_dict().items() if t.data_ptr() in trained]
+def test_steps_change_those_weights_and_no_other_bit(
+    family: Family, attached_to: tuple[DiffusionModel, Adapter], trained: Trained
+) -> None:
+    before, after = tensors(attached_to[0]), trained.weights
     idle = tuple(f"{part}.{start}" for part, starts in family.idle.items() for start in starts)  # decay at most
     assert before.keys() == after.keys()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
-    expected = {f"{part}.{n}" for part, n, _ in named}
-    assert {name for name in changed ^ expected if not name.startswith(idle)} == set()
-    assert len(named) == len(adapter.state())
+    assert {name for name in changed ^ trained.names if not name.startswith(idle)} == set()
 
 
 @few
-def test_the_state_makes_another_model_the_same(
-    family: Family, make: Callable[[], Any], config: Config, tmp_path: Path
-) -> None:
-    model, other = make(), make()
-    state = {name: t.clone() for name, t in train(family, model, config, tmp_path / "run").state().items()}
+def test_the_state_makes_another_model_the_same(family: Family, config: Config, trained: Trained) -> None:
+    other = family.model()
     adapter = attached(other, subject_of(config), config, family.stage)
-    adapter.load(state)
-    assert np.array_equal(drawn(family, model, config), drawn(family, other, config))
+    adapter.load(trained.state)
+    assert np.array_equal(trained.pictures, drawn(family, other, config))
     with pytest.raises(ValueError, match="names differ"):
-        adapter.load({**state, "denoiser.unknown": torch.zeros(1)})
+        adapter.load({**trained.state, "denoiser.unknown": torch.zeros(1)})
 
 
 @few
 def test_a_resumed_training_equals_an_uninterrupted_one(
-    family: Family, make: Callable[[], Any], config: Config, tmp_path: Path
+    family: Family, config: Config, trained: Trained, tmp_path: Path
 ) -> None:
     if config.method.method == "prompt_only":
         pytest.skip("nothing trains")
-    whole, parted = make(), make()
-    often = config.training.model_copy(update={"checkpointing_steps": 2, "checkpoints_total_limit": 4})
-    config = config.model_copy(update={"training": often})
-    first = train(family, whole, config, tmp_path / "whole")
-    checkpoints = Run(tmp_path / "parted").checkpoints
+    checkpoints = Run(tmp_path).checkpoints
     checkpoints.mkdir(parents=True)
-    shutil.copytree(Run(tmp_path / "whole").checkpoints / "checkpoint-2", checkpoints / "checkpoint-2")
-    second = train(family, parted, config, tmp_path / "parted")
-    assert len(Run(tmp_path / "parted").losses.read_text().splitlines()) == 2  # the first two were not trained again
-    assert first.state().keys() == second.state().keys()
-    assert all(torch.equal(tensor, second.state()[name]) for name, tensor in first.state().items())
+    shutil.copytree(Run(trained.root / "run").checkpoints / "checkpoint-2", checkpoints / "checkpoint-2")
+    resumed = train(family, family.model(), config, tmp_path).state()
+    assert len(Run(tmp_path).losses.read_text().splitlines()) == 2  # the first two were not trained again
+    assert trained.state.keys() == resumed.keys()
+    assert all(torch.equal(tensor, resumed[name]) for name, tensor in trained.state.items())
 
 
 def test_the_saved_model_draws_the_same_pictures(
-    family: Family, make: Callable[[], Any], config: Config, tmp_path: Path
+    family: Family, config: Config, plain: DiffusionModel, trained: Trained
 ) -> None:
-    model, plain = make(), make()
-    adapter = train(family, model, config, tmp_path / "run")
-    pictures = drawn(family, model, config)
-    if adapter.state():
-        assert np.abs(pictures - drawn(family, plain, config)).max() > 4  # the training shows
-    unmerged = model.fingerprint()
-    adapter.merge()
-    assert (model.fingerprint() == unmerged) == (config.method.method in ("dreambooth", "prompt_only"))
-    model.save(tmp_path / "model")
-    again = models.load(Base(model=str(tmp_path / "model")))
-    assert again.fingerprint() == model.fingerprint()
-    assert np.abs(drawn(family, again, config) - pictures).max() <= 1  # a sum is rounded elsewhere when it is merged
+    unmerged, merged, saved = trained.fingerprints
+    if trained.state:
+        assert np.abs(trained.pictures - drawn(family, plain, config)).max() > 4  # the training shows
+    assert (merged == unmerged) == (config.method.method in ("dreambooth", "prompt_only"))
+    again = models.load(Base(model=str(trained.root / "model")))
+    assert again.fingerprint() == saved
+    rounded = np.abs(drawn(family, again, config) - trained.pictures)  # a sum is rounded elsewhere when it is merged
+    assert rounded.max() <= 1
     assert tensors(again).keys() == tensors(plain).keys()
 
 
 def test_what_does_not_train_is_bit_identical_in_the_saved_model(
-    family: Family, make: Callable[[], Any], config: Config, tmp_path: Path
+    family: Family, config: Config, plain: DiffusionModel, trained: Trained
 ) -> None:
-    model, plain = make(), tensors(make())
-    train(family, model, config, tmp_path / "run").merge()
-    merged = tensors(model)
-    differing = {name for name, tensor in plain.items() if not torch.equal(tensor, old_rows(merged[name], tensor))}
+    differing = {
+        name
+        for name, tensor in tensors(plain).items()
+        if not torch.equal(tensor, old_rows(trained.merged[name], tensor))
+    }
     if config.method.method in ("textual_inversion", "prompt_only"):
         assert not differing  # the new rows come after all the old ones
     else:
-        network = family.stage_of(model).parts[DENOISER]
-        (mine,) = (part for part, module in model.weights.parts.items() if module is network)
+        network = family.stage_of(plain).parts[DENOISER]
+        (mine,) = (part for part, module in plain.weights.parts.items() if module is network)
         assert any(name.startswith(f"{mine}.") for name in differing)
         assert any(name.startswith("text_encoder.") for name in differing) == config.training.train_text_encoder
     assert not any(name.startswith("vae.") for name in differing)
 
 
-def test_the_export_opens_in_diffusers(family: Family, config: Config, tmp_path: Path) -> None:
-    model, plain = family.model(), family.model()
-    adapter = train(family, model, config, tmp_path / "run")
-    adapter.export(tmp_path / "adapter")
+def test_the_export_opens_in_diffusers(
+    family: Family, config: Config, plain: DiffusionModel, trained: Trained, tmp_path: Path
+) -> None:
+    adapter = trained.root / "adapter"
     if config.method.method in ("dreambooth", "prompt_only"):
-        assert not (tmp_path / "adapter").exists()  # the model is what is shared
+        assert not adapter.exists()  # the model is what is shared
         return
     if config.method.lora_type == "oft":
         pytest.skip("diffusers reads no OFT; test_lora.py opens it with peft")
-    plain.save(tmp_path / "base")
-    pipeline = family.open(tmp_path / "base")
+    plain.save(tmp_path)
+    pipeline = family.open(tmp_path)
     if config.method.method != "lora":
         assert family.load_word is not None
-        family.load_word(pipeline, tmp_path / "adapter" / "learned_embeds.safetensors")
+        family.load_word(pipeline, adapter / "learned_embeds.safetensors")
     if config.method.method != "textual_inversion":
-        pipeline.load_lora_weights(tmp_path / "adapter", weight_name="pytorch_lora_weights.safetensors")
+        pipeline.load_lora_weights(adapter, weight_name="pytorch_lora_weights.safetensors")
     theirs: Any = family.wrap(pipeline, "theirs")
-    family.stage_of(theirs).resolution = family.stage_of(model).resolution
-    assert np.abs(drawn(family, theirs, config) - drawn(family, model, config)).max() <= 1
+    family.stage_of(theirs).resolution = family.stage_of(plain).resolution
+    assert np.abs(drawn(family, theirs, config) - trained.pictures).max() <= 1
