@@ -137,7 +137,7 @@ def learn(run: Run, steps: int, every: int) -> None:
             )
             if (step + 1) % every == 0 or step + 1 == steps:
                 probe(run, step + 1)
-                state = Checkpoint(step=step + 1, settings="", tensors={"weights": {}})
+                state = Checkpoint(step=step + 1, settings="", tensors={})  # no weights: torch takes seconds to import
                 checkpoint.write(run.checkpoints, state, run.config.training.checkpoints_total_limit)
             elif samples_asked(run.root):
                 draw(run, f"step-{step + 1:06d}", run.config.world.probe_prompts[:1], (1, 2))

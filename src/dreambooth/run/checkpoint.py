@@ -12,17 +12,18 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
 
 from dreambooth.errors import DiskError, RunError
 from dreambooth.run.files import JsonFile
 from dreambooth.run.kept import newest_first, steps
 from dreambooth.support.files import atomic_write, require_space, sha256
 from dreambooth.support.progress import log
-from dreambooth.support.tensor_files import save_tensors
+
+if TYPE_CHECKING:  # steps and names are looked at without torch, which takes seconds to import
+    from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,7 @@ class Checkpoint:
 
     step: int
     settings: str
-    tensors: Mapping[str, Mapping[str, Tensor]]
+    tensors: Mapping[str, Mapping[str, "Tensor"]]
     scaler: Mapping[str, int | float] = field(default_factory=dict)
 
     @property
@@ -66,12 +67,12 @@ class State:
 STATE = JsonFile("state.json", State)
 
 
-def flat(state: Mapping[int, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+def flat(state: Mapping[int, Mapping[str, "Tensor"]]) -> dict[str, "Tensor"]:
     """The "state" of a torch optimizer's state_dict as one level: "<parameter>.<name>"."""
     return {f"{index}.{name}": tensor for index, values in state.items() for name, tensor in values.items()}
 
 
-def nested(tensors: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+def nested(tensors: Mapping[str, "Tensor"]) -> dict[int, dict[str, "Tensor"]]:
     """What `flat` flattened."""
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
@@ -87,6 +88,8 @@ def write(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
     with atomic_write(target) as aside:
         aside.mkdir()
         for part, tensors in checkpoint.tensors.items():
+            from dreambooth.support.tensor_files import save_tensors
+
             try:
                 save_tensors(aside / _file(part), tensors)
             except SafetensorError as error:  # its own kind, even where the disk is full
@@ -157,6 +160,8 @@ def _read(path: Path) -> Checkpoint:
         raise RunError(f"{path / STATE.name} is missing or damaged.") from error
     if state.sha256 != _hash(state) or path.name != f"checkpoint-{state.step}":
         raise RunError(f"{path / STATE.name} is damaged: it does not match its own checksum.")
+    from safetensors.torch import load_file
+
     tensors = {}
     for name, expected in state.files.items():
         try:

@@ -1,8 +1,7 @@
 """Another step than the rule's: whoever looks at the samples may use one whose weights are still there."""
 
 from collections.abc import Mapping
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from dreambooth.errors import RunError
 from dreambooth.run import checkpoint
@@ -10,6 +9,9 @@ from dreambooth.run.extend import put_away
 from dreambooth.run.folder import Run
 from dreambooth.run.kept import offered, steps
 from dreambooth.run.records import CHOSEN, RECOMMENDATION
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def choose(run: Run, step: int | None) -> None:
@@ -35,7 +37,7 @@ def choose(run: Run, step: int | None) -> None:
         CHOSEN.write(run.root, step)
 
 
-def weights_of(run: Run, step: int) -> Mapping[str, Tensor]:
+def weights_of(run: Run, step: int) -> Mapping[str, "Tensor"]:
     """The weights of a step as they would be used: their running average where there is one. Raises RunError."""
     inside = run.best if step in steps(run.best) else run.checkpoints
     tensors = checkpoint.read(inside / f"checkpoint-{step}").tensors
