@@ -265,7 +265,7 @@ def test_the_keyboard_alone_starts_a_run(browser: Any, finished: Served) -> None
 def test_a_studio_that_is_away_is_told_and_comes_back(browser: Any, tmp_path: Path, jpegs: list[bytes]) -> None:
     from studio import started
 
-    with serving(tmp_path, environment={"FAKE_STEP": "0.05"}) as served:
+    with serving(tmp_path, environment={"FAKE_STEP": "0.3"}) as served:
         run = started(served, jpegs, steps=3000)
         page = Page(browser, served)
         page.open(f"/runs/{run}")
