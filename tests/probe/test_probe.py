@@ -4,6 +4,7 @@ import copy
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -316,6 +317,24 @@ def personalised(root: Path, photos: Path, settings: dict[str, Any], **more: obj
     return run
 
 
+@pytest.fixture(scope="module")
+def finished(
+    settings: dict[str, Any], photos_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Run]:
+    """A finished run with further settings, made once, and only to be read and copied."""
+
+    @cache
+    def made(**more: object) -> Run:
+        return personalised(tmp_path_factory.mktemp("finished") / "run", photos_dir, settings, **more)
+
+    return made
+
+
+def copied(run: Run, root: Path) -> Run:
+    """The same run in another folder."""
+    return Run(shutil.copytree(run.root, root))
+
+
 def outcome(run: Run) -> dict[str, Any]:
     """All that must not depend on interruptions: what was measured, recommended, diagnosed and saved."""
     files = [*run.model.rglob("*.safetensors"), *(run.root / "best").rglob("*.safetensors")]
@@ -341,9 +360,9 @@ def interrupted(whole: Run, root: Path, step: int) -> None:
 
 @pytest.mark.parametrize("more", [{}, {"use_ema": True}, {"early_stopping": True, "early_stopping_patience": 1}])
 def test_a_resumed_run_measures_and_decides_as_an_uninterrupted_one(
-    settings: dict[str, Any], photos_dir: Path, tmp_path: Path, more: dict[str, Any]
+    settings: dict[str, Any], photos_dir: Path, finished: Callable[..., Run], tmp_path: Path, more: dict[str, Any]
 ) -> None:
-    whole = personalised(tmp_path / "whole", photos_dir, settings, **more)
+    whole = finished(**more)
     expected = outcome(whole)
     last = expected["recommendation"].last
     for step in {1, max(1, last - 2), last}:
@@ -369,9 +388,14 @@ HARM: dict[str, Callable[[Run], object]] = {
 @pytest.mark.parametrize("harm", HARM)
 @pytest.mark.parametrize("total_limit", [2, 20])
 def test_what_can_be_computed_again_is_no_dead_end_and_ends_the_same(
-    settings: dict[str, Any], photos_dir: Path, tmp_path: Path, harm: str, total_limit: int
+    settings: dict[str, Any],
+    photos_dir: Path,
+    finished: Callable[..., Run],
+    tmp_path: Path,
+    harm: str,
+    total_limit: int,
 ) -> None:
-    whole = personalised(tmp_path / "run", photos_dir, settings, checkpoints_total_limit=total_limit)
+    whole = copied(finished(checkpoints_total_limit=total_limit), tmp_path / "run")
     expected = outcome(whole)
     shutil.rmtree(whole.model)
     HARM[harm](whole)
@@ -382,9 +406,9 @@ def test_what_can_be_computed_again_is_no_dead_end_and_ends_the_same(
 
 @pytest.mark.parametrize("name", [RECOMMENDATION.name, DIAGNOSIS.name])
 def test_a_verdict_that_is_deleted_is_written_again_without_training(
-    settings: dict[str, Any], photos_dir: Path, tmp_path: Path, name: str
+    settings: dict[str, Any], photos_dir: Path, finished: Callable[..., Run], tmp_path: Path, name: str
 ) -> None:
-    run = personalised(tmp_path / "run", photos_dir, settings)
+    run = copied(finished(), tmp_path / "run")
     expected = outcome(run)
     shutil.rmtree(run.checkpoints)
     (run.root / name).unlink()
@@ -480,10 +504,10 @@ def two_staged(settings: dict[str, Any]) -> StableDiffusion:
 
 @pytest.mark.parametrize("more", [{}, {"probe": False}], ids=["measured", "not measured"])
 def test_every_stage_of_a_cascade_has_its_own_records_and_best_weights(
-    settings: dict[str, Any], photos_dir: Path, tmp_path: Path, more: dict[str, Any]
+    settings: dict[str, Any], finished: Callable[..., Run], tmp_path: Path, more: dict[str, Any]
 ) -> None:
     config = Config.build({**settings, **more})
-    single = personalised(tmp_path / "single", photos_dir, settings, **more)
+    single = finished(**more)
     run = Run.create(tmp_path / "run", single.subject, config)
     recipe.personalise(run, two_staged(settings))
     (later,) = run.later_stages

@@ -40,14 +40,14 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "model": str(folder / "base"),
         "dino_model": str(folder / "dino"),
         "clip_model": str(folder / "clip"),
-        "num_class_images": 30,  # the first 20 steps see 20 of them, 40 steps all
+        "num_class_images": 9,  # the first 6 steps see 6 of them, 12 steps all
         "class_num_inference_steps": 1,
         "num_inference_steps": 1,
         "num_images_per_prompt": 1,
         "prompts": ("a {} in the snow",),
         "learning_rate": 1e-2,
-        "validation_steps": 8,
-        "checkpointing_steps": 16,
+        "validation_steps": 4,
+        "checkpointing_steps": 5,
         "probe_images_per_prompt": 1,
         "probe_class_images": 2,
         "probe_num_inference_steps": 1,
@@ -80,17 +80,17 @@ def outcome(run: Run) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("every", "use_ema"),
-    [(8, True), (10, False), (100, True), (None, False)],
-    ids=["probes", "probe at 20", "no other probe", "not measured"],
+    [(4, True), (3, False), (100, True), (None, False)],
+    ids=["probes", "probe at 6", "no other probe", "not measured"],
 )
-def test_20_steps_and_20_more_are_40_at_once_to_the_bit(
+def test_6_steps_and_6_more_are_12_at_once_to_the_bit(
     every: int | None, use_ema: bool, settings: dict[str, Any], subject: Subject, tmp_path: Path
 ) -> None:
-    more = {"use_ema": use_ema, "ema_decay": 0.9, "probe": every is not None, "validation_steps": every or 8}
-    whole = outcome(made(tmp_path / "whole", subject, settings, 40, **more))
-    run = made(tmp_path / "run", subject, settings, 20, **more)
-    assert resume(run, 40) == run
-    assert run.config.training.max_train_steps == 40
+    more = {"use_ema": use_ema, "ema_decay": 0.9, "probe": every is not None, "validation_steps": every or 4}
+    whole = outcome(made(tmp_path / "whole", subject, settings, 12, **more))
+    run = made(tmp_path / "run", subject, settings, 6, **more)
+    assert resume(run, 12) == run
+    assert run.config.training.max_train_steps == 12
     assert outcome(run) == whole
 
 
@@ -110,10 +110,10 @@ def test_other_methods_go_on_alike(method: str, settings: dict[str, Any], subjec
 def test_a_best_step_that_a_longer_run_would_not_have_seen_is_let_go(
     settings: dict[str, Any], subject: Subject, tmp_path: Path
 ) -> None:
-    """Whichever step was the best one at 20: the probe of the last step is out of turn, and so are its weights."""
-    whole = outcome(made(tmp_path / "whole", subject, settings, 24))
-    run = made(tmp_path / "run", subject, settings, 20)
-    for steps in (22, 24):
+    """Whichever step was the best one at 6: the probe of the last step is out of turn, and so are its weights."""
+    whole = outcome(made(tmp_path / "whole", subject, settings, 8))
+    run = made(tmp_path / "run", subject, settings, 6)
+    for steps in (7, 8):
         resume(run, steps)
     assert outcome(run) == whole
 
@@ -141,10 +141,10 @@ def test_what_ended_early_goes_on_where_it_may(settings: dict[str, Any], subject
     last = RECOMMENDATION.read(run.root).last
     assert last < 60, "these settings should stop early"
     with pytest.raises(RunError, match=f"stopped after step {last} by --early-stopping.*--no-early-stopping"):
-        resume(run, last + 8)
-    resume(run, last + 8, early_stopping=False)
+        resume(run, last + 4)
+    resume(run, last + 4, early_stopping=False)
     plain = {**early, "early_stopping": False}
-    assert outcome(run) == outcome(made(tmp_path / "whole", subject, settings, last + 8, **plain))
+    assert outcome(run) == outcome(made(tmp_path / "whole", subject, settings, last + 4, **plain))
 
 
 def test_a_schedule_that_falls_over_all_steps_is_told(
@@ -186,12 +186,23 @@ def test_other_steps_in_the_first_command_are_answered_with_the_right_one(
         assert (f"dreambooth continue {tmp_path / 'run'} --max-train-steps 6" in str(refused.value)) == answered
 
 
+@pytest.fixture(scope="module")
+def of_4_steps(tmp_path_factory: pytest.TempPathFactory, settings: dict[str, Any], subject: Subject) -> Run:
+    """A finished run, only to be read and copied."""
+    return made(tmp_path_factory.mktemp("finished") / "run", subject, settings, 4)
+
+
 @pytest.mark.parametrize("survives", [1, 2, 5, 9])
 def test_a_crash_while_a_run_is_made_longer_loses_nothing(
-    survives: int, settings: dict[str, Any], subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    survives: int,
+    of_4_steps: Run,
+    settings: dict[str, Any],
+    subject: Subject,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Killed after any of its removals, the first command ends alike, and so does the longer one."""
-    run = made(tmp_path / "run", subject, settings, 4)
+    run = Run(shutil.copytree(of_4_steps.root, tmp_path / "run"))
     before = outcome(run)
     removed: list[Path] = []
 
@@ -211,20 +222,20 @@ def test_a_crash_while_a_run_is_made_longer_loses_nothing(
 def test_a_run_of_another_step_than_the_rules_is_what_a_run_of_so_many_steps_is(
     settings: dict[str, Any], subject: Subject, tmp_path: Path
 ) -> None:
-    more = {"checkpointing_steps": 8, "checkpoints_total_limit": 100, "use_ema": True, "ema_decay": 0.9}
-    whole = outcome(made(tmp_path / "whole", subject, settings, 8, **more))
-    run = made(tmp_path / "run", subject, settings, 16, **more)
-    with pytest.raises(RunError, match="the weights of step 9 were not kept; those of 8, 16 were"):
-        resume(run, use_step=9)
-    for step in (16, 8):  # from whichever the rule prefers to the other one and back
+    more = {"checkpointing_steps": 4, "checkpoints_total_limit": 100, "use_ema": True, "ema_decay": 0.9}
+    whole = outcome(made(tmp_path / "whole", subject, settings, 4, **more))
+    run = made(tmp_path / "run", subject, settings, 8, **more)
+    with pytest.raises(RunError, match="the weights of step 5 were not kept; those of 4, 8 were"):
+        resume(run, use_step=5)
+    for step in (8, 4):  # from whichever the rule prefers to the other one and back
         resume(run, use_step=step)
         its = RECOMMENDATION.read(run.root)
-        assert (its.step, its.last) == (step, 16)
+        assert (its.step, its.last) == (step, 8)
     chosen = outcome(run)
     same = [name for name in whole if name.startswith(("model/", "samples/after/")) and name != "model/README.md"]
     assert same and {name: chosen[name] for name in same} == {name: whole[name] for name in same}
     assert "chosen by hand" in its.reason
-    extend(run, 24)
+    extend(run, 12)
     assert not (run.root / CHOSEN.name).exists() and not run.is_personalised
 
 
@@ -232,7 +243,7 @@ def test_samples_that_are_asked_for_come_and_change_nothing(
     settings: dict[str, Any], subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dreambooth.run.status.TICK", 0.01)
-    quiet = outcome(made(tmp_path / "quiet", subject, settings, 12))
+    quiet = outcome(made(tmp_path / "quiet", subject, settings, 12, validation_steps=8))
     root = tmp_path / "run"
 
     def ask() -> None:
@@ -242,7 +253,7 @@ def test_samples_that_are_asked_for_come_and_change_nothing(
 
     asking = threading.Thread(target=ask)
     asking.start()
-    its = outcome(made(root, subject, settings, 12))
+    its = outcome(made(root, subject, settings, 12, validation_steps=8))
     asking.join()
     new = {name for name in its if name not in quiet}
     assert len(new) == 2 and all(re.match(r"samples/step-\d{6}/", name) for name in new)
