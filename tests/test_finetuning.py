@@ -57,13 +57,18 @@ def photos(count: int = 3, class_images: int = 4) -> LatentDataset:
 
 
 def train(
-    root: Path, *observers: Observer, dataset: LatentDataset | None = None, **settings: object
+    root: Path,
+    *observers: Observer,
+    dataset: LatentDataset | None = None,
+    on_request: Observer | None = None,
+    **settings: object,
 ) -> tuple[DiffusionModel, list[dict[str, float]]]:
     """A run in `root` on a fresh tiny model; the model, and the lines of losses.jsonl without the time they took."""
     root.mkdir(exist_ok=True)
     config, model = Config.build({**SETTINGS, **settings}), tiny_model(size=16)
     adapter = attached(model, SUBJECT, config)
-    finetune(model, model.stages[0], adapter, photos() if dataset is None else dataset, config, Run(root), observers)
+    rows = photos() if dataset is None else dataset
+    finetune(model, model.stages[0], adapter, rows, config, Run(root), observers, on_request=on_request)
     return model, losses(root)
 
 

@@ -77,8 +77,8 @@ def finetune(
                 loop.save(step + 1)
             if not loop.world.agree(bool(stopped)) and _due(step + 1, training.validation_steps, training):
                 enough = loop.show(step + 1, observers)
-            elif on_request and loop.world.agree(samples_asked((run.whole or run).root)):
-                loop.show(step + 1, [on_request])
+            elif loop.world.agree(on_request is not None and samples_asked((run.whole or run).root)):
+                loop.show(step + 1, [on_request] if on_request else [])  # process 0 alone is given one
             stop = loop.world.agree(bool(stopped))
             if (stop or enough) and not saved:
                 loop.save(step + 1)
