@@ -46,6 +46,7 @@ HEAVY = {
     "fastapi": ("web",),
     "uvicorn": ("web",),
     "ray": ("executors",),
+    "fsspec": ("support",),
     "submitit": ("executors",),
 }
 """The parts that may import each of these."""

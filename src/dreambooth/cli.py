@@ -227,27 +227,24 @@ def _experiment(parsed: Namespace) -> None:
 
 def _fleet(parsed: Namespace) -> None:
     settings = given_settings(parsed)
+    from dreambooth.support.storage import opened
+
+    storage = opened(parsed.storage) if parsed.storage else None  # before torch is imported: a mistake shows at once
     from dreambooth import fleet
 
     out = parsed.output_dir or Path("runs") / parsed.subjects.stem
     members = fleet.read_manifest(parsed.subjects, settings, here=parsed.executor == "local")
     if parsed.list:
-        print(fleet.listing(members, out))
-        return
-    print(f"report  {fleet.fleet(members, out, _engine(parsed))}")
+        print(fleet.listing(members, out, storage))
+    else:
+        print(f"report  {fleet.fleet(members, out, _engine(parsed), storage)}")
 
 
 def _engine(parsed: Namespace) -> "Engine":
     from dreambooth.executors import Engine
 
-    return Engine(
-        name=parsed.executor,
-        jobs=parsed.jobs,
-        cpus=parsed.cpus,
-        gpus=parsed.gpus,
-        ray_address=parsed.ray_address,
-        slurm=tuple(parsed.slurm),
-    )
+    given = {name: getattr(parsed, name) for name in ("jobs", "cpus", "gpus", "ray_address")}
+    return Engine(name=parsed.executor, slurm=tuple(parsed.slurm), **given)
 
 
 def _compare(parsed: Namespace) -> None:

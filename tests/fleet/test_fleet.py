@@ -1,6 +1,5 @@
 """Fleets end to end on a small random model: each subject once, its class before it, whatever fails or is killed."""
 
-import csv
 import json
 import re
 import shutil
@@ -12,76 +11,13 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-import torch
 
 from dreambooth import __version__, cli
 from dreambooth.fleet import read_manifest
 from dreambooth.fleet.manifest import Member
 from dreambooth.support.cache import default_library
 from dreambooth.support.files import seals
-from tiny import tiny_pipeline
-
-SETTINGS = """
-max_train_steps = 2
-probe = false
-[prior]
-num_class_images = 3
-class_num_inference_steps = 1
-[generation]
-num_inference_steps = 1
-num_images_per_prompt = 1
-prompts = ["a {} in the snow"]
-"""
-SUBJECTS = {
-    "rex": 'class_noun = "dog"',
-    "tom": 'class_noun = "cat"',
-    "odd": 'class_noun = "dog"\nlearning_rate = 1e9\nmax_train_steps = 3',
-    "fido": 'class_noun = "dog"',
-}
-
-
-def manifest(place: Path, subjects: dict[str, str], settings: str = SETTINGS) -> Path:
-    """subjects.toml, with a folder of photos for each."""
-    tables = (f'[[subject]]\nphotos = "photos/{name}"\n{its}\n' for name, its in subjects.items())
-    (place / "subjects.toml").write_text(settings + "\n".join(tables))
-    return place / "subjects.toml"
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, photos_dir: Path) -> Path:
-    """A folder with a small model, and photos of each subject."""
-    torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("fleet")
-    tiny_pipeline().save_pretrained(folder / "model")
-    for at, name in enumerate(SUBJECTS):
-        (folder / "photos" / name).mkdir(parents=True)
-        for number in (at, (at + 1) % 4):
-            shutil.copy(photos_dir / f"{number}.png", folder / "photos" / name)
-    return folder
-
-
-def words(place: Path, out: Path, *more: str) -> list[str]:
-    file = str(place / "subjects.toml")
-    return ["fleet", file, "--model", str(place / "model"), "--output-dir", str(out), "--jobs", "1", *more]
-
-
-def finished(out: Path) -> dict[str, int]:
-    """When the model of each finished subject was written."""
-    return {file.parent.name: file.stat().st_mtime_ns for file in out.glob("*/model.json")}
-
-
-def rows(out: Path) -> dict[str, dict[str, str]]:
-    with (out / "fleet.csv").open() as lines:
-        return {row["name"]: row for row in csv.DictReader(lines)}
-
-
-@pytest.fixture(scope="module")
-def out(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fleet of four, one of which fails; only to be read."""
-    folder = tmp_path_factory.mktemp("out")
-    manifest(place, SUBJECTS)
-    assert cli.main(words(place, folder), __version__) == 2
-    return folder
+from fleets import SETTINGS, SUBJECTS, finished, manifest, rows, words
 
 
 def test_who_fails_is_told_with_the_reason_and_keeps_nobody_from_ending(out: Path) -> None:

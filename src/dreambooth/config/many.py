@@ -43,7 +43,9 @@ def experiment(command: Parser) -> None:
 
 def fleet(command: Parser) -> None:
     """What `dreambooth fleet` takes beside settings."""
-    command.usage = "dreambooth fleet SUBJECTS [--output-dir DIR] [--jobs N] [--executor local|ray|slurm] [settings]"
+    command.usage = (
+        "dreambooth fleet SUBJECTS [--output-dir DIR] [--storage URL] [--jobs N] [--executor NAME] [settings]"
+    )
     command.example = "dreambooth fleet subjects.toml --jobs 2"
     command.epilog = (
         "SUBJECTS is a TOML file with a table [[subject]] for each: photos (a folder, seen from the file), class_noun, "
@@ -53,6 +55,11 @@ def fleet(command: Parser) -> None:
     command.add_argument("subjects", metavar="SUBJECTS", type=path, help="TOML file of the subjects")
     folders, help_ = with_aliases("--output-dir"), "folder of the runs [default: runs/<name of the file>]"
     command.add_argument(*folders, dest="output_dir", type=path, metavar="DIR", help=help_)
+    text = (
+        "bucket or folder that gets what each subject's run made, and says who is finished, such as s3://bucket/folder "
+        "[default: DIR alone]"
+    )
+    command.add_argument("--storage", metavar="URL", help=text)
     command.add_argument("--list", action="store_true", help="print the subjects and what is finished, and stop")
     _add_engine(command, "subjects")
 

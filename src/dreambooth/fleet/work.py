@@ -9,13 +9,18 @@ from dreambooth.config import Config
 from dreambooth.errors import Interrupted, RunError
 from dreambooth.executors import Job
 from dreambooth.fleet.manifest import Member
+from dreambooth.fleet.outcome import outcome_of
+from dreambooth.fleet.stored import is_in, upload
+from dreambooth.fleet.strips import strip_of
 from dreambooth.prior import drawn_images, images_needed, seen_in
-from dreambooth.run import Run
+from dreambooth.run import Run, contents
+from dreambooth.run.lock import locked
 from dreambooth.run.status import BY_FILE, read_status
 from dreambooth.subject import Subject
 from dreambooth.support.device import device
 from dreambooth.support.files import key_of
 from dreambooth.support.progress import shown_in
+from dreambooth.support.storage import Storage
 
 PATIENCE = 300.0
 """Seconds to wait for a process of a fleet that was killed, and is about to end, or to finish this very subject."""
@@ -66,14 +71,15 @@ def class_job(key: str, its: ClassOf, logs: Path) -> Job:
     return Job(key=f"class-{key}", label=its.label, work=draw_class_images, given=(its, logs / f"class-{key}.txt"))
 
 
-def subject_job(member: Member, out: Path, logs: Path) -> Job:
-    """Carries out a subject in its run folder."""
-    given = (member, out / member.folder, logs / f"{member.folder}.txt")
+def subject_job(member: Member, out: Path, logs: Path, storage: Storage | None) -> Job:
+    """Carries out a subject in its run folder, and uploads what it made."""
+    given = (member, out / member.folder, logs / f"{member.folder}.txt", storage)
     return Job(key=member.folder, label=member.name, work=learn, given=given)
 
 
 def draw_class_images(its: ClassOf, said: Path) -> None:
     """The job of a class."""
+    said.parent.mkdir(parents=True, exist_ok=True)  # on a machine that shares no disk
     with shown_in(said):
         model = models.load(its.config.base, its.config.data.resolution)
         model.to(device())
@@ -81,20 +87,31 @@ def draw_class_images(its: ClassOf, said: Path) -> None:
         drawn_images(model, subject, its.config.prior, seen=its.count)
 
 
-def learn(member: Member, root: Path, said: Path) -> None:
+def learn(member: Member, root: Path, said: Path, storage: Storage | None) -> None:
     """The job of a subject; nothing where another process has finished it meanwhile.
 
     A file "stop" in its run folder fails it alone.
     """
+    said.parent.mkdir(parents=True, exist_ok=True)
     with shown_in(said):
-        if is_finished(Run(root)):
-            return
-        try:
-            recipe.dreambooth(member.subject, member.config, root, patience=PATIENCE)
-        except (Interrupted, KeyboardInterrupt) as stop:
-            if f"stopped by {BY_FILE}" not in str(stop):
-                raise
-            raise RunError(str(stop)) from stop  # it was this subject that somebody stopped
+        if storage is None:
+            if not is_finished(Run(root)):
+                _carry_out(member, root)
+        elif not is_in(storage, member.folder):
+            if not (is_finished(Run(root)) and Run(root).is_personalised):  # no damaged model is uploaded
+                _carry_out(member, root)
+            with locked(root / contents.LOCK, PATIENCE):
+                outcome = outcome_of(member, root.parent, finished=True, problem=None)
+                upload(Run(root), outcome, strip_of(Run(root), outcome, member.subject.photos[0]), storage)
+
+
+def _carry_out(member: Member, root: Path) -> None:
+    try:
+        recipe.dreambooth(member.subject, member.config, root, patience=PATIENCE)
+    except (Interrupted, KeyboardInterrupt) as stop:
+        if f"stopped by {BY_FILE}" not in str(stop):
+            raise
+        raise RunError(str(stop)) from stop  # it was this subject that somebody stopped
 
 
 def is_finished(run: Run) -> bool:
