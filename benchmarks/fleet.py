@@ -8,6 +8,7 @@ trains is killed five times and the fleet's own once, then the command is given 
 with every step once and with the weights, by SHA-256, of the fleet that was left alone.
 
     python -m benchmarks.fleet [--subjects 20] [--workers 2] [--executor local] [--results FILE] [--chaos]
+        [--ray-address HOST:PORT] [--storage URL]
 """
 
 import argparse
@@ -28,7 +29,10 @@ from typing import Any
 import dreambooth
 from benchmarks.command_line import start
 from benchmarks.machine import machine
+from dreambooth.fleet.stored import finished_in, results_of
+from dreambooth.run import Run
 from dreambooth.support.files import write_json
+from dreambooth.support.storage import Storage
 from dreambooth.toybox.photos import photos
 
 NOUNS = ("dog", "cat", "teapot", "car")
@@ -52,6 +56,8 @@ def main() -> None:
     words.add_argument("--subjects", type=int, default=20)
     words.add_argument("--workers", type=int, default=2)
     words.add_argument("--executor", default="local", choices=["local", "ray"])
+    words.add_argument("--ray-address", help="of a running `ray start` [default: Ray is started by the command]")
+    words.add_argument("--storage", help="where each fleet's results go, in a folder of its own")
     words.add_argument("--model", help="base model [default: the embedded one]")
     words.add_argument("--chaos", action="store_true", help="kill processes of a second fleet")
     words.add_argument("--no-single", action="store_true", help="measure no single runs")
@@ -163,6 +169,9 @@ class _Fleet:
         home.mkdir()
         self._told = ["fleet", str(file), "--output-dir", str(self.out), "--jobs", str(asked.workers)]
         self._told += ["--executor", asked.executor, *(["--model", asked.model] if asked.model else [])]
+        self._told += ["--ray-address", asked.ray_address] if asked.ray_address else []
+        self.storage = Storage.at(f"{asked.storage}/{home.name}") if asked.storage else None
+        self._told += ["--storage", self.storage.url] if self.storage else []
 
     def begin(self) -> "subprocess.Popen[bytes]":
         return _begin(self.home, self._told)
@@ -199,6 +208,17 @@ class _Fleet:
         }
 
 
+def _whole(fleet: _Fleet) -> int:
+    """How many subjects the storage calls finished and holds, file by file and by SHA-256, as the run folders do."""
+    whole = 0
+    if (storage := fleet.storage) is None:
+        return 0
+    for folder in finished_in(storage):
+        mine = results_of(Run(fleet.out / folder))
+        whole += all(storage.sha256(f"{folder}/{name}") == its.sha256 for name, its in mine.items())
+    return whole
+
+
 def _chaos(fleet: _Fleet, undisturbed: _Fleet) -> dict[str, Any]:
     chance, killed = random.Random(0), 0
     total = len(undisturbed.rows())
@@ -231,6 +251,7 @@ def _chaos(fleet: _Fleet, undisturbed: _Fleet) -> dict[str, Any]:
         "subjects with the undisturbed fleet's weights": sum(
             its == undisturbed.weights().get(name) for name, its in fleet.weights().items()
         ),
+        "subjects whole in the storage": _whole(fleet),
     }
 
 

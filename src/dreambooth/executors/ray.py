@@ -12,8 +12,13 @@ from ray.exceptions import RayError, WorkerCrashedError
 from dreambooth.errors import DreamBoothError
 from dreambooth.executors.base import LIVES, LOST, Ended, Executor, Job, tried
 
-TOLD = ("DREAMBOOTH_", "HF_", "XDG_CACHE_HOME")
-"""The environment variables that a task has from here: where class images and models are kept, and what computes."""
+TOLD = (
+    *("DREAMBOOTH_", "HF_", "XDG_CACHE_HOME", "FSSPEC_"),
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_REGION"),
+    "AWS_DEFAULT_REGION",
+)
+"""How environment variables begin that a task has from here: where class images and models are kept, what computes, and
+who may write to a storage. What else of AWS there is, such as a profile, is of one machine alone."""
 
 LOOK = 1.0
 """Seconds between two looks, in which Ctrl-C and SIGTERM are heard."""

@@ -25,7 +25,7 @@ NOT_THERE = "it was carried out, and yet its results are not there: does every p
 
 
 def fleet(members: Sequence[Member], out: Path, engine: Engine, storage: Storage | None = None) -> str:
-    """Carry out what is unfinished of the subjects, and write fleet.html, fleet.csv and fleet.json; returns the page's place.
+    """Carry out what is unfinished of the subjects, and write fleet.html, fleet.csv and fleet.json; says where.
 
     out: gets a run folder for each subject.  storage: gets their results and the report, and says who is finished; then
     `out` is a folder of each machine's own disk.  The class images of a class are drawn once, before the subjects that
