@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 
 from dreambooth import __version__, cli
+from dreambooth.data.photos import content_of
+from dreambooth.errors import RunError
 from dreambooth.fleet import read_manifest
 from dreambooth.fleet.conduct import NOT_THERE, report
+from dreambooth.fleet.photos import at_hand, send_photos
 from dreambooth.support.files import sha256
 from dreambooth.support.storage import Storage
 from fleets import SUBJECTS, finished, manifest, rows, words
@@ -108,6 +111,27 @@ def test_who_ended_well_and_left_nothing_in_the_storage_has_failed(place: Path, 
     members = read_manifest(place / "subjects.toml", {})
     told = report(members, tmp_path, {members[0].folder: None}, Storage.at(str(tmp_path / "there")))
     assert [(its.state, its.reason) for its in told] == [("failed", NOT_THERE), ("waiting", "")]
+
+
+def test_photos_reach_a_machine_that_does_not_see_them(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "photos", tmp_path / "photos")
+    (tmp_path / "photos" / "rex" / "1.mask.png").write_bytes(b"a mask")
+    rex, tom = read_manifest(manifest(tmp_path, TWO), {})
+    storage = Storage.at(str(tmp_path / "there"))
+    send_photos([rex], storage)
+    assert at_hand(rex, tmp_path / "node", storage) is rex
+    shutil.rmtree(tmp_path / "photos")
+    here = at_hand(rex, tmp_path / "node", storage)
+    assert [content_of(here.subject.photos), here.folder] == [
+        content_of([place / "photos" / "rex" / name for name in ("0.png", "1.png")]),
+        rex.folder,
+    ]
+    assert (here.subject.photos[0].parent / "1.mask.png").read_bytes() == b"a mask"
+    with pytest.raises(RunError, match=r"the photos of tom are neither at .*/photos/tom on this machine nor in"):
+        at_hand(tom, tmp_path / "node", storage)
+    (tmp_path / "there" / "photos" / rex.folder / "0.png").write_bytes(b"another")
+    with pytest.raises(RunError, match="the photos of rex are neither"):
+        at_hand(rex, tmp_path / "node", storage)
 
 
 @pytest.mark.parametrize(

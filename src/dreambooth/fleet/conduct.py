@@ -9,6 +9,7 @@ from dreambooth.executors import Engine, Executor, opened
 from dreambooth.fleet.manifest import Member
 from dreambooth.fleet.outcome import CSV, OUTCOMES, Outcome, outcome_of, write_outcomes
 from dreambooth.fleet.page import PAGE, SHOWN, write_page
+from dreambooth.fleet.photos import send_photos
 from dreambooth.fleet.stored import finished_in, outcomes_in, send_report, strips_in
 from dreambooth.fleet.strips import strip_of
 from dreambooth.fleet.work import class_job, class_key, classes_of, is_finished, subject_job
@@ -43,6 +44,8 @@ def fleet(members: Sequence[Member], out: Path, engine: Engine, storage: Storage
         log.info("%d subjects, %d of them finished", len(members), len(members) - len(todo))
         try:
             if todo:
+                if storage and engine.name == "ray":  # whose nodes need not see this disk; Slurm's do
+                    send_photos(todo, storage)
                 with opened(engine, out / LOGS / engine.name) as executor:
                     ends = carried_out(executor, todo, out, storage)
                     for _ in track(todo, "subjects", len(members) - len(todo)):

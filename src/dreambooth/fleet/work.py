@@ -10,6 +10,7 @@ from dreambooth.errors import Interrupted, RunError
 from dreambooth.executors import Job
 from dreambooth.fleet.manifest import Member
 from dreambooth.fleet.outcome import outcome_of
+from dreambooth.fleet.photos import at_hand
 from dreambooth.fleet.stored import is_in, upload
 from dreambooth.fleet.strips import strip_of
 from dreambooth.prior import drawn_images, images_needed, seen_in
@@ -98,6 +99,7 @@ def learn(member: Member, root: Path, said: Path, storage: Storage | None) -> No
             if not is_finished(Run(root)):
                 _carry_out(member, root)
         elif not is_in(storage, member.folder):
+            member = at_hand(member, root.parent, storage)
             if not (is_finished(Run(root)) and Run(root).is_personalised):  # no damaged model is uploaded
                 _carry_out(member, root)
             with locked(root / contents.LOCK, PATIENCE):

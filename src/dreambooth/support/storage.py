@@ -15,6 +15,7 @@ from fsspec.core import url_to_fs
 from fsspec.registry import known_implementations
 
 from dreambooth.errors import ConfigError, DiskError, DreamBoothError, in_words
+from dreambooth.support.files import atomic_write
 from dreambooth.support.spelling import suggestion
 
 EXTRAS = {"s3fs": "'dreambooth[s3]'"}
@@ -108,6 +109,11 @@ class Storage:
             if others := [error for error in refused if not isinstance(error, FileNotFoundError)]:
                 raise others[0]
         return {name: found[path] for path, name in paths.items() if isinstance(found.get(path), bytes)}
+
+    def fetch(self, name: str, file: Path) -> None:
+        """Download a file, which is whole or not there."""
+        with self._told("read"), atomic_write(file) as aside:
+            self._fs.get_file(self._path(name), str(aside))
 
     def sizes(self, folder: str) -> dict[str, int]:
         """The bytes of every file below a folder, by its path in it; none where there is no such folder."""
