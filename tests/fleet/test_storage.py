@@ -179,7 +179,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     running.stop()
 
 
-@pytest.mark.filterwarnings("default")  # those of a server and of a client that are no concern of ours
+@pytest.mark.filterwarnings("ignore")  # a server and a client of others, in this process
 def test_a_bucket_of_s3_gets_each_file_once_and_says_what_it_refuses(
     client: Any,
     place: Path,
@@ -200,6 +200,9 @@ def test_a_bucket_of_s3_gets_each_file_once_and_says_what_it_refuses(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     assert "there is no such bucket or folder (The specified bucket does not exist)" in refused()
     client.create_bucket(Bucket="bucket")
+    with monkeypatch.context() as asking:
+        asking.setattr("moto.settings.INITIAL_NO_AUTH_ACTION_COUNT", 0.0)
+        assert "do not allow it (The AWS Access Key Id you provided does not exist in our records)" in refused()
     sent = counted(monkeypatch, stop_at=6)
     assert cli.main(words(place, here, "--storage", "s3://bucket/a fleet"), __version__) == cli.STOPPED
     first = list(sent)
