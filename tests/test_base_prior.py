@@ -104,7 +104,7 @@ def test_a_training_keeps_what_the_class_means_on_its_photos(tmp_path: Path, tra
     settings = {"method": "lora", "prior_target": "base", "train_text_encoder": train_text_encoder, "rank": 2}
     drift = []
     for weight in (0.0, 100.0):
-        its = {**settings, "prior_loss_weight": weight, "max_grad_norm": 1e9, "learning_rate": 1e-2}
+        its: dict[str, Any] = {**settings, "prior_loss_weight": weight, "max_grad_norm": 1e9, "learning_rate": 1e-2}
         _, lines = train(tmp_path / str(weight), dataset=twins(), checkpointing_steps=10, **its)
         assert lines[0]["prior"] < 1e-10 < lines[-1]["prior"]
         drift.append(sum(line["prior"] for line in lines[5:]))
