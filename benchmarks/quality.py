@@ -16,11 +16,12 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from multiprocessing import get_context
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ TOYS = {
 }
 ALONE = 16  # pictures of a prompt without a place
 A_SCENE = 2
+AIM = 0.95  # of real photos' DINO
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,6 +212,34 @@ def summary(results: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
     return told
 
 
+def likeness(results: Sequence[dict[str, Any]]) -> dict[tuple[str, int], float]:
+    """DINO as a share of the photos' own, by toy and seed."""
+    return {(row["subject"], row["seed"]): row["tuned"]["dino"] / row["real"] for row in results}
+
+
+def told_apart(results: Sequence[dict[str, Any]], before: Path | None) -> Iterator[str]:
+    """Likeness by seed, the worst runs, and beside it what a results file has of the same toys and seeds."""
+    alike = likeness(results)
+    for seed in sorted({seed for _, seed in alike}):
+        its = [value for (_, at), value in alike.items() if at == seed]
+        yield f"seed {seed}: DINO of real {sum(its) / len(its):.3f}"
+    yield f"DINO of real at {AIM} or above: {sum(value >= AIM for value in alike.values())} of {len(alike)}; the least:"
+    for (toy, seed), value in sorted(alike.items(), key=itemgetter(1))[:4]:
+        yield f"  {toy}, seed {seed}: {value:.3f}"
+    if before:
+        older = json.loads(before.read_text())["runs"]
+        was = likeness(older)
+        for what, runs in (("before", older), ("now", results)):
+            both = [row for row in runs if (row["subject"], row["seed"]) in was.keys() & alike.keys()]
+            dino = likeness(both).values()
+            words = [row["tuned"]["clip_t"] / row["untuned"]["clip_t"] for row in both]
+            yield f"{what}, the {len(both)} runs of both: DINO of real {sum(dino) / len(both):.3f}, " + (
+                f"worst {min(dino):.3f}; CLIP-T of untuned {sum(words) / len(both):.3f}"
+            )
+        rose = sum(alike[key] > value for key, value in was.items() if key in alike)
+        yield f"DINO of real is higher in {rose} of them"
+
+
 def settings_from(text: str) -> dict[str, Any]:
     """name=value,... as settings; values are JSON where they are JSON."""
     settings = {}
@@ -231,6 +261,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[5, 6], help="of the training and the identifier")
     parser.add_argument("--set", dest="settings", default="", help="settings over the preset: name=value,...")
     parser.add_argument("--results", type=Path, default=None, help="write the result to this JSON file")
+    parser.add_argument("--before", type=Path, help="compare with this JSON file of an earlier --results")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
     parser.add_argument("--keep-models", action="store_true", help="keep every run's weights")
     options = parser.parse_args()
@@ -245,6 +276,7 @@ def main() -> None:
     told = summary(results)
     for name, value in told.items():
         print(f"{name}: {value['mean']:.3f} [{value['low']:.3f}, {value['high']:.3f}], worst {value['worst']:.3f}")
+    print(*told_apart(results, options.before), sep="\n")
     if options.results:
         whole = {"machine": machine(), "n": len(results), "settings": settings, "summary": told, "runs": results}
         options.results.parent.mkdir(parents=True, exist_ok=True)

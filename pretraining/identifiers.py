@@ -11,6 +11,7 @@ names, as long as those are, with a share of its own by which two of them differ
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +35,19 @@ ROWS = "embeddings.token_embedding.weight"
 
 def as_names(rows: Tensor, tokenizer: Any) -> Tensor:
     """A copy of the token embeddings (V, D), its rare tokens' rows made names."""
-    names = rows[[tokenizer.convert_tokens_to_ids(f"{name}</w>") for name in FIRST_NAMES]].float()
+    names = rows[_ids(tokenizer, FIRST_NAMES)].float()
     length, shared = names.norm(dim=1).mean(), F.normalize(names.mean(0), dim=0)
-    asked_for = tokenizer.convert_tokens_to_ids([f"{word}</w>" for word in RARE])  # "sks" among them
-    rare = sorted({*rare_tokens(tokenizer), *asked_for})
+    rare = sorted({*rare_tokens(tokenizer), *_ids(tokenizer, RARE)})  # "sks" among the latter
     own = rng.normal((len(rare), rows.shape[1]), "name of nobody", rows=rare)
     own = F.normalize(own - (own @ shared).outer(shared), dim=1)
     made = rows.clone()
     made[rare] = (length * F.normalize(shared + OWN * own, dim=1)).to(rows.dtype)
     return made
+
+
+def _ids(tokenizer: Any, words: Sequence[str]) -> list[int]:
+    ids: list[int] = tokenizer.convert_tokens_to_ids([f"{word}</w>" for word in words])
+    return ids
 
 
 def main() -> None:

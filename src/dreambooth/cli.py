@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dreambooth.config.commands import parser
+from dreambooth.config.commands import CANNOT_TELL, parser
 from dreambooth.config.completion import script
 from dreambooth.config.flags import config_of, given_settings
 from dreambooth.config.many import TABLES
@@ -103,7 +103,7 @@ def _class_noun(parsed: Namespace) -> None:
     reading = read_class_noun(photos_in(parsed.photos_dir), world)
     print(reading.table())
     if reading.noun is None:
-        print(reading.foreign or "CLIP cannot tell: say what kind of thing it is by --class-noun.")
+        print(reading.foreign or CANNOT_TELL)
 
 
 def _doctor(parsed: Namespace) -> None:

@@ -17,6 +17,9 @@ STAGES = {
     "finetune": "fine-tune the model on photos and class images, and save it",
     "report": "write report.html and the contact sheet again",
 }
+CANNOT_TELL = "CLIP cannot tell: say what kind of thing it is by --class-noun."
+"""What `class-noun` says of photos that are like no noun; the page says it without the flag."""
+
 Commands = argparse._SubParsersAction
 
 

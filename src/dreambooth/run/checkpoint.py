@@ -83,13 +83,13 @@ def nested(tensors: Mapping[str, "Tensor"]) -> dict[int, dict[str, "Tensor"]]:
 
 def write(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
     """Write `folder`/checkpoint-<step>, then delete all but the newest `keep`; raises DiskError if it finds no room."""
+    from dreambooth.support.tensor_files import save_tensors
+
     require_space(folder, checkpoint.size, "a checkpoint")
     target = folder / f"checkpoint-{checkpoint.step}"
     with atomic_write(target) as aside:
         aside.mkdir()
         for part, tensors in checkpoint.tensors.items():
-            from dreambooth.support.tensor_files import save_tensors
-
             try:
                 save_tensors(aside / _file(part), tensors)
             except SafetensorError as error:  # its own kind, even where the disk is full

@@ -127,11 +127,8 @@ class Storage:
 
     def sha256(self, name: str) -> str:
         """The SHA-256 of a file's content, which is read for it."""
-        digest = hashlib.sha256()
         with self._told("read"), self._fs.open(self._path(name), "rb", block_size=CHUNK) as stream:
-            while block := stream.read(CHUNK):
-                digest.update(block)
-        return digest.hexdigest()
+            return hashlib.file_digest(stream, "sha256").hexdigest()
 
     @property
     def _fs(self) -> Any:  # fsspec keeps one for each process

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dreambooth.config.commands import CANNOT_TELL
+
 SECONDS = 180
 _LINE = re.compile(r"(.+?)\s+(\d+)%")
 _ONE = threading.Lock()
@@ -33,6 +35,6 @@ def suggest(command: Sequence[str], photos: Path, model: str) -> dict[str, Any]:
     found = [_LINE.fullmatch(line) for line in said]
     nouns = [{"noun": match[1], "share": int(match[2])} for match in found if match]
     other = " ".join(line for line, match in zip(said, found, strict=True) if not match)
-    if not nouns or other.startswith("CLIP cannot tell"):  # its remedy there is a flag
+    if not nouns or other == CANNOT_TELL:
         other = "It is not certain: choose one, or write it."
     return {"nouns": nouns, "says": other[:1].upper() + other[1:]}

@@ -81,16 +81,20 @@ async function wish(changes) {
 /** Ask what the photos show, once of each photos and base, where nothing else needs the machine: the noun, and whether
  * the base can draw such things at all, which a typed noun does not tell. */
 function guess() {
-  const usable = draft.photos.filter((photo) => !photo.refused).map((photo) => photo.id);
-  const now = JSON.stringify([draft.base, usable]);
-  if (draft.base && !draft.busy && now !== guessed && usable.length) { guessed = now; suggest(); }
+  if (draft.base && !draft.busy && draft.photos.some((photo) => !photo.refused) && asked !== question()) suggest();
 }
 
-let guessed = "";
+/** What the answer depends on. */
+function question() {
+  return JSON.stringify([draft.base, draft.photos.filter((photo) => !photo.refused).map((photo) => photo.id)]);
+}
+
+let asked = "";
 let asking = false;
 async function suggest() {
   if (asking) return;
   asking = true;
+  asked = question();
   put($("suggested"), h("span", { class: "note" }, "looking at the photos…"));
   try {
     const found = await post(`${base}/noun`);
@@ -101,6 +105,7 @@ async function suggest() {
     put($("suggested"), h("span", { class: "note" }, error.message));
   }
   asking = false;
+  guess(); // of what was changed meanwhile
 }
 
 const gb = (amount) => `${amount >= 10 ? Math.round(amount) : amount} GB`;
