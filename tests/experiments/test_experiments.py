@@ -164,6 +164,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.filterwarnings("ignore:Exception ignored in.*ScandirIterator")  # it may come in the midst of a shutil call
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_says_how_to_go_on(
     number: signal.Signals, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
