@@ -208,11 +208,9 @@ class _Fleet:
         }
 
 
-def _whole(fleet: _Fleet) -> int:
+def _whole(fleet: _Fleet, storage: Storage) -> int:
     """How many subjects the storage calls finished and holds, file by file and by SHA-256, as the run folders do."""
     whole = 0
-    if (storage := fleet.storage) is None:
-        return 0
     for folder in finished_in(storage):
         mine = results_of(Run(fleet.out / folder))
         whole += all(storage.sha256(f"{folder}/{name}") == its.sha256 for name, its in mine.items())
@@ -251,7 +249,7 @@ def _chaos(fleet: _Fleet, undisturbed: _Fleet) -> dict[str, Any]:
         "subjects with the undisturbed fleet's weights": sum(
             its == undisturbed.weights().get(name) for name, its in fleet.weights().items()
         ),
-        "subjects whole in the storage": _whole(fleet),
+        **({"subjects whole in the storage": _whole(fleet, fleet.storage)} if fleet.storage else {}),
     }
 
 

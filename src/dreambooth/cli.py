@@ -227,9 +227,10 @@ def _experiment(parsed: Namespace) -> None:
 
 def _fleet(parsed: Namespace) -> None:
     settings = given_settings(parsed)
-    from dreambooth.support.storage import opened
+    from dreambooth.support.storage import Storage, opened
 
-    storage = opened(parsed.storage) if parsed.storage else None  # before torch is imported: a mistake shows at once
+    reach = Storage.at if parsed.list else opened  # a list needs no more than to read
+    storage = reach(parsed.storage) if parsed.storage else None  # before torch is imported: a mistake shows at once
     from dreambooth import fleet
 
     out = parsed.output_dir or Path("runs") / parsed.subjects.stem
