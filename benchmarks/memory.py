@@ -18,7 +18,7 @@ from benchmarks.machine import machine
 from dreambooth.config import Config
 from dreambooth.config.cards import CARDS
 from dreambooth.models.families import family
-from dreambooth.models.loading import in_bits
+from dreambooth.models.loading import hold
 from dreambooth.plan.costs import Costs
 from dreambooth.plan.plan import USABLE
 from dreambooth.support.files import write_text
@@ -59,7 +59,7 @@ def costs_of(pipeline: str, settings: dict[str, Any]) -> Costs:
     """Of a published family with some settings."""
     config = Config.build({"model": "published/shape", **settings})
     model = family(pipeline).without_values("published", getattr(torch, config.base.dtype))
-    in_bits(model, config.base)
+    hold(model, config.base)
     return Costs.of(model, config)
 
 
@@ -122,7 +122,7 @@ def check(pipeline: str, settings: dict[str, Any]) -> tuple[float, float]:
         part.to_empty(device="cuda")
         for tensor in part.parameters():
             torch.nn.init.normal_(tensor, std=0.01)
-    in_bits(model, config.base)
+    hold(model, config.base)
     gc.collect()
     torch.cuda.reset_peak_memory_stats()
     stage = model.stages[0]

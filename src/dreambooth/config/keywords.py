@@ -25,6 +25,7 @@ class Settings(TypedDict, total=False):
     variant: str | None
     dtype: Literal["float32", "bfloat16"]
     base_bits: Literal["8", "4"] | None
+    group_offload: bool
     world: WorldName | None
     family: FamilyName | None
     prediction_type: Literal["epsilon", "v_prediction"] | None

@@ -39,6 +39,8 @@ def check_machine(config: Config) -> None:
         problems.append(f"mixed_precision: {precision!r} needs a GPU with CUDA; on {kind} it must be 'no'{chosen}.")
     if training.cuda_graphs and kind != "cuda":
         problems.append(f"cuda_graphs: wants a GPU with CUDA, and this is {kind}; leave it out.")
+    if config.base.group_offload and kind != "cuda":
+        problems.append(f"group_offload: spares the memory of a GPU with CUDA, and this is {kind}; leave it out.")
     if config.base.dtype != "float32" and kind == "mps":
         problems.append(f"dtype: {config.base.dtype!r} is not for Apple's mps; there it must be 'float32'.")
     if (tracker := config.tracking.report_to) and find_spec(tracker) is None:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 MethodName = Literal["dreambooth", "lora", "textual_inversion", "pivotal", "prompt_only"]
 
-_LORA = frozenset({"rank", "lora_alpha", "lora_type", "lora_target_modules", "base_bits"})
+_LORA = frozenset({"rank", "lora_alpha", "lora_type", "lora_target_modules", "base_bits", "group_offload"})
 _WORD = frozenset({"embedding_lr", "num_vectors", "initializer_token"})
 
 OWN_SETTINGS: Mapping[MethodName, frozenset[str]] = {

@@ -124,6 +124,11 @@ _ANSWERS = (
         "Give --base-bits 8 or --base-bits 4, beside --method lora.",
     ),
     (
+        "--blocks-to-swap --layer-offloading --enable-model-cpu-offload --offload --enable-group-offload "
+        "--group-offloading",
+        "Give --group-offload, beside --method lora and --gradient-checkpointing.",
+    ),
+    (
         "--scale-lr",
         "Learning rates are taken as they are: give the product as --learning-rate.",
     ),

@@ -47,6 +47,11 @@ class Base(Section):
         description="lora, pivotal: hold the linear layers of the frozen weights in 8 or 4 bits, with the extra [bnb]; "
         "none: as dtype says",
     )
+    group_offload: bool = Field(
+        False,
+        description="lora, pivotal: keep the frozen blocks of a transformer in the CPU's memory, and copy each to the "
+        "GPU when it computes; for models that a card cannot hold, with gradient_checkpointing",
+    )
     world: WorldName | None = Field(
         None,
         description="whose prompts, judges and preset go with it: photographs or toybox; none: as its folder says, "

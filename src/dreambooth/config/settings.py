@@ -135,6 +135,13 @@ class Config(Section):
             problems.append(
                 "cuda_graphs: a recorded pass cannot recompute activations: leave out gradient_checkpointing"
             )
+        if self.base.group_offload and not self.training.gradient_checkpointing:
+            problems.append(
+                "group_offload: wants gradient_checkpointing too, or the copy of every block would stay until the "
+                "backward pass"
+            )
+        if self.base.group_offload and self.base.base_bits:
+            problems.append("group_offload: blocks that wait are not held in few bits: leave out base_bits")
         return problems
 
     def of_stage(self, name: str) -> Self:

@@ -27,7 +27,8 @@ def prompts_of(run: Run) -> Sequence[Prompt]:
 def personal_model(run: Run) -> DiffusionModel:
     """The model that the run made; raises RunError where it has not been made yet."""
     base = run.config.base
-    model = models.load(Base(model=str(personal_folder(run)), dtype=base.dtype, base_bits=base.base_bits))
+    kept = {"dtype": base.dtype, "base_bits": base.base_bits, "group_offload": base.group_offload}
+    model = models.load(Base.model_validate({"model": str(personal_folder(run)), **kept}))
     model.to(device())
     model.name = BASE.read(run.root).model  # its samples say what it was tuned from
     return model

@@ -180,6 +180,8 @@ class DiffusionModel(ABC):
     dtype: torch.dtype
     """Of the weights that do not train; those that do are float32."""
     lora_layout: LoraLayout
+    in_blocks: bool = False
+    """Whether the denoiser is a row of blocks that gradient checkpointing computes anew one by one."""
     weights: Weights
     """All of its weights, those of the image decoder too."""
 

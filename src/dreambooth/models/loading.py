@@ -26,7 +26,7 @@ def load(base: Base, resolution: int | None = None) -> DiffusionModel:
     another world than the settings, or only its weights say what it predicts.
     """
     model = _opened(base, resolution)
-    in_bits(model, base)
+    hold(model, base)
     return model
 
 
@@ -65,14 +65,23 @@ def to_come(base: Base) -> tuple[DiffusionModel | None, int]:
         return None, size
     model: DiffusionModel = published(base.model, getattr(torch, base.dtype))
     model.world = _world(base, None)
-    in_bits(model, base)
+    hold(model, base)
     return model, size
 
 
-def in_bits(model: DiffusionModel, base: Base) -> None:
-    """Hold what reads text and what denoises in as many bits as asked; the image decoder stays as it is."""
+def hold(model: DiffusionModel, base: Base) -> None:
+    """Hold what reads text and what denoises in as many bits, and where, as asked; the image decoder stays as it is.
+
+    Raises ConfigError for a denoiser that is no row of blocks.
+    """
+    parts = model.weights.parts.keys() - {"vae"}
     if base.base_bits is not None:
-        model.weights.quantize(model.weights.parts.keys() - {"vae"}, base.base_bits)
+        model.weights.quantize(parts, base.base_bits)
+    if base.group_offload:
+        if not model.in_blocks:
+            problem = f"group_offload: the denoiser of {model.name} is a U-Net, no row of blocks: give --base-bits 8"
+            raise ConfigError([problem])
+        model.weights.offload_blocks(parts)
 
 
 def _from_file(file: Path, base: Base, dtype: torch.dtype) -> DiffusionModel:

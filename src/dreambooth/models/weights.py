@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dreambooth.errors import ModelError
+from dreambooth.models import group_offload
 from dreambooth.models.quantized import Bits, Quantized, dequantize, quantize
 from dreambooth.support.files import sha256
 from dreambooth.support.tensor_files import is_finite
@@ -30,6 +31,7 @@ class Weights:
             module.requires_grad_(False).eval()
         self._device = torch.device("cpu")
         self._away: set[str] = set()
+        self._in_blocks: set[str] = set()
         self._files: list[str] = []
         self._read: dict[int, tuple[weakref.ref[Tensor], int, int]] = {}
         self._last: tuple[object, str] | None = None
@@ -56,17 +58,31 @@ class Weights:
         finally:
             self._move(self._away, torch.device("cpu"))
 
+    def offload_blocks(self, parts: Collection[str]) -> None:
+        """Have the blocks of these parts wait in the CPU's memory; `to` and `together` leave them there."""
+        self._in_blocks |= set(parts)
+        for part in parts:
+            group_offload.wait(self.parts[part])
+
+    @property
+    def elsewhere(self) -> int:
+        """Bytes that the device never holds: all blocks that wait, but for the largest."""
+        blocks = [block for part in self._in_blocks for block in group_offload.waiting(self.parts[part])]
+        sizes = [sum(tensor.nbytes for tensor in block) for block in blocks]
+        return sum(sizes) - max(sizes, default=0)
+
     def quantize(self, parts: Collection[str], bits: Bits) -> None:
-        """Hold the linear layers of these parts in so few bits, until `dequantize`."""
+        """Hold the linear layers of these parts in so few bits, until `make_plain`."""
         for part in parts:
             quantize(self.parts[part], bits)
         if self._files:  # as they were read, all the same
             self._files.append(f"{bits} bits")
             self._mark(self._tensors().values())
 
-    def dequantize(self) -> None:
-        """All layers are plain ones, in the CPU's memory where some were not: a device may have no room for them."""
-        if any(isinstance(layer, Quantized) for part in self.parts.values() for layer in part.modules()):
+    def make_plain(self) -> None:
+        """All layers are plain ones in one place: the CPU's memory where some were not, a device may lack the room."""
+        layers = (layer for part in self.parts.values() for layer in part.modules())
+        if self._in_blocks or any(isinstance(layer, Quantized) for layer in layers):
             self.to(torch.device("cpu"))
             for module in self.parts.values():
                 dequantize(module)
@@ -105,7 +121,10 @@ class Weights:
     def _move(self, parts: Iterable[str], device: torch.device) -> None:
         as_read = [tensor for tensor in self._tensors().values() if self._is_as_read(tensor)]
         for part in parts:
-            self.parts[part].to(device)
+            if part in self._in_blocks:
+                group_offload.move(self.parts[part], device)
+            else:
+                self.parts[part].to(device)
         self._mark(as_read)  # the same, elsewhere
 
     def _tensors(self) -> dict[str, Tensor]:

@@ -103,7 +103,7 @@ def _key(model: DiffusionModel, config: Config) -> str:
     prior = "base" if config.prior.keeps_base else config.prior.with_prior_preservation
     settings = [config.data.resolution, prior, config.method.model_dump(mode="json")]
     how = [training.train_batch_size, training.gradient_checkpointing, training.mixed_precision]
-    how += [training.use_ema, training.train_text_encoder, training.use_8bit_adam]
+    how += [training.use_ema, training.train_text_encoder, training.use_8bit_adam, config.base.group_offload]
     return key_of([shapes, sides, settings, how], 16)
 
 
@@ -139,7 +139,7 @@ class _Stage:
             forward_peak=once.peak,
             encode=encode,
             step=_training(real, model, stage, adapter, config, latent, side) if groups else Cost(0.0, 0),
-            weights=sum(tensor.nbytes for tensor in _tensors(model)),
+            weights=sum(tensor.nbytes for tensor in _tensors(model)) - model.weights.elsewhere,
             trained=sum(parameter.nbytes for parameter in trained),
             moments=moments_size(trained, config.training.use_8bit_adam),
         )

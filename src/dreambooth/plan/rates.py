@@ -55,6 +55,7 @@ def names(model: DiffusionModel, config: Config) -> dict[str, str]:
     how += ["8-bit AdamW"] if training.use_8bit_adam else []
     how += [] if training.train_text_encoder else ["denoiser alone"]
     how += [f"base of {bits} bits"] if (bits := config.base.base_bits) else []
+    how += ["group offload"] if config.base.group_offload else []
     how += [f"{world().size} processes"] if world().size > 1 else []
     given = {"dino": config.evaluation.dino_model, "clip": config.evaluation.clip_model}
     judges = [its or config.world.judges[judge] for judge, its in given.items()]
