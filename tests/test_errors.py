@@ -2,6 +2,7 @@
 
 import errno
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from dreambooth import __version__, cli, errors
-from dreambooth.errors import DISK_REASONS, in_words
+from dreambooth.errors import DISK_REASONS, ConfigError, in_words
 
 
 @pytest.mark.parametrize(
@@ -80,3 +81,9 @@ def test_a_terminal_that_lacks_a_letter_of_a_path_shows_its_number(place: Path) 
     words += ["--out", "снег".encode()]
     result = dreambooth(words, place, PYTHONIOENCODING="ascii", PYTHONUTF8="1")
     assert result.returncode == 0 and b"\\u0441\\u043d\\u0435\\u0433" in result.stdout
+
+
+def test_an_error_of_another_process_is_the_same_here() -> None:
+    error = ConfigError(["seed: must be a whole number", "resolution: is too small"])
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is ConfigError and again.problems == error.problems and str(again) == str(error)

@@ -29,6 +29,9 @@ class _Listed(DreamBoothError):
         self.problems = tuple(problems)
         super().__init__("\n".join([self.headline, *(f"  - {problem}" for problem in problems)]))
 
+    def __reduce__(self) -> tuple[object, ...]:  # another process is told the list, not the text made of it
+        return type(self), (self.problems,)
+
 
 class ConfigError(_Listed):
     """Settings that cannot work; `problems` lists all of them."""
