@@ -167,7 +167,7 @@ def kill_in_every_stage(
     return kills
 
 
-def otherwise(left: Mapping[str, str], expected: Mapping[str, str]) -> list[str]:
+def otherwise(left: dict[str, str], expected: dict[str, str]) -> list[str]:
     """The files that are not as they would be; class images of a batch that no step sees need not be there."""
     unseen = {name for name in expected.keys() - left.keys() if name.startswith("library/")}
     return [name for name in left | expected if left.get(name) != expected.get(name) and name not in unseen]
