@@ -194,6 +194,9 @@ def _export(parsed: Namespace) -> None:
 def _evaluate(parsed: Namespace) -> None:
     given = given_settings(parsed)
     config_of(parsed)  # before torch is imported: a typing error shows at once
+    from dreambooth.run.contents import require_pictures
+
+    require_pictures(parsed.pictures)
     from dreambooth.probe.scoring import evaluate, table
     from dreambooth.run.files import JsonFile
     from dreambooth.run.records import SampleScores

@@ -18,7 +18,7 @@ from dreambooth.generation.samples import Sample, read_samples, text_of
 from dreambooth.probe.diagnosis import checks
 from dreambooth.probe.measuring import Reference, means, measure, real_row
 from dreambooth.run import Run
-from dreambooth.run.contents import CONFIG
+from dreambooth.run.contents import CONFIG, require_pictures
 from dreambooth.run.records import Probed, SampleScores, Step
 from dreambooth.run.ways import percent
 from dreambooth.subject import IDENTIFIER_SLOT, Subject
@@ -91,8 +91,7 @@ def evaluate(
     settings: flat, which judges where they are not the usual ones.  photos: the folder of the subject's photos; of a
     run by default its own. Raises DreamBoothError for whatever its caller can fix.
     """
-    if not folder.is_dir():
-        raise DreamBoothError(f"{folder} is no folder: give a run folder, or a folder that holds pictures.")
+    require_pictures(folder)
     files = photos_in(photos) if photos else ()
     if (folder / CONFIG).is_file():
         if class_noun or prompts:

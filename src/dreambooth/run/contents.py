@@ -4,7 +4,9 @@ What a record holds field by field is in records.py; the table at its end binds 
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 
+from dreambooth.errors import DreamBoothError
 from dreambooth.run import records, status
 
 CONFIG = "config.toml"
@@ -74,3 +76,9 @@ MADE_AT_THE_END = (
     *(f"{SAMPLES}/after", REPORT, CONTACT_SHEET, SHARE),
 )
 """What a run makes after its last step, in the order to remove it: a model without its SHA-256 is not used."""
+
+
+def require_pictures(folder: Path) -> None:
+    """Raise DreamBoothError where there is no such folder to look for pictures in."""
+    if not folder.is_dir():
+        raise DreamBoothError(f"{folder} is no folder: give a run folder, or a folder that holds pictures.")
