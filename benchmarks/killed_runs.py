@@ -3,8 +3,8 @@
 One run is let through and watched: the files that it writes, in their order, are the moments to kill at. Each further
 run is killed once in every stage, by SIGKILL and SIGTERM in turn, at a random one of the stage's files and a random
 part of the time to the next, and the same command is given again. Before every second run, one of other photos has
-begun the library of class images and was killed at it. All must leave the same class images, losses, scores, weights
-and samples, by SHA-256.
+begun the library of class images and was killed at it. All must leave the same losses, scores, weights and samples, and
+the same class images where the run uses them, by SHA-256.
 
     python -m benchmarks.killed_runs [--moments 56] [--method lora] [--results FILE]
 """
@@ -90,7 +90,8 @@ class Trial:
         patterns = ("samples/**/*.png", "model/**/*", "adapter/**/*", "checkpoints/**/*.safetensors", "best/**/*")
         files = [path for pattern in patterns for path in run.glob(pattern) if path.is_file()]
         files += [run / name for name in ("recommendation.json", "diagnosis.json", "samples.json")]
-        files += (self.place / "library").rglob("*.png")
+        listed = {file["name"] for file in json.loads((run / "prior.json").read_text())["files"]}
+        files += (path for path in (self.place / "library").rglob("*.png") if path.name in listed)
         found = {str(path.relative_to(self.place)): sha256(path) for path in files}
         for name in ("losses.jsonl", "scores.jsonl"):
             rows = [{**json.loads(line), "seconds": None} for line in _lines(run / name)]
@@ -167,12 +168,6 @@ def kill_in_every_stage(
     return kills
 
 
-def otherwise(left: dict[str, str], expected: dict[str, str]) -> list[str]:
-    """The files that are not as they would be; class images of a batch that no step sees need not be there."""
-    unseen = {name for name in expected.keys() - left.keys() if name.startswith("library/")}
-    return [name for name in left | expected if left.get(name) != expected.get(name) and name not in unseen]
-
-
 def killed_runs(root: Path, method: str, wanted: int, rng: random.Random) -> dict[str, object]:
     """Kill runs below `root` until there are `wanted` kills; how they ended, and whatever came out otherwise."""
     whole = Trial(root / "whole", method)
@@ -187,7 +182,7 @@ def killed_runs(root: Path, method: str, wanted: int, rng: random.Random) -> dic
         kills += kill_in_every_stage(trial, moments, rng, runs)
         status, left = trial.finish(), trial.left()
         different += [f"run {runs}: exit {status}"] if status else []
-        different += [f"run {runs}: {name}" for name in otherwise(left, expected)]
+        different += [f"run {runs}: {name}" for name in left | expected if left.get(name) != expected.get(name)]
         half_written += len(trial.half_written)
         said += trial.log.read_text(encoding="utf-8")
         print(f"run {runs}: {len(kills)} kills by now; otherwise: {different or 'nothing'}", flush=True)

@@ -118,7 +118,7 @@ class LoRA(Adapter):
                 tuner.enable_adapter_layers()
 
     def merge(self) -> None:
-        self._model.weights.make_plain()
+        self._model.weights.gather()
         for tuner in self._tuned.values():
             merged = tuner.merge_and_unload()
             # peft writes through `.data`, which no version counter sees; the fingerprint of the model asks them

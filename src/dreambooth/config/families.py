@@ -65,6 +65,8 @@ class FamilyRow:
     """Settings that suit it; a family without needs the paper's own."""
     method_presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """By method, the settings that suit the pair of both."""
+    in_blocks: bool = False
+    """Whether its denoiser is a row of blocks that gradient checkpointing computes anew one by one."""
     schedulers: Mapping[str, str] = field(default_factory=dict)
     """By sampler, its class in diffusers where it is not the one of config/samplers.py."""
     guidance: Callable[[float], Mapping[str, Any]] = usual_guidance
@@ -122,6 +124,7 @@ FAMILIES: Mapping[str, FamilyRow] = {
         code=("flux", "Flux"),
         published=("black-forest-labs/FLUX.1-dev", "black-forest-labs/FLUX.1-Krea-dev"),
         refused=_distilled("black-forest-labs/FLUX.1-schnell", "black-forest-labs/FLUX.1-dev"),
+        in_blocks=True,
         preset={**_FLOW, **_drawn(28, 3.5)},
         # AI Toolkit train_lora_flux_24gb.yaml
         method_presets={"lora": {"rank": 16, "learning_rate": 1e-4}},
@@ -136,6 +139,7 @@ FAMILIES: Mapping[str, FamilyRow] = {
             "stabilityai/stable-diffusion-3.5-large",
         ),
         refused=_distilled("stabilityai/stable-diffusion-3.5-large-turbo", "stabilityai/stable-diffusion-3.5-large"),
+        in_blocks=True,
         preset={**_FLOW, **_drawn(28, 7.0)},
         # AI Toolkit train_lora_sd35_large_24gb.yaml
         method_presets={"lora": {"rank": 16, "learning_rate": 1e-4}},
@@ -146,6 +150,7 @@ FAMILIES: Mapping[str, FamilyRow] = {
         code=("flux2", "Flux2"),
         published=("black-forest-labs/FLUX.2-dev",),
         # OneTrainer's default of all weights; SimpleTuner's quick start of a LoRA
+        in_blocks=True,
         preset={**_FLOW, **_drawn(50, 4.0), "learning_rate": 1e-6},
         method_presets={"lora": {"rank": 16, "learning_rate": 1e-4}},
         schedulers=_EULER,
@@ -159,6 +164,7 @@ FAMILIES: Mapping[str, FamilyRow] = {
             **_distilled("black-forest-labs/FLUX.2-klein-9B", "black-forest-labs/FLUX.2-klein-base-9B"),
         },
         # as above
+        in_blocks=True,
         preset={**_FLOW, **_drawn(50, 4.0), "learning_rate": 1e-6},
         method_presets={"lora": {"rank": 16, "learning_rate": 1e-4}},
         schedulers=_EULER,
@@ -169,6 +175,7 @@ FAMILIES: Mapping[str, FamilyRow] = {
         published=("Tongyi-MAI/Z-Image",),
         refused=_distilled("Tongyi-MAI/Z-Image-Turbo", "Tongyi-MAI/Z-Image"),
         # 5.0 of the pipeline; OneTrainer's rate of all weights, SimpleTuner's rank
+        in_blocks=True,
         preset={**_FLOW, **_drawn(50, 6.0), "learning_rate": 1e-5},
         method_presets={"lora": {"rank": 16, "learning_rate": 1e-4}},
         schedulers=_EULER,
@@ -179,6 +186,7 @@ FAMILIES: Mapping[str, FamilyRow] = {
         code=("qwen_image", "QwenImage"),
         published=("Qwen/Qwen-Image", "Qwen/Qwen-Image-2512"),
         # OneTrainer's rate of all weights; AI Toolkit train_lora_qwen_image_24gb.yaml
+        in_blocks=True,
         preset={**_FLOW, **_drawn(50, 4.0), "learning_rate": 1e-5},
         method_presets={"lora": {"rank": 16, "learning_rate": 1e-4}},
         schedulers=_EULER,
@@ -190,6 +198,7 @@ FAMILIES: Mapping[str, FamilyRow] = {
         published=("krea/Krea-2-Raw",),
         refused=_distilled("krea/Krea-2-Turbo", "krea/Krea-2-Raw, whose LoRA draws on Turbo too"),
         # 4.5 of the pipeline; OneTrainer's rate of all weights; diffusers' README_krea2.md
+        in_blocks=True,
         preset={**_FLOW, **_drawn(28, 5.5), "learning_rate": 1e-5},
         method_presets={"lora": {"rank": 32, "learning_rate": 3e-4}},
         schedulers=_EULER,
@@ -204,6 +213,7 @@ FAMILIES: Mapping[str, FamilyRow] = {
             "Efficient-Large-Model/SANA1.5_4.8B_1024px_diffusers",
         ),
         # drawn by its own solver at its own side; diffusers' README_sana.md
+        in_blocks=True,
         preset={
             **_FLOW,
             **_drawn(20, 4.5),

@@ -8,12 +8,12 @@ from typing import Any, Literal
 
 MethodName = Literal["dreambooth", "lora", "textual_inversion", "pivotal", "prompt_only"]
 
-_LORA = frozenset({"rank", "lora_alpha", "lora_type", "lora_target_modules", "base_bits", "group_offload"})
+_LORA = frozenset({"rank", "lora_alpha", "lora_type", "lora_target_modules", "base_bits"})
 _WORD = frozenset({"embedding_lr", "num_vectors", "initializer_token"})
 
 OWN_SETTINGS: Mapping[MethodName, frozenset[str]] = {
     "dreambooth": frozenset(),
-    "lora": _LORA,
+    "lora": _LORA | {"group_offload"},
     "textual_inversion": _WORD,
     "pivotal": _LORA | _WORD,
     "prompt_only": frozenset({"description"}),

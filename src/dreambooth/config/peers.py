@@ -110,6 +110,7 @@ _ANSWERS = (
     (
         "--enable-xformers-memory-efficient-attention --xformers --sdpa --mem-eff-attn --allow-tf32 "
         "--set-grads-to-none --dataloader-num-workers --max-data-loader-n-workers --persistent-data-loader-workers "
+        "--offload --enable-model-cpu-offload "
         "--cache-latents --cache-latents-to-disk --pre-compute-text-embeddings --lowram --highvram --local-rank",
         "It is as fast as it can be by itself: attention is torch's own, photos and prompts are encoded once. Leave "
         "it out.",
@@ -124,8 +125,7 @@ _ANSWERS = (
         "Give --base-bits 8 or --base-bits 4, beside --method lora.",
     ),
     (
-        "--blocks-to-swap --layer-offloading --enable-model-cpu-offload --offload --enable-group-offload "
-        "--group-offloading",
+        "--blocks-to-swap --layer-offloading --enable-group-offload --group-offloading",
         "Give --group-offload, beside --method lora and --gradient-checkpointing.",
     ),
     (

@@ -48,6 +48,9 @@ def _training(config: Config, cuda: bool) -> Iterator[Saving]:
         yield Saving("--dtype bfloat16", {"dtype": "bfloat16"})
     if config.method.method in ("lora", "pivotal") and not config.base.base_bits:
         yield Saving("--base-bits 4", {"base_bits": "4"}, BNB)
+    if cuda and config.method.method == "lora" and config.family and config.family.in_blocks:
+        settings = {"group_offload": True, "gradient_checkpointing": True, "base_bits": None}
+        yield Saving("--group-offload --gradient-checkpointing", settings, "a step waits for its weights")
     yield Saving("--train-batch-size 1", {"train_batch_size": 1})
     if config.method.method in ("dreambooth", "lora", "pivotal"):
         yield Saving("--no-train-text-encoder", {"train_text_encoder": False}, "words learn less")

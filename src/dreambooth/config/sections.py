@@ -49,8 +49,8 @@ class Base(Section):
     )
     group_offload: bool = Field(
         False,
-        description="lora, pivotal: keep the frozen blocks of a transformer in the CPU's memory, and copy each to the "
-        "GPU when it computes; for models that a card cannot hold, with gradient_checkpointing",
+        description="lora: keep the frozen blocks of a transformer in the CPU's memory, and copy each to the GPU when "
+        "it computes; for models that a card cannot hold, with gradient_checkpointing",
     )
     world: WorldName | None = Field(
         None,

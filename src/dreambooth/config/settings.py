@@ -141,7 +141,7 @@ class Config(Section):
                 "backward pass"
             )
         if self.base.group_offload and self.base.base_bits:
-            problems.append("group_offload: blocks that wait are not held in few bits: leave out base_bits")
+            problems.append("group_offload: cannot be combined with base_bits: leave one out")
         return problems
 
     def of_stage(self, name: str) -> Self:

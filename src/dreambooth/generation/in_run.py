@@ -27,8 +27,10 @@ def prompts_of(run: Run) -> Sequence[Prompt]:
 def personal_model(run: Run) -> DiffusionModel:
     """The model that the run made; raises RunError where it has not been made yet."""
     base = run.config.base
-    kept = {"dtype": base.dtype, "base_bits": base.base_bits, "group_offload": base.group_offload}
-    model = models.load(Base.model_validate({"model": str(personal_folder(run)), **kept}))
+    folder = str(personal_folder(run))
+    model = models.load(
+        Base(model=folder, dtype=base.dtype, base_bits=base.base_bits, group_offload=base.group_offload)
+    )
     model.to(device())
     model.name = BASE.read(run.root).model  # its samples say what it was tuned from
     return model

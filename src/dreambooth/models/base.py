@@ -180,8 +180,6 @@ class DiffusionModel(ABC):
     dtype: torch.dtype
     """Of the weights that do not train; those that do are float32."""
     lora_layout: LoraLayout
-    in_blocks: bool = False
-    """Whether the denoiser is a row of blocks that gradient checkpointing computes anew one by one."""
     weights: Weights
     """All of its weights, those of the image decoder too."""
 
@@ -193,7 +191,7 @@ class DiffusionModel(ABC):
 
     @final
     def to(self, device: torch.device) -> None:
-        """Move all weights."""
+        """Move all weights, as `Weights.to` does."""
         self.weights.to(device)
 
     @final

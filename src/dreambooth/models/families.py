@@ -48,7 +48,7 @@ def require_known(index: Mapping[str, Any], name: str) -> str:
 
 
 def require_settings(base: Base, class_name: str) -> None:
-    """Raise ConfigError where the settings are those of another family than a model's `_class_name`.
+    """Raise ConfigError where the settings are those of another family than a model's `_class_name`, or not for it.
 
     Nobody knew it before the model_index.json of a hub id was there; a folder's is read with the settings.
     """
@@ -57,3 +57,11 @@ def require_settings(base: Base, class_name: str) -> None:
     if unknown or base.family not in (None, mine):
         problem = f"family: {base.model} is of the family {mine}, and its settings suit {base.family or 'another'}"
         raise ConfigError([f"{problem}: give --family {mine}"])
+    require_blocks(base, class_name)
+
+
+def require_blocks(base: Base, class_name: str) -> None:
+    """Raise ConfigError where blocks are to be kept in the CPU's memory, and the denoiser is a U-Net."""
+    if base.group_offload and not next(row for row in ROWS.values() if row.pipeline == class_name).in_blocks:
+        problem = f"group_offload: {base.model} is a U-Net, whose blocks cannot be copied one by one"
+        raise ConfigError([f"{problem}: leave it out, or give --base-bits 8 in its place"])

@@ -70,7 +70,6 @@ class FlowModel(LatentModel):
     """A pipeline of a flow transformer. Its LoRA is one file for diffusers and ComfyUI."""
 
     samplers: tuple[str, ...] = ("euler",)
-    in_blocks = True
 
     @classmethod
     def require_family(cls, pipeline: Any, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Blocks of frozen weights that wait in the CPU's memory: each computes with copies on the device, and lets them go.
+"""Frozen blocks that stay in the CPU's memory: each computes with copies on the device, and lets them go.
 
 What diffusers calls group offloading, for training too. Its hooks take a block's weights away when the forward pass
 has left it, where the backward pass would look for them; of copies autograd keeps none longer than it needs, where
@@ -12,69 +12,63 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-CPU = torch.device("cpu")
+from dreambooth.support.device import onto
 
 
-def wait(module: nn.Module) -> None:
+def keep_on_cpu(module: nn.Module) -> None:
     """From now on the blocks of a module compute with copies of their frozen weights; `move` leaves these behind."""
     for block in blocks(module):
-        block.forward = _OnDemand(block)
+        block.forward = _WithCopies(block)
 
 
-def blocks(module: nn.Module) -> Iterator[nn.Module]:
+def blocks(module: nn.Module) -> list[nn.Module]:
     """The members of the outermost lists of modules inside: the layers of a transformer, one after the other."""
-    for child in module.children():
-        if isinstance(child, nn.ModuleList):
-            yield from child
-        else:
-            yield from blocks(child)
+    level = [module]
+    while level:
+        children = [child for its in level for child in its.children()]
+        if found := [block for child in children if isinstance(child, nn.ModuleList) for block in child]:
+            return found
+        level = children
+    return []
 
 
-def waiting(module: nn.Module) -> list[list[Tensor]]:
-    """The frozen weights of each block."""
+def frozen_by_block(module: nn.Module) -> list[list[Tensor]]:
+    """The weights that stay in the CPU's memory, of each block."""
     return [[tensor for _, tensor in _frozen(block)] for block in blocks(module)]
 
 
 def move(module: nn.Module, device: torch.device) -> None:
-    """Move all but what waits, which goes to the CPU's memory: pinned where a GPU will copy it."""
-    stays = {id(tensor) for its in waiting(module) for tensor in its}
+    """Move all but the frozen weights of the blocks, which go to the CPU's memory."""
+    stays = {id(tensor) for block in frozen_by_block(module) for tensor in block}
 
     def moved(tensor: Tensor) -> Tensor:
-        if id(tensor) not in stays:
-            return tensor.to(device)
-        here = tensor.to(CPU)
-        return here.pin_memory() if device.type == "cuda" and not here.is_pinned() else here
+        return tensor.detach().to("cpu" if id(tensor) in stays else device)
 
     for part in module.modules():
         for parameter in part._parameters.values():
             if parameter is not None:
-                parameter.data = moved(parameter).detach()
+                parameter.data = moved(parameter)
         for name, buffer in part._buffers.items():
             if buffer is not None:
                 part._buffers[name] = moved(buffer)
 
 
-def bring(tensor: Tensor, device: torch.device) -> Tensor:
-    """A copy of a waiting tensor; itself where it is there."""
-    return tensor.to(device, non_blocking=True)
-
-
 @final
-class _OnDemand:
-    """The forward pass of a block, whose frozen weights come to the device of what it is given."""
+class _WithCopies:
+    """The forward pass of a block, by copies of its frozen weights on the device of what it is given."""
 
     def __init__(self, block: nn.Module) -> None:
-        self.plain = _Plain(block)
+        self.plain = _WithoutHooks(block)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         device = next(given.device for given in (*args, *kwargs.values()) if isinstance(given, Tensor))
-        here = {f"block.{name}": bring(tensor, device) for name, tensor in _frozen(self.plain.block)}
-        return functional_call(self.plain, here, args, kwargs)
+        copies = {f"block.{name}": onto(tensor, device) for name, tensor in _frozen(self.plain.block)}
+        return functional_call(self.plain, copies, args, kwargs)
 
 
 @final
-class _Plain(nn.Module):
-    """The forward pass that a block has had, without its hooks: whoever calls the block has called them."""
+class _WithoutHooks(nn.Module):
+    """The forward pass that a block has had; its hooks are called by whoever calls the block."""
 
     def __init__(self, block: nn.Module) -> None:
         super().__init__()

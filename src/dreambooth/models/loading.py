@@ -10,7 +10,7 @@ from dreambooth.diffusion import RectifiedFlow
 from dreambooth.errors import ConfigError, ModelError
 from dreambooth.models import hub, prediction
 from dreambooth.models.base import DiffusionModel, Stage
-from dreambooth.models.families import FILES, family, require_known, require_settings
+from dreambooth.models.families import FILES, family, require_blocks, require_known, require_settings
 from dreambooth.models.pickles import refuse_pickle
 from dreambooth.models.single_file import names_in
 from dreambooth.support.model_index import MODEL_INDEX, SIDE, read_model_index
@@ -23,7 +23,8 @@ def load(base: Base, resolution: int | None = None) -> DiffusionModel:
     resolution: the side in pixels at which it shall train and draw where it can at any; None: as its folder says.
     Only safetensors are read and no code of the model's is run. Raises ModelError where there is no such model, or it
     is none of FAMILIES, or a part of it is missing or damaged; ConfigError where only its download says that it is of
-    another world than the settings, or only its weights say what it predicts.
+    another world than the settings, or only its weights say what it predicts; and where its denoiser cannot be
+    offloaded as asked.
     """
     model = _opened(base, resolution)
     hold(model, base)
@@ -70,17 +71,11 @@ def to_come(base: Base) -> tuple[DiffusionModel | None, int]:
 
 
 def hold(model: DiffusionModel, base: Base) -> None:
-    """Hold what reads text and what denoises in as many bits, and where, as asked; the image decoder stays as it is.
-
-    Raises ConfigError for a denoiser that is no row of blocks.
-    """
+    """Hold what reads text and what denoises in as many bits, and where, as asked; the image decoder stays as it is."""
     parts = model.weights.parts.keys() - {"vae"}
     if base.base_bits is not None:
         model.weights.quantize(parts, base.base_bits)
     if base.group_offload:
-        if not model.in_blocks:
-            problem = f"group_offload: the denoiser of {model.name} is a U-Net, no row of blocks: give --base-bits 8"
-            raise ConfigError([problem])
         model.weights.offload_blocks(parts)
 
 
@@ -93,6 +88,7 @@ def _from_file(file: Path, base: Base, dtype: torch.dtype) -> DiffusionModel:
             f"{file} is no checkpoint that this package can read from one file; it reads Stable Diffusion 1.x and SDXL "
             "with their text encoders and autoencoder inside. Give the model's diffusers folder."
         )
+    require_blocks(base, kind)
     model: DiffusionModel = family(kind).open_file(file, base, dtype)
     model.world = _world(base, None)
     _try_out(model)

@@ -39,7 +39,7 @@ class Weights:
             self.are(files)
 
     def to(self, device: torch.device) -> None:
-        """Move every part."""
+        """Move every part, but for blocks that are kept in the CPU's memory."""
         self._device = device
         self._away.clear()
         self._move(self.parts, device)
@@ -51,7 +51,7 @@ class Weights:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """All parts on one device inside, those that are kept in the CPU's memory too."""
+        """All parts on one device inside, those that `offload` keeps in the CPU's memory too."""
         self._move(self._away, self._device)
         try:
             yield
@@ -59,28 +59,28 @@ class Weights:
             self._move(self._away, torch.device("cpu"))
 
     def offload_blocks(self, parts: Collection[str]) -> None:
-        """Have the blocks of these parts wait in the CPU's memory; `to` and `together` leave them there."""
+        """Keep the blocks of these parts in the CPU's memory: `to` and `together` leave them there."""
+        for part in set(parts) - self._in_blocks:
+            group_offload.keep_on_cpu(self.parts[part])
         self._in_blocks |= set(parts)
-        for part in parts:
-            group_offload.wait(self.parts[part])
 
     @property
-    def elsewhere(self) -> int:
-        """Bytes that the device never holds: all blocks that wait, but for the largest."""
-        blocks = [block for part in self._in_blocks for block in group_offload.waiting(self.parts[part])]
+    def kept_on_cpu(self) -> int:
+        """Bytes of the blocks that are kept in the CPU's memory, but for the largest: it is copied to the device."""
+        blocks = [block for part in self._in_blocks for block in group_offload.frozen_by_block(self.parts[part])]
         sizes = [sum(tensor.nbytes for tensor in block) for block in blocks]
         return sum(sizes) - max(sizes, default=0)
 
     def quantize(self, parts: Collection[str], bits: Bits) -> None:
-        """Hold the linear layers of these parts in so few bits, until `make_plain`."""
+        """Hold the linear layers of these parts in so few bits, until `gather`."""
         for part in parts:
             quantize(self.parts[part], bits)
         if self._files:  # as they were read, all the same
             self._files.append(f"{bits} bits")
             self._mark(self._tensors().values())
 
-    def make_plain(self) -> None:
-        """All layers are plain ones in one place: the CPU's memory where some were not, a device may lack the room."""
+    def gather(self) -> None:
+        """No layer is in few bits, all weights are in one place; where some were not, in the CPU's memory."""
         layers = (layer for part in self.parts.values() for layer in part.modules())
         if self._in_blocks or any(isinstance(layer, Quantized) for layer in layers):
             self.to(torch.device("cpu"))

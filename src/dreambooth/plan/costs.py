@@ -15,6 +15,7 @@ from dreambooth.data.batch import Batch
 from dreambooth.finetuning import training_step
 from dreambooth.finetuning.base_prediction import BasePrediction
 from dreambooth.models.base import DENOISER, Conditioning, DiffusionModel, Sampling, Stage
+from dreambooth.models.loading import hold
 from dreambooth.plan.counting import META, Cost, as_computed, checkpointing, cost
 from dreambooth.subject import Subject
 from dreambooth.support.files import key_of
@@ -35,15 +36,16 @@ class Costs:
 
     evaluations: FLOP of one look at one picture, of each stage's denoiser.  picture: FLOP to encode one; decoding is
     taken as DECODED times that.  step: FLOP of one batch forward and backward.  weights: bytes of all weights, as they
-    are while it trains.  trained: of those that train.  step_peak: what a batch holds at most, gradients included.
-    draw_peak: what drawing one picture holds at most.  state: bytes of the optimizer and the running average.  saved:
-    of one checkpoint.
+    are while it trains.  kept_on_cpu: of those that are never on the device at once.  trained: of those that train.
+    step_peak: what a batch holds at most, gradients included.  draw_peak: what drawing one picture holds at most.
+    state: bytes of the optimizer and the running average.  saved: of one checkpoint.
     """
 
     evaluations: tuple[float, ...]
     picture: float
     step: float
     weights: int
+    kept_on_cpu: int
     trained: int
     step_peak: int
     draw_peak: int
@@ -68,6 +70,7 @@ class Costs:
             picture=max(its.encode.flop for its in each),
             step=sum(its.step.flop for its in each),
             weights=max(its.weights for its in each),
+            kept_on_cpu=max(its.kept_on_cpu for its in each),
             trained=trained,
             step_peak=max(its.step.peak for its in each),
             draw_peak=max(max(2 * its.forward_peak, round(DECODING * its.encode.peak)) for its in each),
@@ -83,12 +86,12 @@ class Costs:
     @property
     def training(self) -> int:
         """Bytes of the device's memory while it trains, at most."""
-        return self.weights + self.state + self.step_peak
+        return self.weights - self.kept_on_cpu + self.state + self.step_peak
 
     def drawing(self, batch_size: int, while_training: bool) -> int:
         """Bytes while pictures are drawn, at most; with the running average in use the trained weights are aside."""
         aside = self.state + self.trained if while_training else 0
-        return self.weights + aside + batch_size * self.draw_peak
+        return self.weights - self.kept_on_cpu + aside + batch_size * self.draw_peak
 
 
 _KNOWN: dict[str, Costs] = {}
@@ -102,9 +105,10 @@ def _key(model: DiffusionModel, config: Config) -> str:
     training, sides = config.training, [stage.resolution for stage in model.stages]
     prior = "base" if config.prior.keeps_base else config.prior.with_prior_preservation
     settings = [config.data.resolution, prior, config.method.model_dump(mode="json")]
+    held = [config.base.base_bits, config.base.group_offload]
     how = [training.train_batch_size, training.gradient_checkpointing, training.mixed_precision]
-    how += [training.use_ema, training.train_text_encoder, training.use_8bit_adam, config.base.group_offload]
-    return key_of([shapes, sides, settings, how], 16)
+    how += [training.use_ema, training.train_text_encoder, training.use_8bit_adam]
+    return key_of([shapes, sides, settings, held, how], 16)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,12 +120,14 @@ class _Stage:
     encode: Cost
     step: Cost
     weights: int
+    kept_on_cpu: int
     trained: int
     moments: int
 
     @classmethod
     def of(cls, model: DiffusionModel, at: int, config: Config, low: torch.dtype | None) -> Self:
         real, model = model.stages[at], without_values(model)
+        hold(model, config.base)  # which may be other settings than the model was opened with
         stage = model.stages[at]
         side = config.data.resolution or stage.resolution
         images = torch.empty(1, 3, side, side, device=META)
@@ -139,7 +145,8 @@ class _Stage:
             forward_peak=once.peak,
             encode=encode,
             step=_training(real, model, stage, adapter, config, latent, side) if groups else Cost(0.0, 0),
-            weights=sum(tensor.nbytes for tensor in _tensors(model)) - model.weights.elsewhere,
+            weights=sum(tensor.nbytes for tensor in _tensors(model)),
+            kept_on_cpu=model.weights.kept_on_cpu,
             trained=sum(parameter.nbytes for parameter in trained),
             moments=moments_size(trained, config.training.use_8bit_adam),
         )

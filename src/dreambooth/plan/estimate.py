@@ -64,8 +64,9 @@ class Estimate:
     @property
     def memory(self) -> int:
         """Bytes of the device's memory at most; of the CPU with all that the process holds already."""
-        weights = sum(p.nbytes for part in self.model.weights.parts.values() for p in part.parameters())
-        return max(0, memory(device()) - weights) + self.of_run
+        parts, at = self.model.weights.parts.values(), device()
+        weights = sum(p.nbytes for part in parts for p in part.parameters() if p.device.type == at.type)
+        return max(0, memory(at) - weights) + self.of_run
 
     @property
     def of_run(self) -> int:

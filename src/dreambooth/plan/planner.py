@@ -103,7 +103,11 @@ class Planner:
                 changed = saving.applied(self.config)
             except ConfigError:
                 continue
-            found.append((needed - self._estimate(changed, Costs.of(self.model, changed)).memory, saving))
+            try:
+                costs = Costs.of(self.model, changed)
+            except ImportError:  # of bitsandbytes, which knows what it would take
+                continue
+            found.append((needed - self._estimate(changed, costs).memory, saving))
         for saved, saving in sorted(found, key=lambda item: -item[0])[:TOLD]:
             if saved >= WORTH * needed:
                 yield f"{saving.flag}: {size_of(saved)} less" + (f" ({saving.price})" if saving.price else "")
