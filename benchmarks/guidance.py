@@ -79,6 +79,8 @@ def main() -> None:
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that are started below
     folders = sorted(folder for seed in options.seeds for folder in options.runs.glob(f"*-seed{seed}"))
+    if not folders:
+        parser.error(f"{options.runs} has no runs of these seeds")
     ways = list(product(options.steps, options.guidance))
     with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
         runs = [row for rows in pool.map(partial(measure, ways), folders) for row in rows]
@@ -90,6 +92,8 @@ def main() -> None:
         for name, value in values.items():
             mean, low, high, worst = (value[key] for key in ("mean", "low", "high", "worst"))
             print(f"  {name}: {mean:.3f} [{low:.3f}, {high:.3f}], worst {worst:.3f}")
+    for row in runs:  # stand-ins, for `summary`
+        del row["described"], row["seconds"]
     if options.results:
         write_json(options.results, {"machine": machine(), "n": len(folders), "summary": result, "runs": runs})
 
