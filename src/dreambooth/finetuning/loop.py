@@ -271,7 +271,7 @@ class _Loop:
                 self.adapter.load(trained)
 
     def finish(self) -> None:
-        """Leave the weights to use in the model, all of it on one device, and no gradients."""
+        """Leave the weights to use in the model, all its parts back on the device, and no gradients."""
         if self.ema:
             self.adapter.load(self.ema)
         self.model.to(self.accelerator.device)

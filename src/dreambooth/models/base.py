@@ -172,7 +172,7 @@ class DiffusionModel(ABC):
     world: str = DEFAULT_WORLD
     """The name of its World, which `save` records."""
     stages: tuple[Stage, ...]
-    """In the order in which they draw; all are on one device."""
+    """In the order in which they draw; all are on one device, where `Weights.to` puts them."""
     tokenizers: Mapping[str, Any]
     """The transformers tokenizer of every text encoder, by its part."""
     samplers: tuple[str, ...]
