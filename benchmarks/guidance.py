@@ -7,7 +7,6 @@ of each step and at each guidance scale; the untuned model is drawn at the same 
 """
 
 import argparse
-import json
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -21,7 +20,7 @@ from typing import Any
 import torch
 
 from benchmarks.machine import machine
-from benchmarks.quality import Critic, summary
+from benchmarks.quality import Critic, once, summary
 from dreambooth import Run, adapters, recipe
 from dreambooth.adapters.full import Full
 from dreambooth.generation.requests import sampling_of
@@ -44,10 +43,9 @@ def measure(ways: Sequence[tuple[int, float]], folder: Path) -> list[dict[str, A
     real = critic.photos.real_row.dino
 
     def look(file: Path, model: DiffusionModel, subject: str, guidance: float) -> dict[str, float]:
-        if not file.exists():
-            sampling = replace(sampling_of(run.config.generation), guidance_scale=guidance)
-            write_json(file, asdict(critic.measure(model, sampling, subject, run.config.prior.sample_batch_size)))
-        return dict(json.loads(file.read_text()))
+        sampling = replace(sampling_of(run.config.generation), guidance_scale=guidance)
+        batch = run.config.prior.sample_batch_size
+        return once(file, lambda: asdict(critic.measure(model, sampling, subject, batch)))
 
     rows = []
     untuned, model, loaded = recipe.base_model(run), recipe.base_model(run), None
@@ -57,14 +55,15 @@ def measure(ways: Sequence[tuple[int, float]], folder: Path) -> list[dict[str, A
             loaded = step
         tuned = look(folder / f"at-{step}-{guidance}.json", model, name, guidance)
         before = look(folder.parent / f"{noun}-untuned-{guidance}.json", untuned, noun, guidance)
-        rows.append({"subject": folder.name, "step": step, "guidance": guidance, "real": real, "tuned": tuned})
-        rows[-1] |= {"untuned": before, "described": before, "seconds": 0.0}
+        way = {"subject": folder.name, "step": step, "guidance": guidance}
+        rows.append({**way, "real": real, "tuned": tuned, "untuned": before})
     return rows
 
 
 def told(rows: Iterable[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """What `benchmarks.quality` says of such rows, as far as it changes here."""
-    return {name: value for name, value in summary(list(rows)).items() if name in TOLD}
+    whole = [{**row, "described": row["untuned"], "seconds": 0.0} for row in rows]  # not told
+    return {name: value for name, value in summary(whole).items() if name in TOLD}
 
 
 def main() -> None:
@@ -92,8 +91,6 @@ def main() -> None:
         for name, value in values.items():
             mean, low, high, worst = (value[key] for key in ("mean", "low", "high", "worst"))
             print(f"  {name}: {mean:.3f} [{low:.3f}, {high:.3f}], worst {worst:.3f}")
-    for row in runs:  # stand-ins, for `summary`
-        del row["described"], row["seconds"]
     if options.results:
         write_json(options.results, {"machine": machine(), "n": len(folders), "summary": result, "runs": runs})
 

@@ -59,7 +59,6 @@ def costs_of(pipeline: str, settings: dict[str, Any]) -> Costs:
     """Of a published family with some settings."""
     config = Config.build({"model": "published/shape", **settings})
     model = family(pipeline).without_values("published", getattr(torch, config.base.dtype))
-    hold(model, config.base)
     return Costs.of(model, config)
 
 

@@ -149,8 +149,8 @@ FAMILIES: Mapping[str, FamilyRow] = {
         pipeline="Flux2Pipeline",
         code=("flux2", "Flux2"),
         published=("black-forest-labs/FLUX.2-dev",),
-        # OneTrainer's default of all weights; SimpleTuner's quick start of a LoRA
         in_blocks=True,
+        # OneTrainer's default of all weights; SimpleTuner's quick start of a LoRA
         preset={**_FLOW, **_drawn(50, 4.0), "learning_rate": 1e-6},
         method_presets={"lora": {"rank": 16, "learning_rate": 1e-4}},
         schedulers=_EULER,
@@ -163,8 +163,8 @@ FAMILIES: Mapping[str, FamilyRow] = {
             **_distilled("black-forest-labs/FLUX.2-klein-4B", "black-forest-labs/FLUX.2-klein-base-4B"),
             **_distilled("black-forest-labs/FLUX.2-klein-9B", "black-forest-labs/FLUX.2-klein-base-9B"),
         },
-        # as above
         in_blocks=True,
+        # as above
         preset={**_FLOW, **_drawn(50, 4.0), "learning_rate": 1e-6},
         method_presets={"lora": {"rank": 16, "learning_rate": 1e-4}},
         schedulers=_EULER,
@@ -174,8 +174,8 @@ FAMILIES: Mapping[str, FamilyRow] = {
         code=("z_image", "ZImage"),
         published=("Tongyi-MAI/Z-Image",),
         refused=_distilled("Tongyi-MAI/Z-Image-Turbo", "Tongyi-MAI/Z-Image"),
-        # 5.0 of the pipeline; OneTrainer's rate of all weights, SimpleTuner's rank
         in_blocks=True,
+        # 5.0 of the pipeline; OneTrainer's rate of all weights, SimpleTuner's rank
         preset={**_FLOW, **_drawn(50, 6.0), "learning_rate": 1e-5},
         method_presets={"lora": {"rank": 16, "learning_rate": 1e-4}},
         schedulers=_EULER,
@@ -185,8 +185,8 @@ FAMILIES: Mapping[str, FamilyRow] = {
         pipeline="QwenImagePipeline",
         code=("qwen_image", "QwenImage"),
         published=("Qwen/Qwen-Image", "Qwen/Qwen-Image-2512"),
-        # OneTrainer's rate of all weights; AI Toolkit train_lora_qwen_image_24gb.yaml
         in_blocks=True,
+        # OneTrainer's rate of all weights; AI Toolkit train_lora_qwen_image_24gb.yaml
         preset={**_FLOW, **_drawn(50, 4.0), "learning_rate": 1e-5},
         method_presets={"lora": {"rank": 16, "learning_rate": 1e-4}},
         schedulers=_EULER,
@@ -197,8 +197,8 @@ FAMILIES: Mapping[str, FamilyRow] = {
         code=("krea2", "Krea2"),
         published=("krea/Krea-2-Raw",),
         refused=_distilled("krea/Krea-2-Turbo", "krea/Krea-2-Raw, whose LoRA draws on Turbo too"),
-        # 4.5 of the pipeline; OneTrainer's rate of all weights; diffusers' README_krea2.md
         in_blocks=True,
+        # 4.5 of the pipeline; OneTrainer's rate of all weights; diffusers' README_krea2.md
         preset={**_FLOW, **_drawn(28, 5.5), "learning_rate": 1e-5},
         method_presets={"lora": {"rank": 32, "learning_rate": 3e-4}},
         schedulers=_EULER,
@@ -212,8 +212,8 @@ FAMILIES: Mapping[str, FamilyRow] = {
             "Efficient-Large-Model/Sana_600M_512px_diffusers",
             "Efficient-Large-Model/SANA1.5_4.8B_1024px_diffusers",
         ),
-        # drawn by its own solver at its own side; diffusers' README_sana.md
         in_blocks=True,
+        # drawn by its own solver at its own side; diffusers' README_sana.md
         preset={
             **_FLOW,
             **_drawn(20, 4.5),
@@ -224,6 +224,9 @@ FAMILIES: Mapping[str, FamilyRow] = {
         guidance=guidance_at_any_side,
     ),
 }
+
+BY_PIPELINE: Mapping[str, str] = {row.pipeline: name for name, row in FAMILIES.items()}
+"""The family of each pipeline."""
 
 
 def family_of(model: str) -> str | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dreambooth.config import Base
+from dreambooth.config.families import BY_PIPELINE
 from dreambooth.config.families import FAMILIES as ROWS
 from dreambooth.errors import ConfigError, ModelError
 
@@ -52,7 +53,7 @@ def require_settings(base: Base, class_name: str) -> None:
 
     Nobody knew it before the model_index.json of a hub id was there; a folder's is read with the settings.
     """
-    mine = next(name for name, row in ROWS.items() if row.pipeline == class_name)
+    mine = BY_PIPELINE[class_name]
     unknown = base.family is None and ROWS[mine].preset and not Path(base.model).exists()
     if unknown or base.family not in (None, mine):
         problem = f"family: {base.model} is of the family {mine}, and its settings suit {base.family or 'another'}"
@@ -62,6 +63,6 @@ def require_settings(base: Base, class_name: str) -> None:
 
 def require_blocks(base: Base, class_name: str) -> None:
     """Raise ConfigError where blocks are to be kept in the CPU's memory, and the denoiser is a U-Net."""
-    if base.group_offload and not next(row for row in ROWS.values() if row.pipeline == class_name).in_blocks:
+    if base.group_offload and not ROWS[BY_PIPELINE[class_name]].in_blocks:
         problem = f"group_offload: {base.model} is a U-Net, whose blocks cannot be copied one by one"
         raise ConfigError([f"{problem}: leave it out, or give --base-bits 8 in its place"])

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dreambooth.config.families import FAMILIES
+from dreambooth.config.families import BY_PIPELINE, FAMILIES
 from dreambooth.data.batch import Batch
 from dreambooth.errors import ModelError
 from dreambooth.models import pipelines, schedules
@@ -97,7 +97,7 @@ class FlowModel(LatentModel):
 
     @property
     def _row(self) -> Any:
-        return next(row for row in FAMILIES.values() if row.pipeline == self.kind.pipeline.__name__)
+        return FAMILIES[BY_PIPELINE[self.kind.pipeline.__name__]]
 
     def add_tokens(self, tokens: Sequence[str]) -> Mapping[str, tuple[nn.Embedding, list[int]]]:
         raise NotImplementedError("a large language model learns no words here: Stage.text_trains")

@@ -40,17 +40,7 @@ def frozen_by_block(module: nn.Module) -> list[list[Tensor]]:
 def move(module: nn.Module, device: torch.device) -> None:
     """Move all but the frozen weights of the blocks, which go to the CPU's memory."""
     stays = {id(tensor) for block in frozen_by_block(module) for tensor in block}
-
-    def moved(tensor: Tensor) -> Tensor:
-        return tensor.detach().to("cpu" if id(tensor) in stays else device)
-
-    for part in module.modules():
-        for parameter in part._parameters.values():
-            if parameter is not None:
-                parameter.data = moved(parameter)
-        for name, buffer in part._buffers.items():
-            if buffer is not None:
-                part._buffers[name] = moved(buffer)
+    module._apply(lambda tensor: tensor.to("cpu" if id(tensor) in stays else device))  # as `Module.to` does
 
 
 @final
