@@ -180,6 +180,26 @@ def test_a_schedule_that_says_nothing_is_refused(content: str, saved: Path) -> N
         load(saved)
 
 
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+@pytest.mark.parametrize("content", [None, "{}", "[]", "{"])
+def test_a_part_that_does_not_say_its_shape_is_refused_before_one_is_built(
+    part: str, content: str | None, saved: Path
+) -> None:
+    """transformers would build a text encoder of its own default."""
+    config = saved / part / "config.json"
+    config.unlink() if content is None else config.write_text(content)
+    with pytest.raises(ModelError, match=rf"{part}.*download the model again"):
+        load(saved)
+
+
+def test_a_shape_that_its_weights_do_not_have_is_told(saved: Path) -> None:
+    config = saved / "text_encoder" / "config.json"
+    settings = json.loads(config.read_text())
+    config.write_text(json.dumps({**settings, "intermediate_size": settings["intermediate_size"] + 1}))
+    with pytest.raises(ModelError, match=r"a config\.json in it does not fit its weights"):
+        load(saved)
+
+
 @pytest.fixture
 def of_the_toybox(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The hub id of a model in the local cache whose index names the toybox."""

@@ -46,6 +46,7 @@ def from_folder(kind: Kind, folder: Path, name: str, variant: str | None, dtype:
     weights = files_of(kind, folder, variant)
     for part in kind.weights:
         require_part_in_bounds(name, folder / part / "config.json", files_of(kind, folder, variant, part))
+    _require_shapes(kind, folder, name)
     require_finite(name, weights)
     reading = {"dtype": dtype, "variant": variant, "use_safetensors": True, "local_files_only": True}
     parts, lacking = {}, []
@@ -72,9 +73,11 @@ def files_of(kind: Kind, folder: Path, variant: str | None, *parts: str) -> list
 
 def damaged(name: str, place: Path, error: Exception) -> ModelError:
     """What to say of whatever a library said about a file."""
-    reason = str(error).strip().splitlines() or [type(error).__name__]
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if "ignore_mismatched_sizes" in reason:  # an option of transformers, which nobody here can set
+        reason = "a config.json in it does not fit its weights."
     return ModelError(
-        f"{name} could not be opened from {place}: {reason[0]} "
+        f"{name} could not be opened from {place}: {reason} "
         "Its weights must be complete .safetensors files: copy or download the model again."
     )
 
@@ -114,21 +117,32 @@ def require_known_parts(kind: Kind, index: Mapping[str, Any], name: str) -> None
         )
 
 
+def _require_shapes(kind: Kind, folder: Path, name: str) -> None:
+    for part in kind.weights:  # transformers would build its own default, of a hundred million weights, without a word
+        if not _settings(folder / part / "config.json", name):
+            raise ModelError(
+                f"{name} does not say in {folder / part / 'config.json'} what its {part} is made of: "
+                "copy or download the model again."
+            )
+
+
 def _require_schedules(kind: Kind, folder: Path, name: str) -> None:
     for part in kind.others:
         if not part.startswith("scheduler"):
             continue
         require_small(name, folder / part / "scheduler_config.json", TIMES)
-        if "num_train_timesteps" not in _settings(folder / part, name):
+        if "num_train_timesteps" not in _settings(folder / part / "scheduler_config.json", name):
             raise ModelError(
                 f"{name} has no noise schedule in {folder / part / 'scheduler_config.json'}, and others would be "
                 "taken without a word: copy or download the model again."
             )
 
 
-def _settings(folder: Path, name: str) -> Mapping[str, Any]:
+def _settings(file: Path, name: str) -> Mapping[str, Any]:
     try:
-        settings = json.loads((folder / "scheduler_config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise damaged(name, folder, error) from error
+        settings = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
+        raise damaged(name, file.parent, error) from error
     return settings if isinstance(settings, dict) else {}
