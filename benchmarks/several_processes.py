@@ -78,10 +78,14 @@ def losses(run: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
-def furthest(one: Path, other: Path) -> float:
-    """The largest difference of a loss."""
-    pairs = zip(losses(one), losses(other), strict=True)
-    return max(abs(mine[name] - its[name]) for mine, its in pairs for name in ("loss", "subject", "prior"))
+def furthest(one: Path, other: Path) -> dict[str, float]:
+    """The largest difference of a loss, and the largest as a share of the loss."""
+    lines = zip(losses(one), losses(other), strict=True)
+    pairs = [(mine[name], its[name]) for mine, its in lines for name in ("loss", "subject", "prior")]
+    return {
+        "absolute": max(abs(mine - its) for mine, its in pairs),
+        "relative": max(abs(mine - its) / its for mine, its in pairs),
+    }
 
 
 def disturb(place: Path, output: str, steps: int, kill: bool) -> dict[str, object]:
