@@ -167,7 +167,8 @@ class _Fleet:
     def __init__(self, home: Path, file: Path, asked: argparse.Namespace) -> None:
         self.home, self.out = home, home / "out"
         home.mkdir()
-        self._told = ["fleet", str(file), "--output-dir", str(self.out), "--jobs", str(asked.workers)]
+        self._told = ["fleet", str(file), "--output-dir", str(self.out)]
+        self._told += ["--jobs", str(asked.workers)] if asked.executor == "local" else []
         self._told += ["--executor", asked.executor, *(["--model", asked.model] if asked.model else [])]
         self._told += ["--ray-address", asked.ray_address] if asked.ray_address else []
         self.storage = Storage.at(f"{asked.storage}/{home.name}") if asked.storage else None

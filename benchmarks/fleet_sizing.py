@@ -36,7 +36,7 @@ class Fleet:
     load: float = 10.0
     class_image: float = 1.3
     class_images: int = 1000
-    step: float = 0.27
+    step: float = 0.211
     steps: int = 1000
     samples: float = 60.0
     """Drawing and scoring, before, while and after."""

@@ -79,7 +79,7 @@ def table() -> str:
             cells[3] = f"**{cells[3]}**"
             lines.append(f"| {row} | {' | '.join(cells)} |")
     lines += cards()
-    lines.append("\n## What was to fit\n")
+    lines.append("\n## Targets\n")
     for name, row, limit in CLAIMS:
         its = found[name, row]
         size, drawn = its.training / GIB, its.drawing(1, True) / GIB

@@ -1,4 +1,4 @@
-"""The loop that trains what draws: a learning rate held for as many sittings as one likes, then decay.
+"""The loop that trains what draws: a learning rate held as long and as often as one likes, then decay.
 
 --samples and --minutes say how long it is held; --cooldown, or --cooldown-minutes in the same call, then decays it to
 nothing in a copy, whose averaged weights are the ones to ship.

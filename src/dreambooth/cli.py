@@ -209,7 +209,7 @@ def _evaluate(parsed: Namespace) -> None:
 
 
 def _experiment(parsed: Namespace) -> None:
-    settings = given_settings(parsed)
+    settings, engine = given_settings(parsed), _engine(parsed)
     from dreambooth import experiments
 
     plan = experiments.plan(
@@ -224,12 +224,12 @@ def _experiment(parsed: Namespace) -> None:
     if parsed.list:
         print(plan.listing(parsed.jobs))
         return
-    tables, page = experiments.experiment(plan, _engine(parsed))
+    tables, page = experiments.experiment(plan, engine)
     print(f"{tables}\nreport  {page}")
 
 
 def _fleet(parsed: Namespace) -> None:
-    settings = given_settings(parsed)
+    settings, engine = given_settings(parsed), _engine(parsed)
     from dreambooth.support.storage import Storage, opened
 
     reach = Storage.at if parsed.list else opened  # a list needs no more than to read
@@ -241,7 +241,7 @@ def _fleet(parsed: Namespace) -> None:
     if parsed.list:
         print(fleet.listing(members, out, storage))
     else:
-        print(f"report  {fleet.fleet(members, out, _engine(parsed), storage)}")
+        print(f"report  {fleet.fleet(members, out, engine, storage)}")
 
 
 def _engine(parsed: Namespace) -> "Engine":

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import jobs
-from dreambooth.errors import DreamBoothError
+from dreambooth.errors import ConfigError, DreamBoothError
 from dreambooth.executors import Engine, Executor, Job, opened
 from dreambooth.executors.base import LIVES
 from dreambooth.executors.pool import InTurn, Pool
@@ -97,6 +97,17 @@ def test_an_executor_that_cannot_be_says_what_it_lacks(name: str, tmp_path: Path
         opened(engine, tmp_path),
     ):
         pass
+
+
+def test_what_an_executor_does_not_heed_is_refused() -> None:
+    with pytest.raises(ConfigError) as caught:
+        Engine(name="local", cpus=4, gpus=1, ray_address="auto")
+    assert [problem.split()[0] for problem in caught.value.problems] == ["--cpus", "--gpus", "--ray-address"]
+    with pytest.raises(ConfigError, match="--jobs has no effect with --executor ray"):
+        Engine(name="ray", jobs=4)
+    with pytest.raises(ConfigError, match="whole GPUs"):
+        Engine(name="slurm", gpus=0.5)
+    Engine(name="slurm", jobs=4, cpus=2, gpus=1, slurm=("partition=gpu",))
 
 
 def test_slurm_says_what_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

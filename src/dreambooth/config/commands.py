@@ -15,7 +15,7 @@ STAGES = {
     "identifier": "choose the rare token that will name the subject (section 3.2)",
     "prior": "generate the class images (section 3.3)",
     "finetune": "fine-tune the model on photos and class images, and save it",
-    "report": "write report.html and the contact sheet again",
+    "report": "write report.html, share.jpg, the contact sheet and the model cards again",
 }
 CANNOT_TELL = "CLIP cannot tell: say what kind of thing it is by --class-noun."
 """What `class-noun` says of photos that are like no noun; the page says it without the flag."""

@@ -69,7 +69,7 @@ def _add_engine(command: Parser, what: str) -> None:
     group = command.add_argument_group("who does it")
     text = f"who carries out the {what}: processes of this machine, Ray, or Slurm [default: local]"
     group.add_argument("--executor", choices=ENGINES, default="local", metavar="|".join(ENGINES), help=text)
-    text = f"{what} at a time [default: one per core, each with one thread, or one per GPU; on Ray as many as fit]"
+    text = f"local, Slurm: {what} at a time [default: one per core, each with one thread, or per GPU; on Slurm 256]"
     group.add_argument("--jobs", type=between(1, 10_000), metavar="N", help=text)
     cpus, text = between(1, 1024), "Ray, Slurm: cores of each [default: 1]"
     group.add_argument("--cpus", type=cpus, default=1, metavar="N", help=text)

@@ -65,7 +65,7 @@ class Base(Section):
     prediction_type: Literal["epsilon", "v_prediction"] | None = Field(
         None,
         description="epsilon or v_prediction: what the denoiser predicts, noise or velocity, whatever the model says; "
-        "none: as it says, and of a .safetensors file that does not say it epsilon",
+        "none: what the model declares; epsilon for a .safetensors file that declares nothing",
     )
     super_resolution: str | None = Field(
         None,

@@ -43,8 +43,8 @@ class Config(Section):
     seed: int = Field(0, ge=0, lt=2**31, description="every random choice is a function of it")
     memory: CardSize | None = Field(
         None,
-        description="GB of the card: 8, 12, 16, 24 or 48, with the settings that suit it; none: the method's own, "
-        "whatever they need",
+        description="GB of the card: 8, 12, 16, 24 or 48, with the settings that suit it; none: the method's own "
+        "settings, however much memory they need",
     )
     base: Base = Base()
     method: Method = Method()

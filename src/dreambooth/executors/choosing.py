@@ -3,16 +3,23 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-from dreambooth.errors import DreamBoothError
+from dreambooth.errors import ConfigError, DreamBoothError
 from dreambooth.executors.base import Executor
 from dreambooth.executors.pool import InTurn, Pool
 from dreambooth.support.device import device
 
 Name = Literal["local", "ray", "slurm"]
+
+HEEDED: dict[Name, frozenset[str]] = {
+    "local": frozenset({"jobs"}),
+    "ray": frozenset({"cpus", "gpus", "ray_address"}),
+    "slurm": frozenset({"jobs", "cpus", "gpus", "slurm"}),
+}
+"""What of an `Engine` each executor heeds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +28,8 @@ class Engine:
 
     jobs: at a time; None: as many as there is room for.  cpus, gpus: of one job, on Ray and Slurm; gpus None: one where
     there are any.  ray_address: of a cluster that runs; None: as $RAY_ADDRESS says, else one is started here.  slurm:
-    what `sbatch` shall be told, by its long options.
+    what `sbatch` shall be told, by its long options.  Raises ConfigError where something is given that the executor
+    does not heed.
     """
 
     name: Name = "local"
@@ -30,6 +38,18 @@ class Engine:
     gpus: float | None = None
     ray_address: str | None = None
     slurm: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        given = [field.name for field in fields(self) if getattr(self, field.name) != field.default]
+        problems = [
+            f"--{name.replace('_', '-')} has no effect with --executor {self.name}: leave it out"
+            for name in given
+            if name != "name" and name not in HEEDED[self.name]
+        ]
+        if self.name == "slurm" and (self.gpus or 0) % 1:
+            problems.append(f"--gpus: Slurm gives whole GPUs, and {self.gpus} is a part of one")
+        if problems:
+            raise ConfigError(problems)
 
 
 @contextmanager

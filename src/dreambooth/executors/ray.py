@@ -13,7 +13,7 @@ from dreambooth.errors import DreamBoothError
 from dreambooth.executors.base import LIVES, LOST, Ended, Executor, Job, tried
 
 TOLD = (
-    *("DREAMBOOTH_", "HF_", "XDG_CACHE_HOME", "FSSPEC_"),
+    *("DREAMBOOTH_CACHE", "DREAMBOOTH_DEVICE", "HF_", "XDG_CACHE_HOME", "FSSPEC_"),
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_REGION"),
     "AWS_DEFAULT_REGION",
 )
