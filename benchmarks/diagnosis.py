@@ -2,12 +2,13 @@
 
     overfitted     no class prior, and the learning rates three times the preset's
     one scene      the same, and every photo in the same scene: it becomes part of the subject
+    narrow         no class prior, and every photo in the same scene: where none is asked for there is no other
     entangled      no class prior, twice the preset's steps, and one photo of four is at night with other colours
 
-Three subjects each or, where it is hard to see, one of every class. Good runs are the preset's own; whether one is as
-good as it should be, a classifier that was trained on renders alone reads off its pictures (pretraining/classifier.py).
+Good runs are the preset's own; whether one is as good as it should be, a classifier that was trained on renders alone
+reads off its pictures (pretraining/classifier.py). Finished runs are read back.
 
-    python -m benchmarks.diagnosis --out build/diagnosis
+    python -m benchmarks.diagnosis --out build/diagnosis [--each 6] [--good 12] [--results FILE]
 """
 
 import argparse
@@ -37,21 +38,20 @@ from dreambooth.toybox.photos import photos
 from dreambooth.toybox.render import render
 from pretraining import classifier
 
-FAST: dict[str, Any] = {"with_prior_preservation": False, "learning_rate": 3e-4, "text_encoder_lr": 7.5e-4}
+FAST: dict[str, Any] = {"with_prior_preservation": False, "learning_rate": 9e-4, "text_encoder_lr": 1.2e-3}
 BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "overfitted": (FAST, "overfitting to the photos"),
     "one scene": (FAST, "context not synthesised"),
+    "narrow": ({"with_prior_preservation": False}, "variety lost"),
     "entangled": ({"with_prior_preservation": False, "max_train_steps": 800}, "context-appearance entanglement"),
 }
 """Settings, and the failure to be named."""
 
 SUBJECTS = {
-    "overfitted": (("teapot", 211), ("car", 212), ("duck", 213)),
-    "one scene": (("cat", 214), ("robot", 215), ("car", 216)),
-    "entangled": (("dog", 221), ("cat", 222), ("duck", 223), ("car", 224), ("robot", 225), ("teapot", 226)),
-    "good": (("dog", 231), ("cat", 232), ("duck", 233), ("car", 234), ("robot", 235), ("teapot", 236)),
+    kind: tuple((world.CLASSES[number % len(world.CLASSES)], first + number) for number in range(12))
+    for kind, first in (("good", 310), ("overfitted", 330), ("one scene", 350), ("narrow", 370), ("entangled", 390))
 }
-"""Class noun and seed, by kind of run."""
+"""Class noun and seed, by kind of run; as many of the first ones are taken as asked for."""
 PLAIN = ("in the snow", "in the jungle", "on pink fabric")
 FAR = 0.6
 """Colours this far apart, of sqrt(3), are other colours."""
@@ -59,12 +59,12 @@ FAR = 0.6
 
 def take(kind: str, class_noun: str, seed: int, folder: Path) -> None:
     """Write four photos as `kind` needs them."""
-    if kind not in ("one scene", "entangled"):
+    if kind not in ("one scene", "narrow", "entangled"):
         photos(class_noun, seed, 4, folder)
         return
     rng, toy = random.Random(f"{kind}/{class_noun}/{seed}"), world.Toy.from_seed(class_noun, seed)
     shots = [world.Shot.sample(class_noun, rng, plain=True) for _ in range(4)]
-    if kind == "one scene":
+    if kind in ("one scene", "narrow"):
         toys, scenes = [toy] * 4, ["in the snow"] * 4
     else:
         others = [world.Toy.from_seed(class_noun, seed + 1000 + number) for number in range(50)]
@@ -104,7 +104,7 @@ def read_off(kind: str, class_noun: str, seed: int, out: Path) -> dict[str, dict
     as read off its photos, in the place where that is largest.
     """
     run, judge = Run.open(_folder(out, kind, class_noun, seed) / "run"), classifier.load()
-    photos = tensor([open_image(photo).resize((64, 64)) for photo in run.subject.photos])
+    photos = tensor([open_image(photo) for photo in run.subject.photos])
     own, found = judge.read_colours(photos).median(0).values, {}
     verdict = RECOMMENDATION.read(run.root)
     for name, step in (("step", verdict.step), ("last", verdict.last)):
@@ -125,10 +125,13 @@ def main() -> None:
     """Run the broken and the good, print what was found, and write it with machine and versions."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("build/diagnosis"), help="folder of the runs")
+    parser.add_argument("--each", type=int, default=6, help="runs of each broken kind")
+    parser.add_argument("--good", type=int, default=12, help="good runs")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
     parser.add_argument("--results", type=Path, default=None, help="write the result to this JSON file")
     options = parser.parse_args()
-    wanted = [(kind, *subject) for kind, subjects in SUBJECTS.items() for subject in subjects]
+    counts = {kind: options.each if kind in BROKEN else options.good for kind in SUBJECTS}
+    wanted = [(kind, *subject) for kind, count in counts.items() for subject in SUBJECTS[kind][:count]]
     with ProcessPoolExecutor(options.jobs, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
         found = list(pool.map(failures, *zip(*wanted, strict=True), repeat(options.out)))
     right: dict[str, list[bool]] = {kind: [] for kind in SUBJECTS}

@@ -54,7 +54,7 @@ def dreambooth(
     check(subject, config, also)
     run = create(Path(root).expanduser(), [subject, *also], config)
     before = read_timings(run)
-    with run.lock(patience):
+    with run.lock(patience, whole=True):
         judges = open_judges(run)  # section 4.2: who measures; first, they see what is wrong with the photos
         for its in each(run):
             check_world(its, judges)
@@ -92,7 +92,7 @@ def resume(
     run: Run, max_train_steps: int | None = None, early_stopping: bool | None = None, use_step: int | None = None
 ) -> Run:
     """Resume a run that was stopped, or a finished one: for more steps (`run.extend`), or at another (`run.choice`)."""
-    with run.lock():
+    with run.lock(whole=False):
         extend(run, max_train_steps, early_stopping)
         choose(run, use_step)
         if run.is_personalised:

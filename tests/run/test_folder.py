@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dreambooth.config import Config
-from dreambooth.errors import RunError
+from dreambooth.errors import ModelError, RunError
 from dreambooth.run import Run
 from dreambooth.run.lock import locked
 from dreambooth.run.records import BASE, BaseModel
@@ -54,8 +54,8 @@ def test_other_settings_are_refused_and_named(tmp_path: Path) -> None:
 def test_a_run_that_never_opened_its_base_model_takes_other_settings_and_photos(tmp_path: Path) -> None:
     root = tmp_path / "dog"
     Run.create(root, SUBJECT, Config.build({"model": "no/such"}))
-    with timed(Run(root), "load"):
-        pass
+    with pytest.raises(ModelError), Run(root).lock(), timed(Run(root), "load"):
+        raise ModelError("there is no such model")
     other = Subject(photos=(Path("c.png"),), class_noun="cat", identifier="zwx")
     run = Run.create(root, other, Config())
     assert (run.config, run.subject.class_noun, run.subject.photos) == (Config(), "cat", (Path("c.png").absolute(),))
@@ -115,7 +115,7 @@ def test_a_lock_that_nobody_holds_is_taken_whoever_has_its_number_now(left: str,
 WRITER = """
 import sys, time
 from pathlib import Path
-from dreambooth.errors import RunError
+from dreambooth.errors import ModelError, RunError
 from dreambooth.run.lock import locked
 folder, started = Path(sys.argv[1]), time.time()
 mine = folder / f"writer-{sys.argv[2]}"

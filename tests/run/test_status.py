@@ -76,6 +76,22 @@ def test_it_tells_how_it_ended(error: BaseException, state: str, message: str, t
     assert ended.message.startswith(message)
 
 
+def test_a_run_is_whole_when_the_method_ended_and_as_whole_as_it_was_after_another_command(tmp_path: Path) -> None:
+    with reported(tmp_path):
+        pass
+    assert not STATUS.read(tmp_path).whole  # such as `report` on a run that was stopped
+    with reported(tmp_path, whole=True):
+        assert not STATUS.read(tmp_path).whole
+    with reported(tmp_path):
+        assert STATUS.read(tmp_path).whole
+    with pytest.raises(RunError), reported(tmp_path):
+        raise RunError("no such prompt")
+    assert STATUS.read(tmp_path).whole
+    with pytest.raises(Interrupted), reported(tmp_path, whole=True):
+        raise Interrupted("stopped after step 3")
+    assert not STATUS.read(tmp_path).whole
+
+
 def test_the_heart_beats_where_nothing_changes_and_the_disk_is_spared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

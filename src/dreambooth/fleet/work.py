@@ -120,4 +120,4 @@ def is_finished(run: Run) -> bool:
     """Whether nothing is left to do, by what is there: to hash the weights of thousands would take hours."""
     status = read_status(run.root)
     made: Sequence[Path] = (run.model, run.samples / "after", run.report)
-    return status is not None and status.state == "done" and all(path.exists() for path in made)
+    return status is not None and status.whole and all(path.exists() for path in made)

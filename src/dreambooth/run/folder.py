@@ -15,19 +15,14 @@ from dreambooth.run.files import JsonFile, T
 from dreambooth.run.lock import locked
 from dreambooth.run.places import found, written
 from dreambooth.run.records import LOSSES, MODEL, PHOTOS, SCORES, SUBJECT, TIMINGS, WORLD_FIT
-from dreambooth.run.status import reported
+from dreambooth.run.status import SAMPLE, STATUS, STOP, reported
 from dreambooth.subject import Subject
 from dreambooth.support.files import broken_seal, sealed, sweep, unsealed, write_text
 from dreambooth.support.progress import log
 
 BEFORE_THE_MODEL = (
-    contents.CONFIG,
-    contents.SUBJECTS,
-    SUBJECT.name,
-    PHOTOS.name,
-    WORLD_FIT.name,
-    TIMINGS.name,
-    contents.LOCK,
+    *(contents.CONFIG, contents.SUBJECTS, contents.LOCK, STOP, SAMPLE),
+    *(file.name for file in (SUBJECT, PHOTOS, WORLD_FIT, TIMINGS, STATUS)),
 )
 """What is in a run folder before its base model is open: with nothing else, it may still be a run of other settings."""
 
@@ -223,15 +218,15 @@ class Run:
         SCORES.forget_after(self.root, step)
 
     @contextmanager
-    def lock(self, patience: float = 0.0) -> Iterator[None]:
+    def lock(self, patience: float = 0.0, whole: bool | None = None) -> Iterator[None]:
         """Hold the folder; raises RunError, with the process id, where another process does.
 
-        patience: seconds to wait for one that is about to end. What a killed writer left half written is removed.
-        Inside, status.json tells what is done, and a file "stop" ends it.
+        patience: seconds to wait for one that is about to end.  whole: as `reported` takes it. What a killed writer
+        left half written is removed. Inside, status.json tells what is done, and a file "stop" ends it.
         """
         with locked(self.root / contents.LOCK, patience):
             sweep(self.root)
-            with reported(self.root):
+            with reported(self.root, whole):
                 yield
 
     def _begin(self, subject: Subject, config: Config) -> None:
@@ -253,7 +248,8 @@ class Run:
             changes.append(f"identifier: {subject.identifier!r}, was {mine.identifier!r}")
         changes += self.config.changes(config)
         if changes and _holds_only(self.root, BEFORE_THE_MODEL):
-            self._begin(subject, config)
+            with locked(self.root / contents.LOCK, 0.0):  # unless a process is opening that model now
+                self._begin(subject, config)
         elif changes:
             shown = changes if len(changes) <= MOST_CHANGES + 1 else changes[:MOST_CHANGES]
             shown = [*shown, f"and {len(changes) - len(shown)} more"] if shown != changes else shown

@@ -51,7 +51,8 @@ class Status:
 
     stage: as timings.json names it, "finetune".  what: in words, "fine-tuning"; of `total` items `done` are finished
     and the others take about `seconds_left`.  began, heartbeat: seconds since 1970; by the clock of `host`.  message:
-    of a run that stopped or failed, why, and what to do.
+    of a run that stopped or failed, why, and what to do.  whole: nothing of the method is left to do, whatever a
+    command on the finished run did since.
     """
 
     state: Literal["running", "done", "stopped", "failed"]
@@ -62,6 +63,7 @@ class Status:
     seconds_left: float | None = None
     inner: Inner | None = None
     message: str = ""
+    whole: bool = False
     began: float = 0.0
     heartbeat: float = 0.0
     process: int = 0
@@ -99,9 +101,12 @@ def samples_asked(root: Path) -> bool:
 
 
 @contextmanager
-def reported(root: Path) -> Iterator[None]:
-    """Inside, status.json tells what is tracked and how it ended, and a file "stop" ends it as SIGTERM would."""
-    reporter = _Reporter(root)
+def reported(root: Path, whole: bool | None = None) -> Iterator[None]:
+    """Inside, status.json tells what is tracked and how it ended, and a file "stop" ends it as SIGTERM would.
+
+    whole: whether the end of this is the end of the whole method; None: the run is as whole as it was.
+    """
+    reporter = _Reporter(root, whole)
     _REPORTERS[root] = reporter
     progress.WATCHERS.append(reporter.look)
     reporter.start()
@@ -136,8 +141,11 @@ def within(root: Path, stage: str) -> Iterator[None]:
 class _Reporter:
     """Writes status.json of one run, and looks for its stop file."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, whole: bool | None) -> None:
         self.root, self.stage = root, ""
+        before = read_status(root)
+        self._whole_before = whole is None and before is not None and before.whole
+        self._whole_after = self._whole_before if whole is None else whole
         self._began, self._said = time.time(), ""
         self._spoke, self._asked, self._wanted = 0.0, False, False
         self._ended = threading.Event()
@@ -192,6 +200,7 @@ class _Reporter:
             seconds_left=outer.seconds_left if outer else None,
             inner=Inner(what=inner.what, done=inner.done, total=inner.total) if inner and inner is not outer else None,
             message=message,
+            whole=self._whole_after if state == "done" else self._whole_before,
             began=round(self._began, 1),
             process=os.getpid(),
             host=socket.gethostname(),
