@@ -198,6 +198,15 @@ def test_the_contact_sheet_holds_photos_then_before_beside_after(model: Diffusio
     assert ((photos_row[:, 0] > 150) & (photos_row[:, 1] < 80)).any()
 
 
+def test_a_contact_sheet_of_very_many_is_no_larger_than_a_jpeg_can_be(model: DiffusionModel, tmp_path: Path) -> None:
+    Image.new("RGB", (300, 200), (200, 30, 30)).save(tmp_path / "photo.png")
+    before = drawn(model, SUBJECT, config(), tmp_path / "before")
+    many = [replace(sample, template=f"{sample.template} {number}") for sample in before for number in range(400)]
+    contact_sheet(tmp_path / "sheet.jpg", [tmp_path / "photo.png"] * 900, many, before * 900)
+    with Image.open(tmp_path / "sheet.jpg") as image:
+        assert max(image.size) < 65_500
+
+
 def test_no_contact_sheet_of_nothing(tmp_path: Path) -> None:
     contact_sheet(tmp_path / "sheet.png", [], [], [])
     assert not (tmp_path / "sheet.png").exists()

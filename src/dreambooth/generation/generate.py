@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 
 from PIL import Image
@@ -23,6 +24,9 @@ from dreambooth.support.progress import log, track
 
 SHEET = 1_000_000
 """Bytes of a contact sheet at most: more is refused by forums and chats."""
+PHOTOS, PROMPTS, ACROSS = 12, 60, 8
+"""How many photos, prompts, and pictures of a prompt before and after it shows, the first ones: JPEG ends at 65,500
+pixels a side."""
 
 
 def generate(
@@ -87,24 +91,29 @@ def generate_in(
 def contact_sheet(target: Path, photos: Sequence[Path], before: Sequence[Sample], after: Sequence[Sample]) -> None:
     """Write one JPEG of at most SHEET bytes: the photos, then a row for each prompt with its pictures before and after.
 
-    Pictures below 128 pixels are doubled or trebled, so that a person can see them. A photo that has been moved away is
-    left out; where there is nothing to show, nothing is written.
+    Pictures below 128 pixels are doubled or trebled, so that a person can see them. Of many it shows the first. A photo
+    that has been moved away is left out; where there is nothing to show, nothing is written.
     """
     rows = []
-    for template, kind, prompt in dict.fromkeys((s.template, s.kind, s.prompt) for s in [*before, *after]):
-        groups = [("before", before), ("after", after)]
+    prompts = dict.fromkeys((s.template, s.kind, s.prompt) for s in [*before, *after])
+    for template, kind, prompt in islice(prompts, PROMPTS):
         pictures = [
-            (heading, tuple(opened(s) for s in samples if (s.template, s.kind) == (template, kind)))
-            for heading, samples in groups
+            (heading, _drawn(samples, template, kind)) for heading, samples in (("before", before), ("after", after))
         ]
         rows.append(Row(f"{prompt}   ({kind})", tuple(group for group in pictures if group[1])))
     sides = [max(picture.size) for row in rows for _, pictures in row.groups for picture in pictures]
     tile = _tile(max(sides, default=192))
-    found = tuple(_found(photos, tile))
+    found = tuple(islice(_found(photos, tile), PHOTOS))
     if found:
-        rows.insert(0, Row("the photos", (("", found),)))
+        label = "the photos" if len(photos) <= PHOTOS else f"the first {PHOTOS} of {len(photos)} photos"
+        rows.insert(0, Row(label, (("", found),)))
     if rows:
         save_below(lay_out(rows, tile), target, SHEET)
+
+
+def _drawn(samples: Sequence[Sample], template: str, kind: str) -> tuple[Image.Image, ...]:
+    its = (sample for sample in samples if (sample.template, sample.kind) == (template, kind))
+    return tuple(map(opened, islice(its, ACROSS)))
 
 
 def _found(photos: Sequence[Path], side: int) -> Iterator[Image.Image]:

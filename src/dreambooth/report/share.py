@@ -1,6 +1,7 @@
 """The picture to send to a friend: the photos, and the same thing drawn elsewhere; one file, readable on a phone."""
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
@@ -21,7 +22,7 @@ LIMIT = 500_000
 
 def share_picture(target: Path, subject: Subject, samples: Sequence[Sample]) -> None:
     """Write a JPEG of the first photos and up to SAMPLES samples; nothing where there is none of either."""
-    photos = [image for path in subject.photos if (image := _opened(path))][:PHOTOS]
+    photos = list(islice((image for path in subject.photos if (image := _opened(path))), PHOTOS))
     if not photos or not samples:
         return
     shown = samples[: SAMPLES if len(samples) >= SAMPLES else 2 if len(samples) > 1 else 1]
