@@ -40,7 +40,8 @@ def export_folder(source: str, folder: Path, precision: Precision, predicts: Pre
 def push_to_hub(source: str, repo: str, public: bool = False, endpoint: str | None = None) -> str:
     """Upload what a run has made, with its card, to a model repository of the hub; returns its address.
 
-    The adapter where the method made one, else the model; never photos or checkpoints.  repo: owner/name, or name
+    The adapter where the method made one, else the model; of a cascade the model, as each of its stages has an adapter
+    of its own; never photos or checkpoints.  repo: owner/name, or name
     alone; made where it is not there, private unless `public`.  endpoint: another hub's address. Raises RunError where
     the run has no model yet, ModelError where the hub refuses or cannot be reached.
     """
@@ -50,7 +51,7 @@ def push_to_hub(source: str, repo: str, public: bool = False, endpoint: str | No
         raise ModelError(f"{source} is no run: --push-to-hub takes the folder that `dreambooth run` made.")
     run = Run.open(Path(source))
     model = personal_folder(run)
-    folder = run.adapter if run.adapter.is_dir() else model
+    folder = run.adapter if run.adapter.is_dir() and not run.later_stages else model
     api = HfApi(endpoint=endpoint, library_name="dreambooth")
     try:
         made = api.create_repo(repo, private=not public, exist_ok=True)

@@ -84,8 +84,11 @@ def _rare_identifier(
 
 
 def _new_word(tokenizers: Sequence[Any], given: str | None, subject: Subject) -> str:
-    """The user's word or <class-noun>; raises PromptError where a tokenizer has it already."""
-    word = given or f"<{'-'.join(subject.class_noun.split())}>"
+    """The user's word or <class-noun>, of a long noun its last words.
+
+    Raises PromptError where a tokenizer has it already.
+    """
+    word = given or _word_for(subject.class_noun)
     _require_one_word(word)
     if any(len(_tokens_of(tokenizer, word)) == 1 for tokenizer in tokenizers):
         raise PromptError(
@@ -93,6 +96,13 @@ def _new_word(tokenizers: Sequence[Any], given: str | None, subject: Subject) ->
             f"--identifier <{word}>."
         )
     return word
+
+
+def _word_for(class_noun: str) -> str:
+    words = class_noun.split()
+    while len(words) > 1 and len("-".join(words)) > MAX_CHARACTERS - 2:  # the last ones say what it is
+        words = words[1:]
+    return f"<{'-'.join(words)[: MAX_CHARACTERS - 2]}>"
 
 
 def rare_tokens(tokenizer: Any) -> list[int]:

@@ -58,7 +58,7 @@ def require_text(words: str) -> None:
     """Raise PromptError for words with bytes that are no UTF-8, as other terminals send them, and for far too many."""
     if len(words) > LONGEST:
         raise PromptError(
-            f"{words[:40]!r}... has {len(words)} letters, and no model reads more than some hundred words."
+            f"{words[:40]!r}... has {len(words)} letters, and no model reads more than a few hundred words."
         )
     try:
         words.encode()

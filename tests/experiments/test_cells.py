@@ -38,7 +38,7 @@ def test_tables_share_their_cells_by_address(subjects: tuple[NamedSubject, ...])
     first = rows["table1", "dreambooth"]
     assert len(first) == 8 and first == rows["table1", "real_images"]
     assert len(first & rows["table3", "with prior"]) == 4
-    assert rows["table4", "correct"] < rows["table3", "with prior"]
+    assert rows["table4", "correct"] == rows["table3", "with prior"]
     assert rows["table5", "4 photos"] < first
     others = [
         rows["table3", "without prior"],
@@ -47,18 +47,17 @@ def test_tables_share_their_cells_by_address(subjects: tuple[NamedSubject, ...])
         rows["table5", "1 photo"],
     ]
     assert all(first.isdisjoint(other) for other in others)
-    assert len(set().union(*rows.values())) == 8 * 4 + 4 + 8 + 8 + 8
+    assert len(set().union(*rows.values())) == 8 * 4 + 4 + 8 + 8
 
 
 def test_everything_fits_in_an_hour_on_two_cores(subjects: tuple[NamedSubject, ...]) -> None:
     cells = {cell for name in TABLES for cell in paper(subjects, name).cells}
-    seconds = sum(TOYBOX.cell_seconds[cell.kind] for cell in cells) + 6 * 35  # and the class images
+    seconds = sum(TOYBOX.cell_seconds[cell.kind] for cell in cells) + 8 * 40  # and the class images
     assert 45 < seconds / 60 / 2 < 60
 
 
-def test_the_default_subjects_and_seeds_are_enough(subjects: tuple[NamedSubject, ...]) -> None:
+def test_the_default_subjects_are_enough(subjects: tuple[NamedSubject, ...]) -> None:
     assert len({subject.class_noun for subject in subjects} & set(CLASSES)) >= 8
-    assert {cell.config.seed for cell in paper(subjects, "table3").cells} == {0, 1}
     assert all(len(subject.photos) == 5 and subject.description for subject in subjects)
 
 

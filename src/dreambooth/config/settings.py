@@ -106,6 +106,11 @@ class Config(Section):
         """What is known of the base model's family; None where the paper's settings suit it."""
         return _row(self.base.family)
 
+    def usual(self) -> dict[str, Any]:
+        """Every setting as its base model, method and card would have it, with nothing else set."""
+        preset = preset_of(self.world, self.method.method, self.family, self.memory)
+        return Config().flat() | {"model": self.base.model} | preset
+
     def contradictions(self, asked: Iterable[str] = ()) -> list[str]:
         """Settings that the method can do nothing with, a sentence each.
 

@@ -31,6 +31,11 @@ def mask_of(photo: Path) -> Path | None:
     return _beside(photo) or (photo if alpha_of(photo) else None)
 
 
+def masks_beside(photos: Sequence[Path]) -> list[Path]:
+    """The files beside these photos that are masks of them."""
+    return [mask for photo in photos if (mask := _beside(photo))]
+
+
 def open_mask(file: Path) -> Image.Image:
     """One channel of 8 bits, upright, 255 where the subject is: how opaque the picture is, or else how bright.
 
@@ -45,7 +50,7 @@ def check_masks(photos: Sequence[Path], used: bool) -> None:
     used: whether the training will use masks; where it will not, those beside the photos are named in a warning.
     """
     if not used:
-        if beside := [mask.name for photo in photos if (mask := _beside(photo))]:
+        if beside := [mask.name for mask in masks_beside(photos)]:
             log.warning("masks are not used without --masked-loss: %s", ", ".join(beside))
         return
     problems: list[str] = []

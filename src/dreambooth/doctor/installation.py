@@ -19,8 +19,8 @@ from dreambooth.support.hub import out_of_reach
 IMPORTED = ("PIL", "safetensors", "huggingface_hub", "torch", "accelerate", "transformers", "peft", "diffusers")
 """What a run imports, each after those that it imports itself."""
 
-NOT_NEEDED = ("torchvision", "xformers", "bitsandbytes")
-"""What other libraries import where it is installed, and fail by."""
+OPTIONAL = ("torchvision", "xformers", "bitsandbytes")
+"""What other libraries import where it is installed; a broken one breaks their imports."""
 
 ROOM = 10e9
 """Bytes that a run of Stable Diffusion takes: checkpoints, the best step, the model."""
@@ -55,13 +55,13 @@ def _libraries(facts: list[tuple[str, str]]) -> Iterator[Fault]:
 
 
 def _broken_imports() -> Iterator[Fault]:
-    for name in (*(name for name in NOT_NEEDED if find_spec(name)), *IMPORTED):
+    for name in (*(name for name in OPTIONAL if find_spec(name)), *IMPORTED):
         try:
             import_module(name)
         except Exception as error:  # whatever a half-installed library raises
             reason = str(error).strip().rpartition("\n")[2] or type(error).__name__
             needed = name in IMPORTED
-            remedy = f"pip install --force-reinstall {name}" if needed else f"pip uninstall {name}, which is not needed"
+            remedy = f"pip install --force-reinstall {name}" + ("" if needed else f", or pip uninstall {name}")
             yield Fault(where=name, says=f"cannot be imported: {reason}", remedy=remedy, fatal=True)
             return  # those that import it would fail by it, in other words
 
@@ -124,7 +124,7 @@ def _places(folder: Path, facts: list[tuple[str, str]]) -> Iterator[Fault]:
             yield Fault(where=what, says=says, remedy=remedy, fatal=what == "runs")
             continue
         if what in ("runs", "models of the hub") and free < ROOM:
-            says = f"have {free / 1e9:.1f} GB left, and Stable Diffusion takes about {ROOM / 1e9:.0f}"
+            says = f"only {free / 1e9:.1f} GB are free, and a run of Stable Diffusion takes about {ROOM / 1e9:.0f}"
             yield Fault(where=what, says=says, remedy="free some space")
 
 

@@ -14,8 +14,8 @@ from dreambooth.doctor.faults import ALL, Fault
 from dreambooth.errors import PhotoError
 from dreambooth.support.files import sha256
 
-USUAL, MANY = 3, 20
-"""The fewest photos that are usual, and the most."""
+MANY = 20
+"""The most photos that are usual."""
 
 LOOKED_AT = 512
 """Pixels of the short side at which a photo is looked at, where it has as many."""
@@ -55,7 +55,7 @@ def examine_photos(photos: Sequence[Path], resolution: int) -> list[Fault]:
             says = f"is tiny: {short} pixels a side, and training takes {resolution}"
             faults.append(Fault(where=name, says=says, remedy="take a larger copy, not one of a chat or a thumbnail"))
         if (held := orientation_of(photo)) not in range(9):
-            says = f"says by its EXIF that it was held in a way that there is not ({held})"
+            says = f"has an EXIF orientation of {held}, which is none"
             faults.append(Fault(where=name, says=says, remedy="look whether it stands upright, and turn it if not"))
         faults += _blurred(name, image)
         thumbs[name] = np.asarray(image.resize((THUMB, THUMB), Image.Resampling.BOX), dtype=np.float64)

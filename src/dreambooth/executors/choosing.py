@@ -26,10 +26,10 @@ HEEDED: dict[Name, frozenset[str]] = {
 class Engine:
     """Who carries out jobs.
 
-    jobs: at a time; None: as many as there is room for.  cpus, gpus: of one job, on Ray and Slurm; gpus None: one where
-    there are any.  ray_address: of a cluster that runs; None: as $RAY_ADDRESS says, else one is started here.  slurm:
-    what `sbatch` shall be told, by its long options.  Raises ConfigError where something is given that the executor
-    does not heed.
+    jobs: at a time; None: as many as there is room for.  cpus, gpus: of one job, on Ray and Slurm; gpus None: on Ray
+    one where there are any, on Slurm none.  ray_address: of a cluster that runs; None: as $RAY_ADDRESS says, else one
+    is started here.  slurm: what `sbatch` shall be told, by its long options.  Raises ConfigError where something is
+    given that the executor does not heed.
     """
 
     name: Name = "local"
@@ -68,7 +68,7 @@ def opened(engine: Engine, folder: Path) -> Iterator[Executor]:
 def default_jobs() -> int:
     """How many at a time on this machine: one per core, or where GPUs do the work one per GPU."""
     if (kind := device().type) == "cpu":
-        return os.cpu_count() or 1
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     import torch
 
     return torch.cuda.device_count() if kind == "cuda" else 1

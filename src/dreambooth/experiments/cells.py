@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from dreambooth.config import Config, MethodName, Probe, World, idle
+from dreambooth.data.masks import masks_beside
 from dreambooth.errors import ConfigError
 from dreambooth.experiments.protocol import Protocol
 from dreambooth.experiments.subjects import NamedSubject
@@ -75,11 +76,12 @@ class Cell:
 
         Raises OSError where a photo cannot be read.
         """
+        masks = masks_beside(self.subject.photos) if self.config.data.masked_loss else []
         payload = [
             _FORMAT,
             weights,
             self.config.model_dump(mode="json", exclude={"evaluation": True, "probe": True, "base": {"world"}}),
-            [sha256(photo) for photo in self.subject.photos],
+            [sha256(file) for file in (*self.subject.photos, *masks)],
             [self.photos, self.class_noun, self.subject.class_noun, self.class_pictures],
             [asdict(prompt) for prompt in self.prompts],
         ]

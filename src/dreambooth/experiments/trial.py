@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import redirect_stderr
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -21,6 +21,7 @@ from dreambooth.run import Run
 from dreambooth.run.files import JsonFile
 from dreambooth.run.records import Scores
 from dreambooth.run.timing import read_timings, timed
+from dreambooth.support.progress import shown_in
 
 PICTURES, CLASS_PICTURES = "after", "class"
 """Folders of a cell's samples."""
@@ -107,7 +108,7 @@ def carry_out(cell: Cell, folder: Path) -> None:
         _follow_photos(cell, run)
         run = Run.create(folder, cell.learned, base)
     # a process of an experiment that was killed may be about to end
-    with run.lock(patience=20), (folder / "log.txt").open("a", encoding="utf-8") as log_file, redirect_stderr(log_file):
+    with run.lock(patience=20), shown_in(folder / "log.txt"):
         if not _is_drawn(cell, run):
             _draw(cell, run)
         with timed(run, "measure"):
@@ -120,7 +121,10 @@ def carry_out(cell: Cell, folder: Path) -> None:
 def _follow_photos(cell: Cell, run: Run) -> None:
     """Note where the photos of a begun cell lie now: its address knows their content, and experiments are moved."""
     if (run.root / "config.toml").exists():
-        run.save_subject(replace(cell.learned, identifier=run.subject.identifier))
+        identifier = None
+        with suppress(RunError):  # a damaged record: the same one is chosen again
+            identifier = run.subject.identifier
+        run.save_subject(replace(cell.learned, identifier=identifier))
         run.save_photos(cell.learned)
 
 

@@ -85,12 +85,18 @@ def _tensorboard(run: Run) -> Any:
 
 
 def _wandb(run: Run) -> Any:
-    id = key_of(str(run.root.absolute()), 6)
-    return tracking.WandBTracker(PROJECT, name=run.root.name, dir=str(run.root), id=id, resume="allow")
+    name, key = _called(run)
+    return tracking.WandBTracker(PROJECT, name=name, dir=str(run.root), id=key, resume="allow")
 
 
 def _trackio(run: Run) -> Any:
-    return tracking.TrackioTracker(PROJECT, name=run.root.name, resume="allow")
+    return tracking.TrackioTracker(PROJECT, name="-".join(_called(run)), resume="allow")  # it resumes by the name
+
+
+def _called(run: Run) -> tuple[str, str]:
+    """The run's name, of a later stage with the stage's, and what tells it from others of that name."""
+    stage = f"-{run.root.name}" if run.whole else ""
+    return f"{(run.whole or run).root.name}{stage}", key_of(str(run.root.absolute()), 6)
 
 
 _OPENS: Final[Mapping[str, Callable[[Run], Any]]] = {"tensorboard": _tensorboard, "wandb": _wandb, "trackio": _trackio}

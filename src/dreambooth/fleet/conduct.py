@@ -113,8 +113,9 @@ def carried_out(
     for member in todo:
         waiting[class_key(member)].append(member)
     subjects = {member.folder: member for member in todo}
-    classes = {job.key: key for key, its in classes_of(todo).items() for job in [class_job(key, its, logs)]}
-    executor.submit([class_job(key, its, logs) for key, its in classes_of(todo).items()])
+    of_class = {key: class_job(key, its, logs) for key, its in classes_of(todo).items()}
+    classes = {job.key: key for key, job in of_class.items()}
+    executor.submit([*of_class.values()])
     executor.submit([subject_job(member, out, logs, storage) for member in waiting.pop(None, [])])
     for ended in executor.ended():
         if (key := classes.get(ended.job.key)) is None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dreambooth.config import Config
+from dreambooth.data.masks import masks_beside
 from dreambooth.data.photos import content_of
 from dreambooth.errors import ConfigError
 from dreambooth.subject import Subject
@@ -15,7 +16,10 @@ from dreambooth.support.files import key_of
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """One subject of a fleet. folder: its run folder's name, which changes with its photos, noun and settings."""
+    """One subject of a fleet.
+
+    folder: its run folder's name, which changes with its photos, their masks, noun and settings.
+    """
 
     name: str
     subject: Subject
@@ -25,7 +29,9 @@ class Member:
     @classmethod
     def of(cls, name: str, subject: Subject, config: Config) -> "Member":
         """With the folder that belongs to it: other content is another run, and equal content is the same one."""
-        content = [config.flat(), subject.class_noun, list(content_of(subject.photos).items())]
+        masks = masks_beside(subject.photos) if config.data.masked_loss else []
+        shown = [*content_of(subject.photos).items(), *content_of(masks).items()]
+        content = [config.flat(), subject.class_noun, shown]
         return cls(name=name, subject=subject, config=config, folder=f"{name}-{key_of(content, 5)}")
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dreambooth.data.masks import is_mask
+from dreambooth.data.masks import masks_beside
 from dreambooth.errors import RunError
 from dreambooth.fleet.manifest import Member
 from dreambooth.support.storage import Storage
@@ -17,9 +17,8 @@ def send_photos(members: Sequence[Member], storage: Storage) -> None:
     there = storage.sizes(PHOTOS)
     for member in members:
         for photo in member.subject.photos:
-            masks = [file for file in photo.parent.glob(f"{photo.stem}*") if is_mask(file)]
             kept = there.get(f"{member.folder}/{photo.name}") == photo.stat().st_size  # the folder's name has its hash
-            for file in [*([] if kept else [photo]), *masks]:
+            for file in [*([] if kept else [photo]), *masks_beside([photo])]:
                 storage.put(file, f"{PHOTOS}/{member.folder}/{file.name}")
 
 

@@ -39,7 +39,7 @@ def personal_model(run: Run) -> DiffusionModel:
 def personal_folder(run: Run) -> Path:
     """The folder of that model, as it was written; raises RunError where it has not been made yet."""
     if not run.is_personalised:
-        there = "is not whole" if run.model.exists() else "has not been made yet"
+        there = "is incomplete or damaged" if run.model.exists() else "has not been made yet"
         raise RunError(f"{run.model} {there}: make it with `dreambooth continue {run.root}`.")
     return run.model
 

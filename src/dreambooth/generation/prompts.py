@@ -106,13 +106,17 @@ PROBE: tuple[Prompt, ...] = (
 
 _LIVE = """
     dog puppy cat kitten bird duck parrot chicken horse pony cow pig sheep goat rabbit hamster fox wolf bear lion tiger
-    elephant monkey fish turtle lizard snake frog person man woman boy girl child baby
+    elephant monkey fish turtle lizard snake frog person man woman boy girl child baby squirrel hedgehog owl butterfly
+    retriever shepherd terrier spaniel poodle corgi
 """
+_LIKENESSES = ("teddy bear", "rubber duck", "gummy bear")
+"""Things that are called by an animal's name."""
 
 
 def is_live(class_noun: str) -> bool:
-    """Whether a class noun names a person or an animal, by its last word: "dog", "golden retriever puppy"."""
-    return not set(_LIVE.split()).isdisjoint(class_noun.lower().split()[-1:])
+    """Whether a class noun names a person or an animal, by its last words: "golden retriever", no "teddy bear"."""
+    words = class_noun.lower().split()
+    return " ".join(words[-2:]) not in _LIKENESSES and not set(_LIVE.split()).isdisjoint(words[-1:])
 
 
 def chosen_prompts(world: World, class_noun: str, own: Sequence[str] = ()) -> tuple[Prompt, ...]:

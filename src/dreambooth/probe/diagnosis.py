@@ -91,7 +91,10 @@ def _context(probed: Probed, untuned: Probed) -> Iterator[Check]:
     leads = {
         place: (its.context, before)
         for place, its in _places(probed).items()
-        if its.context is not None and (before := untuned.prompts[place].context) is not None and before > 0
+        if place in untuned.prompts
+        and its.context is not None
+        and (before := untuned.prompts[place].context) is not None
+        and before > 0
     }
     if not leads:
         return

@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 from dreambooth.evaluation import WAY, progress_by_metric
 from dreambooth.probe.diagnosis import checks, diagnose
-from dreambooth.probe.rule import RULE, best_step, reason, shares
+from dreambooth.probe.rule import RULE, reason, shares
 from dreambooth.run import Run, checkpoint
 from dreambooth.run.companions import each
 from dreambooth.run.records import CHOSEN, DIAGNOSIS, JUDGES, RECOMMENDATION, SCORES, Diagnosis, Recommendation
@@ -21,7 +21,7 @@ def write_verdict(run: Run, step: int, judges: Mapping[str, str]) -> None:
     found, why = shares(list(probes.values())), reason(step, probes, run.subject)
     last = max(found)
     if CHOSEN.find(run.root) == step:
-        why = f"{why}; it was chosen by hand, where the rule prefers step {best_step(found)}"
+        why = f"{why}; it was chosen by hand, not by the rule"
     verdict = Recommendation(
         step=step,
         rule=RULE,

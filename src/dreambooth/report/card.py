@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from dreambooth.config import Config, preset_of
+from dreambooth.config import Config
 from dreambooth.config.methods import MethodName
 from dreambooth.config.published import licence
 from dreambooth.generation.samples import Sample, read_samples
@@ -136,7 +136,7 @@ def _says(measured: Measured) -> str:
 
 def _settings(config: Config) -> Iterator[tuple[str, str]]:
     """The settings that say most, and whatever is not at its default."""
-    usual, mine = Config().flat() | preset_of(config.world, config.method.method), config.flat()
+    usual, mine = config.usual(), config.flat()
     said = ("method", "max_train_steps", "learning_rate", "rank", "resolution", "num_class_images", "seed")
     for name, value in mine.items():
         if name != "model" and value is not None and value != () and (name in said or value != usual[name]):

@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from dreambooth.config import Config, preset_of, settings_reference
+from dreambooth.config import Config, settings_reference
 from dreambooth.config.settings import PLACES
 from dreambooth.evaluation import CHOICES
 from dreambooth.evaluation.names import METRIC_NAMES
@@ -129,10 +129,7 @@ def _content(run: Run) -> dict[str, Any]:
 
 def _settings(config: Config) -> list[Setting]:
     """Every setting, those that differ from the defaults of their base model and method first."""
-    mine = config.flat()
-    usual = (
-        Config().flat() | {"model": config.base.model} | preset_of(config.world, config.method.method, config.family)
-    )
+    mine, usual = config.flat(), config.usual()
     rows = [
         Setting(
             name=name,

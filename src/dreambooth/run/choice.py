@@ -26,7 +26,9 @@ def choose(run: Run, step: int | None) -> None:
     if recommendation is None:
         raise RunError(f"{run.root} has not come to its end, or was not measured: there is nothing to choose from yet.")
     if run.later_stages:
-        raise RunError(f"{run.root} has a stage that began with step {recommendation.step}: it cannot be exchanged.")
+        raise RunError(
+            f"{run.root} has a later stage, trained on top of step {recommendation.step}: no other can be chosen."
+        )
     if step not in (there := offered(run)):
         raise RunError(
             f"the weights of step {step} were not kept; those of {', '.join(map(str, there))} were. Give a new run "

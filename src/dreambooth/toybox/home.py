@@ -74,13 +74,13 @@ _METHOD_PRESETS = {
 """Measured: docs/log.md. Those of the other methods were chosen on the first toybox."""
 
 _CELL_SECONDS = {
-    "dreambooth": 74,
-    "dreambooth without prior": 55,
-    "lora": 60,
-    "textual_inversion": 100,
-    "pivotal": 60,
-    "prompt_only": 10,
-    "untuned": 11,
+    "dreambooth": 150,
+    "dreambooth without prior": 108,
+    "lora": 120,
+    "textual_inversion": 210,
+    "pivotal": 120,
+    "prompt_only": 25,
+    "untuned": 25,
 }
 
 _FOREIGN = (
