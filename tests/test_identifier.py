@@ -175,6 +175,10 @@ def test_a_method_that_learns_a_word_gets_one_that_the_tokenizer_lacks() -> None
     own = with_identifier(subject, [tokenizer], Naming(identifier="<mine>"), 0, Method(method="textual_inversion"))
     assert own.name == "<mine>"
     assert with_identifier(inverted, [tokenizer], Naming(), 0, Method(method="textual_inversion")) == inverted
+    long = Subject(photos=(Path("a.png"),), class_noun="black and white springer spaniel puppy")
+    tokenizer.model_max_length = 77
+    told = with_identifier(long, [tokenizer], Naming(), 0, Method(method="textual_inversion"))
+    assert told.identifier == "<white-springer-spaniel-puppy>"
 
 
 def test_a_word_that_the_tokenizer_has_cannot_be_learned_again() -> None:

@@ -179,6 +179,7 @@ def test_a_judge_of_another_kind(judge_folders: Path) -> None:
     [
         (lambda folder: (folder / "config.json").unlink(), r"no readable config\.json"),
         (lambda folder: (folder / "config.json").write_text("{"), r"no readable config\.json"),
+        (lambda folder: (folder / "config.json").write_text("[]"), r"no readable config\.json"),
         (lambda folder: (folder / "preprocessor_config.json").unlink(), "could not be opened"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"\x80\x04cos\nsystem\n."), "could not be opened"),
         (
@@ -190,7 +191,7 @@ def test_a_judge_of_another_kind(judge_folders: Path) -> None:
             "cannot take the pictures that its own",
         ),
     ],
-    ids=["no config", "broken config", "no preprocessor", "pickle inside", "too few weights", "other size"],
+    ids=["no config", "broken config", "no table", "no preprocessor", "pickle inside", "too few weights", "other size"],
 )
 def test_a_folder_that_is_damaged(saved: Path, harm: Callable[[Path], None], message: str) -> None:
     harm(saved)

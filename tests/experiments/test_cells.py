@@ -82,6 +82,10 @@ def test_an_address_depends_on_all_that_pictures_depend_on(subjects: tuple[Named
     ]
     addresses = {each.address("w") for each in [cell, *different]} | {cell.address("other weights")}
     assert len(addresses) == len(different) + 2
+    masked = Cells(settings={"masked_loss": True}, protocol=SMALL, world=TOYBOX).cell(moved, 0)
+    before = cell.address("w"), masked.address("w")
+    moved.photos[0].with_name(f"{moved.photos[0].stem}.mask.png").write_bytes(b"a mask")
+    assert cell.address("w") == before[0] and masked.address("w") != before[1]
 
 
 def test_cells_say_what_the_training_is_told(subjects: tuple[NamedSubject, ...]) -> None:

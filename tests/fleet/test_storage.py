@@ -122,7 +122,8 @@ def test_who_ended_well_and_left_nothing_in_the_storage_has_failed(place: Path, 
 
 def test_photos_reach_a_machine_that_does_not_see_them(place: Path, tmp_path: Path) -> None:
     shutil.copytree(place / "photos", tmp_path / "photos")
-    (tmp_path / "photos" / "rex" / "1.mask.png").write_bytes(b"a mask")
+    (tmp_path / "photos" / "rex" / "1.png").rename(tmp_path / "photos" / "rex" / "1[b].png")
+    (tmp_path / "photos" / "rex" / "1[b].mask.png").write_bytes(b"a mask")
     rex, tom = read_manifest(manifest(tmp_path, TWO), {})
     storage = Storage.at(str(tmp_path / "there"))
     send_photos([rex], storage)
@@ -130,10 +131,10 @@ def test_photos_reach_a_machine_that_does_not_see_them(place: Path, tmp_path: Pa
     shutil.rmtree(tmp_path / "photos")
     here = at_hand(rex, tmp_path / "node", storage)
     assert [content_of(here.subject.photos), here.folder] == [
-        content_of([place / "photos" / "rex" / name for name in ("0.png", "1.png")]),
+        {"0.png": sha256(place / "photos" / "rex" / "0.png"), "1[b].png": sha256(place / "photos" / "rex" / "1.png")},
         rex.folder,
     ]
-    assert (here.subject.photos[0].parent / "1.mask.png").read_bytes() == b"a mask"
+    assert (here.subject.photos[0].parent / "1[b].mask.png").read_bytes() == b"a mask"
     with pytest.raises(RunError, match=r"the photos of tom are neither at .*/photos/tom on this machine nor in"):
         at_hand(tom, tmp_path / "node", storage)
     (tmp_path / "there" / "photos" / rex.folder / "0.png").write_bytes(b"another")

@@ -41,9 +41,10 @@ def test_the_default_covers_every_application_and_ends_with_the_class(world: Wor
     assert any(prompt.kind == "accessorization" for prompt in chosen) == wears
 
 
-def test_live_is_decided_by_the_last_word() -> None:
-    assert prompts.is_live("golden retriever Puppy")
+def test_live_is_decided_by_the_last_words() -> None:
+    assert prompts.is_live("golden retriever Puppy") and prompts.is_live("golden retriever") and prompts.is_live("owl")
     assert not prompts.is_live("dog bowl")
+    assert not prompts.is_live("teddy bear") and not prompts.is_live("yellow rubber duck")
     assert not prompts.is_live("")
 
 
