@@ -9,7 +9,7 @@ METRIC_NAMES: Mapping[str, str] = {
     "clip_t": "CLIP-T",
     "pres": "PRES",
     "div": "DIV",
-    "masked_dino": "subject DINO",
+    "masked_dino": "masked DINO",
     "nearest_photo": "nearest photo",
     "subject_scenes": "scenes, subject",
     "subject_div": "DIV, subject",
