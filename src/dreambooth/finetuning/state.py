@@ -14,6 +14,7 @@ from dreambooth.models.base import DiffusionModel
 from dreambooth.run import Run, checkpoint
 from dreambooth.run.checkpoint import Checkpoint
 from dreambooth.run.companions import each
+from dreambooth.run.kept import of_step, steps
 from dreambooth.support.distributed import world
 from dreambooth.support.files import key_of, require_space
 from dreambooth.support.optimizer import Optimizer
@@ -46,8 +47,9 @@ class State:
         weights = sum(parameter.nbytes for parameter in self.optimizer.parameters)
         size = self.optimizer.size + (2 if self.ema else 1) * weights
         done, training = found.step if found else 0, self.training
-        there = len(list(self.run.checkpoints.glob("checkpoint-*")))
-        room = training.checkpoints_total_limit + 1 - there  # a new one is written before the oldest goes
+        room = (
+            training.checkpoints_total_limit + 1 - len(steps(self.run.checkpoints))
+        )  # a new one is written before the oldest goes
         to_come = -(-(training.max_train_steps - done) // training.checkpointing_steps)
         require_space(self.run.checkpoints, min(room, to_come) * size, "the checkpoints of this run")
         if found:
@@ -60,7 +62,7 @@ class State:
     def follow(self, done: int) -> None:
         """Put back the checkpoint of the step that process 0 resumed from, in another process."""
         if done:
-            self._put_back(checkpoint.read(self.run.checkpoints / f"checkpoint-{done}"))
+            self._put_back(checkpoint.read(of_step(self.run.checkpoints, done)))
 
     def _put_back(self, found: Checkpoint) -> None:
         self.adapter.load(found.tensors["weights"])

@@ -18,6 +18,7 @@ from dreambooth.run import Run, checkpoint
 from dreambooth.run.checkpoint import Checkpoint
 from dreambooth.run.choice import weights_of
 from dreambooth.run.companions import each
+from dreambooth.run.kept import of_step
 from dreambooth.run.records import CHOSEN, JUDGES, SCORES, JudgeNames, Probed
 from dreambooth.run.timing import timed
 from dreambooth.support.files import require_space
@@ -161,7 +162,7 @@ class Probe:
             return
         step = best_step(found)
         try:
-            if kept == step and checkpoint.read(self.best / f"checkpoint-{step}"):
+            if kept == step and checkpoint.read(of_step(self.best, step)):
                 return
             why = f"{self.best} does not hold the weights of step {step}, the best one so far."
         except RunError as error:

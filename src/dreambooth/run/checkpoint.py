@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 
 from dreambooth.errors import DiskError, RunError
 from dreambooth.run.files import JsonFile
-from dreambooth.run.kept import newest_first, steps
+from dreambooth.run.kept import newest_first, of_step, steps
 from dreambooth.support.files import atomic_write, require_space, sha256
 from dreambooth.support.progress import log
 
@@ -86,7 +86,7 @@ def write(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
     from dreambooth.support.tensor_files import save_tensors
 
     require_space(folder, checkpoint.size, "a checkpoint")
-    target = folder / f"checkpoint-{checkpoint.step}"
+    target = of_step(folder, checkpoint.step)
     with atomic_write(target) as aside:
         aside.mkdir()
         for part, tensors in checkpoint.tensors.items():
@@ -140,9 +140,8 @@ def newest_step(folder: Path) -> int | None:
 
 def forget_after(folder: Path, step: int) -> None:
     """Delete the checkpoints of later steps."""
-    for path in newest_first(folder):
-        if int(path.name.removeprefix("checkpoint-")) > step:
-            _delete(path)
+    for later in (its for its in steps(folder) if its > step):
+        _delete(of_step(folder, later))
 
 
 def read(path: Path) -> Checkpoint:
@@ -158,7 +157,7 @@ def _read(path: Path) -> Checkpoint:
         state = STATE.read(path)
     except (OSError, RunError) as error:
         raise RunError(f"{path / STATE.name} is missing or damaged.") from error
-    if state.sha256 != _hash(state) or path.name != f"checkpoint-{state.step}":
+    if state.sha256 != _hash(state) or path != of_step(path.parent, state.step):
         raise RunError(f"{path / STATE.name} is damaged: it does not match its own checksum.")
     from safetensors.torch import load_file
 

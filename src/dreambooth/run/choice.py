@@ -7,7 +7,7 @@ from dreambooth.errors import RunError
 from dreambooth.run import checkpoint
 from dreambooth.run.extend import put_away
 from dreambooth.run.folder import Run
-from dreambooth.run.kept import offered, steps
+from dreambooth.run.kept import of_step, offered, steps
 from dreambooth.run.records import CHOSEN, RECOMMENDATION
 
 if TYPE_CHECKING:
@@ -42,5 +42,5 @@ def choose(run: Run, step: int | None) -> None:
 def weights_of(run: Run, step: int) -> Mapping[str, "Tensor"]:
     """The weights of a step as they would be used: their running average where there is one. Raises RunError."""
     inside = run.best if step in steps(run.best) else run.checkpoints
-    tensors = checkpoint.read(inside / f"checkpoint-{step}").tensors
+    tensors = checkpoint.read(of_step(inside, step)).tensors
     return tensors.get("ema", tensors["weights"])

@@ -8,6 +8,11 @@ from dreambooth.run.records import SCORES
 PREFIX = "checkpoint-"
 
 
+def of_step(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step is, or would be."""
+    return folder / f"{PREFIX}{step}"
+
+
 def newest_first(folder: Path) -> list[Path]:
     """The folders of all checkpoints, good or not."""
     steps = {path: path.name.removeprefix(PREFIX) for path in folder.glob(f"{PREFIX}*")}
