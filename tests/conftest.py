@@ -20,6 +20,14 @@ def _own_class_images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_the_disk() -> Iterator[None]:
+    """No test cuts the power, so none waits for the disk; tests/support/test_files.py looks at the order of flushes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _ctrl_c() -> None:
     """Ctrl-C interrupts, also where a shell runs the tests in the background and has it ignored."""
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -6,7 +6,7 @@ identifier. Whether f(V^) gives the ids back is checked here, in the sentence th
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import torch
@@ -138,7 +138,7 @@ def _drawn(tokenizers: Sequence[Any], length: int, seed: int) -> Iterator[str]:
     first, *others = tokenizers
     rare = rare_tokens(first)
     draws = torch.randint(max(len(rare), 1), (TRIES, length), generator=rng.generator(seed, "identifier"))
-    for drawn in draws.tolist() if rare else ():
+    for drawn in chain.from_iterable(some.tolist() for some in draws.split(100)) if rare else ():
         ids = [rare[at] for at in drawn]
         text = _detokenise(first, ids)
         usable = text.isalpha() and not is_word(text) and _tokens_of(first, text) == ids

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 
@@ -43,7 +44,13 @@ def seeds(seed: int, count: int) -> list[int]:
     The seeds of class images begin at a million: from the noise of a class image that was trained on, the class prompt
     would hide a drift.
     """
-    return [int(drawn) for drawn in torch.randperm(10**6, generator=generator(seed, "samples"))[:count]]
+    drawn: list[int] = _million(seed)[:count].tolist()
+    return drawn
+
+
+@lru_cache(1)
+def _million(seed: int) -> torch.Tensor:
+    return torch.randperm(10**6, generator=generator(seed, "samples"))
 
 
 def sampling_of(settings: Generation) -> Sampling:
