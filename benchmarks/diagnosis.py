@@ -137,7 +137,7 @@ def main() -> None:
     right: dict[str, list[bool]] = {kind: [] for kind in SUBJECTS}
     for (kind, *_), findings in zip(wanted, found, strict=True):
         right[kind].append(_right(kind, findings))
-    payload = {kind: f"{sum(those)} of {len(those)} right" for kind, those in right.items()}
+    payload = {kind: f"{sum(those)} of {len(those)} right" for kind, those in right.items() if those}
     print(json.dumps(payload, indent=2))
     if options.results:
         runs = {
