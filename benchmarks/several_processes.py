@@ -84,7 +84,7 @@ def furthest(one: Path, other: Path) -> dict[str, float]:
     pairs = [(mine[name], its[name]) for mine, its in lines for name in ("loss", "subject", "prior")]
     return {
         "absolute": max(abs(mine - its) for mine, its in pairs),
-        "relative": max(abs(mine - its) / its for mine, its in pairs),
+        "relative": max(abs(mine - its) / max(its, 1e-9) for mine, its in pairs),
     }
 
 

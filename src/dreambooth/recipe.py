@@ -92,7 +92,7 @@ def resume(
     run: Run, max_train_steps: int | None = None, early_stopping: bool | None = None, use_step: int | None = None
 ) -> Run:
     """Resume a run that was stopped, or a finished one: for more steps (`run.extend`), or at another (`run.choice`)."""
-    with run.lock(whole=False):
+    with run.lock():
         extend(run, max_train_steps, early_stopping)
         choose(run, use_step)
         if run.is_personalised:

@@ -105,7 +105,7 @@ def test_places_that_cannot_be_written_and_disks_that_are_full_are_told(
     monkeypatch.undo()
     monkeypatch.setattr(installation, "ROOM", 1e18)
     _, faults = examine_installation(read_only.parent)
-    assert "GB left" in next(fault.says for fault in faults if fault.where == "runs")
+    assert "GB are free" in next(fault.says for fault in faults if fault.where == "runs")
 
 
 def test_a_library_of_another_version_and_one_that_is_not_there_are_told(

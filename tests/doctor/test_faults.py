@@ -99,7 +99,7 @@ def test_an_orientation_that_there_is_not_is_told(dog: list[Path], tmp_path: Pat
     exif[0x0112] = 13
     mirrored = open_image(dog[3]).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     (fault,) = examine_photos(made(tmp_path, dog, "held.jpg", mirrored, exif=exif), 128)
-    assert fault.where == "held.jpg" and "held in a way that there is not (13)" in fault.says
+    assert fault.where == "held.jpg" and "EXIF orientation of 13" in fault.says
 
 
 @pytest.mark.parametrize(("count", "says"), [(1, "are one photo"), (2, ""), (20, ""), (21, "are 21: are all of them")])

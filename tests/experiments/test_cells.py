@@ -86,6 +86,11 @@ def test_an_address_depends_on_all_that_pictures_depend_on(subjects: tuple[Named
     before = cell.address("w"), masked.address("w")
     moved.photos[0].with_name(f"{moved.photos[0].stem}.mask.png").write_bytes(b"a mask")
     assert cell.address("w") == before[0] and masked.address("w") != before[1]
+    first = masked.address("w")
+    moved.photos[0].with_name(f"{moved.photos[0].stem}.mask.png").rename(
+        moved.photos[1].with_name(f"{moved.photos[1].stem}.mask.png")
+    )
+    assert masked.address("w") not in (before[1], first)
 
 
 def test_cells_say_what_the_training_is_told(subjects: tuple[NamedSubject, ...]) -> None:

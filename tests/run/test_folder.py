@@ -115,7 +115,7 @@ def test_a_lock_that_nobody_holds_is_taken_whoever_has_its_number_now(left: str,
 WRITER = """
 import sys, time
 from pathlib import Path
-from dreambooth.errors import ModelError, RunError
+from dreambooth.errors import RunError
 from dreambooth.run.lock import locked
 folder, started = Path(sys.argv[1]), time.time()
 mine = folder / f"writer-{sys.argv[2]}"

@@ -55,7 +55,7 @@ def examine_photos(photos: Sequence[Path], resolution: int) -> list[Fault]:
             says = f"is tiny: {short} pixels a side, and training takes {resolution}"
             faults.append(Fault(where=name, says=says, remedy="take a larger copy, not one of a chat or a thumbnail"))
         if (held := orientation_of(photo)) not in range(9):
-            says = f"has an EXIF orientation of {held}, which is none"
+            says = f"has an EXIF orientation of {held}, which does not exist"
             faults.append(Fault(where=name, says=says, remedy="look whether it stands upright, and turn it if not"))
         faults += _blurred(name, image)
         thumbs[name] = np.asarray(image.resize((THUMB, THUMB), Image.Resampling.BOX), dtype=np.float64)

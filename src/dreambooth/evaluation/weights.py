@@ -37,7 +37,7 @@ class Found:
         try:
             config: dict[str, Any] = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
             if not isinstance(config, dict):
-                raise ValueError("it is no table of settings")
+                raise ValueError("it is not a table of settings")
         except (OSError, ValueError) as error:
             raise ModelError(
                 f"the judge {self.name} has no readable config.json in {self.folder}: give a folder that "

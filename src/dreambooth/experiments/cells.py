@@ -76,12 +76,13 @@ class Cell:
 
         Raises OSError where a photo cannot be read.
         """
-        masks = masks_beside(self.subject.photos) if self.config.data.masked_loss else []
+        masked = self.config.data.masked_loss
+        photos = self.subject.photos
         payload = [
             _FORMAT,
             weights,
             self.config.model_dump(mode="json", exclude={"evaluation": True, "probe": True, "base": {"world"}}),
-            [sha256(file) for file in (*self.subject.photos, *masks)],
+            [[*map(sha256, (photo, *masks_beside([photo])))] if masked else sha256(photo) for photo in photos],
             [self.photos, self.class_noun, self.subject.class_noun, self.class_pictures],
             [asdict(prompt) for prompt in self.prompts],
         ]

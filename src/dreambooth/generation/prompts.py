@@ -114,7 +114,7 @@ _LIKENESSES = ("teddy bear", "rubber duck", "gummy bear")
 
 
 def is_live(class_noun: str) -> bool:
-    """Whether a class noun names a person or an animal, by its last words: "golden retriever", no "teddy bear"."""
+    """Whether a class noun names a person or an animal, by its last words: "golden retriever", not "teddy bear"."""
     words = class_noun.lower().split()
     return " ".join(words[-2:]) not in _LIKENESSES and not set(_LIVE.split()).isdisjoint(words[-1:])
 

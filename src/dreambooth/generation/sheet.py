@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from dreambooth.support.files import atomic_write
 
@@ -13,6 +13,8 @@ PAPER, INK, FAINT = (252, 251, 248), (28, 27, 25), (120, 116, 108)
 GAP, GUTTER, MARGIN = 6, 28, 32
 LABEL, HEADING = 18, 16
 QUALITIES = (92, 86, 80, 72)
+LARGEST = 65_500
+"""Pixels of a side that a JPEG can have."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ def save_below(sheet: Image.Image, target: Path, limit: int) -> None:
 
     Raises DiskError where it cannot be written.
     """
+    if max(sheet.size) > LARGEST:
+        sheet = ImageOps.contain(sheet, (LARGEST, LARGEST))
     for quality in QUALITIES:
         buffer = io.BytesIO()
         sheet.save(buffer, format="JPEG", quality=quality, optimize=True, progressive=True)

@@ -248,7 +248,9 @@ class Run:
             changes.append(f"identifier: {subject.identifier!r}, was {mine.identifier!r}")
         changes += self.config.changes(config)
         if changes and _holds_only(self.root, BEFORE_THE_MODEL):
-            with locked(self.root / contents.LOCK, 0.0):  # unless a process is opening that model now
+            with locked(self.root / contents.LOCK):  # unless a process is opening that model now
+                if not _holds_only(self.root, BEFORE_THE_MODEL):
+                    raise RunError(f"{self.root} was in use a moment ago: give the command again.")
                 self._begin(subject, config)
         elif changes:
             shown = changes if len(changes) <= MOST_CHANGES + 1 else changes[:MOST_CHANGES]

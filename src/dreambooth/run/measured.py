@@ -39,10 +39,10 @@ class Measured:
     def in_samples_alone(self) -> list[Check]:
         """The failures that show in the final samples and not in the probe's, one for each thing to change."""
         probed = self.diagnosis.checked if self.diagnosis else ()
-        named = {(check.failure, check.metric) for check in probed if not check.within}
+        named = {check.change for check in probed if not check.within}
         alone: dict[str, Check] = {}
         for whose, check in self.checked:
-            if whose == "the samples" and not check.within and (check.failure, check.metric) not in named:
+            if whose == "the samples" and not check.within and check.change not in named:
                 says = f"In the final samples, not in the probe's: {check.says}"
                 alone.setdefault(check.change, replace(check, says=says))
         return list(alone.values())

@@ -52,7 +52,7 @@ class Status:
     stage: as timings.json names it, "finetune".  what: in words, "fine-tuning"; of `total` items `done` are finished
     and the others take about `seconds_left`.  began, heartbeat: seconds since 1970; by the clock of `host`.  message:
     of a run that stopped or failed, why, and what to do.  whole: nothing of the method is left to do, whatever a
-    command on the finished run did since.
+    command on the finished run did since; None: written by a version that did not say it.
     """
 
     state: Literal["running", "done", "stopped", "failed"]
@@ -63,7 +63,7 @@ class Status:
     seconds_left: float | None = None
     inner: Inner | None = None
     message: str = ""
-    whole: bool = False
+    whole: bool | None = None
     began: float = 0.0
     heartbeat: float = 0.0
     process: int = 0
@@ -144,7 +144,7 @@ class _Reporter:
     def __init__(self, root: Path, whole: bool | None) -> None:
         self.root, self.stage = root, ""
         before = read_status(root)
-        self._whole_before = whole is None and before is not None and before.whole
+        self._whole_before = before.whole if whole is None and before is not None else False
         self._whole_after = self._whole_before if whole is None else whole
         self._began, self._said = time.time(), ""
         self._spoke, self._asked, self._wanted = 0.0, False, False
