@@ -48,5 +48,5 @@ def photos_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The file that takes longest goes first: of two workers none is left with it alone at the end."""
+    """The file that takes longest goes first, as the Makefile keeps the order: no worker is left with it at the end."""
     items.sort(key=lambda item: item.path.name != "test_paper_effects.py")
