@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 DEMO := runs/demo
 CODE := $(wildcard src tests examples pretraining benchmarks)
 
@@ -15,12 +16,12 @@ demo: $(STAMP)
 	$(BIN)/dreambooth run $(DEMO)/photos --class-noun teapot --output-dir $(DEMO)/teapot
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST)
 
 test-hostile: $(STAMP)  # Linux: no letters but ASCII, a user without a name or home, this folder read-only
 	for home in "" HOME=/nowhere; do unshare --map-root-user --mount sh -c 'mount --bind . . && \
 		mount -o remount,ro,bind "$$PWD" && cd "$$PWD" && exec unshare --map-user=12345 "$$@"' - \
-		$(BARE) $$home $(BIN)/python -m pytest -p no:cacheprovider -n 2 --dist loadfile --no-loadscope-reorder || exit; done
+		$(BARE) $$home $(PYTEST) -p no:cacheprovider || exit; done
 
 check: $(STAMP)
 	$(BIN)/ruff check $(CODE)

@@ -41,9 +41,9 @@ def push_to_hub(source: str, repo: str, public: bool = False, endpoint: str | No
     """Upload what a run has made, with its card, to a model repository of the hub; returns its address.
 
     The adapter where the method made one, else the model; of a cascade the model, as each of its stages has an adapter
-    of its own; never photos or checkpoints.  repo: owner/name, or name
-    alone; made where it is not there, private unless `public`.  endpoint: another hub's address. Raises RunError where
-    the run has no model yet, ModelError where the hub refuses or cannot be reached.
+    of its own; never photos or checkpoints.  repo: owner/name, or name alone; made where it is not there, private
+    unless `public`.  endpoint: another hub's address. Raises RunError where the run has no model yet, ModelError where
+    the hub refuses or cannot be reached.
     """
     from huggingface_hub import HfApi
 

@@ -38,7 +38,7 @@ def test_tables_share_their_cells_by_address(subjects: tuple[NamedSubject, ...])
     first = rows["table1", "dreambooth"]
     assert len(first) == 8 and first == rows["table1", "real_images"]
     assert len(first & rows["table3", "with prior"]) == 4
-    assert rows["table4", "correct"] == rows["table3", "with prior"]
+    assert rows["table3", "with prior"] == rows["table4", "correct"]
     assert rows["table5", "4 photos"] < first
     others = [
         rows["table3", "without prior"],

@@ -47,9 +47,8 @@ class State:
         weights = sum(parameter.nbytes for parameter in self.optimizer.parameters)
         size = self.optimizer.size + (2 if self.ema else 1) * weights
         done, training = found.step if found else 0, self.training
-        room = (
-            training.checkpoints_total_limit + 1 - len(steps(self.run.checkpoints))
-        )  # a new one is written before the oldest goes
+        there = len(steps(self.run.checkpoints))
+        room = training.checkpoints_total_limit + 1 - there  # a new one is written before the oldest goes
         to_come = -(-(training.max_train_steps - done) // training.checkpointing_steps)
         require_space(self.run.checkpoints, min(room, to_come) * size, "the checkpoints of this run")
         if found:

@@ -120,5 +120,4 @@ def is_finished(run: Run) -> bool:
     """Whether nothing is left to do, by what is there: to hash the weights of thousands would take hours."""
     status = read_status(run.root)
     made: Sequence[Path] = (run.model, run.samples / "after", run.report)
-    whole = status is not None and (status.state == "done" if status.whole is None else status.whole)
-    return whole and all(path.exists() for path in made)
+    return status is not None and status.is_whole and all(path.exists() for path in made)

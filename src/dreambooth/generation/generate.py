@@ -105,7 +105,7 @@ def contact_sheet(target: Path, photos: Sequence[Path], before: Sequence[Sample]
     tile = _tile(max(sides, default=192))
     found = tuple(islice(_found(photos, tile), PHOTOS))
     if found:
-        label = "the photos" if len(found) < PHOTOS else f"the first {PHOTOS} of {len(photos)} photos"
+        label = f"the first {PHOTOS} of {len(photos)} photos" if len(found) == PHOTOS < len(photos) else "the photos"
         rows.insert(0, Row(label, (("", found),)))
     if rows:
         save_below(lay_out(rows, tile), target, SHEET)

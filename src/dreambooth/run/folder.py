@@ -218,7 +218,7 @@ class Run:
         SCORES.forget_after(self.root, step)
 
     @contextmanager
-    def lock(self, patience: float = 0.0, whole: bool | None = None) -> Iterator[None]:
+    def lock(self, patience: float = 0.0, whole: bool = False) -> Iterator[None]:
         """Hold the folder; raises RunError, with the process id, where another process does.
 
         patience: seconds to wait for one that is about to end.  whole: as `reported` takes it. What a killed writer

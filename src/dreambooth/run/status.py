@@ -69,6 +69,11 @@ class Status:
     process: int = 0
     host: str = ""
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing of the method is left to do, as far as it was said."""
+        return self.state == "done" if self.whole is None else self.whole
+
     def is_alive(self, now: float) -> bool:
         """Whether its process still runs at the time `now`, as far as its last heartbeat tells."""
         return self.state == "running" and now - self.heartbeat < LOST
@@ -101,12 +106,13 @@ def samples_asked(root: Path) -> bool:
 
 
 @contextmanager
-def reported(root: Path, whole: bool | None = None) -> Iterator[None]:
+def reported(root: Path, whole: bool = False) -> Iterator[None]:
     """Inside, status.json tells what is tracked and how it ended, and a file "stop" ends it as SIGTERM would.
 
-    whole: whether the end of this is the end of the whole method; None: the run is as whole as it was.
+    whole: whether this is all of the method, or a part of it, which leaves the run as whole as it was.
     """
-    reporter = _Reporter(root, whole)
+    before = read_status(root)
+    reporter = _Reporter(root, before.whole if before and not whole else False)
     _REPORTERS[root] = reporter
     progress.WATCHERS.append(reporter.look)
     reporter.start()
@@ -116,6 +122,7 @@ def reported(root: Path, whole: bool | None = None) -> Iterator[None]:
         reporter.end("stopped" if isinstance(error, KeyboardInterrupt | Interrupted) else "failed", _sentence(error))
         raise
     else:
+        reporter.whole = whole or reporter.whole
         reporter.end("done")
     finally:
         progress.WATCHERS.remove(reporter.look)
@@ -142,10 +149,7 @@ class _Reporter:
     """Writes status.json of one run, and looks for its stop file."""
 
     def __init__(self, root: Path, whole: bool | None) -> None:
-        self.root, self.stage = root, ""
-        before = read_status(root)
-        self._whole_before = before.whole if whole is None and before is not None else False
-        self._whole_after = self._whole_before if whole is None else whole
+        self.root, self.stage, self.whole = root, "", whole
         self._began, self._said = time.time(), ""
         self._spoke, self._asked, self._wanted = 0.0, False, False
         self._ended = threading.Event()
@@ -200,7 +204,7 @@ class _Reporter:
             seconds_left=outer.seconds_left if outer else None,
             inner=Inner(what=inner.what, done=inner.done, total=inner.total) if inner and inner is not outer else None,
             message=message,
-            whole=self._whole_after if state == "done" else self._whole_before,
+            whole=self.whole,
             began=round(self._began, 1),
             process=os.getpid(),
             host=socket.gethostname(),
