@@ -45,8 +45,3 @@ def photos_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         picture.save(folder / f"{number}.png")
     (folder / "notes.txt").write_text("not a photo\n")
     return folder
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The file that takes longest goes first, as the Makefile keeps the order: no worker is left with it at the end."""
-    items.sort(key=lambda item: item.path.name != "test_paper_effects.py")
