@@ -2,14 +2,17 @@
 
 On toys, two a pair. Of each: DINO of its pictures in every scene against its own photos, by the model of both (trained
 for twice the steps, each subject for as many as alone) and by its own; and against the other one's photos, beside the
-pictures of its untuned class. Fewer than six pairs are a sign and no measurement.
+pictures of its untuned class. A pair that was measured before is read back, so a stopped command goes on. Intervals are
+over pairs; fewer than six are a sign and no measurement.
 
-    python -m benchmarks.two_subjects --pairs dog:811+cat:814 --out build/two --results FILE
+    python -m benchmarks.two_subjects --out build/two --results FILE
 """
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import torch
@@ -21,6 +24,7 @@ from benchmarks.pictures import draw
 from dreambooth import Config, Subject, recipe
 from dreambooth.config import Evaluation
 from dreambooth.evaluation import load_judges
+from dreambooth.evaluation.bootstrap import interval
 from dreambooth.evaluation.scores import measure_photos, score
 from dreambooth.generation.requests import sampling_of
 from dreambooth.run import Run
@@ -31,6 +35,10 @@ from dreambooth.toybox.home import TOYBOX
 from dreambooth.toybox.photos import photos
 from dreambooth.toybox.world import SCENES
 
+PAIRS = (
+    "dog:811+cat:814 teapot:812+robot:813 car:815+bear:816 backpack:817+duck:818 clock:819+dog:820 cat:821+teapot:822"
+)
+
 
 def subject_of(folder: Path, noun: str, seed: int) -> Subject:
     """A toy and its photos, taken once."""
@@ -39,7 +47,11 @@ def subject_of(folder: Path, noun: str, seed: int) -> Subject:
 
 
 def measure(folder: Path, pair: list[tuple[str, int]]) -> dict[str, Any]:
-    """A pair's three trainings, and what the judges say of each subject's pictures."""
+    """A pair's three trainings, and what the judges say of each subject's pictures; read back where measured before."""
+    called = "+".join(f"{noun}-{seed}" for noun, seed in pair)
+    kept = folder / called / "scores.json"
+    if kept.exists():
+        return dict(json.loads(kept.read_text()))
     judges = load_judges(Evaluation(), TOYBOX)
     subjects = [subject_of(folder / "photos", *toy) for toy in pair]
     steps = Config.build(FIXED).training.max_train_steps
@@ -47,7 +59,6 @@ def measure(folder: Path, pair: list[tuple[str, int]]) -> dict[str, Any]:
         recipe.dreambooth(subject, Config.build(FIXED), folder / f"{noun}-{seed}")
         for subject, (noun, seed) in zip(subjects, pair, strict=True)
     ]
-    called = "+".join(f"{noun}-{seed}" for noun, seed in pair)
     both = recipe.dreambooth(
         subjects[0], Config.build({**FIXED, "max_train_steps": 2 * steps}), folder / called, subjects[1:]
     )
@@ -61,7 +72,24 @@ def measure(folder: Path, pair: list[tuple[str, int]]) -> dict[str, Any]:
             "like the other": dino_to(judges, other, noun, together),
             "its class, untuned, like the other": dino_to(judges, other, noun, untuned(both, noun)),
         }
+    write_json(kept, found)
     return found
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a model of both costs a subject, and how much one is like the other beyond its class: means over pairs."""
+
+    def over(value: Callable[[dict[str, Any]], float]) -> dict[str, Any]:
+        pairs = [[value(one) for one in row.values()] for row in rows]
+        means, every = [mean(pair) for pair in pairs], [value for pair in pairs for value in pair]
+        return {"mean": mean(means), "interval": interval(means), "least": min(every), "most": max(every)}
+
+    return {
+        "DINO alone": over(lambda one: one["alone"]["dino"]),
+        "DINO together - alone": over(lambda one: one["together"]["dino"] - one["alone"]["dino"]),
+        "CLIP-T together - alone": over(lambda one: one["together"]["clip_t"] - one["alone"]["clip_t"]),
+        "like the other - untuned": over(lambda one: one["like the other"] - one["its class, untuned, like the other"]),
+    }
 
 
 def dino_to(judges: Any, photos: tuple[Path, ...], noun: str, pictures: list[Image.Image]) -> float:
@@ -80,7 +108,7 @@ def untuned(run: Run, noun: str) -> list[Image.Image]:
 def main() -> None:
     """Measure, print, and write with --results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", nargs="+", default=["dog:811+cat:814"], help="class:seed+class:seed")
+    parser.add_argument("--pairs", nargs="+", default=PAIRS.split(), help="class:seed+class:seed")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--results", type=Path)
     options = parser.parse_args()
@@ -90,7 +118,7 @@ def main() -> None:
         for pair in options.pairs
     ]
     rows = {words: measure(options.out, pair) for words, pair in zip(options.pairs, pairs, strict=True)}
-    result = {"machine": machine(), "pairs": len(rows), "seeds": 1, "rows": rows}
+    result = {"machine": machine(), "pairs": len(rows), "seeds": 1, **summary(list(rows.values())), "rows": rows}
     print(json.dumps(result, indent=2))
     if options.results:
         write_json(options.results, result)
