@@ -21,6 +21,7 @@ from PIL import Image
 
 from benchmarks.machine import machine
 from benchmarks.pictures import as_pictures, draw
+from benchmarks.quality import FIXED
 from dreambooth import Config, Subject, recipe
 from dreambooth.config import Evaluation
 from dreambooth.evaluation import Judges, load_judges
@@ -45,7 +46,6 @@ ARMS: dict[str, dict[str, Any]] = {
     "given": {"masked_loss": True},
     "found": {"masked_loss": True},
 }
-FIXED: dict[str, Any] = {"probe": False, "prompts": ("a {}",), "num_images_per_prompt": 1}
 TOYS = "dog:811,cat:814,teapot:812,robot:813,bear:816,backpack:817"
 METRICS = ("dino", "masked_dino", "clip_t")
 

@@ -55,6 +55,7 @@ TOYS = {
 ALONE = 16  # pictures of a prompt without a place
 A_SCENE = 2
 AIM = 0.95  # of real photos' DINO
+FIXED: dict[str, Any] = {"probe": False, "prompts": ("a {}",), "num_images_per_prompt": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,8 +125,8 @@ def measure(out: Path, settings: dict[str, Any], keep_models: bool, task: tuple[
     if not (folder / "photos").exists():
         photos(noun, toy_seed, 4, folder / "photos")
     paths = tuple(sorted((folder / "photos").glob("*.png")))
-    fixed = {"seed": seed, "probe": False, "prompts": ("a {}",), "num_images_per_prompt": 1}
-    run = recipe.dreambooth(Subject(photos=paths, class_noun=noun), Config.build(fixed | settings), folder / "run")
+    config = Config.build(FIXED | {"seed": seed} | settings)
+    run = recipe.dreambooth(Subject(photos=paths, class_noun=noun), config, folder / "run")
     critic, sampling, batch = (
         Critic(noun, paths),
         sampling_of(run.config.generation),

@@ -19,8 +19,9 @@ import torch
 from PIL import Image
 
 from benchmarks.machine import machine
-from benchmarks.masked_loss import FIXED, in_scenes, scores
+from benchmarks.masked_loss import in_scenes, scores
 from benchmarks.pictures import draw
+from benchmarks.quality import FIXED
 from dreambooth import Config, Subject, recipe
 from dreambooth.config import Evaluation
 from dreambooth.evaluation import load_judges

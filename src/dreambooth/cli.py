@@ -220,6 +220,7 @@ def _experiment(parsed: Namespace) -> None:
         subject_seeds=parsed.subject_seeds,
         seeds=parsed.seeds,
         full=parsed.full,
+        cascade=parsed.cascade,
     )
     if parsed.list:
         print(plan.listing(parsed.jobs))

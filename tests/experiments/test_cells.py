@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dreambooth.errors import ConfigError, PhotoError
-from dreambooth.experiments.cells import Cell, Cells
+from dreambooth.experiments.cells import CASCADE, Cell, Cells
 from dreambooth.experiments.protocol import FULL, SMALL, TABLES, Share
 from dreambooth.experiments.subjects import NamedSubject, examples, in_folder
 from dreambooth.experiments.tables import Table, differences, lines, table
@@ -118,6 +118,16 @@ def test_one_command_line_sets_every_method(subjects: tuple[NamedSubject, ...]) 
     for idle in ({"prompts": ("a {}",)}, {"probe_class_images": 9}):
         with pytest.raises(ConfigError, match=f"{next(iter(idle))}: an experiment sets it"):
             Cells(settings=idle, protocol=SMALL, world=TOYBOX)
+
+
+def test_a_cascade_has_a_row_of_its_own_beside_the_base_model(subjects: tuple[NamedSubject, ...]) -> None:
+    cells = replace(SMALL_CELLS, settings={"resolution": 128, "noise_level": 3}, cascade="toybox-cascade")
+    rows = {row.name: row.cells for row in table("table1", cells, subjects[:2], (0,), Share(subjects=2, seeds=1)).rows}
+    assert list(rows)[:3] == ["real_images", "dreambooth", "textual_inversion"] and list(rows)[-2] == CASCADE
+    asked = [(cell.config.base.model, cell.config.data.resolution, cell.config.method.method) for cell in rows[CASCADE]]
+    assert asked == [("toybox-cascade", None, "dreambooth")] * 2
+    assert {cell.config.base.noise_level for cell in rows[CASCADE]} == {3}
+    assert {cell.config.base.model for name in rows if name != CASCADE for cell in rows[name]} == {"toybox"}
 
 
 def test_prompts_are_the_papers_or_the_toyboxs() -> None:

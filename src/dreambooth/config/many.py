@@ -35,6 +35,11 @@ def experiment(command: Parser) -> None:
     command.add_argument("--subject-seeds", type=numbers, metavar="N,N,...", help="which toys [default: 11 to 18]")
     command.add_argument("--seeds", type=numbers, metavar="N,N,...", help="of the training [default: 0; --full: 0,1,2]")
     command.add_argument("--full", action="store_true", help="as many subjects, prompts and images as in the paper")
+    command.add_argument(
+        "--cascade",
+        metavar="MODEL",
+        help="table1: a row of DreamBooth on this pixel cascade too, such as toybox-cascade",
+    )
     command.add_argument("--list", action="store_true", help="print the cells and about how long they take, and stop")
     _add_engine(command, "cells")
     out = Path("runs/experiment")

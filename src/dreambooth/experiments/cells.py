@@ -27,6 +27,12 @@ SET_HERE = (
 )
 """Settings that tell an experiment's cells apart, or that a cell has no use for."""
 
+CASCADE = "dreambooth (cascade)"
+"""The row of Table 1 that is tuned on a pixel cascade."""
+
+_OF_ONE_MODEL = ("revision", "variant", "family", "prediction_type", "resolution")
+"""Settings that were given for the base model, and say nothing of the cascade beside it."""
+
 _FORMAT = 1
 
 
@@ -34,7 +40,7 @@ _FORMAT = 1
 class Cell:
     """One fine-tuning and its pictures.
 
-    row: what it is in Table 1, a method's name or "untuned".  photos: it trains on the subject's first ones.
+    row: what it is in Table 1, a method's name, CASCADE or "untuned".  photos: it trains on the subject's first ones.
     class_noun: what the training uses, "" for none.
     """
 
@@ -94,11 +100,13 @@ class Cells:
     """Makes the cells of an experiment from what varies between them.
 
     settings: flat, over the presets of every method.  world: whose words the prompts and wrong classes are.
+    cascade: the base model of the row CASCADE; None: there is none.
     """
 
     settings: Mapping[str, Any]
     protocol: Protocol
     world: World
+    cascade: str | None = None
 
     def __post_init__(self) -> None:
         """Raise ConfigError for settings that an experiment sets itself."""
@@ -128,13 +136,17 @@ class Cells:
         )
 
     def _config(self, subject: NamedSubject, seed: int, row: str, prior: bool) -> Config:
-        method: MethodName = "prompt_only" if row == "untuned" else row  # type: ignore[assignment]
+        method: MethodName = {"untuned": "prompt_only", CASCADE: "dreambooth"}.get(row, row)  # type: ignore[assignment]
         words = {"untuned": subject.class_noun, "prompt_only": subject.description}.get(row)
         mine: dict[str, Any] = {"seed": seed, "method": method, "description": words, "probe": False}
         if not prior:
             mine["with_prior_preservation"] = False
         images = {"num_images_per_prompt": self.protocol.images_per_prompt}
-        config = Config.build({**images, **self._usable(method), **mine})
+        given = self._usable(method)
+        if row == CASCADE:
+            given = {name: value for name, value in given.items() if name not in _OF_ONE_MODEL}
+            mine["model"] = self.cascade
+        config = Config.build({**images, **given, **mine})
         last = max(1, config.training.max_train_steps)
         once = {"checkpointing_steps": last, "checkpoints_total_limit": 1, "validation_steps": last}
         return config.model_copy(update={"training": config.training.model_copy(update=once)})

@@ -89,12 +89,14 @@ def plan(
     subject_seeds: Sequence[int] | None = None,
     seeds: Sequence[int] | None = None,
     full: bool = False,
+    cascade: str | None = None,
 ) -> Plan:
     """The cells of the tables `names`, found or to be computed in out/cells.
 
     settings: flat, as `Config.build` takes them.  subjects_dir: a folder of folders of photos; without it toys, those
-    of `subject_seeds`.  A table alone takes all subjects and seeds that were given, several share them as the protocol
-    says.  Opens the base model and the judges. Raises ConfigError, PhotoError or ModelError.
+    of `subject_seeds`.  cascade: a pixel cascade that Table 1 has a row of.  A table alone takes all subjects and seeds
+    that were given, several share them as the protocol says.  Opens the base models and the judges. Raises ConfigError,
+    PhotoError or ModelError.
     """
     protocol = FULL if full else SMALL
     if subjects_dir is not None and subject_seeds is not None:
@@ -106,7 +108,7 @@ def plan(
     )
     for subject in subjects:
         check_photos(subject.photos)
-    cells = Cells(settings=settings, protocol=protocol, world=world)
+    cells = Cells(settings=settings, protocol=protocol, world=world, cascade=cascade)
     wanted_seeds = tuple(dict.fromkeys(seeds or protocol.seeds))
     alone = len(names) == 1
     tables = []
@@ -117,12 +119,16 @@ def plan(
             seeds=len(wanted_seeds) if alone and seeds else share.seeds,
         )
         tables.append(table(name, cells, subjects, wanted_seeds, share))
-    weights = models.load(given.base, given.data.resolution).fingerprint()
     wanted = [cell for each in tables for cell in each.cells]
+    opened = {(cell.config.base, cell.config.data.resolution) for cell in wanted}
+    weights = {asked: models.load(*asked).fingerprint() for asked in opened}
     return Plan(
         out=out,
         tables=tuple(tables),
-        cells={cell: out / "cells" / cell.address(weights) for cell in wanted},
+        cells={
+            cell: out / "cells" / cell.address(weights[cell.config.base, cell.config.data.resolution])
+            for cell in wanted
+        },
         config=given,
         judges=judges_of(given),
         usual={} if full else given.world.cell_seconds,

@@ -76,6 +76,7 @@ _METHOD_PRESETS = {
 _CELL_SECONDS = {
     "dreambooth": 150,
     "dreambooth without prior": 108,
+    "dreambooth (cascade)": 240,
     "lora": 120,
     "textual_inversion": 210,
     "pivotal": 120,
