@@ -73,6 +73,11 @@ _METHOD_PRESETS = {
 }
 """Measured: docs/log.md. Those of the other methods were chosen on the first toybox."""
 
+_FAMILY_PRESETS = {
+    # The ancestral sampler keeps the cascade's subjects more like themselves; a picture of 16 px costs next to nothing.
+    "IFPipeline": {"sampler": "ddpm", "num_inference_steps": 50, "probe_num_inference_steps": 25},
+}
+
 _CELL_SECONDS = {
     "dreambooth": 150,
     "dreambooth without prior": 108,
@@ -134,6 +139,7 @@ TOYBOX = World(
     resolution=128,
     preset=_PRESET,
     method_presets=_METHOD_PRESETS,
+    family_presets=_FAMILY_PRESETS,
     embedded=Path(str(files("dreambooth.toybox"))),
     contents=CONTENTS,
     examples=Examples(photos=_photos, description=_description),
