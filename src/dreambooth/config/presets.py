@@ -29,10 +29,8 @@ def preset_of(world: World, method: object, family: FamilyRow | None = None, mem
 
     method: None for the usual one.  family: None where the paper's suit it.  memory: of the card, a row of CARDS.
     """
-    usual, card = family.preset if family else {}, card_of(memory)
+    usual, card = {**family.preset, **world.family_presets.get(family.pipeline, {})} if family else {}, card_of(memory)
     name: Any = str(method or card.get("method") or usual.get("method") or "dreambooth")
-    pairs = dict(world.method_presets.get(name, {}))
-    if family:
-        pairs |= {**family.method_presets.get(name, {}), **world.family_presets.get(family.pipeline, {})}
+    pairs = {**world.method_presets.get(name, {}), **(family.method_presets.get(name, {}) if family else {})}
     suiting = {its: value for its, value in card.items() if name not in OWN_SETTINGS or its not in idle(name)}
     return {**world.preset, **usual, **METHODS.get(name, {}), **pairs, **suiting}

@@ -74,8 +74,16 @@ _METHOD_PRESETS = {
 """Measured: docs/log.md. Those of the other methods were chosen on the first toybox."""
 
 _FAMILY_PRESETS = {
-    # The ancestral sampler keeps the cascade's subjects more like themselves; a picture of 16 px costs next to nothing.
-    "IFPipeline": {"sampler": "ddpm", "num_inference_steps": 50, "probe_num_inference_steps": 25},
+    # The ancestral sampler keeps the cascade's subjects more like themselves, and so do more steps of its base, without
+    # which higher rates cost it its scenes; 16 px cost next to nothing.
+    "IFPipeline": {
+        "sampler": "ddpm",
+        "num_inference_steps": 50,
+        "probe_num_inference_steps": 25,
+        "max_train_steps": 2 * _STEPS,
+        "super_resolution_steps": _STEPS,
+        "validation_steps": 200,
+    },
 }
 
 _CELL_SECONDS = {
