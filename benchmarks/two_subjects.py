@@ -2,8 +2,8 @@
 
 On toys, two a pair. Of each: DINO of its pictures in every scene against its own photos, by the model of both (trained
 for twice the steps, each subject for as many as alone) and by its own; and against the other one's photos, beside the
-pictures of its untuned class. A pair that was measured before is read back, so a stopped command goes on. Intervals are
-over pairs; fewer than six are a sign and no measurement.
+pictures of its own model, of its untuned class and its own photos: two toys may be alike. A pair that was measured
+before is read back, so a stopped command goes on. Intervals are over pairs; fewer than six are a sign and no measurement.
 
     python -m benchmarks.two_subjects --out build/two --results FILE
 """
@@ -11,6 +11,7 @@ over pairs; fewer than six are a sign and no measurement.
 import argparse
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -24,9 +25,9 @@ from benchmarks.pictures import draw
 from benchmarks.quality import FIXED
 from dreambooth import Config, Subject, recipe
 from dreambooth.config import Evaluation
-from dreambooth.evaluation import load_judges
+from dreambooth.evaluation import Judges, load_judges, metrics
 from dreambooth.evaluation.bootstrap import interval
-from dreambooth.evaluation.scores import measure_photos, score
+from dreambooth.evaluation.scores import measure_photos, open_squares
 from dreambooth.generation.requests import sampling_of
 from dreambooth.run import Run
 from dreambooth.run.companions import each
@@ -39,6 +40,12 @@ from dreambooth.toybox.world import SCENES
 PAIRS = (
     "dog:811+cat:814 teapot:812+robot:813 car:815+bear:816 backpack:817+duck:818 clock:819+dog:820 cat:821+teapot:822"
 )
+
+FLOORS = {
+    "of its own model": "alone, like the other",
+    "of its untuned class": "its class, untuned, like the other",
+    "of its photos": "its photos, like the other",
+}
 
 
 def subject_of(folder: Path, noun: str, seed: int) -> Subject:
@@ -66,12 +73,15 @@ def measure(folder: Path, pair: list[tuple[str, int]]) -> dict[str, Any]:
     found = {}
     for at, (alone, its) in enumerate(zip(single, each(both), strict=True)):
         noun, own, other = its.subject.class_noun, its.subject.photos, subjects[1 - at].photos
-        together = in_scenes(both, its.subject.name)
+        apart, together = in_scenes(alone, alone.subject.name), in_scenes(both, its.subject.name)
+        like_other = partial(dino_to, judges, other)
         found[f"{noun} {pair[at][1]}"] = {
-            "alone": scores(judges, own, noun, in_scenes(alone, alone.subject.name)),
+            "alone": scores(judges, own, noun, apart),
             "together": scores(judges, own, noun, together),
-            "like the other": dino_to(judges, other, noun, together),
-            "its class, untuned, like the other": dino_to(judges, other, noun, untuned(both, noun)),
+            "like the other": like_other(together),
+            "alone, like the other": like_other(apart),
+            "its class, untuned, like the other": like_other(untuned(both, noun)),
+            "its photos, like the other": like_other(open_squares(own)),
         }
     write_json(kept, found)
     return found
@@ -89,14 +99,17 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "DINO alone": over(lambda one: one["alone"]["dino"]),
         "DINO together - alone": over(lambda one: one["together"]["dino"] - one["alone"]["dino"]),
         "CLIP-T together - alone": over(lambda one: one["together"]["clip_t"] - one["alone"]["clip_t"]),
-        "like the other - untuned": over(lambda one: one["like the other"] - one["its class, untuned, like the other"]),
+        **{
+            f"like the other - {what}": over(lambda one, name=name: one["like the other"] - one[name])  # type: ignore[misc]
+            for what, name in FLOORS.items()
+        },
     }
 
 
-def dino_to(judges: Any, photos: tuple[Path, ...], noun: str, pictures: list[Image.Image]) -> float:
+def dino_to(judges: Judges, photos: tuple[Path, ...], pictures: list[Image.Image]) -> float:
     """DINO of pictures to photos."""
-    asked = [f"{captions.article(noun)} {scene}" for scene in SCENES]
-    return round(score(judges, measure_photos(judges, photos), pictures, asked).dino or 0.0, 4)
+    real = measure_photos(judges, photos).seen.dino
+    return round(metrics.dino(judges.dino.images(pictures), real), 4)
 
 
 def untuned(run: Run, noun: str) -> list[Image.Image]:
