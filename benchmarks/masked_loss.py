@@ -78,15 +78,15 @@ def _stands(shot: Shot) -> dict[str, Any]:
     return {"offset": shot.offset, "zoom": shot.zoom, "scene": shot.scene, "scene_jitter": shot.scene_jitter}
 
 
-def in_scenes(run: Run, name: str) -> list[Image.Image]:
-    """The tuned model's pictures of a name, one in each scene."""
-    texts = [f"{captions.article(name)} {scene}" for scene in SCENES]
+def in_scenes(run: Run, name: str, times: int = 1) -> list[Image.Image]:
+    """The tuned model's pictures of a name, so many in each scene."""
+    texts = [f"{captions.article(name)} {scene}" for scene in SCENES] * times
     return draw(personal_model(run), texts, sampling_of(run.config.generation), run.config.prior.sample_batch_size)
 
 
 def scores(judges: Judges, alone: tuple[Path, ...], noun: str, pictures: list[Image.Image]) -> dict[str, float]:
     """What the judges say of pictures in every scene, against photos of the toy alone."""
-    asked = [f"{captions.article(noun)} {scene}" for scene in SCENES]
+    asked = [f"{captions.article(noun)} {scene}" for scene in SCENES] * (len(pictures) // len(SCENES))
     found = score(judges, measure_photos(judges, alone), pictures, asked)
     return {name: round(value, 4) for name in METRICS if (value := getattr(found, name)) is not None}
 

@@ -27,6 +27,7 @@ from typing import Any
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from benchmarks.machine import machine
 from benchmarks.pictures import draw, tensor
@@ -90,7 +91,7 @@ class Critic:
         alone, of_class = (
             draw(model, [captions.article(name)] * ALONE, sampling, batch, first=5000) for name in (subject, self.noun)
         )
-        seen = self.reader.read(tensor(placed))
+        seen = self.read(placed)
         scored = score(self.judges, self.photos, placed, [f"{captions.article(self.noun)} {s}" for _, s in asked])
         lone = score(self.judges, self.photos, alone, [self.noun] * ALONE, of_class)
         classy = score(self.judges, self.photos, of_class, [self.noun] * ALONE)
@@ -103,15 +104,23 @@ class Critic:
             clip_t=scored.clip_t,
             scenes_of_subject=self.scenes(alone),
             scenes_of_class=self.scenes(of_class),
-            spread_of_class=self.reader.spread(tensor(of_class)),
+            spread_of_class=self.reader.spread(_as_photos(of_class)),
             div_of_subject=lone.div,
             div_of_class=classy.div,
             pres=lone.pres,
         )
 
+    def read(self, pictures: Sequence[Image.Image]) -> list[dict[str, Any]]:
+        """What the classifier reads off pictures of any size."""
+        return list(self.reader.read(_as_photos(pictures)))
+
     def scenes(self, pictures: Sequence[Image.Image]) -> float:
         """The effective number of scenes in the pictures, as the classifier reads them."""
-        return effective(list(Counter(found["scene"] for found in self.reader.read(tensor(pictures))).values()))
+        return effective(list(Counter(found["scene"] for found in self.read(pictures)).values()))
+
+
+def _as_photos(pictures: Sequence[Image.Image]) -> Tensor:
+    return tensor([picture.resize((TOYBOX.resolution,) * 2) for picture in pictures])
 
 
 def measure(out: Path, settings: dict[str, Any], keep_models: bool, task: tuple[str, int, int]) -> dict[str, Any]:
@@ -173,7 +182,7 @@ def sheet(run: Run, model: DiffusionModel, sampling: Sampling, batch: int) -> Im
     page = Image.new("RGB", (side * len(texts), side * len(rows)), "white")
     for line, pictures in enumerate(rows):
         for column, picture in enumerate(pictures):
-            page.paste(picture, (side * column, side * line))
+            page.paste(picture.resize((side, side)), (side * column, side * line))
     return page
 
 

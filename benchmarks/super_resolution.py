@@ -1,8 +1,8 @@
 """What is tuning a cascade's super-resolution worth, and at which noise on the small picture? On the embedded cascade.
 
-The paper tunes super-resolution too, at next to no noise, and shows what is lost without (appendix, "fine-tuning the
-super-resolution models"). Here, of each toy that nothing was chosen on, the whole of `toybox-cascade` is tuned, and its
-super-resolution once more at the noise level at which DeepFloyd IF draws. Measured is what each makes
+The paper tunes super-resolution too, at next to no noise, and shows what is lost if it is not, or at the usual noise.
+Here, of each toy that nothing was chosen on, the whole of `toybox-cascade` is tuned, and its super-resolution once more
+at the noise level at which DeepFloyd IF draws. Measured is what each makes
 
     of photos that no training saw, shrunk to the base's 16 pixels: DINO between each quarter that shows the subject
     and the same quarter of the photo, and the error of the pixels;
@@ -28,7 +28,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers import IFSuperResolutionPipeline
 from torch import Tensor
 
 from benchmarks import quality
@@ -42,12 +41,10 @@ from dreambooth.evaluation.bootstrap import interval
 from dreambooth.evaluation.scores import measure_photos, score
 from dreambooth.generation.requests import sampling_of
 from dreambooth.generation.sheet import Row, lay_out
-from dreambooth.models import schedules
 from dreambooth.models.base import Sampling
 from dreambooth.models.deepfloyd_if import FOLDER, DeepFloydIF
-from dreambooth.models.t5 import Reader
 from dreambooth.support.files import write_json
-from dreambooth.toybox import captions, world
+from dreambooth.toybox import captions
 from dreambooth.toybox.home import TOYBOX
 from dreambooth.toybox.render import render, render_mask
 from dreambooth.toybox.world import SCENES, Shot, Toy
@@ -55,7 +52,7 @@ from pretraining.cascade import BASE_SIDE, SIDE
 
 MODEL = "toybox-cascade"
 LEVEL = 250  # of 1000, IF's own
-TOYS = [(noun, 801) for noun in world.CLASSES]
+TOYS = quality.TOYS["unseen"]
 SHOWN = 0.1  # a quarter shows the subject where its mask covers so much of it
 
 
@@ -76,22 +73,8 @@ def opened(run: Run, larger: Path, level: int | None) -> DeepFloydIF:
 
 def enlarged(model: DeepFloydIF, small: Tensor, prompts: Sequence[str], sampling: Sampling) -> Tensor:
     """What super-resolution makes of small pictures (N, 3, h, w), in [0, 1] like them."""
-    reader, how = Reader(model.pipeline), model.refining
-    parts = {**model.larger.components, "tokenizer": reader.tokenizer, "text_encoder": reader.encoder}
-    parts["scheduler"] = schedules.sampler(model.larger.scheduler, sampling)
-    pipeline = IFSuperResolutionPipeline(**parts, requires_safety_checker=False)
-    pipeline.set_progress_bar_config(disable=True)
-    images: Tensor = pipeline(
-        prompt=reader.spelled(prompts),
-        image=small * 2 - 1,
-        noise_level=how.noise_level,
-        guidance_scale=how.guidance_scale,
-        num_inference_steps=how.num_inference_steps or sampling.num_inference_steps,
-        generator=[torch.Generator().manual_seed(number) for number in range(len(small))],
-        output_type="pt",
-        clean_caption=False,
-    ).images
-    return (images / 2 + 0.5).clamp(0, 1)
+    generators = [torch.Generator().manual_seed(number) for number in range(len(small))]
+    return (model.enlarged(small * 2 - 1, prompts, generators, sampling) / 2 + 0.5).clamp(0, 1)
 
 
 def quarters(pictures: Tensor) -> Tensor:
@@ -118,8 +101,8 @@ def measure(out: Path, seed: int, toy: tuple[str, int]) -> dict[str, Any]:
         return dict(json.loads(kept.read_text()))
     torch.set_num_threads(1)
     run = Run.open(folder / "run")
-    loud = {**quality.FIXED, "model": MODEL, "seed": seed, "noise_level": LEVEL, "stages": ("super_resolution",)}
-    noisy = recipe.dreambooth(run.subject, Config.build(loud), folder / "at IF's noise")
+    settings = {**quality.FIXED, "model": MODEL, "seed": seed, "noise_level": LEVEL, "stages": (FOLDER,)}
+    at_if_noise = recipe.dreambooth(run.subject, Config.build(settings), folder / "if-noise")
     judges, sampling = load_judges(Evaluation(), TOYBOX), sampling_of(run.config.generation)
     photos, masks = held_out(noun, number)
     small = F.interpolate(photos, size=BASE_SIDE, mode="area")
@@ -131,7 +114,7 @@ def measure(out: Path, seed: int, toy: tuple[str, int]) -> dict[str, Any]:
     for arm, (larger, level) in {
         "tuned": (run.model / FOLDER, 0),
         "not tuned": (packaged / FOLDER, 0),
-        "tuned at IF's noise": (noisy.model / FOLDER, LEVEL),
+        "tuned at IF's noise": (at_if_noise.model / FOLDER, LEVEL),
         "not tuned, at IF's noise": (packaged / FOLDER, LEVEL),
     }.items():
         model = opened(run, larger, level)
@@ -170,7 +153,9 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def main() -> None:
     """Measure what was not measured yet, print, and write with --results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder of the runs, as benchmarks.quality has them")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder of the runs, as benchmarks.quality --keep-models has them"
+    )
     parser.add_argument("--count", type=int, help="only the first of the toys")
     parser.add_argument("--seed", type=int, default=5, help="of the training and the identifier")
     parser.add_argument("--jobs", type=int, default=2, help="toys at a time, one thread each")

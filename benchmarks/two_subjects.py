@@ -3,7 +3,7 @@
 On toys, two a pair. Of each: DINO of its pictures in every scene against its own photos, by the model of both (trained
 for twice the steps, each subject for as many as alone) and by its own; and against the other one's photos, beside the
 pictures of its own model, of its untuned class and its own photos: two toys may be alike. A pair that was measured
-before is read back, so a stopped command goes on. Intervals are over pairs; fewer than six are a sign and no measurement.
+before is read back, so a stopped command goes on. Intervals are over pairs; fewer than six are a sign, no measurement.
 
     python -m benchmarks.two_subjects --out build/two --results FILE
 """
@@ -40,6 +40,7 @@ from dreambooth.toybox.world import SCENES
 PAIRS = (
     "dog:811+cat:814 teapot:812+robot:813 car:815+bear:816 backpack:817+duck:818 clock:819+dog:820 cat:821+teapot:822"
 )
+A_SCENE = 4  # pictures: the noise of one is as large as what is looked for
 
 FLOORS = {
     "of its own model": "alone, like the other",
@@ -73,7 +74,7 @@ def measure(folder: Path, pair: list[tuple[str, int]]) -> dict[str, Any]:
     found = {}
     for at, (alone, its) in enumerate(zip(single, each(both), strict=True)):
         noun, own, other = its.subject.class_noun, its.subject.photos, subjects[1 - at].photos
-        apart, together = in_scenes(alone, alone.subject.name), in_scenes(both, its.subject.name)
+        apart, together = in_scenes(alone, alone.subject.name, A_SCENE), in_scenes(both, its.subject.name, A_SCENE)
         like_other = partial(dino_to, judges, other)
         found[f"{noun} {pair[at][1]}"] = {
             "alone": scores(judges, own, noun, apart),
@@ -95,7 +96,11 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
         means, every = [mean(pair) for pair in pairs], [value for pair in pairs for value in pair]
         return {"mean": mean(means), "interval": interval(means), "least": min(every), "most": max(every)}
 
+    likeness = [(one["together"]["dino"], one["alone"]["dino"]) for row in rows for one in row.values()]
     return {
+        "subjects": len(likeness),
+        "subjects within .03 of alone": sum(abs(its - alone) <= 0.03 for its, alone in likeness),
+        "subjects at most .03 below alone": sum(its >= alone - 0.03 for its, alone in likeness),
         "DINO alone": over(lambda one: one["alone"]["dino"]),
         "DINO together - alone": over(lambda one: one["together"]["dino"] - one["alone"]["dino"]),
         "CLIP-T together - alone": over(lambda one: one["together"]["clip_t"] - one["alone"]["clip_t"]),

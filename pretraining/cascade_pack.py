@@ -5,7 +5,8 @@ from pathlib import Path
 from diffusers import IFPipeline, IFSuperResolutionPipeline, UNet2DConditionModel
 
 from dreambooth.config.worlds import EMBEDDED
-from dreambooth.models.deepfloyd_if import DeepFloydIF, Refining
+from dreambooth.models.deepfloyd_if import DeepFloydIF
+from dreambooth.models.refining import Refining
 from pretraining import cascade, cascade_stages
 from pretraining.state import Trained, arguments, log, prepare
 

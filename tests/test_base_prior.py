@@ -121,7 +121,7 @@ def test_the_plan_knows_of_one_look_more_and_of_no_class_image() -> None:
     model = tiny_model(size=16)
     its: Any = {"method": "lora", "train_text_encoder": False}
     paper, base = (Costs.of(model, Config.build(its, prior_target=target)) for target in ("class_images", "base"))
-    assert base.step - paper.step == paper.evaluations[0]
+    assert base.steps[0] - paper.steps[0] == paper.evaluations[0]
     assert lacking(model, SUBJECT, LORA.prior, 100) == 0 < lacking(model, SUBJECT, Config().prior, 100)
 
 

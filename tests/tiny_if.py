@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from dreambooth.models.base import Conditioning
-from dreambooth.models.deepfloyd_if import FOLDER, DeepFloydIF, Refining
+from dreambooth.models.deepfloyd_if import FOLDER, DeepFloydIF
+from dreambooth.models.refining import Refining
 from dreambooth.support.rng import normal
 from tiny import DIFFUSERS, TRANSFORMERS, WORDS
 

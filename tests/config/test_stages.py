@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from dreambooth.config import Config
+from dreambooth.config.families import FAMILIES
+from dreambooth.config.worlds import WORLDS, named
 
 
 @pytest.fixture
@@ -29,3 +31,19 @@ def test_a_lora_of_a_cascade_has_steps_and_rates_for_each_stage(cascade: Path) -
     assert [(its.learning_rate, its.max_train_steps) for its in found] == [(5e-6, 1200), (1e-6, 2000)]
     given = Config.build({"model": str(cascade), "method": "lora", "super_resolution_steps": 7})
     assert given.of_stage("super_resolution").training.max_train_steps == 7
+
+
+def test_the_embedded_cascade_has_a_preset_of_its_own() -> None:
+    config = Config.build(model="toybox-cascade")
+    steps = [config.of_stage(name).training.max_train_steps for name in ("base", "super_resolution")]
+    assert steps == [800, 400] and config.training.learning_rate == 3e-4
+    assert (config.generation.sampler, config.generation.num_inference_steps) == ("ddpm", 50)
+    shorter = Config.build(model="toybox-cascade", max_train_steps=50)
+    assert shorter.of_stage("super_resolution").training.max_train_steps == 50
+    described = Config.build(model="toybox-cascade", method="prompt_only", description="red dog")
+    assert described.training.max_train_steps == 0
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_what_suits_a_family_in_a_world_is_of_a_family(world: str) -> None:
+    assert set(named(world).pipeline_presets) <= {row.pipeline for row in FAMILIES.values() if row.preset}

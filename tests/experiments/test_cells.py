@@ -127,6 +127,10 @@ def test_a_cascade_has_a_row_of_its_own_beside_the_base_model(subjects: tuple[Na
     asked = [(cell.config.base.model, cell.config.data.resolution, cell.config.method.method) for cell in rows[CASCADE]]
     assert asked == [("toybox-cascade", None, "dreambooth")] * 2
     assert {cell.config.base.noise_level for cell in rows[CASCADE]} == {3}
+    plain = Cells(settings={"resolution": 128}, protocol=SMALL, world=TOYBOX)
+    alone = table("table1", plain, subjects[:2], (0,), Share(subjects=2, seeds=1)).cells
+    others = [cell for name in rows if name != CASCADE for cell in rows[name]]
+    assert [cell.address("w") for cell in others] == [cell.address("w") for cell in alone]
     assert {cell.config.base.model for name in rows if name != CASCADE for cell in rows[name]} == {"toybox"}
 
 

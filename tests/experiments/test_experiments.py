@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from dreambooth.evaluation import CHOICES
 from dreambooth.toybox.photos import photos
 from small_judges import clip_parts, dino_parts, dinov2_parts, save
 from tiny import tiny_pipeline
+from tiny_if import tiny_if_pair, wrapped
 
 FEW = [
     *("--max-train-steps", "2", "--learning-rate", "1e-4", "--num-class-images", "2", "--sample-batch-size", "16"),
@@ -85,6 +87,21 @@ def test_table1_holds_the_means_of_what_its_cells_measured(table1: Path) -> None
         assert float(rows["dreambooth"][f"{metric}_low"]) <= by_hand + 1e-3
     assert (rows["dreambooth"]["n"], rows["dreambooth"]["pictures"]) == ("2", "56")  # 14 prompts x 2 images x 2 toys
     assert float(rows["real_images"]["dino"]) == pytest.approx(fmean(c["real"]["dino"] for c in trained), abs=1e-3)
+
+
+def test_a_cascade_gets_a_row_and_what_was_finished_stays(place: Path, table1: Path, tmp_path: Path) -> None:
+    out = tmp_path / "experiment"
+    shutil.copytree(table1, out)
+    before = finished_cells(out)
+    wrapped(tiny_if_pair(side=32)).save(place / "if")
+    asked = ["--subject-seeds", "18,19", "--seeds", "0", "--cascade", str(place / "if"), "--noise-level", "1"]
+    assert cli.main(words(place, out, "table1", *asked), __version__) == 0
+    rows = rows_of((out / "table1.csv").read_text())
+    assert rows["dreambooth (cascade)"]["n"] == rows["dreambooth"]["n"] == "2"
+    after = finished_cells(out)
+    assert len(after) == len(before) + 2 and before.items() <= after.items()
+    page = (out / "report.html").read_text()
+    assert re.search(r"cascade\W+(\w+\W+){1,4}if\b", page) and str(place) not in page
 
 
 def test_what_a_cell_keeps_is_small_and_says_what_was_asked(table1: Path) -> None:
@@ -230,6 +247,10 @@ def test_list_prints_the_cells_and_computes_none(
         ),
         (["table1", "--jobs", "0"], ["--jobs: '0' is no whole number from 1"]),
         (["table1", "--model", "nowhere"], ["nowhere", "no folder"]),
+        (["table3", "--cascade", "toybox-cascade"], ["--cascade makes a row of table1"]),
+        (["table1", "--cascade", "toybox"], ["--cascade: toybox draws in one stage"]),
+        (["table1", "--cascade", "DeepFloyd/IF-I-XL-v1.0"], ["of photographs and the base model of toybox"]),
+        (["table1", "--cascade", "toybox-cascade", "--train-text-encoder"], ["train_text_encoder"]),
         (["table1", "--max-train-steps", "many"], ["max_train_steps", "many"]),
     ],
 )

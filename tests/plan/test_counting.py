@@ -6,10 +6,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from dreambooth import models
 from dreambooth.config import Config
 from dreambooth.finetuning import training_step
-from dreambooth.plan.costs import STAND_IN, Costs, without_values, zeros
+from dreambooth.generation.requests import sampling_of
+from dreambooth.plan.costs import DECODED, STAND_IN, Costs, without_values, zeros
 from dreambooth.plan.counting import META, as_computed, checkpointing, cost
+from dreambooth.plan.estimate import Estimate
+from dreambooth.plan.work import Work
 from families import FAMILIES
 from tiny import attached, tiny_model
 
@@ -95,7 +99,7 @@ def test_the_arithmetic_of_a_step_is_what_a_real_step_is_counted_as() -> None:
     with FlopCounterMode(display=False) as counter:
         loss, _ = training_step(stage, stage.process, batch, stage.condition(batch.prompts), 1.0, 0, 0)
         loss.backward()
-    assert costs.step == pytest.approx(counter.get_total_flops(), rel=0.02)
+    assert sum(costs.steps) == pytest.approx(counter.get_total_flops(), rel=0.02)
     assert costs.trained == sum(p.nbytes for group in adapter.parameter_groups() for p in group["params"])
     assert costs.state == 2 * costs.trained and costs.saved == 3 * costs.trained
 
@@ -117,5 +121,24 @@ def test_the_costs_of_every_family_can_be_counted(name: str, method: str) -> Non
     model = FAMILIES[name].model()
     settings = {"method": method, "gradient_checkpointing": True, "train_text_encoder": False}  # some never train
     costs = Costs.of(model, Config.build({"model": "tiny", **settings}))
-    assert all(costs.evaluations) and costs.step > 2 * sum(costs.evaluations) and costs.draw_peak > 0
+    assert all(costs.evaluations) and sum(costs.steps) > 2 * sum(costs.evaluations) and costs.draw_peak > 0
     assert 0 < costs.trained <= costs.weights
+
+
+def test_each_stage_of_a_cascade_is_counted_as_often_as_it_works() -> None:
+    config = Config.build(model="toybox-cascade")
+    model = models.load(config.base)
+    costs = Costs.of(model, config)
+    assert [stage.looks(sampling_of(config.generation)) for stage in model.stages] == [100, 8]  # guidance 2, and none
+    small, large = costs.evaluations
+    assert costs.pictures(2, [100, 8]) == 2 * (100 * small + 8 * large + DECODED * costs.picture)
+    work = Work(class_images=0, samples={}, probes=0, probed=0, live=0, steps=200, scored=0)  # a quarter is left
+    for settings, wanted in (
+        ({}, (200, 100)),
+        ({"stages": ("base",)}, (200, 0)),
+        ({"max_train_steps": 200}, (200, 200)),
+    ):
+        asked = Config.build({"model": "toybox-cascade", **settings})
+        estimate = Estimate(config=asked, work=work, costs=costs, model=model, photos=4)
+        steps = zip(costs.steps, wanted, strict=True)
+        assert estimate.trained == pytest.approx(sum(flop * times for flop, times in steps))

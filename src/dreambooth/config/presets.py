@@ -1,4 +1,7 @@
-"""What else changes the paper's settings, in layers: world | family | method | their pairs | the card's memory."""
+"""What else changes the paper's settings, in layers.
+
+World | family | family in that world | method | method in that world, in that family | the card's memory.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -29,7 +32,10 @@ def preset_of(world: World, method: object, family: FamilyRow | None = None, mem
 
     method: None for the usual one.  family: None where the paper's suit it.  memory: of the card, a row of CARDS.
     """
-    usual, card = {**family.preset, **world.family_presets.get(family.pipeline, {})} if family else {}, card_of(memory)
+    usual, card = (
+        {**family.preset, **world.pipeline_presets.get(family.pipeline, {})} if family else {},
+        card_of(memory),
+    )
     name: Any = str(method or card.get("method") or usual.get("method") or "dreambooth")
     pairs = {**world.method_presets.get(name, {}), **(family.method_presets.get(name, {}) if family else {})}
     suiting = {its: value for its, value in card.items() if name not in OWN_SETTINGS or its not in idle(name)}

@@ -74,6 +74,8 @@ class Config(Section):
             settings["family"] = family
         world, row = named(str(settings.get("world") or model)), _row(settings.get("family"))
         preset = preset_of(world, settings.get("method"), row, settings.get("memory"))
+        if "max_train_steps" in settings:  # the preset's steps of super-resolution go with its own of the base
+            preset.pop("super_resolution_steps", None)
         sections: dict[str, Any] = {}
         homes = {name: section for section, name, _ in settings_reference()}
         problems = [f"model: {reason}"] if (reason := refusal(model)) else []

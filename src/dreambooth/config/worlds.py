@@ -83,7 +83,7 @@ class World:
     """Settings that suit its models, over the paper's."""
     method_presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """By method, the settings that suit the pair of both."""
-    family_presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    pipeline_presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """By the pipeline of a family, the settings that suit its models in this world."""
     embedded: Path | None = None
     """Folder with its base models, and its judges in judges/, where they come with the package."""

@@ -30,8 +30,12 @@ SET_HERE = (
 CASCADE = "dreambooth (cascade)"
 """The row of Table 1 that is tuned on a pixel cascade."""
 
-_OF_ONE_MODEL = ("revision", "variant", "family", "prediction_type", "resolution")
-"""Settings that were given for the base model, and say nothing of the cascade beside it."""
+_OF_THE_BASE_MODEL = ("revision", "variant", "family", "prediction_type", "resolution")
+_OF_THE_CASCADE = (
+    *("super_resolution", "noise_level", "super_resolution_guidance_scale", "super_resolution_inference_steps"),
+    *("super_resolution_identifier", "stages", "super_resolution_steps", "super_resolution_lr"),
+)
+"""Settings that mean one of the two, where Table 1 has a cascade beside the base model."""
 
 _FORMAT = 1
 
@@ -142,18 +146,17 @@ class Cells:
         if not prior:
             mine["with_prior_preservation"] = False
         images = {"num_images_per_prompt": self.protocol.images_per_prompt}
-        given = self._usable(method)
         if row == CASCADE:
-            given = {name: value for name, value in given.items() if name not in _OF_ONE_MODEL}
             mine["model"] = self.cascade
-        config = Config.build({**images, **given, **mine})
+        config = Config.build({**images, **self._usable(method, row), **mine})
         last = max(1, config.training.max_train_steps)
         once = {"checkpointing_steps": last, "checkpoints_total_limit": 1, "validation_steps": last}
         return config.model_copy(update={"training": config.training.model_copy(update=once)})
 
-    def _usable(self, method: MethodName) -> dict[str, Any]:
-        """The given settings without those that mean nothing to `method`: one command sets them for all methods."""
-        return {name: value for name, value in self.settings.items() if name not in idle(method)}
+    def _usable(self, method: MethodName, row: str) -> dict[str, Any]:
+        """The given settings without those that mean nothing to `method` or `row`: one command sets them for all."""
+        others = _OF_THE_BASE_MODEL if row == CASCADE else _OF_THE_CASCADE if self.cascade else ()
+        return {name: value for name, value in self.settings.items() if name not in (*idle(method), *others)}
 
     def _wrong(self, subject: NamedSubject, seed: int) -> str:
         others = [noun for noun in self.world.classes if noun != subject.class_noun]

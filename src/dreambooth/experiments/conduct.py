@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dreambooth.errors import Interrupted, RunError
 from dreambooth.executors import Engine, Job, opened
-from dreambooth.experiments.cells import Cell
+from dreambooth.experiments.cells import CASCADE, Cell
 from dreambooth.experiments.page import section, write_page
 from dreambooth.experiments.planning import Plan
 from dreambooth.experiments.tables import differences, lines
@@ -56,9 +56,12 @@ def _written(plan: Plan) -> tuple[str, Path]:
         write_text(plan.out / f"{table.name}.txt", f"{texts[-1]}\n{choices_as_text()}")
         write_text(plan.out / f"{table.name}.csv", as_csv(table, rows))
         sections.append(section(table, rows, apart, results))
-    base = plan.config.base.model
+    bases = {"base model": plan.config.base.model}
+    if of_cascade := [cell.config.base.model for cell in results if cell.row == CASCADE]:
+        bases["cascade"] = of_cascade[0]
     facts = {
-        "base model": Path(base).name if Path(base).is_dir() else base,  # a page travels, a path says too much
+        # a page travels, a path says too much
+        **{what: Path(base).name if Path(base).is_dir() else base for what, base in bases.items()},
         "subjects": str(len({cell.subject.name for cell in results})),
         "fine-tunings and their pictures": str(len(results)),
         "computing time in all": duration(sum(result.seconds for result in results.values())),

@@ -6,14 +6,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from dreambooth import models
+from dreambooth import adapters, models
 from dreambooth.config import Config, idle
 from dreambooth.config.worlds import EMBEDDED, named
 from dreambooth.data.photos import check_photos
 from dreambooth.errors import ConfigError
 from dreambooth.evaluation import Judges
 from dreambooth.executors import default_jobs
-from dreambooth.experiments.cells import Cell, Cells
+from dreambooth.experiments.cells import CASCADE, Cell, Cells
 from dreambooth.experiments.protocol import FULL, SMALL, Share
 from dreambooth.experiments.subjects import examples, in_folder
 from dreambooth.experiments.tables import Table, table
@@ -101,6 +101,8 @@ def plan(
     protocol = FULL if full else SMALL
     if subjects_dir is not None and subject_seeds is not None:
         raise ConfigError(["--subject-seeds picks toys and --subjects a folder: give one of them"])
+    if cascade is not None and "table1" not in names:
+        raise ConfigError(["--cascade makes a row of table1: leave it out"])
     given = Config.build({name: value for name, value in settings.items() if name not in idle("dreambooth")})
     world = given.world if subjects_dir or given.world.examples else named(EMBEDDED)
     subjects = (
@@ -109,6 +111,10 @@ def plan(
     for subject in subjects:
         check_photos(subject.photos)
     cells = Cells(settings=settings, protocol=protocol, world=world, cascade=cascade)
+    if cascade is not None and (other := cells.cell(subjects[0], 0, CASCADE).config.world) is not given.world:
+        raise ConfigError(
+            [f"--cascade: {cascade} is of {other.name} and the base model of {given.world.name}: give two of one world"]
+        )
     wanted_seeds = tuple(dict.fromkeys(seeds or protocol.seeds))
     alone = len(names) == 1
     tables = []
@@ -120,16 +126,24 @@ def plan(
         )
         tables.append(table(name, cells, subjects, wanted_seeds, share))
     wanted = [cell for each in tables for cell in each.cells]
-    opened = {(cell.config.base, cell.config.data.resolution) for cell in wanted}
-    weights = {asked: models.load(*asked).fingerprint() for asked in opened}
+    weights = {False: models.load(given.base, given.data.resolution).fingerprint()}
+    if of_cascade := [cell.config for cell in wanted if cell.row == CASCADE]:
+        weights[True] = _fingerprint_of_cascade(of_cascade[0])
     return Plan(
         out=out,
         tables=tuple(tables),
-        cells={
-            cell: out / "cells" / cell.address(weights[cell.config.base, cell.config.data.resolution])
-            for cell in wanted
-        },
+        cells={cell: out / "cells" / cell.address(weights[cell.row == CASCADE]) for cell in wanted},
         config=given,
         judges=judges_of(given),
         usual={} if full else given.world.cell_seconds,
     )
+
+
+def _fingerprint_of_cascade(config: Config) -> str:
+    """That of a cascade's weights; raises ConfigError for a model that is none, or that cannot be tuned so."""
+    model = models.load(config.base, config.data.resolution)
+    if len(model.stages) == 1:
+        raise ConfigError([f"--cascade: {model.name} draws in one stage: give a cascade, such as toybox-cascade"])
+    models.check(model, config)
+    adapters.check(model, config)
+    return model.fingerprint()

@@ -93,6 +93,8 @@ CHOICES = {
     "checkpoint": "Every method is measured after the last step of its preset; no probe chooses a checkpoint for it.",
     "untuned": 'The base model, prompted with the class noun alone ("a dog in the snow"): the floor of DINO and PRES, '
     "and the prompt fidelity that there is to keep.",
+    "cascade": "It draws at its own resolution, which may be another; the photos are the same, and the untuned row is "
+    "the base model's.",
     "prompt only": "The base model, prompted with a description of the subject; for toys it is written from their true "
     "parameters.",
     "class pictures": "Those of PRES are drawn from seeds that no class image of the training has.",

@@ -136,6 +136,10 @@ class Stage(ABC):
         """Where the denoiser is."""
         return next(self.parts[DENOISER].parameters()).device
 
+    def looks(self, sampling: Sampling) -> int:
+        """How often the denoiser looks at a picture that is drawn by `sampling`: guidance looks twice a step."""
+        return sampling.num_inference_steps * (2 if sampling.guidance_scale > 1 else 1)
+
     @abstractmethod
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation (B, C, h, w) of x0 for images (B, 3, H, W) in [-1, 1].

@@ -5,7 +5,7 @@ it super_resolution/ is that of IFSuperResolutionPipeline. The T5 serves both an
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self, final
 
@@ -22,6 +22,7 @@ from dreambooth.data.batch import Batch
 from dreambooth.errors import ModelError
 from dreambooth.models import hub, opening, pipelines, prediction, schedules
 from dreambooth.models.base import DENOISER, Conditioning, DiffusionModel, LoraLayout, Sampling, Stage, joined
+from dreambooth.models.refining import Refining
 from dreambooth.models.t5 import Reader
 from dreambooth.models.weights import Weights
 from dreambooth.support.device import onto
@@ -49,21 +50,6 @@ LARGER = opening.Kind(
 )
 FOLDER = "super_resolution"
 """The folder of the second stage in that of the first, and the stage's name."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Refining:
-    """How super-resolution draws; whoever draws with the model needs the values that it was tuned at.
-
-    noise_level: of 1000, added to the small picture before it is read; the paper tunes at next to none, IF draws at
-    250.  guidance_scale: 1 is no guidance.  num_inference_steps: None: as many as the base.  unread: a word that is
-    left out of its prompts, the identifier of a subject that it is not told.
-    """
-
-    noise_level: int = 0
-    guidance_scale: float = 4.0
-    num_inference_steps: int | None = None
-    unread: str = ""
 
 
 class PixelStage(Stage):
@@ -122,6 +108,9 @@ class SuperResolution(PixelStage):
         super().__init__(pipeline, reader)
         self.refining, self.low_res, self.unread = refining, low_res, refining.unread
         self.noising = schedules.process(pipeline.image_noising_scheduler)
+
+    def looks(self, sampling: Sampling) -> int:
+        return super().looks(self.refining.sampling(sampling))
 
     def with_row_conditioning(self, conditioning: Conditioning, batch: Batch, *place: int) -> Conditioning:
         assert batch.low_res is not None, "a dataset for this stage has its photos at `low_res` too"
@@ -205,24 +194,29 @@ class DeepFloydIF(DiffusionModel):
     ) -> tuple[NDArray[np.uint8], None]:
         reader = Reader(self.pipeline)
         base = _drawing(KIND, self.pipeline, reader, sampling)
-        larger = _drawing(LARGER, self.larger, reader, sampling) if self.larger else None
-        how = {"output_type": "pt", "clean_caption": False}
 
         def drawn(prompts: Sequence[str], generators: list[torch.Generator]) -> NDArray[np.float32]:
-            its = {"generator": generators, "num_inference_steps": sampling.num_inference_steps, **how}
-            guidance = sampling.guidance_scale
-            images = base(prompt=reader.spelled(prompts), guidance_scale=guidance, **its).images
-            if larger:  # after the base, from where it left each generator
-                refining = self.refining
-                its["num_inference_steps"] = refining.num_inference_steps or sampling.num_inference_steps
-                its |= {"guidance_scale": refining.guidance_scale, "noise_level": refining.noise_level}
-                images = larger(prompt=reader.spelled(prompts, refining.unread), image=images, **its).images
+            images = base(prompt=reader.spelled(prompts), generator=generators, **_how(sampling)).images
+            if self.larger:  # after the base, from where it left each generator
+                images = self.enlarged(images, prompts, generators, sampling)
             pictures: Tensor = (images / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
             return pictures.float().cpu().numpy()
 
         with self.weights.together():
             modules = list(self.weights.parts.values())
             return pipelines.in_batches(modules, self.resolution, prompts, seeds, drawn), None
+
+    @torch.no_grad()
+    def enlarged(
+        self, small: Tensor, prompts: Sequence[str], generators: list[torch.Generator], sampling: Sampling
+    ) -> Tensor:
+        """What super-resolution makes of small pictures (N, 3, h, w), in [-1, 1] like them; sampling: the base's."""
+        reader, refining = Reader(self.pipeline), self.refining
+        larger = _drawing(LARGER, self.larger, reader, sampling)
+        words = reader.spelled(prompts, refining.unread)
+        how = {"noise_level": refining.noise_level, **_how(refining.sampling(sampling))}
+        images: Tensor = larger(prompt=words, image=small, generator=generators, **how).images
+        return images
 
     def add_tokens(self, tokens: Sequence[str]) -> Mapping[str, tuple[nn.Embedding, list[int]]]:
         raise NotImplementedError("the T5 learns no words here: Stage.text_trains")
@@ -279,6 +273,12 @@ def _drawing(kind: opening.Kind, pipeline: Any, reader: Reader, sampling: Sampli
     drawing = kind.pipeline(**parts | {"scheduler": schedules.sampler(pipeline.scheduler, sampling)}, **kind.options)
     drawing.set_progress_bar_config(disable=True)
     return drawing
+
+
+def _how(sampling: Sampling) -> dict[str, Any]:
+    """The arguments of a pipeline's call."""
+    its = {"num_inference_steps": sampling.num_inference_steps, "guidance_scale": sampling.guidance_scale}
+    return {**its, "output_type": "pt", "clean_caption": False}
 
 
 def _require_family(base: Any, larger: Any, name: str) -> None:

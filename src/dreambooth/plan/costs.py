@@ -14,7 +14,7 @@ from dreambooth.config import Config
 from dreambooth.data.batch import Batch
 from dreambooth.finetuning import training_step
 from dreambooth.finetuning.base_prediction import BasePrediction
-from dreambooth.models.base import DENOISER, Conditioning, DiffusionModel, Sampling, Stage
+from dreambooth.models.base import DENOISER, Conditioning, DiffusionModel, Stage
 from dreambooth.models.loading import hold
 from dreambooth.plan.counting import META, Cost, as_computed, checkpointing, cost
 from dreambooth.subject import Subject
@@ -35,15 +35,15 @@ class Costs:
     """Of a model, a method and its settings; FLOP, and bytes of the device's memory.
 
     evaluations: FLOP of one look at one picture, of each stage's denoiser.  picture: FLOP to encode one; decoding is
-    taken as DECODED times that.  step: FLOP of one batch forward and backward.  weights: bytes of all weights, as they
-    are while it trains.  kept_on_cpu: of those that are never on the device at once.  trained: of those that train.
-    step_peak: what a batch holds at most, gradients included.  draw_peak: what drawing one picture holds at most.
-    state: bytes of the optimizer and the running average.  saved: of one checkpoint.
+    taken as DECODED times that.  steps: FLOP of one batch forward and backward, of each stage.  weights: bytes of all
+    weights, as they are while it trains.  kept_on_cpu: of those that are never on the device at once.  trained: of
+    those that train.  step_peak: what a batch holds at most, gradients included.  draw_peak: what drawing one picture
+    holds at most.  state: bytes of the optimizer and the running average.  saved: of one checkpoint.
     """
 
     evaluations: tuple[float, ...]
     picture: float
-    step: float
+    steps: tuple[float, ...]
     weights: int
     kept_on_cpu: int
     trained: int
@@ -68,7 +68,7 @@ class Costs:
         return cls(
             evaluations=tuple(its.forward for its in each),
             picture=max(its.encode.flop for its in each),
-            step=sum(its.step.flop for its in each),
+            steps=tuple(its.step.flop for its in each),
             weights=max(its.weights for its in each),
             kept_on_cpu=max(its.kept_on_cpu for its in each),
             trained=trained,
@@ -78,10 +78,10 @@ class Costs:
             saved=trained + state,
         )
 
-    def pictures(self, count: int, sampling: Sampling) -> float:
-        """FLOP to draw so many pictures; guidance looks twice."""
-        looks = sampling.num_inference_steps * (2 if sampling.guidance_scale > 1 else 1)
-        return count * (looks * sum(self.evaluations) + DECODED * self.picture)
+    def pictures(self, count: int, looks: Sequence[int]) -> float:
+        """FLOP to draw so many pictures; looks: how often each stage's denoiser looks at one."""
+        seen = sum(flop * times for flop, times in zip(self.evaluations, looks, strict=True))
+        return count * (seen + DECODED * self.picture)
 
     @property
     def training(self) -> int:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from dreambooth import adapters
 from dreambooth.config import Config
 from dreambooth.generation.requests import sampling_of
 from dreambooth.models.base import DiffusionModel, Sampling
@@ -38,16 +39,27 @@ class Estimate:
             guidance_scale=config.prior.class_guidance_scale,
         )
         return {
-            "prior": self.costs.pictures(work.class_images, of_class),
-            **{stage: self.costs.pictures(count, usual) for stage, count in work.samples.items()},
-            "probe": self.costs.pictures(work.probes * work.probed, quick),
-            "finetune": self.costs.pictures(work.live, usual) + self.photos * self.costs.picture,
+            "prior": self._pictures(work.class_images, of_class),
+            **{stage: self._pictures(count, usual) for stage, count in work.samples.items()},
+            "probe": self._pictures(work.probes * work.probed, quick),
+            "finetune": self._pictures(work.live, usual) + self.photos * self.costs.picture,
         }
+
+    def _pictures(self, count: int, sampling: Sampling) -> float:
+        return self.costs.pictures(count, [stage.looks(sampling) for stage in self.model.stages])
 
     @property
     def trained(self) -> float:
         """FLOP of all steps to come."""
-        return self.work.steps * self.config.training.gradient_accumulation_steps * self.costs.step
+        training, tuned = self.config.training, adapters.tuned(self.model, self.config)
+        if not training.max_train_steps:
+            return 0.0
+        whole = sum(
+            flop * self.config.of_stage(stage.name).training.max_train_steps
+            for stage, flop in zip(self.model.stages, self.costs.steps, strict=True)
+            if stage in tuned
+        )
+        return self.work.steps / training.max_train_steps * training.gradient_accumulation_steps * whole
 
     def seconds(self, speed: Mapping[str, float], opened: Mapping[str, float]) -> dict[str, float]:
         """By stage. speed: seconds a unit of "draw", "step" and "judge".  opened: what opening things has taken."""

@@ -73,9 +73,9 @@ _METHOD_PRESETS = {
 }
 """Measured: docs/log.md. Those of the other methods were chosen on the first toybox."""
 
-_FAMILY_PRESETS = {
-    # The ancestral sampler keeps the cascade's subjects more like themselves, and so do more steps of its base, without
-    # which higher rates cost it its scenes; 16 px cost next to nothing.
+_PIPELINE_PRESETS = {
+    # By DDPM the subjects of the cascade are more like themselves. Twice the steps of its base do it, too; higher rates
+    # lose scenes for it (docs/log.md). Both are cheap at 16 px; super-resolution draws in its own 8 steps.
     "IFPipeline": {
         "sampler": "ddpm",
         "num_inference_steps": 50,
@@ -147,7 +147,7 @@ TOYBOX = World(
     resolution=128,
     preset=_PRESET,
     method_presets=_METHOD_PRESETS,
-    family_presets=_FAMILY_PRESETS,
+    pipeline_presets=_PIPELINE_PRESETS,
     embedded=Path(str(files("dreambooth.toybox"))),
     contents=CONTENTS,
     examples=Examples(photos=_photos, description=_description),
