@@ -99,10 +99,7 @@ def plan(
     PhotoError or ModelError.
     """
     protocol = FULL if full else SMALL
-    if subjects_dir is not None and subject_seeds is not None:
-        raise ConfigError(["--subject-seeds picks toys and --subjects a folder: give one of them"])
-    if cascade is not None and "table1" not in names:
-        raise ConfigError(["--cascade makes a row of table1: leave it out"])
+    _require_sense(names, subjects_dir, subject_seeds, cascade)
     given = Config.build({name: value for name, value in settings.items() if name not in idle("dreambooth")})
     world = given.world if subjects_dir or given.world.examples else named(EMBEDDED)
     subjects = (
@@ -111,10 +108,6 @@ def plan(
     for subject in subjects:
         check_photos(subject.photos)
     cells = Cells(settings=settings, protocol=protocol, world=world, cascade=cascade)
-    if cascade is not None and (other := cells.cell(subjects[0], 0, CASCADE).config.world) is not given.world:
-        raise ConfigError(
-            [f"--cascade: {cascade} is of {other.name} and the base model of {given.world.name}: give two of one world"]
-        )
     wanted_seeds = tuple(dict.fromkeys(seeds or protocol.seeds))
     alone = len(names) == 1
     tables = []
@@ -126,9 +119,7 @@ def plan(
         )
         tables.append(table(name, cells, subjects, wanted_seeds, share))
     wanted = [cell for each in tables for cell in each.cells]
-    weights = {False: models.load(given.base, given.data.resolution).fingerprint()}
-    if of_cascade := [cell.config for cell in wanted if cell.row == CASCADE]:
-        weights[True] = _fingerprint_of_cascade(of_cascade[0])
+    weights = _fingerprints(given, wanted)
     return Plan(
         out=out,
         tables=tuple(tables),
@@ -139,11 +130,31 @@ def plan(
     )
 
 
-def _fingerprint_of_cascade(config: Config) -> str:
-    """That of a cascade's weights; raises ConfigError for a model that is none, or that cannot be tuned so."""
-    model = models.load(config.base, config.data.resolution)
-    if len(model.stages) == 1:
-        raise ConfigError([f"--cascade: {model.name} draws in one stage: give a cascade, such as toybox-cascade"])
-    models.check(model, config)
-    adapters.check(model, config)
-    return model.fingerprint()
+def _require_sense(names: Sequence[str], subjects_dir: Path | None, toys: object, cascade: str | None) -> None:
+    problems = []
+    if subjects_dir is not None and toys is not None:
+        problems.append("--subject-seeds picks toys and --subjects a folder: give one of them")
+    if cascade is not None and "table1" not in names:
+        problems.append("--cascade makes a row of table1: leave it out")
+    if problems:
+        raise ConfigError(problems)
+
+
+def _fingerprints(given: Config, cells: Sequence[Cell]) -> dict[bool, str]:
+    """Of the base model's weights (False), and of the cascade's (True) where the cells have one.
+
+    Raises ConfigError for a cascade of another world, for one that is none, and for settings that it cannot have.
+    """
+    found = {False: models.load(given.base, given.data.resolution).fingerprint()}
+    if of_cascade := [cell.config for cell in cells if cell.row == CASCADE]:
+        config = of_cascade[0]
+        name, its, ours = config.base.model, config.world.name, given.world.name
+        if its != ours:
+            raise ConfigError([f"--cascade: {name} is of {its} and the base model of {ours}: give two of one world"])
+        model = models.load(config.base, config.data.resolution)
+        if len(model.stages) == 1:
+            raise ConfigError([f"--cascade: {name} draws in one stage: give a cascade, such as toybox-cascade"])
+        models.check(model, config)
+        adapters.check(model, config)
+        found[True] = model.fingerprint()
+    return found
