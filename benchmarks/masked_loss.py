@@ -20,18 +20,18 @@ import torch
 from PIL import Image
 
 from benchmarks.machine import machine
-from benchmarks.pictures import as_pictures, draw
+from benchmarks.means import over
+from benchmarks.pictures import as_pictures, draw, in_scenes
 from benchmarks.quality import FIXED
 from dreambooth import Config, Subject, recipe
 from dreambooth.config import Evaluation
 from dreambooth.evaluation import Judges, load_judges
-from dreambooth.evaluation.bootstrap import interval
 from dreambooth.evaluation.scores import measure_photos, score
 from dreambooth.generation.in_run import personal_model
 from dreambooth.generation.requests import sampling_of
 from dreambooth.run import Run
 from dreambooth.support.files import write_json
-from dreambooth.toybox import captions, world
+from dreambooth.toybox import world
 from dreambooth.toybox.home import TOYBOX
 from dreambooth.toybox.photos import photos
 from dreambooth.toybox.render import render, render_mask
@@ -78,15 +78,19 @@ def _stands(shot: Shot) -> dict[str, Any]:
     return {"offset": shot.offset, "zoom": shot.zoom, "scene": shot.scene, "scene_jitter": shot.scene_jitter}
 
 
-def in_scenes(run: Run, name: str, times: int = 1) -> list[Image.Image]:
+def drawn_in_scenes(run: Run, name: str, times: int = 1) -> list[Image.Image]:
     """The tuned model's pictures of a name, so many in each scene."""
-    texts = [f"{captions.article(name)} {scene}" for scene in SCENES] * times
-    return draw(personal_model(run), texts, sampling_of(run.config.generation), run.config.prior.sample_batch_size)
+    return draw(
+        personal_model(run),
+        in_scenes(name, times),
+        sampling_of(run.config.generation),
+        run.config.prior.sample_batch_size,
+    )
 
 
 def scores(judges: Judges, alone: tuple[Path, ...], noun: str, pictures: list[Image.Image]) -> dict[str, float]:
     """What the judges say of pictures in every scene, against photos of the toy alone."""
-    asked = [f"{captions.article(noun)} {scene}" for scene in SCENES] * (len(pictures) // len(SCENES))
+    asked = in_scenes(noun, len(pictures) // len(SCENES))
     found = score(judges, measure_photos(judges, alone), pictures, asked)
     return {name: round(value, 4) for name in METRICS if (value := getattr(found, name)) is not None}
 
@@ -104,14 +108,13 @@ def measure(folder: Path, noun: str, seed: int, arm: str, steps: int, prior: boo
     run = recipe.dreambooth(
         Subject(photos=paths, class_noun=noun), Config.build({**fixed, **ARMS[arm]}), folder / arm / "run"
     )
-    found = scores(judges, alone, noun, in_scenes(run, run.subject.name))
+    found = scores(judges, alone, noun, drawn_in_scenes(run, run.subject.name))
     write_json(kept, found)
     return found
 
 
 def _above(rows: dict[str, Any], arm: str, name: str) -> dict[str, Any]:
-    differences = [row[arm][name] - row["plain"][name] for row in rows.values()]
-    return {"mean": mean(differences), "interval": interval(differences)}
+    return over([row[arm][name] - row["plain"][name] for row in rows.values()])
 
 
 def main() -> None:

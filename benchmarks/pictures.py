@@ -7,6 +7,8 @@ from PIL import Image
 from torch import Tensor
 
 from dreambooth.models.base import DiffusionModel, Sampling
+from dreambooth.toybox import captions
+from dreambooth.toybox.world import SCENES
 
 
 def tensor(pictures: Sequence[Image.Image]) -> Tensor:
@@ -21,6 +23,11 @@ def tensor(pictures: Sequence[Image.Image]) -> Tensor:
 def as_pictures(images: Tensor) -> list[Image.Image]:
     """Images (N, 3, H, W) in [0, 1] as pictures."""
     return [Image.fromarray((row * 255).round().byte().permute(1, 2, 0).numpy()) for row in images]
+
+
+def in_scenes(name: str, times: int = 1) -> list[str]:
+    """The prompts that ask for a noun phrase in every scene of the toybox, so many times."""
+    return [f"{captions.article(name)} {scene}" for scene in SCENES] * times
 
 
 def draw(

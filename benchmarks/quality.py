@@ -30,7 +30,7 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.machine import machine
-from benchmarks.pictures import draw, tensor
+from benchmarks.pictures import draw, in_scenes, tensor
 from dreambooth import Config, Run, Subject, recipe
 from dreambooth.config import Evaluation
 from dreambooth.evaluation import load_judges
@@ -175,7 +175,7 @@ def sheet(run: Run, model: DiffusionModel, sampling: Sampling, batch: int) -> Im
     """The photos above the tuned model's pictures: every scene, then the subject and the class alone."""
     name, noun = run.subject.name, run.subject.class_noun
     rows = [[Image.open(path).convert("RGB") for path in run.subject.photos]]
-    texts = [f"{captions.article(name)} {scene}" for scene in world.SCENES]
+    texts = in_scenes(name)
     rows.append(draw(model, texts, sampling, batch))
     rows += [draw(model, [captions.article(what)] * len(texts), sampling, batch, first=5000) for what in (name, noun)]
     side = rows[0][0].width

@@ -23,7 +23,6 @@ from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 import torch
@@ -32,19 +31,18 @@ from torch import Tensor
 
 from benchmarks import quality
 from benchmarks.machine import machine
-from benchmarks.pictures import as_pictures, draw
+from benchmarks.means import over
+from benchmarks.pictures import as_pictures, draw, in_scenes
 from dreambooth import Config, Run, models, recipe
 from dreambooth.config import Base, Evaluation
 from dreambooth.config.worlds import embedded_folder
 from dreambooth.evaluation import Judges, load_judges
-from dreambooth.evaluation.bootstrap import interval
 from dreambooth.evaluation.scores import measure_photos, score
 from dreambooth.generation.requests import sampling_of
 from dreambooth.generation.sheet import Row, lay_out
 from dreambooth.models.base import Sampling
 from dreambooth.models.deepfloyd_if import FOLDER, DeepFloydIF
 from dreambooth.support.files import write_json
-from dreambooth.toybox import captions
 from dreambooth.toybox.home import TOYBOX
 from dreambooth.toybox.render import render, render_mask
 from dreambooth.toybox.world import SCENES, Shot, Toy
@@ -106,8 +104,8 @@ def measure(out: Path, seed: int, toy: tuple[str, int]) -> dict[str, Any]:
     judges, sampling = load_judges(Evaluation(), TOYBOX), sampling_of(run.config.generation)
     photos, masks = held_out(noun, number)
     small = F.interpolate(photos, size=BASE_SIDE, mode="area")
-    texts = [f"{captions.article(run.subject.name)} {scene}" for scene in SCENES]
-    real, asked = measure_photos(judges, run.subject.photos), [f"{captions.article(noun)} {scene}" for scene in SCENES]
+    texts = in_scenes(run.subject.name)
+    real, asked = measure_photos(judges, run.subject.photos), in_scenes(noun)
     packaged = embedded_folder(MODEL)
     assert packaged
     found, rows = {}, [Row("photos that no training saw", (("", tuple(as_pictures(photos))),))]
@@ -137,16 +135,16 @@ def measure(out: Path, seed: int, toy: tuple[str, int]) -> dict[str, Any]:
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The mean of each arm, and what "tuned" is above each other one, with intervals over toys."""
 
-    def over(values: list[float]) -> dict[str, Any]:
-        return {"mean": mean(values), "interval": interval(values), "least": min(values)}
+    def told_of(values: list[float]) -> dict[str, Any]:
+        return {**over(values), "least": min(values)}
 
     arms, names = list(rows[0]["arms"]), list(rows[0]["arms"]["tuned"])
     told: dict[str, Any] = {}
     for arm in arms:
-        told[arm] = {name: over([row["arms"][arm][name] for row in rows]) for name in names}
+        told[arm] = {name: told_of([row["arms"][arm][name] for row in rows]) for name in names}
         if arm != "tuned":
             above = {name: [row["arms"]["tuned"][name] - row["arms"][arm][name] for row in rows] for name in names}
-            told[f"tuned - {arm}"] = {name: over(values) for name, values in above.items()}
+            told[f"tuned - {arm}"] = {name: told_of(values) for name, values in above.items()}
     return told
 
 

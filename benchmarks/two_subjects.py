@@ -20,22 +20,20 @@ import torch
 from PIL import Image
 
 from benchmarks.machine import machine
-from benchmarks.masked_loss import in_scenes, scores
-from benchmarks.pictures import draw
+from benchmarks.masked_loss import drawn_in_scenes, scores
+from benchmarks.means import over
+from benchmarks.pictures import draw, in_scenes
 from benchmarks.quality import FIXED
 from dreambooth import Config, Subject, recipe
 from dreambooth.config import Evaluation
 from dreambooth.evaluation import Judges, load_judges, metrics
-from dreambooth.evaluation.bootstrap import interval
 from dreambooth.evaluation.scores import measure_photos, open_squares
 from dreambooth.generation.requests import sampling_of
 from dreambooth.run import Run
 from dreambooth.run.companions import each
 from dreambooth.support.files import write_json
-from dreambooth.toybox import captions
 from dreambooth.toybox.home import TOYBOX
 from dreambooth.toybox.photos import photos
-from dreambooth.toybox.world import SCENES
 
 PAIRS = (
     "dog:811+cat:814 teapot:812+robot:813 car:815+bear:816 backpack:817+duck:818 clock:819+dog:820 cat:821+teapot:822"
@@ -74,7 +72,10 @@ def measure(folder: Path, pair: list[tuple[str, int]]) -> dict[str, Any]:
     found = {}
     for at, (alone, its) in enumerate(zip(single, each(both), strict=True)):
         noun, own, other = its.subject.class_noun, its.subject.photos, subjects[1 - at].photos
-        apart, together = in_scenes(alone, alone.subject.name, A_SCENE), in_scenes(both, its.subject.name, A_SCENE)
+        apart, together = (
+            drawn_in_scenes(alone, alone.subject.name, A_SCENE),
+            drawn_in_scenes(both, its.subject.name, A_SCENE),
+        )
         like_other = partial(dino_to, judges, other)
         found[f"{noun} {pair[at][1]}"] = {
             "alone": scores(judges, own, noun, apart),
@@ -91,21 +92,21 @@ def measure(folder: Path, pair: list[tuple[str, int]]) -> dict[str, Any]:
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """What a model of both costs a subject, and how much one is like the other beyond its class: means over pairs."""
 
-    def over(value: Callable[[dict[str, Any]], float]) -> dict[str, Any]:
+    def told(value: Callable[[dict[str, Any]], float]) -> dict[str, Any]:
         pairs = [[value(one) for one in row.values()] for row in rows]
         means, every = [mean(pair) for pair in pairs], [value for pair in pairs for value in pair]
-        return {"mean": mean(means), "interval": interval(means), "least": min(every), "most": max(every)}
+        return {**over(means), "least": min(every), "most": max(every)}
 
     likeness = [(one["together"]["dino"], one["alone"]["dino"]) for row in rows for one in row.values()]
     return {
         "subjects": len(likeness),
         "subjects within .03 of alone": sum(abs(its - alone) <= 0.03 for its, alone in likeness),
         "subjects at most .03 below alone": sum(its >= alone - 0.03 for its, alone in likeness),
-        "DINO alone": over(lambda one: one["alone"]["dino"]),
-        "DINO together - alone": over(lambda one: one["together"]["dino"] - one["alone"]["dino"]),
-        "CLIP-T together - alone": over(lambda one: one["together"]["clip_t"] - one["alone"]["clip_t"]),
+        "DINO alone": told(lambda one: one["alone"]["dino"]),
+        "DINO together - alone": told(lambda one: one["together"]["dino"] - one["alone"]["dino"]),
+        "CLIP-T together - alone": told(lambda one: one["together"]["clip_t"] - one["alone"]["clip_t"]),
         **{
-            f"like the other - {what}": over(lambda one, name=name: one["like the other"] - one[name])  # type: ignore[misc]
+            f"like the other - {what}": told(lambda one, name=name: one["like the other"] - one[name])  # type: ignore[misc]
             for what, name in FLOORS.items()
         },
     }
@@ -119,9 +120,8 @@ def dino_to(judges: Judges, photos: tuple[Path, ...], pictures: list[Image.Image
 
 def untuned(run: Run, noun: str) -> list[Image.Image]:
     """The base model's pictures of a class, one in each scene."""
-    texts = [f"{captions.article(noun)} {scene}" for scene in SCENES]
     sampling, together = sampling_of(run.config.generation), run.config.prior.sample_batch_size
-    return draw(recipe.base_model(run), texts, sampling, together)
+    return draw(recipe.base_model(run), in_scenes(noun), sampling, together)
 
 
 def main() -> None:
