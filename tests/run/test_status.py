@@ -35,7 +35,7 @@ def until(told: Callable[[Status], bool], root: Path) -> Status:
 
 
 def test_it_tells_stage_progress_and_what_is_inside(tmp_path: Path) -> None:
-    began = time.time()
+    began, watchers = time.time(), list(WATCHERS)
     with reported(tmp_path), within(tmp_path, "finetune"), within(tmp_path, "probe"):
         for step in track(range(4), "fine-tuning", done=2):
             if step == 2:
@@ -55,7 +55,7 @@ def test_it_tells_stage_progress_and_what_is_inside(tmp_path: Path) -> None:
     assert began - 1 < found.began <= found.heartbeat <= time.time() + 1
     ended = STATUS.read(tmp_path)
     assert (ended.state, ended.stage, ended.what, ended.message) == ("done", "", "", "")
-    assert not UNDER_WAY and not WATCHERS
+    assert not UNDER_WAY and watchers == WATCHERS
 
 
 @pytest.mark.parametrize(
@@ -136,6 +136,20 @@ def test_a_stop_file_from_before_does_not_count_and_one_from_now_is_taken_away(t
         list(track("abc", "letters"))
     assert STATUS.read(tmp_path).state == "stopped"
     assert not (tmp_path / "stop").exists()
+
+
+def test_ctrl_c_while_it_starts_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = tuple(WATCHERS)
+
+    def interrupted(self: object) -> None:
+        monkeypatch.undo()
+        raise KeyboardInterrupt("stopped by SIGINT")
+
+    monkeypatch.setattr(status._Reporter, "_clear", interrupted)
+    with pytest.raises(KeyboardInterrupt), reported(tmp_path):
+        raise AssertionError("it went on")
+    assert tuple(WATCHERS) == before
+    assert STATUS.read(tmp_path).state == "stopped"
 
 
 def test_it_stops_at_the_next_stage_too(tmp_path: Path) -> None:

@@ -115,8 +115,8 @@ def reported(root: Path, whole: bool = False) -> Iterator[None]:
     reporter = _Reporter(root, before.whole if before and not whole else False)
     _REPORTERS[root] = reporter
     progress.WATCHERS.append(reporter.look)
-    reporter.start()
-    try:
+    try:  # Ctrl-C may come while it starts, too
+        reporter.start()
         yield
     except BaseException as error:
         reporter.end("stopped" if isinstance(error, KeyboardInterrupt | Interrupted) else "failed", _sentence(error))
@@ -170,7 +170,8 @@ class _Reporter:
     def end(self, state: Literal["done", "stopped", "failed"], message: str = "") -> None:
         """Say how it ended, and take the stop file away."""
         self._ended.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
         self._tell(self._now(state, message))
         self._clear()
 
