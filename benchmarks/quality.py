@@ -123,9 +123,15 @@ def _as_photos(pictures: Sequence[Image.Image]) -> Tensor:
     return tensor([picture.resize((TOYBOX.resolution,) * 2) for picture in pictures])
 
 
-def measure(out: Path, settings: dict[str, Any], keep_models: bool, task: tuple[str, int, int]) -> dict[str, Any]:
-    """One run and all that is measured of it; read back where it was measured before."""
+def measure(
+    out: Path, settings: dict[str, Any], keep_models: bool, task: tuple[str, int, int], untuned: Path | None = None
+) -> dict[str, Any]:
+    """One run and all that is measured of it; read back where it was measured before.
+
+    untuned: folder of what is measured of the untuned model, which does not depend on the settings of a training.
+    """
     noun, toy_seed, seed = task
+    untuned = untuned or out
     folder = out / f"{noun}-{toy_seed}-seed{seed}"
     kept = folder / "measured.json"
     if kept.exists():
@@ -145,15 +151,15 @@ def measure(out: Path, settings: dict[str, Any], keep_models: bool, task: tuple[
     base, tuned = recipe.base_model(run), personal_model(run)
     look = partial(critic.measure, sampling=sampling, batch=batch)
     real = critic.photos.real_row.dino
-    untold, told = f"{noun}-{toy_seed}-untuned.json", f"{noun}-{toy_seed}-described.json"
+    untold, told = untuned / f"{noun}-{toy_seed}-untuned.json", untuned / f"{noun}-{toy_seed}-described.json"
     result = {
         "subject": f"{noun} {toy_seed}",
         "seed": seed,
         "identifier": run.subject.identifier,
         "real": real,
         "tuned": asdict(look(tuned, subject=run.subject.name)),
-        "untuned": once(out / untold, lambda: asdict(look(base, subject=noun))),
-        "described": once(out / told, lambda: asdict(look(base, subject=captions.description(toy)))),
+        "untuned": once(untold, lambda: asdict(look(base, subject=noun))),
+        "described": once(told, lambda: asdict(look(base, subject=captions.description(toy)))),
         "seconds": sum(TIMINGS.read(run.root).values()),
     }
     sheet(run, tuned, sampling, batch).save(folder / "sheet.png")

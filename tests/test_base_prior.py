@@ -1,6 +1,7 @@
 """The second term held to the base model's own predictions: by hand, what it is not, and a training with it."""
 
 from dataclasses import replace
+from math import log
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from dreambooth.data.turns import in_turns
 from dreambooth.errors import ConfigError
 from dreambooth.finetuning.base_prediction import BasePrediction
 from dreambooth.finetuning.step import training_step
+from dreambooth.loss import direct_consistency
 from dreambooth.plan.costs import Costs
 from dreambooth.prior import class_prior, lacking
 from dreambooth.run import Run
@@ -111,6 +113,45 @@ def test_a_training_keeps_what_the_class_means_on_its_photos(tmp_path: Path, tra
     assert drift[1] < 0.5 * drift[0]
 
 
+def test_direct_consistency_equals_one_by_hand() -> None:
+    """-log sigmoid(-beta (mine - theirs)) of the same noisy photos by the same prompt, and no second term."""
+    (model, adapter), base = tuned(0.1), tiny_model(size=16).pipeline
+    (stage,) = model.stages
+    batch = photos(class_images=0).batch(0, 4, 2, 0)
+    words, of_base = stage.condition(batch.prompts), BasePrediction(stage, adapter, {}, dco_beta=20.0)
+    loss, error = training_step(stage, stage.process, batch, words, 0.7, 0, 4, base=of_base)
+    loss.backward()
+    assert any(parameter.grad.any() for group in adapter.parameter_groups() for parameter in group["params"])
+
+    noise = normal((2, 4, 8, 8), "noise", 0, 4)
+    x0 = batch.mean + batch.std * normal((2, 4, 8, 8), "latent", 0, 4)
+    t = torch.stack([torch.randint(1000, (), generator=generator("t", 0, 4, row)) for row in range(2)])
+    x_t = base.scheduler.add_noise(x0, noise, t)
+    with torch.no_grad():
+        theirs = base.unet(x_t, t, base.encode_prompt(["a sks dog"] * 2, "cpu", 1, False)[0]).sample
+        mine = stage.predict(x_t, t, words)
+    difference = (mine - noise).square().mean((1, 2, 3)) - (theirs - noise).square().mean((1, 2, 3))
+    torch.testing.assert_close(loss.detach(), -(-20 * difference).sigmoid().log().mean(), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(error.detach(), (mine - noise).square().mean((1, 2, 3)), rtol=1e-4, atol=1e-6)
+    assert difference.abs().min() > 1e-4
+
+
+def test_direct_consistency_vanishes_where_the_model_is_better_by_far() -> None:
+    error = torch.tensor([0.5, 0.5, 0.1], requires_grad=True)
+    direct_consistency(error, torch.tensor([0.5, 0.1, 0.5]), 100.0).sum().backward()
+    assert error.grad is not None
+    torch.testing.assert_close(error.grad, torch.tensor([50.0, 100.0, 0.0]))
+
+
+def test_a_training_by_direct_consistency_learns_the_photos(tmp_path: Path) -> None:
+    """Its first loss is that of a model that is its own base, log 2; then the photos are predicted better."""
+    its: dict[str, Any] = {"method": "lora", "with_prior_preservation": False, "rank": 2, "learning_rate": 1e-2}
+    _, plain = train(tmp_path / "plain", dataset=photos(class_images=0), checkpointing_steps=20, **its)
+    _, dco = train(tmp_path / "dco", dataset=photos(class_images=0), checkpointing_steps=20, dco_beta=1000.0, **its)
+    assert abs(dco[0]["loss"] - log(2)) < 1e-4 and plain[0]["subject"] == dco[0]["subject"]
+    assert dco[-1]["subject"] < dco[0]["subject"]
+
+
 def test_no_class_image_is_drawn(tmp_path: Path) -> None:
     model = tiny_model(size=16)
     assert class_prior(model, SUBJECT, LORA.prior, Run(tmp_path), tmp_path / "library") == ()
@@ -136,3 +177,16 @@ def test_the_plan_knows_of_one_look_more_and_of_no_class_image() -> None:
 def test_it_is_refused_where_it_means_nothing(settings: Any, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         Config.build(prior_target="base", **settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"method": "lora", "dco_beta": 1000.0}, "stands in place of the second term"),
+        ({"with_prior_preservation": False, "dco_beta": 1000.0}, "means nothing to method dreambooth"),
+        ({"method": "lora", "l2_to_base": 0.1}, "means nothing to method lora"),
+    ],
+)
+def test_the_others_are_refused_where_they_mean_nothing(settings: Any, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        Config.build(settings)

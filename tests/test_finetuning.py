@@ -129,10 +129,13 @@ def test_every_row_has_its_own_time_and_noise() -> None:
     assert abs(both[0] - both[1]) > 1e-4
 
 
-@pytest.mark.parametrize("use_ema", [False, True])
-def test_a_resumed_run_equals_an_uninterrupted_one_at_every_step(tmp_path: Path, use_ema: bool) -> None:
+@pytest.mark.parametrize(("use_ema", "l2_to_base"), [(False, 0.0), (True, 0.0), (False, 0.1)])
+def test_a_resumed_run_equals_an_uninterrupted_one_at_every_step(
+    tmp_path: Path, use_ema: bool, l2_to_base: float
+) -> None:
     whole = tmp_path / "whole"
-    model, lines = train(whole, use_ema=use_ema)
+    settings: dict[str, Any] = {"use_ema": use_ema, "l2_to_base": l2_to_base}
+    model, lines = train(whole, **settings)
     last = checkpoint.read(Run(whole).checkpoints / "checkpoint-10")
     assert [line["step"] for line in lines] == list(range(1, 11))
     assert ("ema" in last.tensors) == use_ema
@@ -140,7 +143,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_at_every_step(tmp_path: Path,
         part = tmp_path / f"from-{step}"
         shutil.copytree(Run(whole).checkpoints / f"checkpoint-{step}", Run(part).checkpoints / f"checkpoint-{step}")
         shutil.copy(Run(whole).losses, Run(part).losses)  # as if the run had been killed long after its last checkpoint
-        resumed, its_lines = train(part, use_ema=use_ema, checkpointing_steps=100)
+        resumed, its_lines = train(part, checkpointing_steps=100, **settings)
         assert weights(resumed) == weights(model)
         assert its_lines == lines
         mine = checkpoint.read(Run(part).checkpoints / "checkpoint-10")
@@ -159,6 +162,15 @@ def test_two_runs_are_equal_and_another_seed_differs(tmp_path: Path) -> None:
 def test_training_learns(tmp_path: Path) -> None:
     _, lines = train(tmp_path / "run", max_train_steps=30, checkpointing_steps=30, lr_scheduler="constant")
     assert sum(line["loss"] for line in lines[-10:]) < 0.95 * sum(line["loss"] for line in lines[:10])
+
+
+def test_weights_pulled_back_to_the_base_stay_nearer_to_it(tmp_path: Path) -> None:
+    moved, base = [], tiny_model(size=16).stages[0].parts["denoiser"].state_dict()
+    for pull in (0.0, 1.0):
+        model, _ = train(tmp_path / str(pull), l2_to_base=pull, with_prior_preservation=False)
+        now = model.stages[0].parts["denoiser"].state_dict()
+        moved.append(sum(float((now[name] - base[name]).square().sum()) for name in base))
+    assert 0 < moved[1] < 0.7 * moved[0]
 
 
 def test_a_finished_run_does_nothing_more(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Section 3.3: the class-specific prior preservation loss."""
 
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from dreambooth.support.device import onto
 
@@ -20,6 +21,15 @@ def prior_preservation_loss(error: Tensor, is_prior: Tensor, prior_loss_weight: 
         raise ValueError("a batch needs at least one row of the subject; all of its rows are class images")
     loss = _mean(error, ~is_prior)
     return loss + prior_loss_weight * _mean(error, is_prior) if is_prior.any() else loss
+
+
+def direct_consistency(error: Tensor, base_error: Tensor, beta: float) -> Tensor:
+    """Of each row (B,) what Direct Consistency Optimization asks, -log sigmoid(-beta (error - base_error)).
+
+    error, base_error: (B,) of the model that trains and of its base, on the same noisy rows. It falls as the model
+    becomes the better of both, and vanishes where it is so by far (Lee et al. 2024, https://arxiv.org/abs/2402.12004).
+    """
+    return softplus(beta * (error - base_error))
 
 
 def _mean(error: Tensor, chosen: Tensor) -> Tensor:

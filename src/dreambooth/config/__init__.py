@@ -1,6 +1,6 @@
 """Every setting, once; what a base model's world and a method change of it; and the flags made from it."""
 
-from dreambooth.config.judging import Evaluation
+from dreambooth.config.judging import Evaluation, Probe
 from dreambooth.config.methods import MethodName, idle
 from dreambooth.config.presets import preset_of
 from dreambooth.config.sections import (
@@ -10,7 +10,6 @@ from dreambooth.config.sections import (
     Method,
     Naming,
     Prior,
-    Probe,
     Training,
 )
 from dreambooth.config.settings import Config, settings_reference

@@ -55,6 +55,7 @@ class Settings(TypedDict, total=False):
     # prior
     with_prior_preservation: bool
     prior_target: Literal["class_images", "base"]
+    dco_beta: float | None
     num_class_images: int
     prior_loss_weight: float
     class_sampler: Sampler
@@ -78,6 +79,7 @@ class Settings(TypedDict, total=False):
     adam_weight_decay: float
     adam_epsilon: float
     use_8bit_adam: bool
+    l2_to_base: float
     max_grad_norm: float
     noise_levels: NoiseLevelsName | None
     snr_gamma: float | None

@@ -12,8 +12,8 @@ _LORA = frozenset({"rank", "lora_alpha", "lora_type", "lora_target_modules", "ba
 _WORD = frozenset({"embedding_lr", "num_vectors", "initializer_token"})
 
 OWN_SETTINGS: Mapping[MethodName, frozenset[str]] = {
-    "dreambooth": frozenset(),
-    "lora": _LORA | {"group_offload"},
+    "dreambooth": frozenset({"l2_to_base"}),
+    "lora": _LORA | {"group_offload", "dco_beta"},
     "textual_inversion": _WORD,
     "pivotal": _LORA | _WORD,
     "prompt_only": frozenset({"description"}),

@@ -168,6 +168,13 @@ class Prior(Section):
         description="what the second term of Eq. 2 is held to; base (lora), which is not the paper's: what the model "
         "without its LoRA makes of the noisy photos by the class prompt, so that no class image is drawn",
     )
+    dco_beta: float | None = Field(
+        None,
+        gt=0,
+        le=MOST,
+        description="lora, without the second term: ask only that photos are noised back better than by the model "
+        "without its LoRA, and no more once they are (Direct Consistency Optimization); its authors take 1000",
+    )
     num_class_images: int = Field(
         1000, ge=1, le=MANY, description="class images to draw, once per base model and class"
     )
@@ -183,9 +190,14 @@ class Prior(Section):
         return self.with_prior_preservation and self.prior_target == "class_images"
 
     @property
-    def keeps_base(self) -> bool:
-        """Whether the second term is held to the base model's own predictions."""
+    def has_twins(self) -> bool:
+        """Whether the second term is held to the base model's own predictions, on twins of the photos."""
         return self.with_prior_preservation and self.prior_target == "base"
+
+    @property
+    def asks_base(self) -> bool:
+        """Whether a step asks the base model what it predicts."""
+        return self.has_twins or self.dco_beta is not None
 
 
 class Training(Section):
@@ -221,6 +233,13 @@ class Training(Section):
     use_8bit_adam: bool = Field(
         False, description="keep AdamW's moments in 8 bits, a quarter of their memory; needs the extra [bnb]"
     )
+    l2_to_base: float = Field(
+        0.0,
+        ge=0,
+        le=MOST,
+        description="pull the weights back to the base model's: so many times the squared distance between both is "
+        "added to the loss; with or without class images",
+    )
     max_grad_norm: float = Field(1.0, gt=0, le=MOST, description="clip the gradient to this norm")
     noise_levels: NoiseLevelsName | None = Field(
         None,
@@ -240,28 +259,6 @@ class Training(Section):
     checkpointing_steps: int = Field(250, ge=1, le=10**9, description="steps between checkpoints")
     checkpoints_total_limit: int = Field(2, ge=1, le=10**9, description="checkpoints to keep")
     validation_steps: int = Field(250, ge=1, le=10**9, description="steps between probes, or live samples without them")
-
-
-class Probe(Section):
-    """Measuring while it trains, every validation_steps: the best step's weights become the model."""
-
-    probe: bool = Field(True, description="measure, recommend a step and save its weights; off: the last step's")
-    probe_images_per_prompt: int = Field(
-        2, ge=1, le=MANY, description="seeds of each of the five places that a probe draws"
-    )
-    probe_class_images: int = Field(
-        4,
-        ge=1,
-        le=MANY,
-        description="samples of the class, and as many of the subject, without a place: for drift and variety",
-    )
-    probe_num_inference_steps: int = Field(20, ge=1, le=1000, description="sampler steps of a probe")
-    early_stopping: bool = Field(
-        False, description="stop where the subject is learned and its class kept, or where probes no longer get better"
-    )
-    early_stopping_patience: int = Field(
-        3, ge=1, le=10**9, description="probes in a row that may fall short of the best one"
-    )
 
 
 class Generation(Section):

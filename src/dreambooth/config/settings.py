@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from dreambooth.config.cards import CardSize
 from dreambooth.config.families import FAMILIES, FamilyRow, family_of, refusal
-from dreambooth.config.judging import Evaluation
+from dreambooth.config.judging import Evaluation, Probe
 from dreambooth.config.keywords import Settings
 from dreambooth.config.methods import FIXED_SETTINGS, OWN_SETTINGS, idle
 from dreambooth.config.presets import preset_of
@@ -23,7 +23,6 @@ from dreambooth.config.sections import (
     Method,
     Naming,
     Prior,
-    Probe,
     Section,
     Tracking,
     Training,
@@ -138,6 +137,8 @@ class Config(Section):
             problems.append("prior_target: base is the model with its LoRA set aside: choose --method lora")
         elif self.prior.prior_target == "base" and not self.prior.with_prior_preservation:
             problems.append("prior_target: there is no second term without with_prior_preservation: leave it out")
+        if self.prior.dco_beta is not None and self.prior.with_prior_preservation:
+            problems.append("dco_beta: stands in place of the second term: choose with_prior_preservation false")
         if self.training.cuda_graphs and self.training.gradient_checkpointing:
             problems.append(
                 "cuda_graphs: a recorded pass cannot recompute activations: leave out gradient_checkpointing"

@@ -119,6 +119,7 @@ class _Loop:
             max_grad_norm=training.max_grad_norm,
             scaler=self.accelerator.scaler,
             eight_bit=training.use_8bit_adam,
+            l2_to_start=training.l2_to_base,
         )
         self.trained = adapter.state()
         self.world.share(list(self.trained.values()))
@@ -130,7 +131,8 @@ class _Loop:
             cast(Any, stage.parts[DENOISER]).enable_gradient_checkpointing()
         self.reporter = Reporter(run, config)
         self.encoded: dict[str, Conditioning] = {}
-        self.base = BasePrediction(stage, adapter, self.encoded) if config.prior.keeps_base else None
+        of_base = BasePrediction(stage, adapter, self.encoded, config.prior.dco_beta)
+        self.base = of_base if config.prior.asks_base else None
         self.unread: list[Taken] = []
         self.block = UNREAD.get(self.accelerator.device.type, 1)
         self.began = 0.0

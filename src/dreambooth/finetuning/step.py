@@ -6,14 +6,13 @@ from torch import Tensor
 
 from dreambooth.data.batch import Batch
 from dreambooth.diffusion import ForwardProcess, row_errors
-from dreambooth.loss import prior_preservation_loss
+from dreambooth.finetuning.base_prediction import BasePrediction
+from dreambooth.loss import direct_consistency, prior_preservation_loss
 from dreambooth.models.base import Conditioning, Stage
 from dreambooth.support.device import onto
 from dreambooth.support.rng import generator, normal
 
 Predict = Callable[[Tensor, Tensor, Conditioning], Tensor]
-Hold = Callable[..., Tensor]
-"""Targets with those of the class's rows replaced, as `BasePrediction` is."""
 
 
 def training_step(
@@ -24,12 +23,11 @@ def training_step(
     prior_loss_weight: float,
     *place: int,
     predict: Predict | None = None,
-    base: Hold | None = None,
+    base: BasePrediction | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The loss (scalar, Eq. 2) of a batch of B rows and the error (B,) of each; `place` is where its noise is drawn.
 
-    predict: the stage's own where none is given.  base: what the rows of the class are held to, where that is not what
-    they were made of.
+    predict: the stage's own where none is given.  base: the base model, where the loss asks what it predicts.
 
     Of a batch that W rows of several processes make, the error is (W,), and the losses of all add up to that of Eq. 2.
     """
@@ -40,11 +38,16 @@ def training_step(
     t = onto(times, device)  # (B,), own time for every row: t and t'
     x_t = process.add_noise(x0, noise, t)  # (B, C, h, w)
     target = process.target(x0, noise, t)  # (B, C, h, w)
-    if base:
-        target = base(target, batch, x_t, t, *place)
+    if base and batch.is_prior.any():
+        target = base.hold(target, batch, x_t, t, *place)
+    theirs = base.predict(batch, x_t, t, *place) if base and base.dco_beta else None  # (B, C, h, w)
     cond = stage.with_row_conditioning(words, batch, *place)  # the words, and what this family asks of the photo itself
     pred = (predict or stage.predict)(x_t, t, cond)  # (B, C, h, w)
     weight = None if batch.weight is None else onto(batch.weight, device)  # (B, 1, h, w), of masks
     error = row_errors(process, pred, x0, noise, t, weight, target)  # (B,), every weighting reaches every row
-    error, is_prior = batch.in_whole(error)  # (W,)
-    return prior_preservation_loss(error, is_prior, prior_loss_weight), error
+    asked = error
+    if base and base.dco_beta and theirs is not None:
+        base_error = row_errors(process, theirs, x0, noise, t, weight, target)  # (B,)
+        asked = direct_consistency(error, base_error, base.dco_beta)
+    (asked, is_prior), (error, _) = batch.in_whole(asked), batch.in_whole(error)  # (W,)
+    return prior_preservation_loss(asked, is_prior, prior_loss_weight), error

@@ -38,7 +38,8 @@ class Costs:
     taken as DECODED times that.  steps: FLOP of one batch forward and backward, of each stage.  weights: bytes of all
     weights, as they are while it trains.  kept_on_cpu: of those that are never on the device at once.  trained: of
     those that train.  step_peak: what a batch holds at most, gradients included.  draw_peak: what drawing one picture
-    holds at most.  state: bytes of the optimizer and the running average.  saved: of one checkpoint.
+    holds at most.  state: bytes of the optimizer, the running average and the weights to be pulled back to.  saved: of
+    one checkpoint.
     """
 
     evaluations: tuple[float, ...]
@@ -64,7 +65,8 @@ class Costs:
         low = LOW[config.training.mixed_precision]
         each = [_Stage.of(model, at, config, low) for at in range(len(model.stages))]
         trained = max(its.trained for its in each)
-        state = max(its.moments for its in each) + (trained if config.training.use_ema else 0)
+        moments, average = max(its.moments for its in each), trained * config.training.use_ema
+        start = trained * (config.training.l2_to_base > 0)
         return cls(
             evaluations=tuple(its.forward for its in each),
             picture=max(its.encode.flop for its in each),
@@ -74,8 +76,8 @@ class Costs:
             trained=trained,
             step_peak=max(its.step.peak for its in each),
             draw_peak=max(max(2 * its.forward_peak, round(DECODING * its.encode.peak)) for its in each),
-            state=state,
-            saved=trained + state,
+            state=moments + average + start,
+            saved=trained + moments + average,
         )
 
     def pictures(self, count: int, looks: Sequence[int]) -> float:
@@ -103,11 +105,11 @@ def _key(model: DiffusionModel, config: Config) -> str:
     tensors = ((name, part.state_dict()) for name, part in model.weights.parts.items())
     shapes = [[name, inner, list(t.shape), str(t.dtype)] for name, state in tensors for inner, t in state.items()]
     training, sides = config.training, [stage.resolution for stage in model.stages]
-    prior = "base" if config.prior.keeps_base else config.prior.with_prior_preservation
+    prior = [config.prior.with_prior_preservation, config.prior.has_twins, config.prior.asks_base]
     settings = [config.data.resolution, prior, config.method.model_dump(mode="json")]
     held = [config.base.base_bits, config.base.group_offload]
     how = [training.train_batch_size, training.gradient_checkpointing, training.mixed_precision]
-    how += [training.use_ema, training.train_text_encoder, training.use_8bit_adam]
+    how += [training.use_ema, training.train_text_encoder, training.use_8bit_adam, training.l2_to_base > 0]
     return key_of([shapes, sides, settings, held, how], 16)
 
 
@@ -176,8 +178,8 @@ def _training(
     rows = training.train_batch_size
     batch = zeros(latent, rows, rows if config.prior.with_prior_preservation else 0, side, stage.low_res)
     words = None if adapter.trains_text else _read(real, batch.prompts)
-    its = {} if words is None else {STAND_IN.class_prompt: words.row(rows)}
-    base = BasePrediction(stage, adapter, its) if config.prior.keeps_base else None
+    its = {} if words is None else {prompt: words.row(row) for row, prompt in enumerate(batch.prompts)}
+    base = BasePrediction(stage, adapter, its, config.prior.dco_beta) if config.prior.asks_base else None
 
     def compute() -> None:
         loss = forward(stage, batch, words, low, base)

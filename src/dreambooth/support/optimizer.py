@@ -43,6 +43,8 @@ class Optimizer:
     """AdamW over parameter groups.
 
     max_grad_norm: to clip to.  scaler: of fp16 gradients; None where there is none.  eight_bit: of the moments.
+    l2_to_start: so many times the squared distance to the parameters as they are now counts as part of every loss
+    (L2-SP of Li et al. 2018, https://arxiv.org/abs/1802.01483).
     """
 
     def __init__(
@@ -55,10 +57,12 @@ class Optimizer:
         max_grad_norm: float,
         scaler: torch.amp.GradScaler | None = None,
         eight_bit: bool = False,
+        l2_to_start: float = 0.0,
     ) -> None:
         self.parameters: list[Tensor] = [parameter for group in groups for parameter in group["params"]]
         self.rates: list[float] = [group["lr"] for group in groups]
         self._max_grad_norm, self._scaler, self._eight_bit = max_grad_norm, scaler, eight_bit
+        self._l2, self._start = l2_to_start, [p.detach().clone() for p in self.parameters] if l2_to_start else []
         device = self.parameters[0].device
         self._failed = torch.zeros((), device=device)  # 1 from the first step on that was not finite
         fused = device.type in FUSED and not eight_bit
@@ -104,11 +108,20 @@ class Optimizer:
             self._scaler.load_state_dict(dict(scale))
 
     def norm(self) -> Tensor:
-        """The norm of all gradients together, a scalar on their device; once a step."""
+        """The norm of all gradients together, a scalar on their device; once a step, as it completes the gradients."""
         if self._scaler is not None:
             self._scaler.unscale_(self.adamw)
+        if self._l2:
+            self._pull_back()
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         return get_total_norm(gradients, foreach=True if self.parameters[0].device.type in FUSED else None)
+
+    @torch.no_grad()
+    def _pull_back(self) -> None:
+        """Add the gradient of the squared distance to the start."""
+        pulled = [(its, start) for its, start in zip(self.parameters, self._start, strict=True) if its.grad is not None]
+        gradients, now, before = zip(*((its.grad, its, start) for its, start in pulled), strict=True)
+        torch._foreach_add_(gradients, torch._foreach_sub(now, before), alpha=2 * self._l2)
 
     def overflowed(self, loss: Tensor, norm: Tensor) -> bool:
         """Whether the scale was too large for the gradients of this finite loss: the step is to be made again.
