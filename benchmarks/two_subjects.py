@@ -1,11 +1,12 @@
 """Two subjects in one model beside two models of one each: is each as much itself, and does one become the other?
 
-On toys, two a pair. Of each: DINO of its pictures in every scene against its own photos, by the model of both (trained
-for twice the steps, each subject for as many as alone) and by its own; and against the other one's photos, beside the
-pictures of its own model, of its untuned class and its own photos: two toys may be alike. A pair that was measured
-before is read back, so a stopped command goes on. Intervals are over pairs; fewer than six are a sign, no measurement.
+On toys, two a pair. Of each: DINO of its pictures in every scene against its own photos, by the model of both (by
+default trained for twice the steps, each subject for as many as alone) and by its own; and against the other one's
+photos, beside the pictures of its own model, of its untuned class and its own photos: two toys may be alike. A pair
+that was measured before is read back, so a stopped command goes on, and several share a folder. Intervals are over
+pairs; fewer than six are a sign, no measurement.
 
-    python -m benchmarks.two_subjects --out build/two --results FILE
+    python -m benchmarks.two_subjects --out build/two --results FILE [--times 3]
 """
 
 import argparse
@@ -53,21 +54,24 @@ def subject_of(folder: Path, noun: str, seed: int) -> Subject:
     return Subject(photos=tuple(sorted(where.glob("*.png"))) or tuple(photos(noun, seed, 4, where)), class_noun=noun)
 
 
-def measure(folder: Path, pair: list[tuple[str, int]]) -> dict[str, Any]:
-    """A pair's three trainings, and what the judges say of each subject's pictures; read back where measured before."""
-    called = "+".join(f"{noun}-{seed}" for noun, seed in pair)
+def measure(folder: Path, times: float, pair: list[tuple[str, int]]) -> dict[str, Any]:
+    """A pair's three trainings, and what the judges say of each subject's pictures; read back where measured before.
+
+    times: the steps of both, in those of one.
+    """
+    steps = round(times * Config.build(FIXED).training.max_train_steps)
+    called = "+".join(f"{noun}-{seed}" for noun, seed in pair) + f"-{steps}"
     kept = folder / called / "scores.json"
     if kept.exists():
         return dict(json.loads(kept.read_text()))
     judges = load_judges(Evaluation(), TOYBOX)
     subjects = [subject_of(folder / "photos", *toy) for toy in pair]
-    steps = Config.build(FIXED).training.max_train_steps
     single = [
         recipe.dreambooth(subject, Config.build(FIXED), folder / f"{noun}-{seed}")
         for subject, (noun, seed) in zip(subjects, pair, strict=True)
     ]
     both = recipe.dreambooth(
-        subjects[0], Config.build({**FIXED, "max_train_steps": 2 * steps}), folder / called, subjects[1:]
+        subjects[0], Config.build({**FIXED, "max_train_steps": steps}), folder / called, subjects[1:]
     )
     found = {}
     for at, (alone, its) in enumerate(zip(single, each(both), strict=True)):
@@ -128,6 +132,7 @@ def main() -> None:
     """Measure, print, and write with --results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", nargs="+", default=PAIRS.split(), help="class:seed+class:seed")
+    parser.add_argument("--times", type=float, default=2.0, help="steps of the model of both, in those of one")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--results", type=Path)
     options = parser.parse_args()
@@ -136,8 +141,15 @@ def main() -> None:
         [(noun, int(seed)) for noun, _, seed in (toy.partition(":") for toy in pair.split("+"))]
         for pair in options.pairs
     ]
-    rows = {words: measure(options.out, pair) for words, pair in zip(options.pairs, pairs, strict=True)}
-    result = {"machine": machine(), "pairs": len(rows), "seeds": 1, **summary(list(rows.values())), "rows": rows}
+    rows = {words: measure(options.out, options.times, pair) for words, pair in zip(options.pairs, pairs, strict=True)}
+    result = {
+        "machine": machine(),
+        "pairs": len(rows),
+        "seeds": 1,
+        "times": options.times,
+        **summary(list(rows.values())),
+        "rows": rows,
+    }
     print(json.dumps(result, indent=2))
     if options.results:
         write_json(options.results, result)

@@ -131,8 +131,10 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=64, help=f"shards of {SHARD} pictures")
     parser.add_argument("--first", type=int, default=0, help="number of the first: a model trained on sees new ones")
     parser.add_argument("--part", default="0/1", help="i/n: this process renders every n-th shard from the i-th")
+    parser.add_argument("--resolution", type=int, help="side of the pictures [default: what the embedded model draws]")
     options = parser.parse_args()
     size = prepare(options)
+    side = options.resolution or size.resolution
     part, parts = map(int, options.part.split("/"))
     for shard in range(options.first + part, options.first + options.shards, parts):
         path = shard_path(options.state, shard)
@@ -141,7 +143,7 @@ def main() -> None:
         truths = truths_of(shard)
         write_text(path.with_suffix(".json"), json.dumps([truth.as_dict() for truth in truths]))
         with atomic_write(path) as aside:
-            save_file({"images": draw(truths, size.resolution, options.device)}, aside)
+            save_file({"images": draw(truths, side, options.device)}, aside)
         log(options.state, f"renders: shard {shard}")
 
 

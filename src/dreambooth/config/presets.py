@@ -1,6 +1,6 @@
 """What else changes the paper's settings, in layers.
 
-World | family | family in that world | method | method in that world, in that family | the card's memory.
+World | family | family in that world | method | method in that world, in that family, in both | the card's memory.
 """
 
 from collections.abc import Mapping
@@ -37,6 +37,9 @@ def preset_of(world: World, method: object, family: FamilyRow | None = None, mem
         card_of(memory),
     )
     name: Any = str(method or card.get("method") or usual.get("method") or "dreambooth")
-    pairs = {**world.method_presets.get(name, {}), **(family.method_presets.get(name, {}) if family else {})}
+    pairs = dict(world.method_presets.get(name, {}))
+    if family:
+        pairs |= family.method_presets.get(name, {})
+        pairs |= world.pipeline_method_presets.get((family.pipeline, name), {})
     suiting = {its: value for its, value in card.items() if name not in OWN_SETTINGS or its not in idle(name)}
     return {**world.preset, **usual, **METHODS.get(name, {}), **pairs, **suiting}
