@@ -7,12 +7,13 @@ Consistency Optimization. Each is compared with class images on the same toys; i
 are a sign.
 
     python -m benchmarks.priors --out build/priors --results FILE
-    python -m benchmarks.priors --out build/pull --toys sweep --count 4 --arms "L2 to the base" --set l2_to_base=0.01
+    python -m benchmarks.priors --out build/pull --toys sweep --count 4 --arms "L2 to the base" --set l2_to_base=0.003
 """
 
 import argparse
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -30,7 +31,7 @@ LORA: Mapping[str, Any] = {"method": "lora"}
 ARMS: Mapping[str, Mapping[str, Any]] = {
     "class images": {},
     "nothing": NONE,
-    "L2 to the base": {**NONE, "l2_to_base": 0.01},
+    "L2 to the base": {**NONE, "l2_to_base": 1e-3},
     "LoRA, class images": LORA,
     "LoRA, nothing": {**LORA, **NONE},
     "LoRA, base": {**LORA, "prior_target": "base"},
@@ -39,7 +40,7 @@ ARMS: Mapping[str, Mapping[str, Any]] = {
 
 
 def columns(row: Mapping[str, Any]) -> dict[str, float]:
-    """What one run is worth: ratios to real photos or to the untuned model, and seconds."""
+    """What one run is worth: ratios to real photos or to the untuned model."""
     tuned, untuned = row["tuned"], row["untuned"]
     return {
         "DINO of real": tuned["dino"] / row["real"],
@@ -49,7 +50,6 @@ def columns(row: Mapping[str, Any]) -> dict[str, float]:
         "scenes of the class, of untuned": tuned["scenes_of_class"] / untuned["scenes_of_class"],
         "DIV of the class, of untuned": tuned["div_of_class"] / untuned["div_of_class"],
         "PRES above untuned": tuned["pres"] - untuned["pres"],
-        "seconds": row["seconds"],
     }
 
 
@@ -86,7 +86,12 @@ def main() -> None:
     with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
         arms = {
             name: list(
-                pool.map(partial(measure, options.out / _folder(name), settings, False, untuned=options.out), tasks)
+                pool.map(
+                    partial(
+                        measure, options.out / _folder(name, options.settings), settings, False, untuned=options.out
+                    ),
+                    tasks,
+                )
             )
             for name, settings in its.items()
         }
@@ -96,8 +101,8 @@ def main() -> None:
         write_json(options.results, result)
 
 
-def _folder(arm: str) -> str:
-    return arm.lower().replace(",", "").replace(" ", "-")
+def _folder(arm: str, settings: str) -> str:
+    return re.sub(r"[^a-z0-9.=-]+", "-", f"{arm} {settings}".strip().lower())
 
 
 if __name__ == "__main__":

@@ -131,7 +131,9 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=64, help=f"shards of {SHARD} pictures")
     parser.add_argument("--first", type=int, default=0, help="number of the first: a model trained on sees new ones")
     parser.add_argument("--part", default="0/1", help="i/n: this process renders every n-th shard from the i-th")
-    parser.add_argument("--resolution", type=int, help="side of the pictures [default: what the embedded model draws]")
+    parser.add_argument(
+        "--resolution", type=int, help="side of new pictures [default: what the embedded model draws]; one in a folder"
+    )
     options = parser.parse_args()
     size = prepare(options)
     side = options.resolution or size.resolution

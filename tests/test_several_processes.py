@@ -94,6 +94,26 @@ def test_two_processes_have_the_losses_of_one_and_resume_to_the_bit(tmp_path: Pa
     assert seals(again, 20) == seals(two, 20)
 
 
+@pytest.mark.parametrize(
+    "held",
+    [
+        {"l2_to_base": 0.1},
+        {"method": "lora", "with_prior_preservation": False, "dco_beta": 20.0},
+    ],
+    ids=lambda its: sorted(its)[0],
+)
+def test_two_processes_have_the_losses_of_one_where_a_model_is_held_otherwise(
+    tmp_path: Path, held: dict[str, Any]
+) -> None:
+    settings = {**SETTINGS, "max_train_steps": 4, "learning_rate": 1e-3, "use_ema": False, **held}
+    one, two = tmp_path / "one", tmp_path / "two"
+    _, expected = train(one, **settings)
+    assert processes(tmp_path, lambda world: train(two, **settings)) == [0, 0]
+    for mine, its in zip(losses(two), expected, strict=True):
+        for name in ("loss", "subject", "grad_norm"):
+            assert mine[name] == pytest.approx(its[name], rel=1e-4), (name, mine["step"])
+
+
 def test_a_signal_to_one_process_saves_once_and_ends_all(tmp_path: Path) -> None:
     run = tmp_path / "run"
 

@@ -28,7 +28,7 @@ def begin_stage(
         for its, images in zip(each(run), class_images, strict=True)
     ]
     encoded = [encode_once(of_one, stage.posterior, stage.low_res) for of_one in rows]
-    if config.prior.has_twins:
+    if config.prior.needs_twins:
         encoded = [replace(its, twin=one.subject.class_prompt) for its, one in zip(encoded, each(run), strict=True)]
     dataset = in_turns(encoded)
     return adapters.attach(model, stage, run.subject, run.stage(stage.name).config), dataset

@@ -1,4 +1,4 @@
-"""Section 3.3: the class-specific prior preservation loss."""
+"""Section 3.3: the class-specific prior preservation loss; and one that does without class images, not the paper's."""
 
 from torch import Tensor
 from torch.nn.functional import softplus

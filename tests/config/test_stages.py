@@ -36,7 +36,7 @@ def test_a_lora_of_a_cascade_has_steps_and_rates_for_each_stage(cascade: Path) -
 def test_the_embedded_cascade_has_a_preset_of_its_own() -> None:
     config = Config.build(model="toybox-cascade")
     steps = [config.of_stage(name).training.max_train_steps for name in ("base", "super_resolution")]
-    assert steps == [800, 400] and config.training.learning_rate == 3e-4
+    assert steps == [800, 400] and config.training.learning_rate == 4e-4
     assert (config.generation.sampler, config.generation.num_inference_steps) == ("ddpm", 50)
     shorter = Config.build(model="toybox-cascade", max_train_steps=50)
     assert shorter.of_stage("super_resolution").training.max_train_steps == 50
@@ -44,6 +44,14 @@ def test_the_embedded_cascade_has_a_preset_of_its_own() -> None:
     assert described.training.max_train_steps == 0
 
 
+def test_a_lora_of_the_embedded_cascade_has_the_worlds_rates_and_not_those_of_the_full_size() -> None:
+    config = Config.build(model="toybox-cascade", method="lora")
+    found = [config.of_stage(name).training for name in ("base", "super_resolution")]
+    assert [(its.learning_rate, its.max_train_steps) for its in found] == [(2e-3, 800), (2e-3, 400)]
+    assert config.method.rank == Config.build(model="toybox", method="lora").method.rank
+
+
 @pytest.mark.parametrize("world", WORLDS)
 def test_what_suits_a_family_in_a_world_is_of_a_family(world: str) -> None:
-    assert set(named(world).pipeline_presets) <= {row.pipeline for row in FAMILIES.values() if row.preset}
+    its, known = named(world), {row.pipeline for row in FAMILIES.values() if row.preset}
+    assert {*its.pipeline_presets, *(pipeline for pipeline, _ in its.pipeline_method_presets)} <= known

@@ -21,6 +21,9 @@ class Saving(NamedTuple):
         return Config.build({**config.flat(), **self.settings})
 
 
+A_LORA = Saving("--method lora", {"method": "lora", "l2_to_base": 0.0}, "a LoRA in place of all weights")
+
+
 def of_memory(config: Config, cuda: bool, drawing: bool) -> list[Saving]:
     """What makes it need less of the device's memory while it draws, or while it trains."""
     return _new(config, _drawing(config) if drawing else _training(config, cuda))
@@ -40,8 +43,10 @@ def _training(config: Config, cuda: bool) -> Iterator[Saving]:
     training, whole = config.training, config.method.method == "dreambooth"
     yield Saving("--gradient-checkpointing", {"gradient_checkpointing": True})
     if whole:
-        yield Saving("--method lora", {"method": "lora"}, "a LoRA in place of all weights")
+        yield A_LORA
         yield Saving("--use-8bit-adam", {"use_8bit_adam": True}, BNB)
+    if training.l2_to_base:
+        yield Saving("--l2-to-base 0", {"l2_to_base": 0.0}, "nothing pulls the weights back")
     if cuda and training.mixed_precision == "no":
         yield Saving("--mixed-precision bf16", {"mixed_precision": "bf16"})
     if not whole:
@@ -62,7 +67,7 @@ def _drawing(config: Config) -> Iterator[Saving]:
     yield Saving("--sample-batch-size 1", {"sample_batch_size": 1})
     yield Saving("--dtype bfloat16", {"dtype": "bfloat16"})
     if config.method.method == "dreambooth":
-        yield Saving("--method lora", {"method": "lora"}, "a LoRA in place of all weights")
+        yield A_LORA
         yield Saving("--use-8bit-adam", {"use_8bit_adam": True}, BNB)
     yield Saving("--no-probe", {"probe": False}, "nothing is measured while it trains")
 

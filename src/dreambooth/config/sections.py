@@ -172,7 +172,7 @@ class Prior(Section):
         None,
         gt=0,
         le=MOST,
-        description="lora, without the second term: ask only that photos are noised back better than by the model "
+        description="lora, with no_with_prior_preservation: ask only that photos are denoised better than by the model "
         "without its LoRA, and no more once they are (Direct Consistency Optimization); its authors take 1000",
     )
     num_class_images: int = Field(
@@ -190,14 +190,14 @@ class Prior(Section):
         return self.with_prior_preservation and self.prior_target == "class_images"
 
     @property
-    def has_twins(self) -> bool:
+    def needs_twins(self) -> bool:
         """Whether the second term is held to the base model's own predictions, on twins of the photos."""
         return self.with_prior_preservation and self.prior_target == "base"
 
     @property
-    def asks_base(self) -> bool:
+    def needs_base(self) -> bool:
         """Whether a step asks the base model what it predicts."""
-        return self.has_twins or self.dco_beta is not None
+        return self.needs_twins or self.dco_beta is not None
 
 
 class Training(Section):
@@ -237,8 +237,8 @@ class Training(Section):
         0.0,
         ge=0,
         le=MOST,
-        description="pull the weights back to the base model's: so many times the squared distance between both is "
-        "added to the loss; with or without class images",
+        description="dreambooth: pull the weights back to the base model's, by the gradient of so many times the "
+        "squared distance between both; with or without class images, and not part of the loss that is told",
     )
     max_grad_norm: float = Field(1.0, gt=0, le=MOST, description="clip the gradient to this norm")
     noise_levels: NoiseLevelsName | None = Field(

@@ -133,12 +133,14 @@ class Config(Section):
             problems.append(f'description: method {name} needs the subject in words, such as "yellow dog"')
         if self.training.max_train_steps == 0 and "max_train_steps" not in FIXED_SETTINGS[name]:
             problems.append(f"max_train_steps: must be at least 1 for method {name}, got 0")
-        if self.prior.prior_target == "base" and name != "lora":
+        if self.prior.prior_target == "base" and self.prior.dco_beta is not None:
+            problems.append("prior_target and dco_beta: one model cannot be held by both: leave one out")
+        elif self.prior.prior_target == "base" and name != "lora":
             problems.append("prior_target: base is the model with its LoRA set aside: choose --method lora")
         elif self.prior.prior_target == "base" and not self.prior.with_prior_preservation:
             problems.append("prior_target: there is no second term without with_prior_preservation: leave it out")
-        if self.prior.dco_beta is not None and self.prior.with_prior_preservation:
-            problems.append("dco_beta: stands in place of the second term: choose with_prior_preservation false")
+        elif self.prior.dco_beta is not None and self.prior.with_prior_preservation:
+            problems.append("dco_beta: stands in place of class images: add --no-with-prior-preservation")
         if self.training.cuda_graphs and self.training.gradient_checkpointing:
             problems.append(
                 "cuda_graphs: a recorded pass cannot recompute activations: leave out gradient_checkpointing"

@@ -11,6 +11,7 @@ MEANT_BY_ZERO = {
     "learning_rate": "to train nothing: --method prompt_only",
     "text_encoder_lr": "to leave the text encoder as it is: --no-train-text-encoder",
     "snr_gamma": "to leave the loss unweighted: --snr-gamma none",
+    "dco_beta": "for the loss of the paper: --dco-beta none",
     "lora_alpha": "to scale by 1: --lora-alpha none",
     "max_grad_norm": "to clip nothing: a large number, such as 1e9",
     "ema_decay": "to save the weights of a step and no average: --no-use-ema",

@@ -22,7 +22,7 @@ Noun = Literal["correct", "wrong", "none"]
 """What stands for the class noun in the training (Table 4)."""
 
 SET_HERE = (
-    *("seed", "method", "description", "prompts", "identifier", "with_prior_preservation"),
+    *("seed", "method", "description", "prompts", "identifier", "with_prior_preservation", "dco_beta"),
     *("validation_steps", "checkpointing_steps", "checkpoints_total_limit", *Probe.model_fields),
 )
 """Settings that tell an experiment's cells apart, or that a cell has no use for."""

@@ -131,8 +131,8 @@ class _Loop:
             cast(Any, stage.parts[DENOISER]).enable_gradient_checkpointing()
         self.reporter = Reporter(run, config)
         self.encoded: dict[str, Conditioning] = {}
-        of_base = BasePrediction(stage, adapter, self.encoded, config.prior.dco_beta)
-        self.base = of_base if config.prior.asks_base else None
+        prior = config.prior
+        self.base = BasePrediction(stage, adapter, self.encoded, prior.dco_beta) if prior.needs_base else None
         self.unread: list[Taken] = []
         self.block = UNREAD.get(self.accelerator.device.type, 1)
         self.began = 0.0

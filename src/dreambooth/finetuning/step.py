@@ -1,4 +1,7 @@
-"""The step of the method: photos and class images, noised at their own times, and the loss of Eq. 2."""
+"""The step of the method: photos and class images, noised at their own times, and the loss of Eq. 2.
+
+Two other losses, which are not the paper's, ask the base model too: base_prediction.py.
+"""
 
 from collections.abc import Callable
 
@@ -40,14 +43,15 @@ def training_step(
     target = process.target(x0, noise, t)  # (B, C, h, w)
     if base and batch.is_prior.any():
         target = base.hold(target, batch, x_t, t, *place)
-    theirs = base.predict(batch, x_t, t, *place) if base and base.dco_beta else None  # (B, C, h, w)
+    beta = base.dco_beta if base else None
+    base_pred = base.predict(batch, x_t, t, *place) if base and beta else None  # (B, C, h, w)
     cond = stage.with_row_conditioning(words, batch, *place)  # the words, and what this family asks of the photo itself
     pred = (predict or stage.predict)(x_t, t, cond)  # (B, C, h, w)
     weight = None if batch.weight is None else onto(batch.weight, device)  # (B, 1, h, w), of masks
     error = row_errors(process, pred, x0, noise, t, weight, target)  # (B,), every weighting reaches every row
-    asked = error
-    if base and base.dco_beta and theirs is not None:
-        base_error = row_errors(process, theirs, x0, noise, t, weight, target)  # (B,)
-        asked = direct_consistency(error, base_error, base.dco_beta)
-    (asked, is_prior), (error, _) = batch.in_whole(asked), batch.in_whole(error)  # (W,)
-    return prior_preservation_loss(asked, is_prior, prior_loss_weight), error
+    minimised = error
+    if base_pred is not None and beta:
+        base_error = row_errors(process, base_pred, x0, noise, t, weight, target)  # (B,)
+        minimised = direct_consistency(error, base_error, beta)
+    (minimised, is_prior), (error, _) = batch.in_whole(minimised), batch.in_whole(error)  # (W,)
+    return prior_preservation_loss(minimised, is_prior, prior_loss_weight), error

@@ -105,7 +105,7 @@ def _key(model: DiffusionModel, config: Config) -> str:
     tensors = ((name, part.state_dict()) for name, part in model.weights.parts.items())
     shapes = [[name, inner, list(t.shape), str(t.dtype)] for name, state in tensors for inner, t in state.items()]
     training, sides = config.training, [stage.resolution for stage in model.stages]
-    prior = [config.prior.with_prior_preservation, config.prior.has_twins, config.prior.asks_base]
+    prior = [config.prior.with_prior_preservation, config.prior.needs_twins, config.prior.needs_base]
     settings = [config.data.resolution, prior, config.method.model_dump(mode="json")]
     held = [config.base.base_bits, config.base.group_offload]
     how = [training.train_batch_size, training.gradient_checkpointing, training.mixed_precision]
@@ -179,7 +179,7 @@ def _training(
     batch = zeros(latent, rows, rows if config.prior.with_prior_preservation else 0, side, stage.low_res)
     words = None if adapter.trains_text else _read(real, batch.prompts)
     its = {} if words is None else {prompt: words.row(row) for row, prompt in enumerate(batch.prompts)}
-    base = BasePrediction(stage, adapter, its, config.prior.dco_beta) if config.prior.asks_base else None
+    base = BasePrediction(stage, adapter, its, config.prior.dco_beta) if config.prior.needs_base else None
 
     def compute() -> None:
         loss = forward(stage, batch, words, low, base)

@@ -34,8 +34,8 @@ ENOUGH = 8
 REMEDIES = {
     "subject": "Train fewer steps (--early-stopping), at a lower --learning-rate or with --use-ema, and give photos "
     "from several places.",
-    "class": "Keep the class prior (--with-prior-preservation) with more class images (--num-class-images) or a larger "
-    "--prior-loss-weight, or train fewer steps.",
+    "class": "Hold the class by class images (--with-prior-preservation), by more of them (--num-class-images) or by a "
+    "larger --prior-loss-weight, or train fewer steps.",
 }
 """What to change where the samples of the subject, or of its class, are all similar."""
 
@@ -190,8 +190,8 @@ def _drift(probed: Probed, untuned: Probed, real: Probed) -> Iterator[Check]:
         at_most=True,
         says=f"The class has gone {percent(gone)} of the way from the untuned model to your subject (PRES): asked for "
         "any of its kind, the model draws yours.",
-        change="Keep the class prior (--with-prior-preservation) with a larger --prior-loss-weight, or train fewer "
-        "steps.",
+        change="Hold the class by class images (--with-prior-preservation) or by a larger --prior-loss-weight, or "
+        "train fewer steps.",
     )
 
 

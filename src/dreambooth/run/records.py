@@ -64,8 +64,8 @@ class JudgeNames:
 class Loss:
     """A line of losses.jsonl: one optimizer step.
 
-    loss: Eq. 2, the mean over the step's batches.  subject, prior: its terms, before lambda.  lr: of the denoiser.
-    grad_norm: before it is clipped.
+    loss: what is minimised, the mean over the step's batches: Eq. 2, or `loss.direct_consistency`; l2_to_base apart.
+    subject, prior: the terms of Eq. 2, before lambda.  lr: of the denoiser.  grad_norm: before it is clipped.
     """
 
     step: Annotated[int, Field(ge=0)]

@@ -118,10 +118,11 @@ class Optimizer:
 
     @torch.no_grad()
     def _pull_back(self) -> None:
-        """Add the gradient of the squared distance to the start."""
+        """Add the gradient of the squared distance to the start, without a copy of all weights for the difference."""
         pulled = [(its, start) for its, start in zip(self.parameters, self._start, strict=True) if its.grad is not None]
         gradients, now, before = zip(*((its.grad, its, start) for its, start in pulled), strict=True)
-        torch._foreach_add_(gradients, torch._foreach_sub(now, before), alpha=2 * self._l2)
+        torch._foreach_add_(gradients, now, alpha=2 * self._l2)
+        torch._foreach_add_(gradients, before, alpha=-2 * self._l2)
 
     def overflowed(self, loss: Tensor, norm: Tensor) -> bool:
         """Whether the scale was too large for the gradients of this finite loss: the step is to be made again.

@@ -1,7 +1,9 @@
 """What the toybox is to the models that come from it: prompts in their words, judges, settings, examples."""
 
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from dreambooth.config.worlds import Contents, Examples, World
 from dreambooth.subject import CLASS_PROMPT, Prompt, prompts_of
@@ -86,6 +88,17 @@ _PIPELINE_PRESETS = {
     },
 }
 
+_PIPELINE_METHOD_PRESETS: Mapping[tuple[str, str], Mapping[str, Any]] = {
+    # Half of what makes a toy itself at 16 px is learned where Min-SNR at 1 hardly looks.
+    ("IFPipeline", "dreambooth"): {"learning_rate": 4e-4, "snr_gamma": 5.0},
+    ("IFPipeline", "lora"): {
+        "learning_rate": 2e-3,
+        "max_train_steps": 2 * _STEPS,
+        "super_resolution_lr": None,
+        "super_resolution_steps": _STEPS,
+    },
+}
+
 _CELL_SECONDS = {
     "dreambooth": 150,
     "dreambooth without prior": 108,
@@ -148,6 +161,7 @@ TOYBOX = World(
     preset=_PRESET,
     method_presets=_METHOD_PRESETS,
     pipeline_presets=_PIPELINE_PRESETS,
+    pipeline_method_presets=_PIPELINE_METHOD_PRESETS,
     embedded=Path(str(files("dreambooth.toybox"))),
     contents=CONTENTS,
     examples=Examples(photos=_photos, description=_description),
