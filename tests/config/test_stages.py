@@ -47,7 +47,7 @@ def test_the_embedded_cascade_has_a_preset_of_its_own() -> None:
 def test_a_lora_of_the_embedded_cascade_has_the_worlds_rates_and_not_those_of_the_full_size() -> None:
     config = Config.build(model="toybox-cascade", method="lora")
     found = [config.of_stage(name).training for name in ("base", "super_resolution")]
-    assert [(its.learning_rate, its.max_train_steps) for its in found] == [(2e-3, 800), (2e-3, 400)]
+    assert [(its.learning_rate, its.max_train_steps) for its in found] == [(1e-3, 800), (1e-3, 400)]
     assert config.method.rank == Config.build(model="toybox", method="lora").method.rank
 
 

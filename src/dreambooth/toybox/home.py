@@ -54,17 +54,12 @@ _PRESET = {
     "num_inference_steps": 15,
     "guidance_scale": 2.0,  # more makes colours louder than the photos
 }
+# Min-SNR at 1 trains the highest noise, where a prompt without a place finds its scene, least; the mean of the last
+# fifty steps' weights keeps variety that a single step's loses. Neither costs time.
+_KEEPING_SCENES = {"snr_gamma": 1.0, "use_ema": True, "ema_decay": 0.98}
 _METHOD_PRESETS = {
-    # Min-SNR at 1 trains the highest noise, where a prompt without a place finds its scene, least; the mean of the last
-    # fifty steps' weights keeps variety that a single step's loses. Neither costs time.
-    "dreambooth": {
-        "learning_rate": 3e-4,
-        "text_encoder_lr": 4e-4,
-        "snr_gamma": 1.0,
-        "use_ema": True,
-        "ema_decay": 0.98,
-    },
-    "lora": {"rank": 16, "learning_rate": 2e-3, "max_train_steps": _STEPS},
+    "dreambooth": {"learning_rate": 3e-4, "text_encoder_lr": 4e-4, **_KEEPING_SCENES},
+    "lora": {"rank": 16, "learning_rate": 1e-3, "max_train_steps": _STEPS, **_KEEPING_SCENES},
     "textual_inversion": {
         "learning_rate": 1e-2,
         "train_batch_size": 8,
@@ -73,11 +68,11 @@ _METHOD_PRESETS = {
     },
     "pivotal": {"rank": 16, "learning_rate": 1e-3, "embedding_lr": 5e-3, "max_train_steps": _STEPS},
 }
-"""Measured: docs/log.md. Those of the other methods were chosen on the first toybox."""
+"""Measured: docs/log.md. Those of learned words were chosen on the first toybox."""
 
 _PIPELINE_PRESETS = {
-    # By DDPM the subjects of the cascade are more like themselves. Twice the steps of its base do it, too; higher rates
-    # lose scenes for it (docs/log.md). Both are cheap at 16 px; super-resolution draws in its own 8 steps.
+    # By DDPM the subjects of the cascade are more like themselves, and by twice the steps of its base (docs/log.md).
+    # Both are cheap at 16 px; super-resolution draws in its own 8 steps.
     "IFPipeline": {
         "sampler": "ddpm",
         "num_inference_steps": 50,
@@ -89,10 +84,11 @@ _PIPELINE_PRESETS = {
 }
 
 _PIPELINE_METHOD_PRESETS: Mapping[tuple[str, str], Mapping[str, Any]] = {
-    # Half of what makes a toy itself at 16 px is learned where Min-SNR at 1 hardly looks.
+    # Much of what makes a toy itself at 16 px is learned at noise where Min-SNR at 1 hardly looks.
     ("IFPipeline", "dreambooth"): {"learning_rate": 4e-4, "snr_gamma": 5.0},
     ("IFPipeline", "lora"): {
-        "learning_rate": 2e-3,
+        "learning_rate": 1e-3,
+        "snr_gamma": 5.0,
         "max_train_steps": 2 * _STEPS,
         "super_resolution_lr": None,
         "super_resolution_steps": _STEPS,
