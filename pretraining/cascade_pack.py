@@ -8,6 +8,7 @@ from dreambooth.config.worlds import EMBEDDED
 from dreambooth.models.deepfloyd_if import DeepFloydIF
 from dreambooth.models.refining import Refining
 from pretraining import cascade, cascade_stages
+from pretraining.identifiers import as_names
 from pretraining.state import Trained, arguments, log, prepare
 
 UNCHECKED = {"safety_checker": None, "feature_extractor": None, "watermarker": None, "requires_safety_checker": False}
@@ -30,6 +31,8 @@ def main() -> None:
     options = parser.parse_args()
     prepare(options)
     encoder, tokenizer = cascade_stages.text_parts(options)
+    rows = encoder.shared.weight
+    rows.data.copy_(as_names(rows.detach(), tokenizer))
     readers = {"tokenizer": tokenizer, "text_encoder": encoder.half()}
     base, larger = (
         options.state / f"{options.base}.safetensors",

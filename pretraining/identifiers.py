@@ -8,6 +8,7 @@ names, as long as those are, with a share of its own by which two of them differ
 `pretraining.pack` does it to what it packs; a folder that was packed before:
 
     python -m pretraining.identifiers --model src/dreambooth/toybox/weights
+    python -m pretraining.identifiers --model src/dreambooth/toybox/cascade
 """
 
 import argparse
@@ -19,7 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import CLIPTokenizer
+from transformers import CLIPTokenizer, T5Tokenizer
 
 from dreambooth.identifier import rare_tokens
 from dreambooth.support import rng
@@ -30,14 +31,15 @@ from pretraining.text_encoder import RARE
 OWN = 0.3
 """Of a token's length that is its own: two of them have a cosine of about .92."""
 
-ROWS = "embeddings.token_embedding.weight"
+ROWS = ("embeddings.token_embedding.weight", "shared.weight")
+"""What the token embeddings are called in a CLIP and in a T5."""
 
 
 def as_names(rows: Tensor, tokenizer: Any) -> Tensor:
     """A copy of the token embeddings (V, D), its rare tokens' rows made names."""
-    names = rows[_ids(tokenizer, FIRST_NAMES)].float()
+    names = rows[ids_of(tokenizer, FIRST_NAMES)].float()
     length, shared = names.norm(dim=1).mean(), F.normalize(names.mean(0), dim=0)
-    rare = sorted({*rare_tokens(tokenizer), *_ids(tokenizer, RARE)})  # "sks" among the latter
+    rare = sorted({*rare_tokens(tokenizer), *ids_of(tokenizer, RARE)})  # "sks" among the latter
     own = rng.normal((len(rare), rows.shape[1]), "name of nobody", rows=rare)
     own = F.normalize(own - (own @ shared).outer(shared), dim=1)
     made = rows.clone()
@@ -45,8 +47,10 @@ def as_names(rows: Tensor, tokenizer: Any) -> Tensor:
     return made
 
 
-def _ids(tokenizer: Any, words: Sequence[str]) -> list[int]:
-    ids: list[int] = tokenizer.convert_tokens_to_ids([f"{word}</w>" for word in words])
+def ids_of(tokenizer: Any, words: Sequence[str]) -> list[int]:
+    """The tokens that are these whole words, of a CLIP's tokenizer or a T5's."""
+    spelled = "▁{}" if isinstance(tokenizer, T5Tokenizer) else "{}</w>"
+    ids: list[int] = tokenizer.convert_tokens_to_ids([spelled.format(word) for word in words])
     return ids
 
 
@@ -59,7 +63,8 @@ def main() -> None:
     with safe_open(path, "pt") as file:
         metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     (name,) = [name for name in tensors if name.endswith(ROWS)]
-    tensors[name] = as_names(tensors[name], CLIPTokenizer.from_pretrained(folder / "tokenizer"))
+    kind = T5Tokenizer if name == ROWS[1] else CLIPTokenizer
+    tensors[name] = as_names(tensors[name], kind.from_pretrained(folder / "tokenizer"))
     with atomic_write(path) as aside:
         save_file(tensors, aside, metadata)
 
