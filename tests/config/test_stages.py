@@ -36,7 +36,9 @@ def test_a_lora_of_a_cascade_has_steps_and_rates_for_each_stage(cascade: Path) -
 def test_the_embedded_cascade_has_a_preset_of_its_own() -> None:
     config = Config.build(model="toybox-cascade")
     steps = [config.of_stage(name).training.max_train_steps for name in ("base", "super_resolution")]
-    assert steps == [800, 400] and config.training.learning_rate == 4e-4
+    assert steps == [800, 400]
+    rates = [config.of_stage(name).training.learning_rate for name in ("base", "super_resolution")]
+    assert rates == [5e-4, 3e-4]
     assert (config.generation.sampler, config.generation.num_inference_steps) == ("ddpm", 50)
     shorter = Config.build(model="toybox-cascade", max_train_steps=50)
     assert shorter.of_stage("super_resolution").training.max_train_steps == 50

@@ -85,7 +85,7 @@ _PIPELINE_PRESETS = {
 
 _PIPELINE_METHOD_PRESETS: Mapping[tuple[str, str], Mapping[str, Any]] = {
     # Much of what makes a toy itself at 16 px is learned at noise where Min-SNR at 1 hardly looks.
-    ("IFPipeline", "dreambooth"): {"learning_rate": 4e-4, "snr_gamma": 5.0},
+    ("IFPipeline", "dreambooth"): {"learning_rate": 5e-4, "super_resolution_lr": 3e-4, "snr_gamma": 5.0},
     ("IFPipeline", "lora"): {
         "learning_rate": 1e-3,
         "snr_gamma": 5.0,
