@@ -21,6 +21,7 @@ A pixel cascade in DeepFloyd IF's form, 16 to 64 px, from the same renders; `--m
     python -m pretraining.cascade_examples  pixels and captions of the renders, for stages that train with --follow
     python -m pretraining.cascade_stages    --stage base, then --stage super_resolution; --cooldown-minutes ends each
     python -m pretraining.cascade_pack      the folder that `dreambooth run PHOTOS --model FOLDER` tunes
+    python -m pretraining.cascade_unpack    the way back: states from a packaged cascade, to go on training it
 
 `bash pretraining/on_a_gpu.sh` goes on from the packaged weights on one GPU in nine minutes, with the CLIP judge and,
 where it is asked for, the cascade beside it. State is kept in one folder (--state); `log.txt` in it tells what was run.
