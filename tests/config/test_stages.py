@@ -42,6 +42,8 @@ def test_the_embedded_cascade_has_a_preset_of_its_own() -> None:
     assert (config.generation.sampler, config.generation.num_inference_steps) == ("ddpm", 50)
     shorter = Config.build(model="toybox-cascade", max_train_steps=50)
     assert shorter.of_stage("super_resolution").training.max_train_steps == 50
+    slower = Config.build(model="toybox-cascade", learning_rate=1e-4)
+    assert slower.of_stage("super_resolution").training.learning_rate == 1e-4
     described = Config.build(model="toybox-cascade", method="prompt_only", description="red dog")
     assert described.training.max_train_steps == 0
 

@@ -35,6 +35,9 @@ from dreambooth.support.spelling import shown, suggestion
 PLACES = ("model", "super_resolution", "dino_model", "clip_model", "perceptual_model")
 """The settings that may be a folder or a file."""
 
+OF_SUPER_RESOLUTION = {"max_train_steps": "super_resolution_steps", "learning_rate": "super_resolution_lr"}
+"""What a cascade's second stage may have of its own, by what holds for the base."""
+
 
 class Config(Section):
     """All settings of a run; a section per stage."""
@@ -73,8 +76,9 @@ class Config(Section):
             settings["family"] = family
         world, row = named(str(settings.get("world") or model)), _row(settings.get("family"))
         preset = preset_of(world, settings.get("method"), row, settings.get("memory"))
-        if "max_train_steps" in settings:  # the preset's steps of super-resolution go with its own of the base
-            preset.pop("super_resolution_steps", None)
+        for of_base, larger in OF_SUPER_RESOLUTION.items():
+            if of_base in settings:  # the preset's value for super-resolution goes with its own for the base
+                preset.pop(larger, None)
         sections: dict[str, Any] = {}
         homes = {name: section for section, name, _ in settings_reference()}
         problems = [f"model: {reason}"] if (reason := refusal(model)) else []
@@ -157,7 +161,7 @@ class Config(Section):
     def of_stage(self, name: str) -> Self:
         """The settings as a stage of a cascade trains by them."""
         mine = self.training
-        its = {"max_train_steps": mine.super_resolution_steps, "learning_rate": mine.super_resolution_lr}
+        its = {of_base: getattr(mine, larger) for of_base, larger in OF_SUPER_RESOLUTION.items()}
         own = {key: value for key, value in its.items() if value is not None and name != "base"}
         return self.model_copy(update={"training": mine.model_copy(update=own)}) if own else self
 
