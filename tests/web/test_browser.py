@@ -252,6 +252,7 @@ def test_the_keyboard_alone_starts_a_run(browser: Any, finished: Served) -> None
     draft = next(iter(finished.ask("GET", "/api/drafts")[1]))["id"]
     page.open(f"/drafts/{draft}")
     page.expect("#start").to_be_enabled()
+    page.page.wait_for_load_state("networkidle")  # what is asked of a draft that has become a run is not found
     for _ in range(80):
         page.page.keyboard.press("Tab")
         if page.page.evaluate("document.activeElement.id") == "start":
