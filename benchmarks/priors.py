@@ -23,7 +23,7 @@ from typing import Any
 
 from benchmarks.machine import machine
 from benchmarks.means import over
-from benchmarks.quality import TOYS, measure, settings_from
+from benchmarks.quality import TOYS, measure, of_run, settings_from
 from dreambooth.support.files import write_json
 
 NONE: Mapping[str, Any] = {"with_prior_preservation": False}
@@ -37,20 +37,11 @@ ARMS: Mapping[str, Mapping[str, Any]] = {
     "LoRA, base": {**LORA, "prior_target": "base"},
     "LoRA, DCO": {**LORA, **NONE, "dco_beta": 1000.0},
 }
-
-
-def columns(row: Mapping[str, Any]) -> dict[str, float]:
-    """What one run is worth: ratios to real photos or to the untuned model."""
-    tuned, untuned = row["tuned"], row["untuned"]
-    return {
-        "DINO of real": tuned["dino"] / row["real"],
-        "CLIP-T of untuned": tuned["clip_t"] / untuned["clip_t"],
-        "scene right": tuned["scene"],
-        "scenes of the subject, of untuned": tuned["scenes_of_subject"] / untuned["scenes_of_subject"],
-        "scenes of the class, of untuned": tuned["scenes_of_class"] / untuned["scenes_of_class"],
-        "DIV of the class, of untuned": tuned["div_of_class"] / untuned["div_of_class"],
-        "PRES above untuned": tuned["pres"] - untuned["pres"],
-    }
+COLUMNS = (
+    *("DINO of real", "CLIP-T of untuned", "scene right", "scenes of the subject, of untuned"),
+    *("scenes of the class, of untuned", "DIV of the class, of untuned", "PRES above untuned"),
+)
+"""Of what `quality.of_run` says of a run; not its seconds, as arms share a library of class images."""
 
 
 def compared(arms: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, dict[str, dict[str, Any]]]:
@@ -58,9 +49,9 @@ def compared(arms: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, dict[
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for name, rows in arms.items():
         paper = arms.get("LoRA, class images" if name.startswith("LoRA") else "class images", ())
-        mine, theirs = [columns(row) for row in rows], [columns(row) for row in paper]
+        mine, theirs = [of_run(row) for row in rows], [of_run(row) for row in paper]
         found[name] = {}
-        for column in mine[0]:
+        for column in COLUMNS:
             found[name][column] = over([its[column] for its in mine])
             if len(theirs) == len(mine) and paper is not rows:
                 differences = [its[column] - other[column] for its, other in zip(mine, theirs, strict=True)]
@@ -84,17 +75,10 @@ def main() -> None:
     tasks = [(*toy, options.seed) for toy in TOYS[options.toys][: options.count]]
     its = {name: {**ARMS[name], **settings_from(options.settings)} for name in options.arms}
     with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
-        arms = {
-            name: list(
-                pool.map(
-                    partial(
-                        measure, options.out / _folder(name, options.settings), settings, False, untuned=options.out
-                    ),
-                    tasks,
-                )
-            )
-            for name, settings in its.items()
-        }
+        arms = {}
+        for name, settings in its.items():
+            folder = options.out / _folder(name, options.settings)
+            arms[name] = list(pool.map(partial(measure, folder, settings, False, untuned=options.out), tasks))
     result = {"machine": machine(), "toys": len(tasks), "settings": its, **compared(arms), "runs": arms}
     print(json.dumps({name: value for name, value in result.items() if name != "runs"}, indent=2))
     if options.results:

@@ -16,7 +16,7 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -192,36 +192,42 @@ def sheet(run: Run, model: DiffusionModel, sampling: Sampling, batch: int) -> Im
     return page
 
 
-def summary(results: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Means with intervals over the runs, and the worst run, of what the presets are held to; then the levels."""
+def of_run(row: Mapping[str, Any]) -> dict[str, float]:
+    """What the presets are held to in one run, as shares of real photos or of the untuned model; then the levels."""
+    real, tuned, untuned = row["real"], row["tuned"], row["untuned"]
 
-    def ratio(of: str, name: str, to: str = "untuned") -> list[float]:
-        return [row[of][name] / row[to][name] for row in results]
+    def ratio(name: str) -> float:
+        return float(tuned[name] / untuned[name])
 
-    columns = {
-        "scene right": [row["tuned"]["scene"] for row in results],
-        "class right": [row["tuned"]["class_noun"] for row in results],
-        "DINO": [row["tuned"]["dino"] for row in results],
-        "DINO of real": [row["tuned"]["dino"] / row["real"] for row in results],
-        "DINO above prompt only": [row["tuned"]["dino"] - row["described"]["dino"] for row in results],
-        "CLIP-T of untuned": ratio("tuned", "clip_t"),
-        "scenes of the subject, of untuned": ratio("tuned", "scenes_of_subject"),
-        "scenes of the class, of untuned": ratio("tuned", "scenes_of_class"),
-        "spread of the class, of untuned": ratio("tuned", "spread_of_class"),
-        "DIV of the subject, of untuned": ratio("tuned", "div_of_subject"),
-        "DIV of the class, of untuned": ratio("tuned", "div_of_class"),
-        "PRES above untuned": [row["tuned"]["pres"] - row["untuned"]["pres"] for row in results],
-        "seconds": [row["seconds"] for row in results],
-        "DINO of the photos": [row["real"] for row in results],
-        "CLIP-T": [row["tuned"]["clip_t"] for row in results],
+    return {
+        "scene right": tuned["scene"],
+        "class right": tuned["class_noun"],
+        "DINO": tuned["dino"],
+        "DINO of real": tuned["dino"] / real,
+        "DINO above prompt only": tuned["dino"] - row["described"]["dino"],
+        "CLIP-T of untuned": ratio("clip_t"),
+        "scenes of the subject, of untuned": ratio("scenes_of_subject"),
+        "scenes of the class, of untuned": ratio("scenes_of_class"),
+        "spread of the class, of untuned": ratio("spread_of_class"),
+        "DIV of the subject, of untuned": ratio("div_of_subject"),
+        "DIV of the class, of untuned": ratio("div_of_class"),
+        "PRES above untuned": tuned["pres"] - untuned["pres"],
+        "seconds": row["seconds"],
+        "DINO of the photos": real,
+        "CLIP-T": tuned["clip_t"],
         **{
-            f"{who}: {name}": [row[key][value] for row in results]
+            f"{who}: {name}": row[key][value]
             for who, key in (("untuned", "untuned"), ("untuned, told all that words can say", "described"))
             for name, value in (("DINO", "dino"), ("CLIP-T", "clip_t"), ("scene", "scene"), ("class", "class_noun"))
         },
     }
-    told = {}
-    for name, values in columns.items():
+
+
+def summary(results: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Means with intervals over the runs of what `of_run` says, and the worst run."""
+    runs, told = [of_run(row) for row in results], {}
+    for name in runs[0]:
+        values = [its[name] for its in runs]
         low, high = interval(values) or (math.nan, math.nan)
         worst = max(values) if name in ("PRES above untuned", "seconds") else min(values)
         told[name] = {"mean": sum(values) / len(values), "low": low, "high": high, "worst": worst}

@@ -16,9 +16,11 @@ from torch import nn
 from dreambooth.config import Config
 from dreambooth.config.worlds import embedded_folder
 from dreambooth.models import load
+from dreambooth.models.base import DENOISER
 from dreambooth.models.deepfloyd_if import DeepFloydIF
 from pretraining import cascade, text_encoder
-from pretraining.state import Trained, arguments, log, prepare
+from pretraining.state import arguments, log, prepare
+from pretraining.unpack import write_states
 
 
 def main() -> None:
@@ -31,16 +33,11 @@ def main() -> None:
     pipeline = model.pipeline
     reader = text_encoder.Reader(cascade.TEXT_WIDTH)
     states: dict[str, dict[str, nn.Module]] = {
-        "text_encoder": {"text_encoder": pipeline.text_encoder, "reader": reader},
-        "base": {"unet": model.stages[0].parts["denoiser"]},
-        "super_resolution": {"unet": model.stages[1].parts["denoiser"]},
+        "text_encoder": {"text_encoder": pipeline.text_encoder.float(), "reader": reader},
+        **{stage.name: {"unet": stage.parts[DENOISER].float()} for stage in model.stages},
     }
-    for name, modules in states.items():
-        path = options.state / f"{name}.safetensors"
-        if path.exists():
-            parser.error(f"{path} exists: a state that was kept is worth more than one made from packaged weights")
-        Trained({part: module.float() for part, module in modules.items()}, 1e-3, decay=0.5).save(path)
-    pipeline.tokenizer.save_pretrained(options.state / "tokenizer")
+    write_states(parser, options.state, states)
+    text_encoder.save_tokenizer(pipeline.tokenizer, options.state / "tokenizer")
     log(options.state, f"cascade_unpack: {options.model} -> {', '.join(states)}")
 
 

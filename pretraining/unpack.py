@@ -3,7 +3,9 @@
 The averages and the optimizers start anew; renders and latents are made again by their own modules.
 """
 
+import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from diffusers import StableDiffusionPipeline
@@ -12,6 +14,15 @@ from torch import nn
 from pretraining import text_encoder
 from pretraining.pack import PACKAGED
 from pretraining.state import Trained, arguments, log, prepare
+
+
+def write_states(parser: argparse.ArgumentParser, folder: Path, states: Mapping[str, Mapping[str, nn.Module]]) -> None:
+    """Write the state of each training, of modules that have trained; a state that is there is an error of `parser`."""
+    for name, modules in states.items():
+        path = folder / f"{name}.safetensors"
+        if path.exists():
+            parser.error(f"{path} exists: a state that was kept is worth more than one made from packaged weights")
+        Trained(modules, 1e-3, decay=0.5).save(path)
 
 
 def main() -> None:
@@ -27,11 +38,7 @@ def main() -> None:
         "text_encoder": {"text_encoder": encoder, "reader": text_encoder.Reader(size.text_width)},
         "denoiser": {"unet": pipeline.unet.float(), "text_encoder": encoder},
     }
-    for name, modules in states.items():
-        path = options.state / f"{name}.safetensors"
-        if path.exists():
-            parser.error(f"{path} exists: a state that was kept is worth more than one made from packaged weights")
-        Trained(modules, 1e-3, decay=0.5).save(path)
+    write_states(parser, options.state, states)
     text_encoder.save_tokenizer(pipeline.tokenizer, options.state / "tokenizer")
     factor = float(pipeline.vae.config.scaling_factor)
     (options.state / "scaling_factor.json").write_text(json.dumps(factor))
