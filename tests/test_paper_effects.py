@@ -76,10 +76,11 @@ def test_the_prior_keeps_the_class(runs: tuple[Run, Run]) -> None:
     bound = judge.colour_distance(drawn(tuned, subject.prompt), truth)
     assert bound < 0.7 * before  # section 3.2: the identifier now means this one
 
-    with_prior, without = (drawn(model, subject.class_prompt, 16) for model in (tuned, drifted))
+    with_prior, without = (drawn(model, subject.class_prompt, 32) for model in (tuned, drifted))
     assert judge.colour_distance(without, truth) < 0.8 * judge.colour_distance(with_prior, truth)  # section 3.3: drift
     kept, lost = (places(judge, pictures) for pictures in (with_prior, without))
-    assert kept > 1.2 * lost  # and the loss of diversity
+    assert kept > 1.2 * lost  # and the loss of diversity: of places,
+    assert judge.spread(with_prior) > judge.spread(without)  # and of colours
 
 
 def test_the_diagnosis_names_the_run_without_the_prior_and_does_not_flag_the_one_with_it(
