@@ -172,7 +172,7 @@ class Prior(Section):
         None,
         gt=0,
         le=MOST,
-        description="lora, with no_with_prior_preservation: ask only that photos are denoised better than by the model "
+        description="lora, with_prior_preservation off: ask only that photos are denoised better than by the model "
         "without its LoRA, and no more once they are (Direct Consistency Optimization); its authors take 1000",
     )
     num_class_images: int = Field(
