@@ -1,18 +1,20 @@
 """Seconds from photos on the disk to the likeness that a training script's recipe ends with, such as diffusers'.
 
 The script: its README's recipe with prior preservation, 800 steps of 1 + 1 rows and 200 class images at its defaults,
-text encoder trained. Ours: the embedded model's preset, whose probe looks at the model every `--every` steps; it is
-there at the first one with at least the script's DINO, no lower CLIP-T and no higher PRES, each within `--tolerance`.
-The same probe, so the same prompts, seeds and sampler, looks at the script's last weights. Both have the same float32
-copy of the model, photos and identifier, and torch imported before the clock runs.
+text encoder trained, at each of `--learning-rates`: its own, and one that suits the embedded model. Ours: the embedded
+model's preset, or `--set`, whose probe looks at the model every `--every` steps; it is there at the first one with at
+least the script's DINO, no lower CLIP-T and no higher PRES, each within a tolerance: a model that is as good has other
+numbers by chance in so few pictures. The same probe, so the same prompts, seeds and sampler, looks at the script's last
+weights. Both have the same float32 copy of the model, photos and identifier, and torch imported before the clock runs.
 
 What counts: of the script all until its last step (opening, class images, steps). Of ours opening, identifier and class
 images by timings.json, and the steps by losses.jsonl; not the probes, the samples and the report, which the script
 lacks. Warm: with the class images of another subject of the class in the library, which are only verified. Each toy
-has a class of its own and is run at every seed; the script's class images are drawn anew each time.
+has a class of its own and is run at every seed; the script's class images are drawn anew for each of these, once for
+all rates, and their seconds count at every rate.
 
     OMP_NUM_THREADS=1 python -m benchmarks.time_to_fidelity --script train_dreambooth.py --out build/fidelity \
-        --results FILE [--toys 5] [--seeds 5 6] [--learning-rate 5e-6] [--processor]
+        --results FILE [--toys 5] [--seeds 5 6] [--learning-rates 5e-6 3e-4] [--jobs 2 --processor]
 """
 
 import argparse
@@ -21,7 +23,10 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +36,14 @@ from benchmarks.script import alone, base_copy, execute
 STEPS, CLASS_IMAGES = 800, 200
 """The script's recipe, as https://github.com/huggingface/diffusers/tree/main/examples/dreambooth tells it."""
 
+LOOK: dict[str, Any] = {"probe_images_per_prompt": 4, "probe_class_images": 16}
+"""Twice the pictures of the preset's probe, since one look decides."""
+
+DRAWN: dict[str, Any] = {"prompts": ("a {}",), "num_images_per_prompt": 1}
+"""No results are drawn but one, and they are not timed."""
+
+TOLERANCES = (0.0, 0.02)
+
 
 def clocked(processor: bool) -> None:
     """Have every clock of this process count the processor's seconds, which other work does not lengthen."""
@@ -38,10 +51,35 @@ def clocked(processor: bool) -> None:
         time.monotonic = time.process_time
 
 
-def of_script(
-    script: Path, base: Path, place: Path, noun: str, identifier: str, seed: int, rate: float, cpu: bool
-) -> dict[str, float]:
-    """Seconds until the last step, of which until the first; the model is in place/script."""
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What one toy at one seed is measured with."""
+
+    base: Path
+    place: Path
+    noun: str
+    identifier: str
+    seed: int
+    every: int
+    processor: bool
+    ours: Mapping[str, Any]
+
+    def config(self) -> Any:
+        """Ours, and the probe's."""
+        from dreambooth import Config
+
+        told = {"model": str(self.base), "seed": self.seed, "validation_steps": self.every}
+        return Config.build({**told, **LOOK, **DRAWN, **self.ours})
+
+    def subject(self) -> Any:
+        """The toy."""
+        from dreambooth import Subject, photos_in
+
+        return Subject(photos=photos_in(self.place / "photos"), class_noun=self.noun, identifier=self.identifier)
+
+
+def of_script(script: Path, setting: Setting, rate: float) -> dict[str, float]:
+    """Seconds until the first step, of which class images if there were none, and of the steps; leaves place/script."""
     import accelerate  # type: ignore[import-untyped]
     import diffusers
     import torch
@@ -49,35 +87,35 @@ def of_script(
     from torch.optim.optimizer import register_optimizer_step_post_hook
 
     assert accelerate and diffusers and torch and transformers
-    clocked(cpu)
+    clocked(setting.processor)
     looks: list[float] = []
     register_optimizer_step_post_hook(lambda *_: looks.append(time.monotonic()))
-    resolution = json.loads((base / "unet" / "config.json").read_text())["sample_size"] * 8
+    resolution = json.loads((setting.base / "unet" / "config.json").read_text())["sample_size"] * 8
+    place, noun = setting.place, setting.noun
     began = time.monotonic()
     execute(
         script,
-        *(f"--pretrained_model_name_or_path={base}", f"--instance_data_dir={place / 'photos'}"),
-        *(f"--instance_prompt=a {identifier} {noun}", f"--class_prompt=a {noun}", "--with_prior_preservation"),
+        *(f"--pretrained_model_name_or_path={setting.base}", f"--instance_data_dir={place / 'photos'}"),
+        *(f"--instance_prompt=a {setting.identifier} {noun}", f"--class_prompt=a {noun}", "--with_prior_preservation"),
         *(f"--class_data_dir={place / 'class'}", f"--num_class_images={CLASS_IMAGES}", "--train_text_encoder"),
         *(f"--output_dir={place / 'script'}", f"--resolution={resolution}", "--train_batch_size=1"),
-        *(f"--max_train_steps={STEPS}", f"--learning_rate={rate}", "--lr_warmup_steps=0", f"--seed={seed}"),
+        *(f"--max_train_steps={STEPS}", f"--learning_rate={rate}", "--lr_warmup_steps=0", f"--seed={setting.seed}"),
         "--checkpointing_steps=1000000",
     )
-    return {"seconds": looks[-1] - began, "until_first_step": looks[0] - began}
+    return {"until_first_step": looks[0] - began, "steps": looks[-1] - looks[0]}
 
 
-def ours(base: Path, place: Path, noun: str, identifier: str, seed: int, every: int, cpu: bool) -> dict[str, Any]:
+def ours(setting: Setting) -> dict[str, Any]:
     """A whole run; what each probe saw, and the seconds until then, cold and warm."""
-    from dreambooth import Config, Run, Subject, photos_in, recipe
+    os.environ["DREAMBOOTH_CACHE"] = str(setting.place / "cache")  # cold
+    from dreambooth import Run, recipe
     from dreambooth.run.records import LOSSES, SCORES, TIMINGS
 
-    clocked(cpu)
-    settings = {"model": str(base), "seed": seed, "validation_steps": every, "prompts": ("a {}",)}
-    config = Config.build({**settings, "num_images_per_prompt": 1})
-    subject = Subject(photos=photos_in(place / "photos"), class_noun=noun, identifier=identifier)
-    run = recipe.dreambooth(subject, config, place / "run")
+    clocked(setting.processor)
+    config, subject = setting.config(), setting.subject()
+    run = recipe.dreambooth(subject, config, setting.place / "run")
     timings = TIMINGS.read(run.root)
-    again = Run.create(place / "again", subject, config)
+    again = Run.create(setting.place / "again", subject, config)
     model = recipe.base_model(again)
     recipe.generate_class_images(again, model)
     warm = TIMINGS.read(again.root)
@@ -93,21 +131,60 @@ def ours(base: Path, place: Path, noun: str, identifier: str, seed: int, every: 
     return {"probes": found, "timings": timings, "warm": warm}
 
 
-def judged(base: Path, place: Path, noun: str, identifier: str, seed: int, every: int) -> dict[str, float | None]:
+def judged(setting: Setting) -> dict[str, float | None]:
     """What the probe sees in the script's model."""
-    from dreambooth import Config, Run, Subject, photos_in, recipe
+    from dreambooth import Run, recipe
     from dreambooth.config import Base
     from dreambooth.models import load
     from dreambooth.probe import Probe
 
-    settings = {"model": str(base), "seed": seed, "validation_steps": every}
-    config = Config.build({**settings, "prompts": ("a {}",), "num_images_per_prompt": 1})
-    subject = Subject(photos=photos_in(place / "photos"), class_noun=noun, identifier=identifier)
-    run = Run.create(place / "judge", subject, config)
+    run = Run.create(setting.place / "judge", setting.subject(), setting.config())
     reference = next(iter(recipe.look_at_photos(run)), None)
     assert reference is not None
-    probed = Probe(run, reference).look(STEPS, load(Base(model=str(place / "script"))))
+    probed = Probe(run, reference).look(STEPS, load(Base(model=str(setting.place / "script"))))
     return {"dino": probed.dino, "clip_t": probed.clip_t, "pres": probed.pres}
+
+
+def measure(options: argparse.Namespace, base: Path, task: tuple[str, int, int]) -> dict[str, Any]:
+    """One toy at one seed; read back where it was measured before."""
+    noun, toy, seed = task
+    place = options.out / f"{noun}-{toy}-seed{seed}"
+    kept = place / "measured.json"
+    if kept.exists():
+        return dict(json.loads(kept.read_text()))
+    shutil.rmtree(place, ignore_errors=True)
+    from benchmarks.quality import settings_from
+    from dreambooth.toybox.photos import photos
+
+    photos(noun, toy, 4, place / "toy")
+    (place / "photos").mkdir()
+    for file in (place / "toy").glob("*.png"):
+        shutil.copy(file, place / "photos")
+    setting = Setting(
+        base=base,
+        place=place,
+        noun=noun,
+        identifier=options.identifier,
+        seed=seed,
+        every=options.every,
+        processor=options.processor,
+        ours=settings_from(options.settings),
+    )
+    mine = alone(ours, setting)
+    scripts: dict[str, dict[str, float]] = {}
+    for rate in options.learning_rates:
+        took = alone(of_script, options.script.resolve(), setting, rate)
+        first = next(iter(scripts.values()), took)["until_first_step"]  # with the class images
+        scripts[f"{rate:g}"] = {**took, "until_first_step": first, "seconds": first + took["steps"]} | alone(
+            judged, setting
+        )
+        for folder in ("script", "judge"):
+            shutil.rmtree(place / folder)
+    result = {"toy": f"{noun} {toy}", "seed": seed, "scripts": scripts, "ours": mine}
+    kept.write_text(json.dumps(result, indent=1))
+    for folder in ("cache", "class", "run/checkpoints", "run/best", "run/model"):
+        shutil.rmtree(place / folder, ignore_errors=True)
+    return result
 
 
 def reached(probes: Sequence[dict[str, float]], its: dict[str, float], tolerance: float) -> dict[str, float] | None:
@@ -119,47 +196,25 @@ def reached(probes: Sequence[dict[str, float]], its: dict[str, float], tolerance
     return None
 
 
-def measure(options: argparse.Namespace, base: Path, noun: str, toy: int, seed: int) -> dict[str, Any]:
-    """One toy at one seed; read back where it was measured before."""
-    place = options.out / f"{noun}-{toy}-seed{seed}"
-    kept = place / "measured.json"
-    if kept.exists():
-        return dict(json.loads(kept.read_text()))
-    shutil.rmtree(place, ignore_errors=True)
-    from dreambooth.toybox.photos import photos
-
-    photos(noun, toy, 4, place / "toy")
-    (place / "photos").mkdir()
-    for file in (place / "toy").glob("*.png"):
-        shutil.copy(file, place / "photos")
-    told = (base, place, noun, options.identifier, seed)
-    os.environ["DREAMBOOTH_CACHE"] = str(place / "cache")  # cold
-    mine = alone(ours, *told, options.every, options.processor)
-    script = alone(of_script, options.script.resolve(), *told, options.learning_rate, options.processor)
-    script |= alone(judged, *told, options.every)
-    result = {"toy": f"{noun} {toy}", "seed": seed, "script": script, "ours": mine}
-    kept.write_text(json.dumps(result, indent=1))
-    for folder in ("cache", "script", "run/checkpoints", "run/best", "run/model"):
-        shutil.rmtree(place / folder, ignore_errors=True)
-    return result
-
-
-def summary(results: Sequence[dict[str, Any]], tolerance: float) -> dict[str, Any]:
+def summary(results: Sequence[dict[str, Any]], rate: str, tolerance: float) -> dict[str, Any]:
     """The script's seconds over ours, cold and warm: means with intervals over the runs that got there."""
     from dreambooth.evaluation.bootstrap import interval
 
-    ends = [(row, reached(row["ours"]["probes"], row["script"], tolerance)) for row in results]
-    told: dict[str, Any] = {"runs": len(ends), "reached": sum(end is not None for _, end in ends)}
+    scripts = [row["scripts"][rate] for row in results]
+    ends = [reached(row["ours"]["probes"], its, tolerance) for row, its in zip(results, scripts, strict=True)]
+    told: dict[str, Any] = {"runs": len(ends), "reached": sum(end is not None for end in ends)}
+    told |= {name: sum(its[name] for its in scripts) / len(scripts) for name in ("dino", "clip_t", "pres", "seconds")}
     for how in ("cold", "warm"):
-        ratios = [row["script"]["seconds"] / end[how] for row, end in ends if end is not None]
+        pairs = zip(scripts, ends, strict=True)
+        ratios = [its["seconds"] / end[how] for its, end in pairs if end is not None]
         low, high = interval(ratios) or (math.nan, math.nan)
         mean = sum(ratios) / len(ratios) if ratios else math.nan
-        told[how] = {"mean": mean, "low": low, "high": high, "each": ratios}
+        told[how] = {"mean": mean, "low": low, "high": high, "least": min(ratios, default=math.nan), "each": ratios}
     return told
 
 
 def main() -> None:
-    """Measure what was not measured yet, print each and the means, write the file."""
+    """Measure what was not measured yet, print the means, write the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--script", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("build/fidelity"), help="folder of the runs; it is resumed")
@@ -167,9 +222,10 @@ def main() -> None:
     parser.add_argument("--toys", type=int, default=5, help="how many of those of benchmarks.quality that are unseen")
     parser.add_argument("--seeds", type=int, nargs="+", default=[5, 6])
     parser.add_argument("--every", type=int, default=25, help="steps between probes")
-    parser.add_argument("--learning-rate", type=float, default=5e-6, help="of the script [default: its own]")
-    parser.add_argument("--tolerance", type=float, default=0.0, help="by which each number may fall short")
+    parser.add_argument("--set", dest="settings", default="", help="settings over the preset: name=value,...")
+    parser.add_argument("--learning-rates", type=float, nargs="+", default=[5e-6, 3e-4], help="of the script")
     parser.add_argument("--identifier", default="sks")
+    parser.add_argument("--jobs", type=int, default=1, help="toys at a time: with --processor")
     parser.add_argument("--processor", action="store_true", help="count the processor's seconds: on a busy machine")
     options = parser.parse_args()
     from benchmarks.quality import TOYS
@@ -177,21 +233,24 @@ def main() -> None:
     base = options.out / "base"
     if not base.exists():
         alone(base_copy, base)
-    results = []
-    for noun, toy in TOYS["unseen"][: options.toys]:
-        for seed in options.seeds:
-            results.append(row := measure(options, base, noun, toy, seed))
-            its, end = row["script"], reached(row["ours"]["probes"], row["script"], options.tolerance)
-            said = f"{end['cold']:.0f} s cold, {end['warm']:.0f} s warm, step {end['step']}" if end else "not reached"
-            numbers = ", ".join(f"{name} {its[name]:.3f}" for name in ("dino", "clip_t", "pres"))
-            print(f"{row['toy']}, seed {seed}: script {its['seconds']:.0f} s ({numbers}); ours {said}", flush=True)
-    told = summary(results, options.tolerance)
-    for how in ("cold", "warm"):
-        print(f"{how}: {told[how]['mean']:.1f} times [{told[how]['low']:.1f}, {told[how]['high']:.1f}]")
-    print(f"reached in {told['reached']} of {told['runs']} runs")
+    tasks = [(*toy, seed) for seed in options.seeds for toy in TOYS["unseen"][: options.toys]]
+    with ThreadPoolExecutor(options.jobs) as pool:
+        results = list(pool.map(partial(measure, options, base), tasks))
+    ends = {}
+    for rate in results[0]["scripts"]:
+        for tolerance in TOLERANCES:
+            told = ends[f"script at {rate}, within {tolerance:g}"] = summary(results, rate, tolerance)
+            numbers = ", ".join(f"{name} {told[name]:.3f}" for name in ("dino", "clip_t", "pres"))
+            print(f"script at {rate}, {told['seconds']:.0f} s, {numbers}; within {tolerance:g}:")
+            print(f"  reached in {told['reached']} of {told['runs']} runs")
+            for how in ("cold", "warm"):
+                its = told[how]
+                print(
+                    f"  {how}: {its['mean']:.1f} times [{its['low']:.1f}, {its['high']:.1f}], least {its['least']:.1f}"
+                )
     if options.results:
         settings = {name: str(value) for name, value in vars(options).items()}
-        whole = {"machine": alone(machine), "settings": settings, "summary": told, "runs": results}
+        whole = {"machine": alone(machine), "settings": settings, "summary": ends, "runs": results}
         options.results.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
 
 
