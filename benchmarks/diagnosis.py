@@ -43,7 +43,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "overfitted": (FAST, "overfitting to the photos"),
     "one scene": (FAST, "context not synthesised"),
     "narrow": ({"with_prior_preservation": False}, "variety lost"),
-    "entangled": ({"with_prior_preservation": False, "max_train_steps": 800}, "context-appearance entanglement"),
+    "entangled": ({"with_prior_preservation": False, "max_train_steps": 1000}, "context-appearance entanglement"),
 }
 """Settings, and the failure to be named."""
 

@@ -21,6 +21,7 @@ GOLDEN = Path(__file__).parent / "golden" / "toybox-losses.txt"
 SETTINGS = {
     "max_train_steps": 20,
     "num_class_images": 4,
+    "class_sampler": "ddpm",
     "class_num_inference_steps": 4,
     "validation_steps": 1000,
     "checkpointing_steps": 1000,

@@ -65,7 +65,7 @@ def test_presets_are_real_settings_and_the_later_layer_is_the_stronger(world: st
     [
         ({"model": "owner/name"}, (1000, 5e-6, "ddim", False)),
         ({"model": "owner/name", "method": "lora"}, (500, 1e-4, "ddim", False)),
-        ({}, (400, 3e-4, "dpmsolver++", True)),
+        ({}, (500, 3e-4, "dpmsolver++", True)),
         ({"method": "lora"}, (400, 1e-3, "dpmsolver++", True)),
         ({"method": "prompt_only", "description": "red dog"}, (0, 5e-6, "dpmsolver++", False)),
     ],

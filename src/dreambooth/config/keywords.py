@@ -10,6 +10,7 @@ from dreambooth.config.cards import CardSize
 from dreambooth.config.families import FamilyName
 from dreambooth.config.methods import MethodName
 from dreambooth.config.noise_levels import NoiseLevelsName
+from dreambooth.config.presets import PresetName
 from dreambooth.config.samplers import Sampler
 from dreambooth.config.worlds import WorldName
 
@@ -19,6 +20,7 @@ class Settings(TypedDict, total=False):
 
     seed: int
     memory: CardSize | None
+    preset: PresetName | None
     # base
     model: str
     revision: str | None

@@ -1,15 +1,19 @@
 """What else changes the paper's settings, in layers.
 
-World | family | family in that world | method | method in that world, in that family, in both | the card's memory.
+World | family | family in that world | method | method in that world, in that family, in both | fast | --memory.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 from dreambooth.config.cards import card_of
 from dreambooth.config.families import FamilyRow
 from dreambooth.config.methods import FIXED_SETTINGS, OWN_SETTINGS, idle
 from dreambooth.config.worlds import World
+
+PresetName = Literal["paper", "fast"]
+"""What --preset takes: the paper's settings without the world's own, or the world's fewer steps."""
 
 METHODS: Mapping[str, Mapping[str, Any]] = {
     # diffusers' examples/dreambooth: its README for LoRA
@@ -27,11 +31,20 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
 """By method, whatever the base model; the method of the paper changes nothing."""
 
 
-def preset_of(world: World, method: object, family: FamilyRow | None = None, memory: object = None) -> dict[str, Any]:
+def preset_of(
+    world: World,
+    method: object,
+    family: FamilyRow | None = None,
+    memory: object = None,
+    preset: object = None,
+) -> dict[str, Any]:
     """The settings that these change of the paper's: the later layer is the stronger.
 
     method: None for the usual one.  family: None where the paper's suit it.  memory: of the card, a row of CARDS.
+    preset: a `PresetName`; None for all layers but fast.
     """
+    if preset == "paper":
+        world = replace(world, preset={}, method_presets={}, pipeline_presets={}, pipeline_method_presets={})
     usual, card = (
         {**family.preset, **world.pipeline_presets.get(family.pipeline, {})} if family else {},
         card_of(memory),
@@ -41,5 +54,12 @@ def preset_of(world: World, method: object, family: FamilyRow | None = None, mem
     if family:
         pairs |= family.method_presets.get(name, {})
         pairs |= world.pipeline_method_presets.get((family.pipeline, name), {})
+    if preset == "fast":
+        pairs |= fast_of(world, name, family)
     suiting = {its: value for its, value in card.items() if name not in OWN_SETTINGS or its not in idle(name)}
     return {**world.preset, **usual, **METHODS.get(name, {}), **pairs, **suiting}
+
+
+def fast_of(world: World, method: str, family: FamilyRow | None) -> Mapping[str, Any]:
+    """What --preset fast changes; empty where it was measured for no such model and method."""
+    return world.fast.get((family.pipeline if family else "", method), {})

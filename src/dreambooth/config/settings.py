@@ -15,7 +15,7 @@ from dreambooth.config.families import FAMILIES, FamilyRow, family_of, refusal
 from dreambooth.config.judging import Evaluation, Probe
 from dreambooth.config.keywords import Settings
 from dreambooth.config.methods import FIXED_SETTINGS, OWN_SETTINGS, idle
-from dreambooth.config.presets import preset_of
+from dreambooth.config.presets import PresetName, fast_of, preset_of
 from dreambooth.config.sections import (
     Base,
     Data,
@@ -48,6 +48,11 @@ class Config(Section):
         description="GB of the card: 8, 12, 16, 24 or 48, with the settings that suit it; none: the method's own "
         "settings, however much memory they need",
     )
+    preset: PresetName | None = Field(
+        None,
+        description="paper: the paper's settings, with none that suit the model's world; fast: fewer steps and class "
+        "images, for the embedded toybox; none: the settings that suit model and method",
+    )
     base: Base = Base()
     method: Method = Method()
     naming: Naming = Naming()
@@ -75,7 +80,7 @@ class Config(Section):
         if settings.get("family") is None and (family := family_of(model)):
             settings["family"] = family
         world, row = named(str(settings.get("world") or model)), _row(settings.get("family"))
-        preset = preset_of(world, settings.get("method"), row, settings.get("memory"))
+        preset = preset_of(world, *(settings.get("method"), row, settings.get("memory"), settings.get("preset")))
         for of_base, larger in OF_SUPER_RESOLUTION.items():
             if of_base in settings:  # the preset's value for super-resolution goes with its own for the base
                 preset.pop(larger, None)
@@ -113,7 +118,7 @@ class Config(Section):
 
     def usual(self) -> dict[str, Any]:
         """Every setting as its base model, method and card would have it, with nothing else set."""
-        preset = preset_of(self.world, self.method.method, self.family, self.memory)
+        preset = preset_of(self.world, self.method.method, self.family, self.memory, self.preset)
         return Config().flat() | {"model": self.base.model} | preset
 
     def contradictions(self, asked: Iterable[str] = ()) -> list[str]:
@@ -129,6 +134,8 @@ class Config(Section):
             for setting in sorted(idle(name))
             if given[setting] != usual[setting] or setting in foreign
         ]
+        if self.preset == "fast" and not fast_of(self.world, name, self.family):
+            problems.append("preset: fast is measured for --model toybox by --method dreambooth alone: leave it out")
         if self.method.lora_type == "oft" and self.method.lora_alpha is not None:
             problems.append("lora_alpha: oft turns weights and adds nothing that could be scaled: leave it out")
         if self.method.initializer_token is not None and not self.method.initializer_token.strip():
