@@ -56,14 +56,17 @@ def test_it_is_torchs_adamw_on_clipped_gradients(scale: float) -> None:
     torch.testing.assert_close(values(net), values(its), rtol=1e-5, atol=1e-7)
 
 
-def test_the_pull_to_the_start_is_the_gradient_of_the_squared_distance() -> None:
+@pytest.mark.parametrize("scaled", [False, True], ids=["plain", "scaled, as of fp16"])
+def test_the_pull_to_the_start_is_the_gradient_of_the_squared_distance(scaled: bool) -> None:
     net, its = network(), network()
+    scaler = torch.amp.GradScaler("cpu", enabled=scaled)
     start, groups = values(its), [{"params": list(net.parameters()), "lr": 1e-2}]
-    mine = Optimizer(groups, betas=BETAS, eps=EPS, weight_decay=DECAY, max_grad_norm=MOST, l2_to_start=0.3)
+    settings: Any = {"betas": BETAS, "eps": EPS, "weight_decay": DECAY, "max_grad_norm": MOST}
+    mine = Optimizer(groups, **settings, scaler=scaler if scaled else None, l2_to_start=0.3)
     theirs = torch.optim.AdamW(its.parameters(), lr=1e-2, betas=BETAS, eps=EPS, weight_decay=DECAY)
     for step in range(8):
         loss = loss_of(net, step, 1.0)
-        loss.backward()
+        scaler.scale(loss).backward()
         mine.step(1.0, loss, mine.norm())
         squares = [(now - before).square().sum() for now, before in zip(its.parameters(), start, strict=True)]
         (loss_of(its, step, 1.0) + 0.3 * torch.stack(squares).sum()).backward()
