@@ -29,7 +29,7 @@ check: $(STAMP)
 	$(BIN)/mypy $(CODE)
 
 bench: export OMP_NUM_THREADS = 1
-bench: $(STAMP)  # an hour and a half; SCRIPT=train_dreambooth.py, diffusers' own, is compared with too, in an hour more
+bench: $(STAMP)  # for hours; SCRIPT=train_dreambooth.py, diffusers' own, is compared with too
 	$(BIN)/python -m benchmarks.growth --results build/growth.json
 	$(if $(SCRIPT),$(BIN)/python -m benchmarks.step --script $(SCRIPT) --out build/step.json)
 	$(if $(SCRIPT),$(BIN)/python -m benchmarks.class_images --script $(SCRIPT) --out build/class_images.json)

@@ -45,7 +45,7 @@ PLACES = tuple(
     if f"a {{}} {scene}" not in {prompt.template for prompt in TOYBOX.probe_prompts}
 )
 SEEDS, CLASS_SEEDS = 4, 16
-LENGTHS = (400, 800)
+LENGTHS = (Config.build({}).training.max_train_steps, 800)
 """The toybox preset's steps, and those of a run with the prior in the README of diffusers' examples/dreambooth."""
 ALIKE = 0.005
 """Merits that print alike are equally good: most are shares within a thousandth of 1."""

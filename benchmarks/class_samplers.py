@@ -37,7 +37,10 @@ from pretraining import renders
 from pretraining.frechet import Eyes, frechet
 
 NOUNS = ("dog", "teapot", "car", "bear")
-WAYS = ("ddpm,50,1.5", "ddpm,15,1.5", "ddpm,10,1.5", "ddpm,8,1.5", "dpmsolver++,10,1.5", "dpmsolver++,8,1.5")
+WAYS = (
+    *("ddpm,30,1.5", "ddpm,15,1.5", "ddpm,10,1.5", "ddpm,8,1.5", "dpmsolver++,10,1.5", "dpmsolver++,8,1.5"),
+    "ddpm,15,1",
+)
 HELD_OUT = 1_000_040
 """Numbers of shards of renders that nothing was trained on, from here on."""
 
@@ -91,7 +94,7 @@ def main() -> None:
     """Draw, look, print the means over the classes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ways", nargs="+", default=WAYS)
-    parser.add_argument("--count", type=int, default=160, help="pictures of a class by each way")
+    parser.add_argument("--count", type=int, default=128, help="pictures of a class by each way")
     parser.add_argument("--nouns", nargs="+", default=NOUNS)
     parser.add_argument("--jobs", type=int, default=2, help="classes at a time, one thread each")
     parser.add_argument("--results", type=Path, help="write the result to this JSON file")

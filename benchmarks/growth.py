@@ -1,7 +1,7 @@
 """How the time of a run grows with steps, pixels, class images and subjects, and what a whole run spends it on.
 
-Each of these is doubled twice while the rest stays, on the embedded model and its preset, and the stage that it should
-lengthen is timed by timings.json. A straight line through the three gives what a unit costs and what does not depend
+Each of these is doubled twice while the rest stays, on the embedded model and its preset, and the stage that it
+lengthens is read from timings.json. A straight line through the three gives what a unit costs and what does not depend
 on it; `off` is how far the furthest of the three lies from that line, as a share of it. Then one run of the preset as
 it is, with an empty library of class images, stage by stage.
 
@@ -28,7 +28,10 @@ STAGES = {
 }
 """The names of timings.json that a row of `GROWTHS` counts."""
 
-SMALL: dict[str, Any] = {"probe": False, "prompts": ("a {}",), "num_images_per_prompt": 1, "num_class_images": 20}
+SMALL: dict[str, Any] = {
+    **{"probe": False, "prompts": ("a {}",), "num_images_per_prompt": 1},
+    **{"num_class_images": 20, "checkpointing_steps": 1000, "validation_steps": 1000},
+}
 
 GROWTHS: Mapping[str, tuple[str, str, Sequence[int]]] = {
     "steps": ("max_train_steps", "finetune", (50, 100, 200)),

@@ -21,7 +21,7 @@ import torch
 
 from benchmarks.machine import machine
 from benchmarks.quality import Critic, once, summary
-from dreambooth import Run, adapters, recipe
+from dreambooth import Config, Run, adapters, recipe
 from dreambooth.adapters.full import Full
 from dreambooth.generation.requests import sampling_of
 from dreambooth.models.base import DiffusionModel
@@ -71,7 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path)
     parser.add_argument("--guidance", type=float, nargs="+", default=[1.5, 2.0, 2.5, 3.0])
-    parser.add_argument("--steps", type=int, nargs="+", default=[400])
+    parser.add_argument("--steps", type=int, nargs="+", default=[Config.build({}).training.max_train_steps])
     parser.add_argument("--seeds", type=int, nargs="+", default=[5, 6], help="of the runs that are looked at")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
     parser.add_argument("--results", type=Path, help="write the result to this JSON file")

@@ -122,7 +122,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--toys", default=TOYS, help="class:seed, with commas")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=Config.build({}).training.max_train_steps)
     parser.add_argument("--prior", action=argparse.BooleanOptionalAction, default=True, help="with class images")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--results", type=Path)

@@ -162,6 +162,19 @@ def compared(pairs: Sequence[tuple[Measured, Measured]]) -> dict[str, Any]:
     return found
 
 
+def floor(base: Path) -> dict[str, float]:
+    """Megabytes that any training of this model holds on a CPU: the libraries both import, and what AdamW needs.
+
+    That is four float32 numbers for each weight that trains: itself, its gradient, and two moments.
+    """
+    from diffusers import StableDiffusionPipeline
+
+    libraries = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    pipeline = StableDiffusionPipeline.from_pretrained(base, safety_checker=None)
+    weights = sum(w.numel() for part in (pipeline.unet, pipeline.text_encoder) for w in part.parameters())
+    return {"libraries": libraries, "weights, gradients, moments": weights * 16 / 2**20}
+
+
 def main() -> None:
     """Measure, print a line for each number, write the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -200,25 +213,13 @@ def main() -> None:
                     f"ratio {ratio['median']:.2f} ({ratio['least']:.2f} to {ratio['most']:.2f})",
                     flush=True,
                 )
-        least = alone(floor, options.base or place / "base")
-    print("megabytes that any training of it holds:", ", ".join(f"{what} {mb:.0f}" for what, mb in least.items()))
+        least = alone(floor, options.base or place / "base") if options.mixed_precision == "no" else {}
+    for what, megabytes in least.items():
+        print(f"megabytes that any training of it holds on a CPU: {what} {megabytes:.0f}")
     if options.out:
         told = {"machine": alone(machine), "threads": alone(threads), "steps": options.steps, "rows": results}
         told["megabytes at least"] = least
         options.out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-
-
-def floor(base: Path) -> dict[str, float]:
-    """Megabytes that any training of this model holds on a CPU: the libraries both import, and what AdamW needs.
-
-    That is four float32 numbers for each weight that trains: itself, its gradient, and two moments.
-    """
-    from diffusers import StableDiffusionPipeline
-
-    libraries = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-    pipeline = StableDiffusionPipeline.from_pretrained(base, safety_checker=None)
-    weights = sum(w.numel() for part in (pipeline.unet, pipeline.text_encoder) for w in part.parameters())
-    return {"libraries": libraries, "weights, gradients, moments": weights * 16 / 2**20}
 
 
 def threads() -> int:

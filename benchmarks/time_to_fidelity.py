@@ -150,8 +150,9 @@ def measure(options: argparse.Namespace, base: Path, task: tuple[str, int, int])
     noun, toy, seed = task
     place = options.out / f"{noun}-{toy}-seed{seed}"
     kept = place / "measured.json"
-    if kept.exists():
-        return dict(json.loads(kept.read_text()))
+    told = {name: str(getattr(options, name)) for name in ("settings", "every", "learning_rates", "identifier")}
+    if kept.exists() and (before := json.loads(kept.read_text())).get("told") == told:
+        return dict(before)
     shutil.rmtree(place, ignore_errors=True)
     from benchmarks.quality import settings_from
     from dreambooth.toybox.photos import photos
@@ -180,7 +181,8 @@ def measure(options: argparse.Namespace, base: Path, task: tuple[str, int, int])
         )
         for folder in ("script", "judge"):
             shutil.rmtree(place / folder)
-    result = {"toy": f"{noun} {toy}", "seed": seed, "scripts": scripts, "ours": mine}
+    result = {"toy": f"{noun} {toy}", "seed": seed, "scripts": scripts, "ours": mine, "told": told}
+    print(f"{result['toy']}, seed {seed}:", *(f"{its['seconds']:.0f} s by the script" for its in scripts.values()))
     kept.write_text(json.dumps(result, indent=1))
     for folder in ("cache", "class", "run/checkpoints", "run/best", "run/model"):
         shutil.rmtree(place / folder, ignore_errors=True)
@@ -228,6 +230,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="toys at a time: with --processor")
     parser.add_argument("--processor", action="store_true", help="count the processor's seconds: on a busy machine")
     options = parser.parse_args()
+    if options.jobs > 1 and not options.processor:
+        parser.error("--jobs: runs beside each other slow each other down; add --processor")
     from benchmarks.quality import TOYS
 
     base = options.out / "base"

@@ -1,4 +1,4 @@
-"""Section 3.3: class images x_pr = x^(z_t1, c_pr), drawn by the frozen model with the ancestral sampler.
+"""Section 3.3: class images x_pr = x^(z_t1, c_pr), drawn by the frozen model, in the paper with the ancestral sampler.
 
 Beside each picture lies the latent that the sampler ended on, where the model has latents: that is x_pr, and training
 takes it as it is. To encode the picture again would lose what the autoencoder loses, and draw around it besides.

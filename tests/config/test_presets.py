@@ -1,9 +1,12 @@
 """--preset: the paper's settings without the world's own, and fewer steps where they were measured."""
 
+from pathlib import Path
+from typing import get_args
+
 import pytest
 
 from dreambooth.config import Config
-from dreambooth.config.savings import of_time
+from dreambooth.config.methods import MethodName
 from dreambooth.errors import ConfigError
 
 
@@ -28,16 +31,21 @@ def test_fast_changes_steps_and_class_images_alone() -> None:
     assert Config.build(preset="fast", max_train_steps=300).training.max_train_steps == 300
 
 
-@pytest.mark.parametrize(
-    "settings", [{"method": "lora"}, {"model": "toybox-cascade"}, {"model": "stable-diffusion-v1-5/x"}]
-)
-def test_fast_is_refused_where_it_was_not_measured(settings: dict[str, str]) -> None:
-    with pytest.raises(ConfigError, match="preset: fast is measured for --model toybox"):
-        Config.build(settings, preset="fast")
+@pytest.mark.parametrize("model", ["toybox-cascade", "owner/stable-diffusion-v1-5"])
+def test_fast_is_refused_where_it_has_no_settings(model: str) -> None:
+    with pytest.raises(ConfigError, match=f"preset: fast has no settings for {model}: leave it out"):
+        Config.build(model=model, preset="fast")
 
 
-def test_a_plan_names_fast_once() -> None:
-    flags = [saving.flag for saving in of_time(Config.build())]
-    assert flags[0] == "--preset fast"
-    assert "--preset fast" not in [saving.flag for saving in of_time(Config.build(preset="fast"))]
-    assert "--preset fast" not in [saving.flag for saving in of_time(Config.build(method="lora"))]
+def test_fast_goes_with_every_method_card_and_family_of_the_toybox() -> None:
+    for method in get_args(MethodName):
+        description = "red dog" if method == "prompt_only" else None
+        built = Config.build(preset="fast", method=method, description=description)
+        assert built.training.max_train_steps == (0 if method == "prompt_only" else 200)
+    assert Config.build(preset="fast", memory="8").method.method == "lora"
+    assert Config.build(preset="fast", family="stable-diffusion").training.max_train_steps == 200
+
+
+def test_a_run_keeps_its_preset(tmp_path: Path) -> None:
+    config = Config.build(preset="fast", max_train_steps=150)
+    assert Config.from_toml_text(config.to_toml(), tmp_path) == config == Config.build(config.flat())

@@ -13,7 +13,7 @@ from dreambooth.config.methods import FIXED_SETTINGS, OWN_SETTINGS, idle
 from dreambooth.config.worlds import World
 
 PresetName = Literal["paper", "fast"]
-"""What --preset takes: the paper's settings without the world's own, or the world's fewer steps."""
+"""What --preset takes: no settings that suit a world, or its fewer steps."""
 
 METHODS: Mapping[str, Mapping[str, Any]] = {
     # diffusers' examples/dreambooth: its README for LoRA
@@ -55,11 +55,11 @@ def preset_of(
         pairs |= family.method_presets.get(name, {})
         pairs |= world.pipeline_method_presets.get((family.pipeline, name), {})
     if preset == "fast":
-        pairs |= fast_of(world, name, family)
+        pairs |= {its: value for its, value in fast_of(world, family).items() if its not in idle(name)}
     suiting = {its: value for its, value in card.items() if name not in OWN_SETTINGS or its not in idle(name)}
     return {**world.preset, **usual, **METHODS.get(name, {}), **pairs, **suiting}
 
 
-def fast_of(world: World, method: str, family: FamilyRow | None) -> Mapping[str, Any]:
-    """What --preset fast changes; empty where it was measured for no such model and method."""
-    return world.fast.get((family.pipeline if family else "", method), {})
+def fast_of(world: World, family: FamilyRow | None) -> Mapping[str, Any]:
+    """What --preset fast changes; empty where it has nothing for such a model."""
+    return {} if family and family.preset else world.fast

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from dreambooth.config.presets import fast_of
 from dreambooth.config.settings import Config
 
 BNB = "pip install 'dreambooth[bnb]'"
@@ -75,8 +74,6 @@ def _drawing(config: Config) -> Iterator[Saving]:
 
 def _shorter(config: Config) -> Iterator[Saving]:
     prior, each = config.prior, config.generation.num_images_per_prompt
-    if fast := fast_of(config.world, config.method.method, config.family):
-        yield Saving("--preset fast", {**fast, "preset": "fast"}, "a little less like the subject")
     yield Saving("--no-probe", {"probe": False}, "nothing is measured")
     yield Saving("--num-images-per-prompt 1", {"num_images_per_prompt": 1}, f"1 sample of each prompt, not {each}")
     if prior.draws_class_images:

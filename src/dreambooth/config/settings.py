@@ -50,8 +50,8 @@ class Config(Section):
     )
     preset: PresetName | None = Field(
         None,
-        description="paper: the paper's settings, with none that suit the model's world; fast: fewer steps and class "
-        "images, for the embedded toybox; none: the settings that suit model and method",
+        description="paper: none of the settings that suit the world of the model, which the toybox alone has; fast: "
+        "fewer steps and class images, for the toybox alone; none: what suits model and method",
     )
     base: Base = Base()
     method: Method = Method()
@@ -80,7 +80,8 @@ class Config(Section):
         if settings.get("family") is None and (family := family_of(model)):
             settings["family"] = family
         world, row = named(str(settings.get("world") or model)), _row(settings.get("family"))
-        preset = preset_of(world, *(settings.get("method"), row, settings.get("memory"), settings.get("preset")))
+        asked = (settings.get(name) for name in ("memory", "preset"))
+        preset = preset_of(world, settings.get("method"), row, *asked)
         for of_base, larger in OF_SUPER_RESOLUTION.items():
             if of_base in settings:  # the preset's value for super-resolution goes with its own for the base
                 preset.pop(larger, None)
@@ -134,8 +135,8 @@ class Config(Section):
             for setting in sorted(idle(name))
             if given[setting] != usual[setting] or setting in foreign
         ]
-        if self.preset == "fast" and not fast_of(self.world, name, self.family):
-            problems.append("preset: fast is measured for --model toybox by --method dreambooth alone: leave it out")
+        if self.preset == "fast" and not fast_of(self.world, self.family):
+            problems.append(f"preset: fast has no settings for {self.base.model}: leave it out")
         if self.method.lora_type == "oft" and self.method.lora_alpha is not None:
             problems.append("lora_alpha: oft turns weights and adds nothing that could be scaled: leave it out")
         if self.method.initializer_token is not None and not self.method.initializer_token.strip():

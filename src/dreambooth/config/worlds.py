@@ -87,8 +87,8 @@ class World:
     """By the pipeline of a family, the settings that suit its models in this world."""
     pipeline_method_presets: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
     """By the pipeline of a family and the method, the settings that suit both in this world."""
-    fast: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
-    """By the same, what --preset fast changes; the pipeline is "" for a family whose settings are the paper's own."""
+    fast: Mapping[str, Any] = field(default_factory=dict)
+    """What --preset fast changes, for models of a family that has no settings of its own; empty: it is refused."""
     embedded: Path | None = None
     """Folder with its base models, and its judges in judges/, where they come with the package."""
     contents: Contents | None = None

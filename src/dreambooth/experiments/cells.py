@@ -22,7 +22,7 @@ Noun = Literal["correct", "wrong", "none"]
 """What stands for the class noun in the training (Table 4)."""
 
 SET_HERE = (
-    *("seed", "method", "description", "prompts", "identifier", "with_prior_preservation", "dco_beta"),
+    *("seed", "preset", "method", "description", "prompts", "identifier", "with_prior_preservation", "dco_beta"),
     *("validation_steps", "checkpointing_steps", "checkpoints_total_limit", *Probe.model_fields),
 )
 """Settings that tell an experiment's cells apart, or that a cell has no use for."""
@@ -88,10 +88,11 @@ class Cell:
         """
         masked = self.config.data.masked_loss
         photos = self.subject.photos
+        elsewhere: Any = {"preset": True, "evaluation": True, "probe": True, "base": {"world"}}
         payload = [
             _FORMAT,
             weights,
-            self.config.model_dump(mode="json", exclude={"evaluation": True, "probe": True, "base": {"world"}}),
+            self.config.model_dump(mode="json", exclude=elsewhere),
             [[*map(sha256, (photo, *masks_beside([photo])))] if masked else sha256(photo) for photo in photos],
             [self.photos, self.class_noun, self.subject.class_noun, self.class_pictures],
             [asdict(prompt) for prompt in self.prompts],

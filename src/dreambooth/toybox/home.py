@@ -72,8 +72,8 @@ _METHOD_PRESETS = {
 """Measured: docs/log.md. Those of learned words were chosen on the first toybox."""
 
 _PIPELINE_PRESETS = {
-    # By DDPM the subjects of the cascade are more like themselves, and by twice the steps of its base (docs/log.md).
-    # Both are cheap at 16 px; super-resolution draws in its own 8 steps.
+    # By DDPM the subjects of the cascade are more like themselves (docs/log.md), and at 16 px its steps are cheap; its
+    # class images stay what its settings were chosen with. Super-resolution draws in its own 8 steps.
     "IFPipeline": {
         "class_sampler": "ddpm",
         "class_num_inference_steps": 15,
@@ -86,7 +86,8 @@ _PIPELINE_PRESETS = {
 }
 
 _PIPELINE_METHOD_PRESETS: Mapping[tuple[str, str], Mapping[str, Any]] = {
-    # Much of what makes a toy itself at 16 px is learned at noise where Min-SNR at 1 hardly looks.
+    # Twice the steps bind better. Much of what makes a toy itself at 16 px is learned at noise where Min-SNR at 1
+    # hardly looks.
     ("IFPipeline", "dreambooth"): {
         "learning_rate": 5e-4,
         "snr_gamma": 5.0,
@@ -102,8 +103,8 @@ _PIPELINE_METHOD_PRESETS: Mapping[tuple[str, str], Mapping[str, Any]] = {
     },
 }
 
-_FAST = {("", "dreambooth"): {"max_train_steps": 200, "num_class_images": 50}}
-"""Half of the time, and what it costs: docs/results.md."""
+_FAST = {"max_train_steps": 200, "num_class_images": 50}
+"""What it costs in likeness: docs/results.md, for DreamBooth."""
 
 _CELL_SECONDS = {
     "dreambooth": 170,
