@@ -11,7 +11,6 @@ A way is a sampler, its steps, and its guidance; a guidance above 1 looks twice 
 
 import argparse
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -28,7 +27,8 @@ from benchmarks.pictures import as_pictures, draw, tensor
 from dreambooth import models
 from dreambooth.config import Config, Evaluation
 from dreambooth.evaluation import load_judges
-from dreambooth.evaluation.variety import effective, variety
+from dreambooth.evaluation.base import Judges
+from dreambooth.evaluation.variety import variety
 from dreambooth.models.base import Sampling
 from dreambooth.support.files import write_json
 from dreambooth.toybox import captions
@@ -63,16 +63,15 @@ def of_class(noun: str, count: int, first: int) -> Tensor:
     raise AssertionError
 
 
-def seen(eyes: Eyes, noun: str, pictures: Tensor, real: Mapping[str, Tensor]) -> dict[str, float]:
+def seen(eyes: Eyes, judges: Judges, noun: str, pictures: Tensor, real: Mapping[str, Tensor]) -> dict[str, float]:
     """The numbers of one set of pictures (N, 3, H, W) in [0, 1]."""
     features = eyes.see((pictures * 255).round().byte())
-    read = eyes.classifier.read(pictures)
-    varied = variety(load_judges(Evaluation(), TOYBOX), as_pictures(pictures))
+    varied = variety(judges, as_pictures(pictures))
     assert varied is not None and varied.div is not None
     return {
         **{f"Frechet, {net}": frechet(features[net], real[net]) for net in real},
-        "class right": mean(what["class_noun"] == noun for what in read),
-        "scenes": effective(list(Counter(what["scene"] for what in read).values())),
+        "class right": mean(what["class_noun"] == noun for what in eyes.classifier.read(pictures)),
+        "scenes": eyes.classifier.scenes(pictures),
         "spread of colours": eyes.classifier.spread(pictures),
         "DIV": varied.div,
     }
@@ -81,12 +80,13 @@ def seen(eyes: Eyes, noun: str, pictures: Tensor, real: Mapping[str, Tensor]) ->
 def measure(ways: Sequence[str], count: int, noun: str) -> dict[str, dict[str, float]]:
     """The numbers of each way for one class, and of other renders."""
     torch.set_num_threads(1)
-    eyes, model = Eyes(), models.load(Config.build({}).base)
+    eyes, judges, model = Eyes(), load_judges(Evaluation(), TOYBOX), models.load(Config.build({}).base)
     real = eyes.see(of_class(noun, count, HELD_OUT))
-    found = {"renders": seen(eyes, noun, of_class(noun, count, HELD_OUT + 20).float() / 255, real)}
+    found = {"renders": seen(eyes, judges, noun, of_class(noun, count, HELD_OUT + 20).float() / 255, real)}
     for way in ways:
         pictures = draw(model, [captions.article(noun)] * count, way_of(way), BATCH)
-        found[way] = {**seen(eyes, noun, tensor(pictures), real), "looks": float(model.stages[0].looks(way_of(way)))}
+        looks = float(model.stages[0].looks(way_of(way)))
+        found[way] = {**seen(eyes, judges, noun, tensor(pictures), real), "looks": looks}
     return found
 
 

@@ -17,9 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import machine
+from benchmarks.machine import clocked, machine
 from benchmarks.script import alone
-from benchmarks.time_to_fidelity import clocked
 
 STAGES = {
     "finetune": ("load", "identifier", "finetune"),

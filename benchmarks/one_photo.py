@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.machine import machine
 from dreambooth.config import Evaluation
-from dreambooth.evaluation import load_judges
+from dreambooth.evaluation import load_judges, metrics
 from dreambooth.evaluation.bootstrap import interval
 from dreambooth.evaluation.scores import measure_photos
 from dreambooth.experiments.subjects import examples
@@ -33,9 +33,9 @@ def main() -> None:
     judges, rows = load_judges(Evaluation(), TOYBOX), {}
     with tempfile.TemporaryDirectory() as folder:
         for subject in examples(TOYBOX, options.subject_seeds, Path(folder)):
-            seen = torch.nn.functional.normalize(measure_photos(judges, subject.photos).seen.dino, dim=1)
-            others = ((seen @ seen.T).sum(1) - 1) / (len(seen) - 1)
-            rows[subject.name] = others.tolist()
+            seen = measure_photos(judges, subject.photos).seen.dino
+            others = [torch.cat([seen[:at], seen[at + 1 :]]) for at in range(len(seen))]
+            rows[subject.name] = [metrics.dino(one[None], rest) for one, rest in zip(seen, others, strict=True)]
             print(f"{subject.name}:", ", ".join(f"{value:.3f}" for value in rows[subject.name]))
     more = [row[0] - mean(row) for row in rows.values()]
     low, high = interval(more) or (float("nan"),) * 2

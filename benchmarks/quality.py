@@ -15,7 +15,6 @@ import argparse
 import json
 import math
 import os
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -37,7 +36,6 @@ from dreambooth.evaluation import load_judges
 from dreambooth.evaluation.base import Judges
 from dreambooth.evaluation.bootstrap import interval
 from dreambooth.evaluation.scores import measure_photos, score
-from dreambooth.evaluation.variety import effective
 from dreambooth.generation.in_run import personal_model
 from dreambooth.generation.requests import sampling_of
 from dreambooth.models.base import DiffusionModel, Sampling
@@ -116,7 +114,7 @@ class Critic:
 
     def scenes(self, pictures: Sequence[Image.Image]) -> float:
         """The effective number of scenes in the pictures, as the classifier reads them."""
-        return effective(list(Counter(found["scene"] for found in self.read(pictures)).values()))
+        return self.reader.scenes(_as_photos(pictures))
 
 
 def _as_photos(pictures: Sequence[Image.Image]) -> Tensor:

@@ -31,7 +31,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import machine
+from benchmarks.machine import clocked, machine
 from benchmarks.script import alone, base_copy, execute
 
 STEPS, CLASS_IMAGES = 800, 200
@@ -43,14 +43,10 @@ LOOK: dict[str, Any] = {"probe_images_per_prompt": 4, "probe_class_images": 16}
 DRAWN: dict[str, Any] = {"prompts": ("a {}",), "num_images_per_prompt": 1}
 """No results are drawn but one, and they are not timed."""
 
+NUMBERS = ("dino", "clip_t", "pres")
+
 ENDS = {"all three": (0.0, 0.0), "all three within .02": (0.02, 0.02), "DINO alone": (0.0, math.inf)}
 """By how much DINO, and how much CLIP-T and PRES, may fall short where ours is said to be there."""
-
-
-def clocked(processor: bool) -> None:
-    """Have every clock of this process count the processor's seconds, which other work does not lengthen."""
-    if processor:
-        time.monotonic = time.process_time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,7 +204,9 @@ def summary(results: Sequence[dict[str, Any]], rate: str, end: str) -> dict[str,
     scripts = [row["scripts"][rate] for row in results]
     ends = [reached(row["ours"]["probes"], its, end) for row, its in zip(results, scripts, strict=True)]
     told: dict[str, Any] = {"runs": len(ends), "reached": sum(end is not None for end in ends)}
-    told |= {name: sum(its[name] for its in scripts) / len(scripts) for name in ("dino", "clip_t", "pres", "seconds")}
+    told |= {name: sum(its[name] for its in scripts) / len(scripts) for name in (*NUMBERS, "seconds")}
+    last = [row["ours"]["probes"][-1] for row in results]
+    told["ours at last"] = {name: sum(its[name] for its in last) / len(last) for name in ("step", *NUMBERS)}
     for how in ("cold", "warm"):
         pairs = zip(scripts, ends, strict=True)
         ratios = [its["seconds"] / end[how] for its, end in pairs if end is not None]
@@ -247,7 +245,7 @@ def main() -> None:
     for rate in results[0]["scripts"]:
         for end in ENDS:
             told = ends[f"script at {rate}, {end}"] = summary(results, rate, end)
-            numbers = ", ".join(f"{name} {told[name]:.3f}" for name in ("dino", "clip_t", "pres"))
+            numbers = ", ".join(f"{name} {told[name]:.3f}" for name in NUMBERS)
             print(f"script at {rate}, {told['seconds']:.0f} s, {numbers}; {end}:")
             print(f"  reached in {told['reached']} of {told['runs']} runs")
             for how in ("cold", "warm"):
@@ -255,6 +253,7 @@ def main() -> None:
                 print(
                     f"  {how}: {its['mean']:.1f} times [{its['low']:.1f}, {its['high']:.1f}], least {its['least']:.1f}"
                 )
+    print("ours at last:", ", ".join(f"{name} {value:.3f}" for name, value in told["ours at last"].items()))
     if options.results:
         settings = {name: str(value) for name, value in vars(options).items()}
         whole = {"machine": alone(machine), "settings": settings, "summary": ends, "runs": results}

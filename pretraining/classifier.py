@@ -5,6 +5,7 @@ Its weights lie beside this file; the package does not ship them.
 """
 
 import random
+from collections import Counter
 from pathlib import Path
 from typing import cast
 
@@ -13,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dreambooth.evaluation.variety import effective
 from dreambooth.support.files import atomic_write
 from dreambooth.toybox import world
 from pretraining import renders
@@ -72,6 +74,10 @@ class Classifier(nn.Module):
     def colour_distance(self, images: Tensor, truth: Tensor) -> float:
         """RMS distance in [0, 2] of the colours read off images (N, 3, H, W) to the true ones, (6,) or (N, 6)."""
         return float((self.read_colours(images) - truth).square().mean().sqrt())
+
+    def scenes(self, images: Tensor) -> float:
+        """The effective number of scenes in images (N, 3, H, W), each as it is read."""
+        return effective(list(Counter(found["scene"] for found in self.read(images)).values()))
 
     def spread(self, images: Tensor) -> float:
         """RMS spread of the colours of the toys in the images around their mean."""

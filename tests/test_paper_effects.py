@@ -4,7 +4,6 @@ Short runs and few pictures, and bounds to match; benchmarks/quality.py measures
 benchmarks/diagnosis.py the failures that are not asked here.
 """
 
-from collections import Counter
 from importlib.resources import files
 
 import numpy as np
@@ -14,7 +13,6 @@ import torch
 from dreambooth import recipe
 from dreambooth.config import Config
 from dreambooth.data.photos import photos_in
-from dreambooth.evaluation.variety import effective
 from dreambooth.generation.in_run import personal_model
 from dreambooth.models.base import DiffusionModel, Sampling
 from dreambooth.run import Run
@@ -61,11 +59,6 @@ def drawn(model: DiffusionModel, prompt: str, count: int = 8) -> torch.Tensor:
     return torch.from_numpy(np.asarray(images)).permute(0, 3, 1, 2).float() / 255
 
 
-def places(judge: classifier.Classifier, pictures: torch.Tensor) -> float:
-    """The effective number of scenes in the pictures."""
-    return effective(list(Counter(found["scene"] for found in judge.read(pictures)).values()))
-
-
 def test_the_prior_keeps_the_class(runs: tuple[Run, Run]) -> None:
     judge, truth = classifier.load(), classifier.colours_of(Toy.from_seed("cat", 11))
     base = recipe.base_model(runs[0])
@@ -78,7 +71,7 @@ def test_the_prior_keeps_the_class(runs: tuple[Run, Run]) -> None:
 
     with_prior, without = (drawn(model, subject.class_prompt, 32) for model in (tuned, drifted))
     assert judge.colour_distance(without, truth) < 0.8 * judge.colour_distance(with_prior, truth)  # section 3.3: drift
-    kept, lost = (places(judge, pictures) for pictures in (with_prior, without))
+    kept, lost = (judge.scenes(pictures) for pictures in (with_prior, without))
     assert kept > 1.2 * lost  # and the loss of diversity: of places,
     assert judge.spread(with_prior) > judge.spread(without)  # and of colours
 

@@ -1,4 +1,4 @@
-"""--preset: the paper's settings without the world's own, and fewer steps where they were measured."""
+"""--preset: the paper's settings without the world's own, and the toybox in fewer steps."""
 
 from pathlib import Path
 from typing import get_args

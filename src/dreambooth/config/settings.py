@@ -80,8 +80,8 @@ class Config(Section):
         if settings.get("family") is None and (family := family_of(model)):
             settings["family"] = family
         world, row = named(str(settings.get("world") or model)), _row(settings.get("family"))
-        asked = (settings.get(name) for name in ("memory", "preset"))
-        preset = preset_of(world, settings.get("method"), row, *asked)
+        method, memory, which = (settings.get(name) for name in ("method", "memory", "preset"))
+        preset = preset_of(world, method, row, memory, which)
         for of_base, larger in OF_SUPER_RESOLUTION.items():
             if of_base in settings:  # the preset's value for super-resolution goes with its own for the base
                 preset.pop(larger, None)
@@ -118,7 +118,7 @@ class Config(Section):
         return _row(self.base.family)
 
     def usual(self) -> dict[str, Any]:
-        """Every setting as its base model, method and card would have it, with nothing else set."""
+        """Every setting as its base model, method, card and --preset would have it, with nothing else set."""
         preset = preset_of(self.world, self.method.method, self.family, self.memory, self.preset)
         return Config().flat() | {"model": self.base.model} | preset
 
