@@ -21,7 +21,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -38,23 +39,31 @@ Measured = dict[str, float]
 """Of one side: seconds and processor seconds a step, and peak memory in megabytes."""
 
 
-class Clock:
-    """Looks at every optimizer step of this process, whoever takes it."""
+class Enough(BaseException):
+    """The last step that is measured: what a run does after it, such as saving, is not."""
 
-    def __init__(self) -> None:
+
+class Clock:
+    """Looks at every optimizer step of this process, whoever takes it, and ends what is `over` after `steps`."""
+
+    def __init__(self, steps: int) -> None:
         from torch.optim.optimizer import register_optimizer_step_post_hook
 
-        self.taken, self.peak = 0, 0.0
+        self.taken, self.steps, self.peak = 0, steps, 0.0
         self.looks: list[tuple[float, float]] = []
         register_optimizer_step_post_hook(self.look)
 
     def look(self, *_: object) -> None:
         """After a step."""
+        self.taken += 1
+        if self.taken % BLOCK == 0:
+            self._read()
+        if self.taken == self.steps:
+            raise Enough
+
+    def _read(self) -> None:
         import torch
 
-        self.taken += 1
-        if self.taken % BLOCK:
-            return
         if torch.cuda.is_available():
             torch.cuda.synchronize()
             self.peak = torch.cuda.max_memory_allocated() / 2**20
@@ -63,8 +72,10 @@ class Clock:
             self.peak = held / (2**20 if sys.platform == "darwin" else 2**10)
         self.looks.append((time.perf_counter(), time.process_time()))
 
-    def measured(self) -> Measured:
-        """Of the blocks after the warm ones."""
+    def over(self, training: Callable[[], object]) -> Measured:
+        """Of the blocks after the warm ones, of a training that is ended after the last step."""
+        with suppress(Enough):
+            training()
         spans = [((b[0] - a[0]) / BLOCK, (b[1] - a[1]) / BLOCK) for a, b in pairwise(self.looks[WARM - 1 :])]
         wall, processor = (statistics.median(column) for column in zip(*spans, strict=True))
         return {"seconds": wall, "processor_seconds": processor, "megabytes": self.peak}
@@ -121,11 +132,10 @@ def ours(place: Path, setting: Setting) -> Measured:
         "checkpointing_steps": setting.steps,
         "validation_steps": setting.steps,
     }
-    clock = Clock()
     subject = Subject(photos=photos_in(place / "photos"), class_noun=CLASS_NOUN, identifier=IDENTIFIER)
     run = Run.create(Path(tempfile.mkdtemp(dir=place)) / "run", subject, Config.build(settings))
-    recipe.personalise(run, class_images=[sorted((place / "class").iterdir())])
-    return clock.measured()
+    images = [sorted((place / "class").iterdir())]
+    return Clock(setting.steps).over(lambda: recipe.personalise(run, class_images=images))
 
 
 def of_script(script: Path, place: Path, setting: Setting) -> Measured:
@@ -143,9 +153,7 @@ def of_script(script: Path, place: Path, setting: Setting) -> Measured:
         *("--train_text_encoder", f"--train_batch_size={setting.rows}", f"--max_train_steps={setting.steps}"),
         *("--learning_rate=1e-5", "--lr_warmup_steps=0", "--seed=0"),
     ]
-    clock = Clock()
-    execute(script, *words)
-    return clock.measured()
+    return Clock(setting.steps).over(lambda: execute(script, *words))
 
 
 def compared(pairs: Sequence[tuple[Measured, Measured]]) -> dict[str, Any]:

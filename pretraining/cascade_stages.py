@@ -68,6 +68,8 @@ def main() -> None:
     parser.add_argument("--stage", choices=("base", "super_resolution"), required=True)
     parser.add_argument("--crop", type=int, default=32, help="side of the crops of super-resolution in pixels")
     options = parser.parse_args()
+    if options.graph and options.stage == "super_resolution" and options.crop < cascade.SIDE:
+        parser.error(f"--graph records one place of the crop: give --crop {cascade.SIDE}")
     prepare(options)
     torch.manual_seed(0)
     encoder, tokenizer = text_parts(options)
@@ -78,13 +80,12 @@ def main() -> None:
     noising = DiscreteDiffusion(cascade.noising_scheduler().alphas_cumprod)
     alphas_cumprod = cascade.scheduler().alphas_cumprod.to(options.device)
 
-    def loss_at(step: int) -> Tensor:
-        pixels, ids = examples.batch(step, options.batch)
+    def loss_of(pixels: Tensor, ids: Tensor) -> Tensor:
         small = F.interpolate(pixels, size=(cascade.BASE_SIDE, cascade.BASE_SIDE), mode="area")
         x0, beside, level = small, [], None
         if options.stage == "super_resolution":
             large = F.interpolate(small, size=pixels.shape[2:], mode="bilinear", align_corners=True)
-            rows, columns = window(step, cascade.SIDE, options.crop)
+            rows, columns = window(trained.step, cascade.SIDE, options.crop)
             x0, large = pixels[..., rows, columns], large[..., rows, columns]
             level = (torch.rand(len(x0), device=x0.device).square() * 1000).long()
             beside = [noising.add_noise(large, torch.randn_like(large), level)]
@@ -98,7 +99,7 @@ def main() -> None:
         error = row_errors(process, v, x0, noise, t) * loss_weights(process, t)
         return (error + VARIANCE_WEIGHT * variance_error(alphas_cumprod, v, spread, x0, x_t, t)).mean()
 
-    learn(options, options.stage, trained, loss_at, examples.grow)
+    learn(options, options.stage, trained, examples, loss_of)
 
 
 if __name__ == "__main__":

@@ -82,15 +82,14 @@ def main() -> None:
         unet.compile(dynamic=False)
     process = DiscreteDiffusion(scheduler().alphas_cumprod, "v_prediction")
 
-    def loss_at(step: int) -> Tensor:
-        x0, ids = examples.batch(step, options.batch)
+    def loss_of(x0: Tensor, ids: Tensor) -> Tensor:
         noise = torch.randn_like(x0)
         t = stratified_times(len(x0), x0.device)
         with autocast(options):
             pred = unet(process.add_noise(x0, noise, t), t, encoder(ids).last_hidden_state).sample
         return (row_errors(process, pred, x0, noise, t) * loss_weights(process, t)).mean()
 
-    learn(options, "denoiser", trained, loss_at, examples.grow)
+    learn(options, "denoiser", trained, examples, loss_of)
 
 
 if __name__ == "__main__":

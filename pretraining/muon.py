@@ -49,7 +49,10 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             parameters = [p for p in cast(list[nn.Parameter], group["params"]) if p.grad is not None]
             gradients = [cast(Tensor, p.grad) for p in parameters]
-            momenta = [self.state[p].setdefault("momentum", torch.zeros_like(p)) for p in parameters]
+            for p in parameters:
+                if "momentum" not in self.state[p]:
+                    self.state[p]["momentum"] = torch.zeros_like(p)
+            momenta = [self.state[p]["momentum"] for p in parameters]
             torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
             ahead = torch._foreach_lerp(gradients, momenta, group["momentum"])
             alike: dict[torch.Size, list[int]] = {}  # one product for all matrices of a shape: a GPU waits for launches
@@ -57,7 +60,6 @@ class Muon(torch.optim.Optimizer):
                 alike.setdefault(tensor.flatten(1).shape, []).append(place)
             for shape, places in alike.items():
                 steps = orthogonal(torch.stack([ahead[i].flatten(1) for i in places]), self.dtype)
-                scale = 0.2 * max(shape) ** 0.5
+                steps = steps * (group["lr"] * 0.2 * max(shape) ** 0.5)
                 for place, step in zip(places, steps, strict=True):
-                    parameter = parameters[place]
-                    parameter.add_(step.reshape(parameter.shape), alpha=-group["lr"] * scale)
+                    parameters[place].sub_(step.reshape(parameters[place].shape))

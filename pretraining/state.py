@@ -76,27 +76,50 @@ class Trained:
         decayed = [p for n, p in rest.items() if p.dim() >= 2 and "embedding" not in n]
         plain = [p for n, p in rest.items() if p.dim() < 2 or "embedding" in n]
         groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
-        self.optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, lr=learning_rate)]
+        device = next(iter(self.parameters.values())).device
+        capturable = device.type == "cuda"
+        self.optimizers: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(groups, lr=learning_rate, capturable=capturable)
+        ]
         if muon_rate is not None:
             self.optimizers.append(Muon(matrices.values(), lr=muon_rate, dtype=muon_dtype))
         self.full_rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
+        self.counts = "cuda" if capturable else "cpu"  # where AdamW keeps its numbers of steps
+        self.share = torch.zeros((), device=device)  # of the average that a step replaces
+        if capturable:  # a graph reads a rate where it lies
+            for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
+                group["lr"] = torch.tensor(group["lr"], device=device)
         self.average = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
         self.decay = decay
         self.step = 0
 
     def update(self, loss: Tensor, share: float) -> None:
         """One step of the optimizers, at this share of their learning rates, and of the average."""
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
+        self.set_rates(share)
+        self.descend(loss)
+
+    def set_rates(self, share: float) -> None:
+        """Count a step, which `descend` takes at this share of the learning rates."""
         for optimizer, rates in zip(self.optimizers, self.full_rates, strict=True):
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = share * rate
-            optimizer.step()
-            optimizer.zero_grad()
+                if isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(share * rate)
+                else:
+                    group["lr"] = share * rate
         self.step += 1
         decay = min(self.decay, self.step / (self.step + 10))  # an early average must forget the random start
+        self.share.fill_(1 - decay)
+
+    def descend(self, loss: Tensor) -> None:
+        """The step itself, of optimizers and average: nothing in it asks the device for a number."""
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        averages, now = list(self.average.values()), [p.detach() for p in self.parameters.values()]
         with torch.no_grad():
-            torch._foreach_lerp_(list(self.average.values()), [p.detach() for p in self.parameters.values()], 1 - decay)
+            torch._foreach_lerp_(averages, now, [self.share] * len(now))
 
     def _state_of(self, parameter: nn.Parameter) -> dict[str, Tensor]:
         """What the optimizer keeps for a parameter; where it is to be kept, if it has none yet."""
@@ -131,7 +154,7 @@ class Trained:
         for name, parameter in self.parameters.items():
             for key in ("step", "exp_avg", "exp_avg_sq", "momentum"):
                 if (kept := tensors.get(f"optimizer/{key}/{name}")) is not None:
-                    self._state_of(parameter)[key] = kept.to("cpu" if key == "step" else parameter.device)
+                    self._state_of(parameter)[key] = kept.to(self.counts if key == "step" else parameter.device)
 
     def use_average(self) -> None:
         """Put the averaged weights into the modules."""

@@ -8,6 +8,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -15,10 +16,12 @@ from safetensors import safe_open
 from torch import Tensor
 
 from dreambooth.diffusion import DiscreteDiffusion
+from pretraining.examples import Examples
+from pretraining.recorded import Recorded
 from pretraining.state import Trained, arguments, log
 
 SNR_LIMIT = 10.0  # beyond it the loss counts less: what noise is left there is below what a picture shows
-SAVED_EVERY = 250
+SAVED_EVERY = 120.0  # seconds
 TOLD_EVERY = 100
 
 
@@ -32,6 +35,7 @@ def training_arguments(description: str | None, learning_rate: float, muon_rate:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--learning-rate", type=float, default=learning_rate)
     parser.add_argument("--muon-rate", type=float, default=muon_rate)
+    parser.add_argument("--graph", action="store_true", help="a step as one CUDA graph: for small models on a GPU")
     parser.add_argument("--follow", action="store_true", help="take the examples that another process is making")
     return parser
 
@@ -40,26 +44,39 @@ def learn(
     options: argparse.Namespace,
     name: str,
     trained: Trained,
-    loss_at: Callable[[int], Tensor],
-    grow: Callable[[], None],
+    examples: Examples,
+    loss_of: Callable[..., Tensor],
 ) -> None:
     """Train as the flags say, going on from what was saved of `name`.
 
-    loss_at: the loss of a step, by its number.  grow: takes in new examples, with --follow.
+    loss_of: the loss of a batch of the examples.
     """
+
+    def descend(*batch: Tensor) -> Tensor:
+        loss = loss_of(*batch)
+        trained.descend(loss)
+        return loss.detach()
+
+    training = _Training(
+        options=options,
+        name=name,
+        trained=trained,
+        examples=examples,
+        descend=Recorded(descend) if options.graph else descend,
+    )
     path = options.state / f"{name}.safetensors"
     if options.cooldown:
         stable = saved_step(path)
         cooled = options.state / f"{name}-cooled-{stable}.safetensors"
         trained.load(cooled if cooled.exists() else path)
-        _train(options, name, trained, loss_at, grow, decayed(options, stable), cooled)
+        training.go_on(decayed(options, stable), cooled)
         return
     if path.exists():
         trained.load(path)
-    _train(options, name, trained, loss_at, grow, held(options), path)
+    training.go_on(held(options), path)
     if options.cooldown_minutes:
         cooled = options.state / f"{name}-cooled-{trained.step}.safetensors"
-        _train(options, name, trained, loss_at, grow, decayed(options, trained.step), cooled)
+        training.go_on(decayed(options, trained.step), cooled)
 
 
 def held(options: argparse.Namespace) -> Callable[[int], float | None]:
@@ -104,31 +121,38 @@ def loss_weights(process: DiscreteDiffusion, t: Tensor) -> Tensor:
     return ((SNR_LIMIT + 1) / (process.snr(t) + 1)).clamp(max=1).float()
 
 
-def _train(
-    options: argparse.Namespace,
-    name: str,
-    trained: Trained,
-    loss_at: Callable[[int], Tensor],
-    grow: Callable[[], None],
-    share_at: Callable[[int], float | None],
-    path: Path,
-) -> None:
-    """The loop, until there is no share of the learning rates for a step, saving every so often."""
-    started, first, losses = time.time(), trained.step, []
-    log(options.state, f"{name}: from step {trained.step}")
-    while (share := share_at(trained.step)) is not None:
-        torch.manual_seed(trained.step)
-        loss = loss_at(trained.step)
-        trained.update(loss, share)
-        losses.append(loss.detach())
-        if trained.step % TOLD_EVERY == 0:
-            rate = (trained.step - first) * options.batch / (time.time() - started)
-            mean = float(torch.stack(losses).mean())
-            log(options.state, f"{name}: step {trained.step} loss {mean:.4f} {rate:.0f} samples/s, rates x {share:.2f}")
-            losses = []
-        if trained.step % SAVED_EVERY == 0:
-            trained.save(path)
-        if options.follow and trained.step % TOLD_EVERY == 0:
-            grow()
-    trained.save(path)
-    log(options.state, f"{name}: stopped at step {trained.step}")
+@dataclass(frozen=True, kw_only=True)
+class _Training:
+    """What goes on while the learning rates change."""
+
+    options: argparse.Namespace
+    name: str
+    trained: Trained
+    examples: Examples
+    descend: Callable[..., Tensor]
+    """A step on a batch, at the rates that were set; its loss."""
+
+    def go_on(self, share_at: Callable[[int], float | None], path: Path) -> None:
+        """The loop, until there is no share of the learning rates for a step, saving every so often."""
+        options, trained = self.options, self.trained
+        started, first, losses = time.time(), trained.step, []
+        saved = started
+        log(options.state, f"{self.name}: from step {trained.step}")
+        while (share := share_at(trained.step)) is not None:
+            torch.manual_seed(trained.step)
+            batch = self.examples.batch(trained.step, options.batch)
+            trained.set_rates(share)
+            losses.append(self.descend(*batch))
+            if trained.step % TOLD_EVERY == 0:
+                rate = (trained.step - first) * options.batch / (time.time() - started)
+                mean = float(torch.stack(losses).mean())
+                told = f"step {trained.step} loss {mean:.4f} {rate:.0f} samples/s, rates x {share:.2f}"
+                log(options.state, f"{self.name}: {told}")
+                losses = []
+            if time.time() - saved > SAVED_EVERY:
+                trained.save(path)
+                saved = time.time()
+            if options.follow and trained.step % TOLD_EVERY == 0:
+                self.examples.grow()
+        trained.save(path)
+        log(options.state, f"{self.name}: stopped at step {trained.step}")
