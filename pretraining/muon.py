@@ -16,12 +16,12 @@ _ROUNDS = 5
 
 
 def orthogonal(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Matrices (..., R, C) with all their singular values brought near 1, reckoned in this type."""
+    """Matrices (N, R, C) with all their singular values brought near 1, reckoned in this type."""
     x: Tensor = (matrices if matrices.shape[-2] <= matrices.shape[-1] else matrices.mT).to(dtype)
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(_ROUNDS):
         gram = x @ x.mT
-        x = _A * x + (_B * gram + _C * (gram @ gram)) @ x
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=_B, alpha=_C), x, beta=_A)
     return x if matrices.shape[-2] <= matrices.shape[-1] else x.mT
 
 

@@ -3,15 +3,17 @@
 # packaged, and, where CASCADE names a folder with what `pretraining.cascade_text` left, the two stages of the cascade.
 #
 # Renders are drawn on the GPU by several processes, since half of a render's time is Python's, and on the CPU where that
-# fails; they stop after RENDERING seconds. All of it ends within LIMIT seconds, and what comes out is written to $OUT in
-# parts of 15 MB: `cat weights.tar.* | tar x`.
+# fails; they stop after RENDERING seconds, those of CPU_RENDERERS further processes after CPU_RENDERING. All of it ends
+# within LIMIT seconds, and what comes out is written to $OUT in parts of 15 MB: `cat weights.tar.* | tar x`.
+# JUDGE_STEPS=0: no CLIP judge.
 set -euo pipefail
 OUT=${OUT:-build/gpu}
 state=${STATE:-build/pretraining}
 device=${DEVICE:-cuda}
 limit=${LIMIT:-560}
 renderers=${RENDERERS:-7}
-training=${TRAINING---bf16 --compile}
+cpu_renderers=${CPU_RENDERERS:-0}
+training=${TRAINING---bf16 --graph}
 flags="--state $state --device $device"
 trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
 export OMP_NUM_THREADS=1
@@ -20,19 +22,23 @@ mkdir -p "$OUT/weights" "$state"
 count() { find "$1" -name '*.safetensors' 2>/dev/null | wc -l; }
 run() { python3 -W ignore -m "pretraining.$1" "${@:2}"; }
 minutes() { python3 -c "print(max(0.1, ($limit - $SECONDS - 45) / 60 * $1))"; } # 45 seconds for starting and packing
-render() { # the part, the device
-    nice timeout "${RENDERING:-110}" python3 -W ignore -m pretraining.renders --state "$state" --device "$2" \
-        --threads 1 --first "${FIRST:-200}" --shards 5000 --part "$1/$renderers" >>"$state/renders-$1.log" 2>&1
+render() { # the part, the device, the seconds
+    nice timeout "$3" python3 -W ignore -m pretraining.renders --state "$state" --device "$2" --threads 1 \
+        --first "${FIRST:-200}" --shards 5000 --part "$1/$((renderers + cpu_renderers))" >>"$state/renders-$1.log" 2>&1
 }
 
+rendering=${RENDERING:-110}
 for part in $(seq 0 $((renderers - 1))); do
-    { render "$part" "$device" || [ $? = 124 ] || render "$part" cpu || true; } &
+    { render "$part" "$device" "$rendering" || [ $? = 124 ] || render "$part" cpu "$rendering" || true; } &
+done
+for part in $(seq "$renderers" $((renderers + cpu_renderers - 1))); do
+    render "$part" cpu "${CPU_RENDERING:-300}" &
 done
 run unpack $flags
 until [ "$(count "$state/renders")" -ge "$renderers" ]; do sleep 1; done
 
 for part in 0 1 2 3; do
-    nice python3 -W ignore -m pretraining.examples $flags --threads 1 --minutes 3 --part "$part/4" \
+    nice python3 -W ignore -m pretraining.examples $flags --threads 1 --minutes 6 --part "$part/4" \
         >"$state/examples-$part.log" 2>&1 &
 done
 until [ "$(count "$state/examples")" -ge "$renderers" ]; do sleep 1; done
@@ -57,10 +63,12 @@ if [ -n "${CASCADE:-}" ]; then
     done
 fi
 
-while [ "$SECONDS" -lt "$((${RENDERING:-110} + 10))" ]; do sleep 1; done # the judge lists its shards once
-nice -n 5 python3 -W ignore -m pretraining.judge_clip $flags --batch 256 --workers 3 --steps "${JUDGE_STEPS:-5000}" \
-    --minutes "$(minutes 0.9)" --out "$OUT/weights/clip" >"$OUT/judge_clip.log" 2>&1 &
-others+=($!)
+if [ "${JUDGE_STEPS:-5000}" != 0 ]; then
+    while [ "$SECONDS" -lt "$((rendering + 10))" ]; do sleep 1; done # the judge lists its shards once
+    nice -n 5 python3 -W ignore -m pretraining.judge_clip $flags --batch 256 --workers 3 --steps "${JUDGE_STEPS:-5000}" \
+        --minutes "$(minutes 0.9)" --out "$OUT/weights/clip" >"$OUT/judge_clip.log" 2>&1 &
+    others+=($!)
+fi
 
 for job in "$denoiser" "${others[@]}"; do
     wait "$job" || echo "a training failed: see the logs in $OUT"

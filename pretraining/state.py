@@ -118,8 +118,9 @@ class Trained:
             optimizer.step()
             optimizer.zero_grad()
         averages, now = list(self.average.values()), [p.detach() for p in self.parameters.values()]
-        with torch.no_grad():
-            torch._foreach_lerp_(averages, now, [self.share] * len(now))
+        with torch.no_grad():  # as foreach_lerp does it, which takes a share that lies on a GPU one tensor at a time
+            torch._foreach_mul_(averages, 1 - self.share)
+            torch._foreach_add_(averages, torch._foreach_mul(now, self.share))
 
     def _state_of(self, parameter: nn.Parameter) -> dict[str, Tensor]:
         """What the optimizer keeps for a parameter; where it is to be kept, if it has none yet."""
