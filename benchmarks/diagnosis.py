@@ -1,6 +1,6 @@
 """Does the diagnosis name each of the paper's failures where it was made on purpose, and accuse no good run?
 
-    overfitted     no class prior, and the learning rates three times the preset's
+    overfitted     no class prior, the learning rate three times the preset's and that of the text encoder six times
     one scene      the same, and every photo in the same scene: it becomes part of the subject
     narrow         no class prior, and every photo in the same scene: where none is asked for there is no other
     entangled      no class prior, twice the preset's steps, and one photo of four is at night with other colours

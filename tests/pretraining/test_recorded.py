@@ -17,7 +17,7 @@ def trained_for(steps: int, recorded: bool) -> tuple[Trained, list[float]]:
     trained = Trained({"net": net}, 1e-3, decay=0.9, muon_rate=1e-2)
 
     def descend(x: Tensor) -> Tensor:
-        loss = net(x + torch.randn_like(x)).square().mean()
+        loss: Tensor = net(x + torch.randn_like(x)).square().mean()
         trained.descend(loss)
         return loss.detach()
 

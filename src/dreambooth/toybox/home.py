@@ -53,13 +53,13 @@ _PRESET = {
     "probe_num_inference_steps": 4,
     "sampler": "dpmsolver++",
     "num_inference_steps": 15,
-    "guidance_scale": 2.0,  # more makes colours louder than the photos
+    "guidance_scale": 1.75,  # more makes colours louder than the photos
 }
 # Min-SNR at 1 trains the highest noise, where a prompt without a place finds its scene, least; the mean of the last
 # fifty steps' weights keeps variety that a single step's loses. Neither costs time.
 _KEEPING_SCENES = {"snr_gamma": 1.0, "use_ema": True, "ema_decay": 0.98}
 _METHOD_PRESETS = {
-    "dreambooth": {"learning_rate": 3e-4, "text_encoder_lr": 4e-4, "max_train_steps": 500, **_KEEPING_SCENES},
+    "dreambooth": {"learning_rate": 3e-4, "text_encoder_lr": 2e-4, "max_train_steps": 500, **_KEEPING_SCENES},
     "lora": {"rank": 16, "learning_rate": 1e-3, "max_train_steps": _STEPS, **_KEEPING_SCENES},
     "textual_inversion": {
         "learning_rate": 1e-2,
@@ -79,6 +79,7 @@ _PIPELINE_PRESETS = {
         "class_num_inference_steps": 15,
         "sampler": "ddpm",
         "num_inference_steps": 50,
+        "guidance_scale": 2.0,
         "probe_num_inference_steps": 25,
         "super_resolution_steps": _STEPS,
         "validation_steps": 200,
