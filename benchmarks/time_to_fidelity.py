@@ -4,9 +4,9 @@ The script: its README's recipe with prior preservation, 800 steps of 1 + 1 rows
 text encoder trained, at each of `--learning-rates`: its own, and one that suits the embedded model. Ours: the embedded
 model's preset, or `--set`, whose probe looks at the model every `--every` steps; it is there at the first one with at
 least the script's DINO, no lower CLIP-T and no higher PRES; told beside it is the same within a tolerance, as a model
-that is as good has other numbers by chance in so few pictures, and DINO alone. The same probe, so the same prompts,
-seeds and sampler, looks at the script's last weights. Both have the same float32 copy of the model, photos and
-identifier, and torch imported before the clock runs.
+that is as good has other numbers by chance in so few pictures, DINO alone, and all three by the means of all runs. The
+same probe, so the same prompts, seeds and sampler, looks at the script's last weights. Both have the same float32 copy
+of the model, photos and identifier, and torch imported before the clock runs.
 
 What counts: of the script all until its last step (opening, class images, steps). Of ours opening, identifier and class
 images by timings.json, and the steps by losses.jsonl; not the probes, the samples and the report, which the script
@@ -216,6 +216,36 @@ def summary(results: Sequence[dict[str, Any]], rate: str, end: str) -> dict[str,
     return told
 
 
+def of_all(results: Sequence[dict[str, Any]], rate: str) -> dict[str, Any]:
+    """The first step at which the means of our runs have all three of what those of the script end with, if any has.
+
+    One look at one run decides by few pictures; the means of all decide by all of them.
+    """
+    from dreambooth.evaluation.bootstrap import interval
+
+    scripts = [row["scripts"][rate] for row in results]
+    means = {name: _mean([its[name] for its in scripts]) for name in NUMBERS}
+    for looks in zip(*(row["ours"]["probes"] for row in results), strict=True):
+        seen = {name: _mean([look[name] for look in looks]) for name in NUMBERS}
+        if reached([seen], means, "all three"):
+            told: dict[str, Any] = {"step": looks[0]["step"], **seen}
+            for how in ("cold", "warm"):
+                ratios = [its["seconds"] / look[how] for its, look in zip(scripts, looks, strict=True)]
+                low, high = interval(ratios) or (math.nan, math.nan)
+                told[how] = {"mean": _mean(ratios), "low": low, "high": high, "least": min(ratios), "each": ratios}
+            return told
+    return {}
+
+
+def said(its: Mapping[str, float]) -> str:
+    """A ratio in words."""
+    return f"{its['mean']:.1f} times [{its['low']:.1f}, {its['high']:.1f}], least {its['least']:.1f}"
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
 def main() -> None:
     """Measure what was not measured yet, print the means, write the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -250,9 +280,13 @@ def main() -> None:
             print(f"  reached in {told['reached']} of {told['runs']} runs")
             for how in ("cold", "warm"):
                 its = told[how]
-                print(
-                    f"  {how}: {its['mean']:.1f} times [{its['low']:.1f}, {its['high']:.1f}], least {its['least']:.1f}"
-                )
+                print(f"  {how}: {said(its)}")
+        means = ends[f"script at {rate}, the means"] = of_all(results, rate)
+        print(
+            f"script at {rate}, all three on the mean of the runs: " + (f"step {means['step']}" if means else "never")
+        )
+        for how in ("cold", "warm") if means else ():
+            print(f"  {how}: {said(means[how])}")
     print("ours at last:", ", ".join(f"{name} {value:.3f}" for name, value in told["ours at last"].items()))
     if options.results:
         settings = {name: str(value) for name, value in vars(options).items()}
