@@ -68,9 +68,7 @@ def modules(options: argparse.Namespace, size: Size) -> tuple[UNet2DConditionMod
 
 def main() -> None:
     """Train up to --samples, or go on; then, with --cooldown, decay in a copy."""
-    parser = training_arguments(__doc__, RATE, MUON_RATE)
-    parser.add_argument("--compile", action="store_true", help="the U-Net, by torch.compile: for GPUs")
-    options = parser.parse_args()
+    options = training_arguments(__doc__, RATE, MUON_RATE).parse_args()
     size = prepare(options)
     torch.manual_seed(0)
     unet, encoder, tokenizer = modules(options, size)
@@ -78,8 +76,6 @@ def main() -> None:
     dtype = torch.bfloat16 if options.bf16 else torch.float32
     trained = Trained(parts, options.learning_rate, 0.999, muon_rate=options.muon_rate, muon_dtype=dtype)
     examples = Examples(options, Latents(options, size, tokenizer))
-    if options.compile and not options.cooldown:
-        unet.compile(dynamic=False)
     process = DiscreteDiffusion(scheduler().alphas_cumprod, "v_prediction")
 
     def loss_of(x0: Tensor, ids: Tensor) -> Tensor:

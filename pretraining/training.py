@@ -51,6 +51,8 @@ def learn(
 
     loss_of: the loss of a batch of the examples.
     """
+    if options.graph and not options.device.startswith("cuda"):
+        raise SystemExit(f"--graph records CUDA's kernels, and --device is {options.device}: leave it out.")
 
     def descend(*batch: Tensor) -> Tensor:
         loss = loss_of(*batch)
