@@ -24,4 +24,7 @@ def test_every_rare_token_is_heard_as_a_name_that_nobody_has(name: str) -> None:
     assert cosine_similarity(rare, first.mean(0, keepdim=True)).min() > 0.94
     between = cosine_similarity(rare[:, None], rare[None], dim=2).fill_diagonal_(0)
     assert between.max() < 0.97  # two subjects of one model can be told apart
-    assert cosine_similarity(rare[:, None], known[None], dim=2).max() < 0.7  # and none is a famous toy
+    # and none is a famous toy: it is less like any of their words than like any other rare token
+    assert (
+        cosine_similarity(rare[:, None], known[None], dim=2).max() < 0.75 < between.masked_fill(between == 0, 1).min()
+    )
