@@ -40,11 +40,11 @@ Measured = dict[str, float]
 
 
 class Enough(BaseException):
-    """The last step that is measured: what a run does after it, such as saving, is not."""
+    """Raised after the last measured step: saving, and what else follows, is not timed."""
 
 
 class Clock:
-    """Looks at every optimizer step of this process, whoever takes it, and ends what is `over` after `steps`."""
+    """Times every optimizer step of this process, and ends the training given to `over` after `steps` of them."""
 
     def __init__(self, steps: int) -> None:
         from torch.optim.optimizer import register_optimizer_step_post_hook

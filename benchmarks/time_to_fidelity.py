@@ -23,6 +23,7 @@ import json
 import math
 import os
 import shutil
+import statistics
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -224,15 +225,21 @@ def of_all(results: Sequence[dict[str, Any]], rate: str) -> dict[str, Any]:
     from dreambooth.evaluation.bootstrap import interval
 
     scripts = [row["scripts"][rate] for row in results]
-    means = {name: _mean([its[name] for its in scripts]) for name in NUMBERS}
+    means = {name: statistics.mean([its[name] for its in scripts]) for name in NUMBERS}
     for looks in zip(*(row["ours"]["probes"] for row in results), strict=True):
-        seen = {name: _mean([look[name] for look in looks]) for name in NUMBERS}
+        seen = {name: statistics.mean([look[name] for look in looks]) for name in NUMBERS}
         if reached([seen], means, "all three"):
             told: dict[str, Any] = {"step": looks[0]["step"], **seen}
             for how in ("cold", "warm"):
                 ratios = [its["seconds"] / look[how] for its, look in zip(scripts, looks, strict=True)]
                 low, high = interval(ratios) or (math.nan, math.nan)
-                told[how] = {"mean": _mean(ratios), "low": low, "high": high, "least": min(ratios), "each": ratios}
+                told[how] = {
+                    "mean": statistics.mean(ratios),
+                    "low": low,
+                    "high": high,
+                    "least": min(ratios),
+                    "each": ratios,
+                }
             return told
     return {}
 
@@ -240,10 +247,6 @@ def of_all(results: Sequence[dict[str, Any]], rate: str) -> dict[str, Any]:
 def said(its: Mapping[str, float]) -> str:
     """A ratio in words."""
     return f"{its['mean']:.1f} times [{its['low']:.1f}, {its['high']:.1f}], least {its['least']:.1f}"
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
 
 
 def main() -> None:
@@ -289,7 +292,8 @@ def main() -> None:
             print(f"  {how}: {said(means[how])}")
     print("ours at last:", ", ".join(f"{name} {value:.3f}" for name, value in told["ours at last"].items()))
     if options.results:
-        settings = {name: str(value) for name, value in vars(options).items()}
+        paths = ("script", "out", "results")  # of this machine
+        settings = {name: str(value) for name, value in vars(options).items() if name not in paths}
         whole = {"machine": alone(machine), "settings": settings, "summary": ends, "runs": results}
         options.results.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
 

@@ -18,7 +18,7 @@ from pretraining import cascade, text_encoder
 from pretraining.cascade_examples import Pixels
 from pretraining.examples import Examples
 from pretraining.state import Trained, autocast, prepare
-from pretraining.training import learn, loss_weights, stratified_times, training_arguments
+from pretraining.training import learn, loss_weights, parsed, stratified_times, training_arguments
 
 RATE, MUON_RATE = 2e-3, 1e-2
 VARIANCE_WEIGHT = 1e-3  # of the likelihood that only the variance learns from, as in https://arxiv.org/abs/2102.09672
@@ -43,7 +43,7 @@ def variance_error(alphas_cumprod: Tensor, v: Tensor, spread: Tensor, x0: Tensor
 
     spread: (B, C, h, w), -1 for the smallest variance a step may have and 1 for the largest.
     """
-    now, before = alphas_cumprod[t], torch.where(t > 0, alphas_cumprod[t - 1], torch.ones(()))
+    now, before = alphas_cumprod[t], torch.where(t > 0, alphas_cumprod[t - 1], 1.0)
     largest = 1 - now / before
     smallest = (largest * (1 - before) / (1 - now)).clamp(min=1e-6)
     low, high = (x.log().view(-1, 1, 1, 1) for x in (smallest, largest))
@@ -67,7 +67,7 @@ def main() -> None:
     parser = training_arguments(__doc__, RATE, MUON_RATE)
     parser.add_argument("--stage", choices=("base", "super_resolution"), required=True)
     parser.add_argument("--crop", type=int, default=32, help="side of the crops of super-resolution in pixels")
-    options = parser.parse_args()
+    options = parsed(parser)
     if options.graph and options.stage == "super_resolution" and options.crop < cascade.SIDE:
         parser.error(f"--graph records one place of the crop: give --crop {cascade.SIDE}")
     prepare(options)

@@ -17,7 +17,7 @@ from pretraining import text_encoder
 from pretraining.examples import Examples, Latents
 from pretraining.sizes import Size
 from pretraining.state import Trained, autocast, prepare
-from pretraining.training import learn, loss_weights, stratified_times, training_arguments
+from pretraining.training import learn, loss_weights, parsed, stratified_times, training_arguments
 
 RATE, MUON_RATE = 8e-4, 5e-3
 
@@ -68,7 +68,7 @@ def modules(options: argparse.Namespace, size: Size) -> tuple[UNet2DConditionMod
 
 def main() -> None:
     """Train up to --samples, or go on; then, with --cooldown, decay in a copy."""
-    options = training_arguments(__doc__, RATE, MUON_RATE).parse_args()
+    options = parsed(training_arguments(__doc__, RATE, MUON_RATE))
     size = prepare(options)
     torch.manual_seed(0)
     unet, encoder, tokenizer = modules(options, size)

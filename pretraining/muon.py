@@ -60,6 +60,6 @@ class Muon(torch.optim.Optimizer):
                 alike.setdefault(tensor.flatten(1).shape, []).append(place)
             for shape, places in alike.items():
                 steps = orthogonal(torch.stack([ahead[i].flatten(1) for i in places]), self.dtype)
-                steps = steps * (group["lr"] * 0.2 * max(shape) ** 0.5)
+                steps = steps.float() * (group["lr"] * 0.2 * max(shape) ** 0.5)
                 for place, step in zip(places, steps, strict=True):
                     parameters[place].sub_(step.reshape(parameters[place].shape))

@@ -13,7 +13,11 @@ device=${DEVICE:-cuda}
 limit=${LIMIT:-560}
 renderers=${RENDERERS:-7}
 cpu_renderers=${CPU_RENDERERS:-0}
-training=${TRAINING---bf16 --graph}
+rendering=${RENDERING:-110}
+cpu_rendering=${CPU_RENDERING:-300}
+longest=$((cpu_renderers > 0 && cpu_rendering > rendering ? cpu_rendering : rendering))
+case $device in cuda*) graph=--graph ;; *) graph= ;; esac
+training=${TRAINING---bf16 $graph}
 flags="--state $state --device $device"
 trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
 export OMP_NUM_THREADS=1
@@ -27,18 +31,17 @@ render() { # the part, the device, the seconds
         --first "${FIRST:-200}" --shards 5000 --part "$1/$((renderers + cpu_renderers))" >>"$state/renders-$1.log" 2>&1
 }
 
-rendering=${RENDERING:-110}
 for part in $(seq 0 $((renderers - 1))); do
     { render "$part" "$device" "$rendering" || [ $? = 124 ] || render "$part" cpu "$rendering" || true; } &
 done
 for part in $(seq "$renderers" $((renderers + cpu_renderers - 1))); do
-    render "$part" cpu "${CPU_RENDERING:-300}" &
+    render "$part" cpu "$cpu_rendering" &
 done
 run unpack $flags
 until [ "$(count "$state/renders")" -ge "$renderers" ]; do sleep 1; done
 
 for part in 0 1 2 3; do
-    nice python3 -W ignore -m pretraining.examples $flags --threads 1 --minutes 6 --part "$part/4" \
+    nice python3 -W ignore -m pretraining.examples $flags --threads 1 --minutes "$((longest / 60 + 1))" --part "$part/4" \
         >"$state/examples-$part.log" 2>&1 &
 done
 until [ "$(count "$state/examples")" -ge "$renderers" ]; do sleep 1; done
@@ -50,8 +53,8 @@ others=()
 if [ -n "${CASCADE:-}" ]; then
     ln -sfn "$(realpath "$state/renders")" "$CASCADE/renders"
     for part in 0 1 2; do
-        nice python3 -W ignore -m pretraining.cascade_examples --state "$CASCADE" --threads 1 --minutes 3 \
-            --part "$part/3" >"$CASCADE/examples-$part.log" 2>&1 &
+        nice python3 -W ignore -m pretraining.cascade_examples --state "$CASCADE" --threads 1 \
+            --minutes "$((longest / 60 + 1))" --part "$part/3" >"$CASCADE/examples-$part.log" 2>&1 &
     done
     until [ "$(count "$CASCADE/examples/")" -ge "$renderers" ]; do sleep 1; done
     for stage in base super_resolution; do
@@ -65,8 +68,8 @@ fi
 
 if [ "${JUDGE_STEPS:-5000}" != 0 ]; then
     while [ "$SECONDS" -lt "$((rendering + 10))" ]; do sleep 1; done # the judge lists its shards once
-    nice -n 5 python3 -W ignore -m pretraining.judge_clip $flags --batch 256 --workers 3 --steps "${JUDGE_STEPS:-5000}" \
-        --minutes "$(minutes 0.9)" --out "$OUT/weights/clip" >"$OUT/judge_clip.log" 2>&1 &
+    nice -n 5 python3 -W ignore -m pretraining.judge_clip $flags --batch 256 --workers 3 \
+        --steps "${JUDGE_STEPS:-5000}" --minutes "$(minutes 0.9)" --out "$OUT/weights/clip" >"$OUT/judge_clip.log" 2>&1 &
     others+=($!)
 fi
 

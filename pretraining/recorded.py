@@ -1,4 +1,4 @@
-"""A whole step of a training as one CUDA graph: a small model has a thousand kernels to launch, this has one.
+"""A whole step of a training as one CUDA graph: a small model's step is thousands of kernels to launch, a graph is one.
 
 https://docs.pytorch.org/docs/stable/notes/cuda.html#whole-network-capture
 """
@@ -39,7 +39,7 @@ class Recorded:
         return self.found.clone()
 
     def _aside(self, *tensors: Tensor) -> Tensor:
-        """In a stream of its own, as what is recorded later must not meet the work of the usual one."""
+        """On a side stream, as CUDA asks of warm-up before a capture."""
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):

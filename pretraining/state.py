@@ -31,6 +31,8 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
 def prepare(options: argparse.Namespace) -> Size:
     """Set the threads, make the state folder and log what is run."""
     torch.set_num_threads(options.threads)
+    if options.device.startswith("cuda:"):
+        torch.cuda.set_device(options.device)
     options.state.mkdir(parents=True, exist_ok=True)
     log(options.state, " ".join(f"{name}={value}" for name, value in vars(options).items()))
     return SIZES[options.size]
@@ -84,7 +86,7 @@ class Trained:
         if muon_rate is not None:
             self.optimizers.append(Muon(matrices.values(), lr=muon_rate, dtype=muon_dtype))
         self.full_rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
-        self.counts = "cuda" if capturable else "cpu"  # where AdamW keeps its numbers of steps
+        self.counts = device if capturable else torch.device("cpu")  # where AdamW keeps its numbers of steps
         self.share = torch.zeros((), device=device)  # of the average that a step replaces
         if capturable:  # a graph reads a rate where it lies
             for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
@@ -99,7 +101,7 @@ class Trained:
         self.descend(loss)
 
     def set_rates(self, share: float) -> None:
-        """Count a step, which `descend` takes at this share of the learning rates."""
+        """Set the learning rates of the next step, which `descend` takes, and count it."""
         for optimizer, rates in zip(self.optimizers, self.full_rates, strict=True):
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 if isinstance(group["lr"], Tensor):
@@ -118,7 +120,7 @@ class Trained:
             optimizer.step()
             optimizer.zero_grad()
         averages, now = list(self.average.values()), [p.detach() for p in self.parameters.values()]
-        with torch.no_grad():  # as foreach_lerp does it, which takes a share that lies on a GPU one tensor at a time
+        with torch.no_grad():  # foreach_lerp, with a weight in a GPU's memory, launches a kernel for each tensor
             torch._foreach_mul_(averages, 1 - self.share)
             torch._foreach_add_(averages, torch._foreach_mul(now, self.share))
 

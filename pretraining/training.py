@@ -40,6 +40,14 @@ def training_arguments(description: str | None, learning_rate: float, muon_rate:
     return parser
 
 
+def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The flags, checked before the first slow step."""
+    options = parser.parse_args()
+    if options.graph and not options.device.startswith("cuda"):
+        parser.error(f"--graph records CUDA's kernels, and --device is {options.device}: leave it out")
+    return options
+
+
 def learn(
     options: argparse.Namespace,
     name: str,
@@ -51,8 +59,6 @@ def learn(
 
     loss_of: the loss of a batch of the examples.
     """
-    if options.graph and not options.device.startswith("cuda"):
-        raise SystemExit(f"--graph records CUDA's kernels, and --device is {options.device}: leave it out.")
 
     def descend(*batch: Tensor) -> Tensor:
         loss = loss_of(*batch)
@@ -125,7 +131,7 @@ def loss_weights(process: DiscreteDiffusion, t: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class _Training:
-    """What goes on while the learning rates change."""
+    """A training; `go_on` runs it, once at held rates and once for the cooldown."""
 
     options: argparse.Namespace
     name: str
