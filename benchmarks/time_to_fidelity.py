@@ -200,20 +200,16 @@ def reached(probes: Sequence[dict[str, float]], its: dict[str, float], end: str)
 
 def summary(results: Sequence[dict[str, Any]], rate: str, end: str) -> dict[str, Any]:
     """The script's seconds over ours, cold and warm: means with intervals over the runs that got there."""
-    from dreambooth.evaluation.bootstrap import interval
-
     scripts = [row["scripts"][rate] for row in results]
     ends = [reached(row["ours"]["probes"], its, end) for row, its in zip(results, scripts, strict=True)]
     told: dict[str, Any] = {"runs": len(ends), "reached": sum(end is not None for end in ends)}
-    told |= {name: sum(its[name] for its in scripts) / len(scripts) for name in (*NUMBERS, "seconds")}
+    told |= {name: statistics.mean(its[name] for its in scripts) for name in (*NUMBERS, "seconds")}
     last = [row["ours"]["probes"][-1] for row in results]
-    told["ours at last"] = {name: sum(its[name] for its in last) / len(last) for name in ("step", *NUMBERS)}
+    told["ours at last"] = {name: statistics.mean(its[name] for its in last) for name in ("step", *NUMBERS)}
     for how in ("cold", "warm"):
         pairs = zip(scripts, ends, strict=True)
         ratios = [its["seconds"] / end[how] for its, end in pairs if end is not None]
-        low, high = interval(ratios) or (math.nan, math.nan)
-        mean = sum(ratios) / len(ratios) if ratios else math.nan
-        told[how] = {"mean": mean, "low": low, "high": high, "least": min(ratios, default=math.nan), "each": ratios}
+        told[how] = spread(ratios)
     return told
 
 
@@ -222,26 +218,26 @@ def of_all(results: Sequence[dict[str, Any]], rate: str) -> dict[str, Any]:
 
     One look at one run decides by few pictures; the means of all decide by all of them.
     """
-    from dreambooth.evaluation.bootstrap import interval
-
     scripts = [row["scripts"][rate] for row in results]
-    means = {name: statistics.mean([its[name] for its in scripts]) for name in NUMBERS}
+    means = {name: statistics.mean(its[name] for its in scripts) for name in NUMBERS}
     for looks in zip(*(row["ours"]["probes"] for row in results), strict=True):
-        seen = {name: statistics.mean([look[name] for look in looks]) for name in NUMBERS}
+        seen = {name: statistics.mean(look[name] for look in looks) for name in NUMBERS}
         if reached([seen], means, "all three"):
             told: dict[str, Any] = {"step": looks[0]["step"], **seen}
             for how in ("cold", "warm"):
                 ratios = [its["seconds"] / look[how] for its, look in zip(scripts, looks, strict=True)]
-                low, high = interval(ratios) or (math.nan, math.nan)
-                told[how] = {
-                    "mean": statistics.mean(ratios),
-                    "low": low,
-                    "high": high,
-                    "least": min(ratios),
-                    "each": ratios,
-                }
+                told[how] = spread(ratios)
             return told
     return {}
+
+
+def spread(ratios: Sequence[float]) -> dict[str, Any]:
+    """Mean, 95 % interval and least of some ratios, nan where there are none; and each."""
+    from dreambooth.evaluation.bootstrap import interval
+
+    low, high = interval(ratios) or (math.nan, math.nan)
+    mean = statistics.mean(ratios) if ratios else math.nan
+    return {"mean": mean, "low": low, "high": high, "least": min(ratios, default=math.nan), "each": ratios}
 
 
 def said(its: Mapping[str, float]) -> str:

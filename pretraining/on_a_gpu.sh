@@ -16,6 +16,7 @@ cpu_renderers=${CPU_RENDERERS:-0}
 rendering=${RENDERING:-110}
 cpu_rendering=${CPU_RENDERING:-300}
 longest=$((cpu_renderers > 0 && cpu_rendering > rendering ? cpu_rendering : rendering))
+waiting=$((longest / 60 + 1)) # minutes, for the last renders
 case $device in cuda*) graph=--graph ;; *) graph= ;; esac
 training=${TRAINING---bf16 $graph}
 flags="--state $state --device $device"
@@ -41,7 +42,7 @@ run unpack $flags
 until [ "$(count "$state/renders")" -ge "$renderers" ]; do sleep 1; done
 
 for part in 0 1 2 3; do
-    nice python3 -W ignore -m pretraining.examples $flags --threads 1 --minutes "$((longest / 60 + 1))" --part "$part/4" \
+    nice python3 -W ignore -m pretraining.examples $flags --threads 1 --minutes "$waiting" --part "$part/4" \
         >"$state/examples-$part.log" 2>&1 &
 done
 until [ "$(count "$state/examples")" -ge "$renderers" ]; do sleep 1; done
@@ -54,7 +55,7 @@ if [ -n "${CASCADE:-}" ]; then
     ln -sfn "$(realpath "$state/renders")" "$CASCADE/renders"
     for part in 0 1 2; do
         nice python3 -W ignore -m pretraining.cascade_examples --state "$CASCADE" --threads 1 \
-            --minutes "$((longest / 60 + 1))" --part "$part/3" >"$CASCADE/examples-$part.log" 2>&1 &
+            --minutes "$waiting" --part "$part/3" >"$CASCADE/examples-$part.log" 2>&1 &
     done
     until [ "$(count "$CASCADE/examples/")" -ge "$renderers" ]; do sleep 1; done
     for stage in base super_resolution; do
