@@ -1,12 +1,14 @@
 """Effective scenes in closed form; scenes read off true renders."""
 
+import math
 import random
 
 import pytest
+import torch
 
 from dreambooth.config import Evaluation
-from dreambooth.evaluation import Judges, SceneReader, load_judges, variety
-from dreambooth.evaluation.variety import effective
+from dreambooth.evaluation import Judges, SceneReader, load_judges, metrics, variety
+from dreambooth.evaluation.variety import effective, effective_error
 from dreambooth.generation.photographs import PHOTOGRAPHS
 from dreambooth.run.records import Variety
 from dreambooth.toybox.home import TOYBOX
@@ -29,6 +31,27 @@ def test_a_scene_that_is_hardly_seen_hardly_counts() -> None:
 def test_no_pictures_have_no_scenes() -> None:
     with pytest.raises(ValueError, match="no pictures"):
         effective([0, 0])
+
+
+def test_the_errors_are_those_of_drawing_again() -> None:
+    """Many pictures drawn again and again scatter by as much as one draw says of itself."""
+    seen = torch.Generator().manual_seed(0)
+    often = torch.tensor([0.4, 0.3, 0.2, 0.1])
+    draws = torch.multinomial(often, 2000 * 64, replacement=True, generator=seen).view(2000, 64)
+    counts = [draw.bincount(minlength=4).tolist() for draw in draws]
+    scattered = torch.tensor([effective(its) for its in counts]).log().std().item()
+    assert sum(map(effective_error, counts)) / len(counts) == pytest.approx(scattered, rel=0.05)
+
+    points = torch.randn(2000, 24, 3, generator=seen)
+    pairs = [torch.pdist(point) for point in points]
+    scattered = torch.stack([its.mean() for its in pairs]).std().item()
+    errors = [metrics.div_error(its, 24) for its in pairs]
+    assert sum(errors) / len(errors) == pytest.approx(scattered, rel=0.1)
+
+
+def test_no_error_is_known_of_equal_counts_or_of_two_pictures() -> None:
+    assert effective_error([3, 3, 0, 3]) == pytest.approx(0)
+    assert metrics.div_error(torch.tensor([0.5]), 2) == math.inf
 
 
 def test_variety_is_none_of_fewer_than_two_and_nothing_among_equal_ones(judges: Judges) -> None:

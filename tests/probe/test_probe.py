@@ -23,7 +23,7 @@ from dreambooth.generation.samples import read_samples
 from dreambooth.models.stable_diffusion import StableDiffusion
 from dreambooth.probe import checks, diagnose, shares
 from dreambooth.probe.measuring import real_row
-from dreambooth.probe.rule import Shares, may_stop, reason
+from dreambooth.probe.rule import Shares, best_step, may_stop, reason
 from dreambooth.run import Run, checkpoint
 from dreambooth.run.contents import CONTENTS
 from dreambooth.run.extend import extend
@@ -87,6 +87,21 @@ def test_without_scenes_variety_is_that_of_div() -> None:
 
 def test_varieties_of_different_numbers_of_pictures_do_not_compare() -> None:
     assert merit([REAL, varied(0, 5.0, 5.0), varied(10, 1.0, 1.0, pictures=4)]) == {10: 1.0}
+
+
+def test_variety_within_a_standard_error_of_the_untuned_models_counts_as_kept() -> None:
+    """Of eight samples the scenes are uncertain: what may be chance must not outweigh likeness that is learned."""
+
+    def unsure(probe: Probed, error: float) -> Probed:
+        return replace(probe, variety={of: replace(its, errors={"scenes": error}) for of, its in probe.variety.items()})
+
+    before, few, lost = (unsure(varied(step, kept, kept), 0.12) for step, kept in ((0, 6.0), (10, 5.2), (20, 2.0)))
+    assert merit([REAL, before, few]) == {10: 1.0}
+    assert merit([REAL, before, lost]) == {20: pytest.approx((1 + 2 / 6 * (1 + 0.12 * 2**0.5)) / 2)}
+    assert lost.kept(before)["class_scenes"] == pytest.approx(2 / 6)  # what is told to the user is what was measured
+    early = replace(few, step=5, dino=0.77, variety=before.variety)
+    assert best_step(shares([REAL, before, early, few])) == 10
+    assert best_step(shares([REAL, *(unsure(its, 0.0) for its in (before, early, few))])) == 5
 
 
 def test_merit_is_the_product_of_its_shares() -> None:

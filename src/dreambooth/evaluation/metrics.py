@@ -4,6 +4,9 @@ Embeddings are rows of unit length, `generated` (N, D) and `real` (M, D) from th
 product in [-1, 1]. What the paper leaves open is settled in CHOICES, which is printed with every result.
 """
 
+import math
+
+import torch
 from torch import Tensor
 
 CHOICES = {
@@ -54,6 +57,19 @@ def div(distances: Tensor) -> float:
     Higher is better: a model that remembers only its photos draws the same picture again and again.
     """
     return distances.mean().item()
+
+
+def div_error(distances: Tensor, count: int) -> float:
+    """The standard error of `div` by the jackknife over the pictures (Efron 1982); inf of fewer than three.
+
+    distances: (P,) of all pairs of `count` pictures, as itertools.combinations has them.
+    """
+    if count < 3:
+        return math.inf
+    first, second = torch.triu_indices(count, count, 1)
+    own = torch.zeros(count).index_add(0, first, distances).index_add(0, second, distances)  # of each to the others
+    without = (distances.sum() - own) / ((count - 1) * (count - 2) / 2)
+    return ((count - 1) * without.var(correction=0)).sqrt().item()
 
 
 def real_row(real: Tensor) -> float | None:

@@ -6,7 +6,7 @@ same seeds, as the noise has a say in the place.
 
 import math
 from collections.abc import Sequence
-from typing import Self, final
+from typing import Literal, Self, final
 
 from dreambooth.config import World
 from dreambooth.evaluation import metrics
@@ -54,13 +54,27 @@ def effective(counts: Sequence[int]) -> float:
     return math.exp(-sum(share * math.log(share) for share in shares))
 
 
+def effective_error(counts: Sequence[int]) -> float:
+    """The standard error of `effective` as a share of it: that of the entropy of the counts (Basharin 1959).
+
+    0 where every scene was seen equally often.  Raises ValueError for no pictures.
+    """
+    total, entropy = sum(counts), math.log(effective(counts))
+    shares = [count / total for count in counts if count]
+    return math.sqrt(sum(share * (math.log(share) + entropy) ** 2 for share in shares) / total)
+
+
 def variety(judges: Judges, pictures: Pictures, reader: SceneReader | None = None) -> Variety | None:
     """How different the pictures of one prompt are; None for fewer than two."""
     pictures = pictures[:MOST]
     if len(pictures) < 2:
         return None
+    distances, counts = judges.perceptual.among(pictures), reader.counts(pictures) if reader else None
+    div, error = metrics.div(distances), metrics.div_error(distances, len(pictures))
+    errors: dict[Literal["div", "scenes"], float] = {"div": error / div} if div and math.isfinite(error) else {}
     return Variety(
-        div=metrics.div(judges.perceptual.among(pictures)),
-        scenes=effective(reader.counts(pictures)) if reader else None,
+        div=div,
+        scenes=effective(counts) if counts else None,
         pictures=len(pictures),
+        errors=errors | ({"scenes": effective_error(counts)} if counts else {}),
     )

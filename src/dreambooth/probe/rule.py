@@ -14,13 +14,17 @@ RULE = (
     "more similar to each other than the untuned model's samples are to them; its CLIP-T as a share of the untuned "
     "model's; 1 less how far its PRES has gone to the same; the mean of 1 and what is left of the untuned model's "
     "effective scenes (of its DIV where no scenes are known) in samples of the subject and of the class that name no "
-    "place. The first of equal ones; of several subjects in one model each share is the mean over them"
+    "place, counted as one standard error more than was measured, since few samples say little. The first of equal "
+    "ones; of several subjects in one model each share is the mean over them"
 )
 """How the checkpoint is chosen, as recommendation.json says it. `Shares` has the four factors, `best_step` the choice.
 
 DINO above that of the photos among themselves counts no more, so copying photos gains nothing. Variety is averaged with
 1, so a step that has lost all of it still beats one that has learned nothing.
 """
+
+ALLOWED = 1.0
+"""Standard errors by which variety may be less than untuned and count as kept: eight samples say little."""
 
 REACHED = 0.9
 """Early stopping: the shares of DINO and of PRES from which on more steps can only cost prompt following."""
@@ -126,7 +130,7 @@ def _ceiling(real: Scores, untuned: Scores) -> float:
 
 
 def _shares(probed: Probed, real: Scores, untuned: Probed) -> Shares:
-    kept, most = probed.kept(untuned), _ceiling(real, untuned)
+    kept, most = probed.kept(untuned, allowed=ALLOWED), _ceiling(real, untuned)
     drifted = progress_of(probed.pres, untuned.pres, most)
     left = [_bounded(share) for share in _variety(kept).values()]
     return Shares(

@@ -97,27 +97,37 @@ class Scores:
         return {metric.name: value for metric in fields(Scores) if (value := getattr(self, metric.name)) is not None}
 
 
+_Varied = Literal["div", "scenes"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Variety:
     """Of the samples of one prompt that names no place.
 
     div: the mean perceptual distance of two of them.  scenes: their effective number of scenes, None where no reader
-    knows the scenes.  pictures: how many were looked at.
+    knows the scenes.  pictures: how many were looked at.  errors: the standard error of each number, as a share of it.
     """
 
     div: Finite
     scenes: Number = None
     pictures: int
+    errors: Mapping[_Varied, Finite] = field(default_factory=dict)
 
-    def kept(self, untuned: "Variety") -> dict[str, float]:
+    def kept(self, untuned: "Variety", allowed: float = 0.0) -> dict[str, float]:
         """What is left of the untuned model's variety, of 1, by the numbers that both have; not cut off above 1.
 
-        Nothing where they are of different numbers of pictures: those do not compare.
+        Nothing where they are of different numbers of pictures: those do not compare.  allowed: so many standard errors
+        of the share are added to it.
         """
         if self.pictures != untuned.pictures:
             return {}
-        pairs = {"scenes": (self.scenes, untuned.scenes), "div": (self.div, untuned.div)}
-        return {name: value / before for name, (value, before) in pairs.items() if value is not None and before}
+        pairs: dict[_Varied, tuple[float | None, float | None]] = {
+            "scenes": (self.scenes, untuned.scenes),
+            "div": (self.div, untuned.div),
+        }
+        shares = {name: value / before for name, (value, before) in pairs.items() if value is not None and before}
+        errors = {name: math.hypot(*(its.errors.get(name, 0.0) for its in (self, untuned))) for name in shares}
+        return {name: share * (1 + allowed * errors[name]) for name, share in shares.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,14 +162,17 @@ class Probed(Scores):
         varied = {f"{of}_{number}": value for of, its, number in each if (value := getattr(its, number)) is not None}
         return super().numbers | varied
 
-    def kept(self, untuned: "Probed") -> dict[str, float]:
-        """What is left of the untuned model's CLIP-T, "clip_t", and variety, "subject_scenes" and so on, of 1."""
+    def kept(self, untuned: "Probed", allowed: float = 0.0) -> dict[str, float]:
+        """What is left of the untuned model's CLIP-T, "clip_t", and variety, "subject_scenes" and so on, of 1.
+
+        allowed: so many standard errors are added to each share of variety.
+        """
         of_words = {"clip_t": self.clip_t / untuned.clip_t} if self.clip_t is not None and untuned.clip_t else {}
         return of_words | {
             f"{of}_{number}": share
             for of, its in self.variety.items()
             if of in untuned.variety
-            for number, share in its.kept(untuned.variety[of]).items()
+            for number, share in its.kept(untuned.variety[of], allowed).items()
         }
 
 
