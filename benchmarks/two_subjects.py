@@ -2,11 +2,12 @@
 
 On toys, two a pair. Of each: DINO of its pictures in every scene against its own photos, by the model of both (by
 default trained for twice the steps, each subject for as many as alone) and by its own; and against the other one's
-photos, beside the pictures of its own model, of its untuned class and its own photos: two toys may be alike. A pair
-that was measured before is read back, so a stopped command goes on, and several share a folder. Intervals are over
-pairs; fewer than six are a sign, no measurement.
+photos, beside the pictures of its own model, of its untuned class and its own photos: two toys may be alike. With
+`--again`, DINO by one more model of each subject alone, at another training seed: how far two trainings of one subject
+are apart by chance. A pair that was measured before is read back, so a stopped command goes on, and several share a
+folder. Intervals are over pairs; fewer than six are a sign, no measurement.
 
-    python -m benchmarks.two_subjects --out build/two --results FILE [--times 3]
+    python -m benchmarks.two_subjects --out build/two --results FILE [--times 3] [--again]
 """
 
 import argparse
@@ -39,6 +40,7 @@ from dreambooth.toybox.photos import photos
 PAIRS = (
     "dog:811+cat:814 teapot:812+robot:813 car:815+bear:816 backpack:817+duck:818 clock:819+dog:820 cat:821+teapot:822"
 )
+AGAIN = 1  # the other training seed
 A_SCENE = 4  # pictures: the noise of one is as large as what is looked for
 
 FLOORS = {
@@ -93,6 +95,16 @@ def measure(folder: Path, times: float, pair: list[tuple[str, int]]) -> dict[str
     return found
 
 
+def alone_again(folder: Path, noun: str, seed: int) -> float:
+    """DINO of a subject by a model of its own that was trained at another seed; read back where measured before."""
+    kept = folder / f"{noun}-{seed}-again" / "scores.json"
+    if not kept.exists():
+        subject, judges = subject_of(folder / "photos", noun, seed), load_judges(Evaluation(), TOYBOX)
+        run = recipe.dreambooth(subject, Config.build({**FIXED, "seed": AGAIN}), kept.parent)
+        write_json(kept, scores(judges, subject.photos, noun, drawn_in_scenes(run, run.subject.name, A_SCENE)))
+    return float(json.loads(kept.read_text())["dino"])
+
+
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """What a model of both costs a subject, and how much one is like the other beyond its class: means over pairs."""
 
@@ -113,6 +125,20 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
             f"like the other - {what}": told(lambda one, name=name: one["like the other"] - one[name])  # type: ignore[misc]
             for what, name in FLOORS.items()
         },
+        **(by_chance(rows, told) if "again" in next(iter(rows[0].values())) else {}),
+    }
+
+
+def by_chance(rows: list[dict[str, Any]], told: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+    """How far two models of one subject alone are apart."""
+    apart = [one["again"] - one["alone"]["dino"] for row in rows for one in row.values()]
+    return {
+        "alone again within .03 of alone": sum(abs(value) <= 0.03 for value in apart),
+        "alone again at most .03 below alone": sum(value >= -0.03 for value in apart),
+        "DINO alone again - alone": told(lambda one: one["again"] - one["alone"]["dino"]),
+        "DINO together - mean of both alone": told(
+            lambda one: one["together"]["dino"] - (one["again"] + one["alone"]["dino"]) / 2
+        ),
     }
 
 
@@ -133,6 +159,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", nargs="+", default=PAIRS.split(), help="class:seed+class:seed")
     parser.add_argument("--times", type=float, default=2.0, help="steps of the model of both, in those of one")
+    parser.add_argument("--again", action="store_true", help="each subject alone once more, at another training seed")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--results", type=Path)
     options = parser.parse_args()
@@ -142,6 +169,11 @@ def main() -> None:
         for pair in options.pairs
     ]
     rows = {words: measure(options.out, options.times, pair) for words, pair in zip(options.pairs, pairs, strict=True)}
+    if options.again:
+        for row in rows.values():
+            for toy, one in row.items():
+                noun, seed = toy.split()
+                one["again"] = alone_again(options.out, noun, int(seed))
     result = {
         "machine": machine(),
         "pairs": len(rows),
