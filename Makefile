@@ -44,5 +44,5 @@ clean:
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,heic,tensorboard,web]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bnb,heic,tensorboard,web]'
 	@touch $@

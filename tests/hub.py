@@ -18,13 +18,17 @@ TOKEN = "hf_of_the_stand_in"
 
 @dataclass
 class Hub:
-    """What was asked of it. files: those of the last commit.  created: repositories, with what was asked of each."""
+    """What was asked of it. files: those of the last commit.  created: repositories, with what was asked of each.
+
+    denies: the status and the error code with which every file is refused.
+    """
 
     port: int = 0
     files: dict[str, bytes] = field(default_factory=dict)
     created: dict[str, dict[str, Any]] = field(default_factory=dict)
     stored: dict[str, bytes] = field(default_factory=dict)
     refuses: bool = False
+    denies: tuple[int, str] | None = None
 
     @property
     def endpoint(self) -> str:
@@ -55,10 +59,12 @@ def _handler(its: Hub) -> type[BaseHTTPRequestHandler]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-        def answer(self, content: object, status: int = 200) -> None:
+        def answer(self, content: object, status: int = 200, error: str = "") -> None:
             body = json.dumps(content).encode()
             self.send_response(status)
             self.send_header("content-type", "application/json")
+            if error:
+                self.send_header("x-error-code", error)
             self.send_header("content-length", str(len(body)))
             self.end_headers()
             if self.command != "HEAD":
@@ -79,6 +85,9 @@ def _handler(its: Hub) -> type[BaseHTTPRequestHandler]:
             self.answer({})
 
         def do_GET(self) -> None:
+            if its.denies:
+                self.answer({"error": "denied"}, *its.denies)
+                return
             self.answer({"id": "somebody/my-dog", "siblings": [], "sha": "0" * 40, "name": "somebody"})
 
         def do_HEAD(self) -> None:

@@ -132,9 +132,10 @@ def test_what_learns_one_word_or_says_one_name_is_refused(subjects: list[Subject
         dreambooth(subjects[0], Config.build(method="textual_inversion"), tmp_path / "run", subjects[1:])
     named = [subject.named("zwx") for subject in subjects]
     tiny_pipeline(size=16).save_pretrained(tmp_path / "base")
-    with pytest.raises(PromptError, match="two subjects are called 'zwx'"):
-        settings = {"model": str(tmp_path / "base"), "probe": False}
-        dreambooth(named[0], Config.build(settings), tmp_path / "run", named[1:])
+    settings = {"model": str(tmp_path / "base"), "probe": False}
+    for other in (named[1], subjects[1].named("ZWX")):  # IF and Sana read small letters alone
+        with pytest.raises(PromptError, match=rf"two subjects are called 'zwx' and {other.identifier!r}"):
+            dreambooth(named[0], Config.build(settings), tmp_path / f"run {other.identifier}", [other])
 
 
 def test_the_command_line_takes_a_noun_for_each_folder(

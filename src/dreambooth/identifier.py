@@ -62,8 +62,13 @@ def with_identifier(
             subject = subject.named(_new_word(tokenizers, given, subject))
         case "dreambooth" | "lora":
             subject = subject.named(_rare_identifier(tokenizers, given, naming.identifier_tokens, seed, taken))
-    if subject.identifier in taken:
-        raise PromptError(f"two subjects are called {subject.identifier!r}: give each an identifier of its own.")
+    own = (subject.identifier or "").lower()  # many models ignore capitals
+    alike = [word for word in taken if word.lower() == own]
+    if alike:
+        raise PromptError(
+            f"two subjects are called {subject.identifier!r} and {alike[0]!r}: give each an identifier of its own, not "
+            "only in its capitals."
+        )
     for tokenizer in tokenizers:
         length, limit = len(tokenizer(subject.prompt)["input_ids"]) + method.num_vectors - 1, tokenizer.model_max_length
         if length > limit:

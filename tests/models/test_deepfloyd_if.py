@@ -275,12 +275,16 @@ def test_one_stage_alone_can_be_tuned(folder: Path, photos_dir: Path, whole: Run
             tuned(tmp_path / said, folder, photos_dir, **wrong)
 
 
-def test_super_resolution_may_be_told_the_class_alone(folder: Path, photos_dir: Path, tmp_path: Path) -> None:
-    run = tuned(tmp_path / "run", folder, photos_dir, super_resolution_identifier=False)
+@pytest.mark.parametrize("identifier", ["sks", "SKS"])
+def test_super_resolution_may_be_told_the_class_alone(
+    identifier: str, folder: Path, photos_dir: Path, tmp_path: Path
+) -> None:
+    run = tuned(tmp_path / "run", folder, photos_dir, super_resolution_identifier=False, identifier=identifier)
     model: Any = models.load(Base(model=str(run.model)))
     base, larger = model.stages
-    assert model.refining.unread == "sks"
-    named, plain = (larger.condition([prompt]).embeds for prompt in ("a sks dog in the snow", "a dog in the snow"))
+    assert model.refining.unread == identifier
+    prompts = (f"a {identifier} dog in the snow", "a dog in the snow")
+    named, plain = (larger.condition([prompt]).embeds for prompt in prompts)
     assert torch.equal(named, plain)
     assert not torch.equal(*(base.condition([prompt]).embeds for prompt in ("a sks dog", "a dog")))
 

@@ -21,6 +21,7 @@ from dreambooth.errors import ConfigError, ModelError
 from dreambooth.finetuning import training_step
 from dreambooth.models import families
 from dreambooth.models.base import padded
+from dreambooth.models.quantized import Quantized
 from dreambooth.support.rng import generator, normal
 from families import FAMILIES, FLOWS, SUBJECT, Family
 from tiny import attached
@@ -191,14 +192,18 @@ def test_a_prediction_reads_nothing_from_the_device(family: Family) -> None:
     assert found.device == meta and found.shape == (3, *family.latent)
 
 
-def test_a_lora_on_a_bfloat16_base_learns(tmp_path: Path) -> None:
-    """On the CPU too: the mean of the last losses is below that of the first, on noise that they share."""
-    family = FAMILIES["flux"]
+@pytest.mark.parametrize("bits", [None, "8", "4"])
+def test_a_lora_on_a_bfloat16_base_learns(family: Family, bits: Any, tmp_path: Path) -> None:
+    """On the CPU too, and on frozen weights of few bits: on noise that they share the last losses are lower."""
+    if bits:
+        pytest.importorskip("bitsandbytes")
     family.model().save(tmp_path / "base")
-    model = models.load(Base(model=str(tmp_path / "base"), dtype="bfloat16"))
+    model: Any = models.load(Base(model=str(tmp_path / "base"), dtype="bfloat16", base_bits=bits))
+    assert any(isinstance(layer, Quantized) for layer in model.pipeline.text_encoder.modules()) == bool(bits)
     (stage,) = model.stages
     config = Config.build({"model": "tiny", **family.settings, "method": "lora", "rank": 8})
     adapter = attached(model, SUBJECT, config)
+    assert stage.dtype is torch.bfloat16
     batch = family.encoded().batch(seed=0, number=0, subject_rows=2, prior_rows=2)
     words = stage.condition(batch.prompts)
     optimizer = torch.optim.AdamW([p for group in adapter.parameter_groups() for p in group["params"]], lr=2e-2)

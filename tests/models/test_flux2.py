@@ -1,12 +1,17 @@
 """What FLUX.2 has beside other families: the depths that it reads, statistics that stay, and its published widths."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from diffusers import Flux2Transformer2DModel
+from diffusers import Flux2Pipeline, Flux2Transformer2DModel
+from diffusers.pipelines.flux2.pipeline_flux2 import format_input
+from transformers import ProcessorMixin
 
-from dreambooth.config import Config
+from dreambooth import models
+from dreambooth.config import Base, Config
 from dreambooth.errors import ModelError
 from dreambooth.finetuning import finetune
 from dreambooth.models.base import Sampling
@@ -28,6 +33,41 @@ def test_training_reads_the_layers_that_drawing_reads(name: str, layers: tuple[i
     words = model.stages[0].condition(["a dog"])
     expected = torch.cat([states[0][layer] for layer in layers], dim=-1)
     assert words.embeds.shape == (1, 512, 48) and torch.equal(words.embeds, expected)
+
+
+class Reader(ProcessorMixin):  # type: ignore[misc]
+    """What PixtralProcessor does with words; itself it cannot be made without torchvision."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        super().__init__(tokenizer, chat_template=tokenizer.chat_template)
+
+    def __call__(self, text: Any, **how: Any) -> Any:
+        return self.tokenizer(text, **{name: value for name, value in how.items() if name != "images"})
+
+
+def test_a_processor_of_words_and_pictures_is_read_by_its_tokenizer(tmp_path: Path) -> None:
+    """As the published [dev] has one, which needs torchvision."""
+    model = DEV.model()
+    model.save(tmp_path)
+    index = json.loads((tmp_path / "model_index.json").read_text())
+    index["tokenizer"] = ["transformers", "PixtralProcessor"]
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    (tmp_path / "tokenizer" / "processor_config.json").write_text('{"processor_class": "PixtralProcessor"}')
+    opened: Any = models.load(Base(model=str(tmp_path)))
+    prompts = ["a sks dog", "a dog in the snow"]
+    told = [model.stages[0].condition(prompts).embeds for model in (model, opened)]
+    assert torch.equal(*told)
+    opened.save(tmp_path / "again")
+    theirs: Any = Flux2Pipeline.from_pretrained(tmp_path / "again")
+    assert torch.equal(theirs.encode_prompt(prompts)[0], told[0])
+
+    messages: Any = format_input(prompts)
+    how: Any = {"add_generation_prompt": False, "tokenize": True, "return_dict": True, "return_tensors": "pt"}
+    how |= {"padding": "max_length", "truncation": True, "max_length": 512}
+    tokenizer = opened.pipeline.tokenizer
+    read = [its.apply_chat_template(messages, **how) for its in (tokenizer, Reader(tokenizer))]
+    assert torch.equal(read[0]["input_ids"], read[1]["input_ids"])
+    assert torch.equal(read[0]["attention_mask"], read[1]["attention_mask"])
 
 
 def test_klein_is_guided_by_an_empty_prompt_and_dev_is_told() -> None:

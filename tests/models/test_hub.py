@@ -13,6 +13,7 @@ from dreambooth.config import Base, Config
 from dreambooth.config.machine import check_reach
 from dreambooth.errors import ModelError
 from dreambooth.models import hub
+from hub import hub as stand_in
 from tiny import tiny_pipeline
 
 PARTS = {
@@ -82,7 +83,7 @@ def test_the_commit_that_was_looked_at_is_downloaded_in_the_only_variant_that_is
     files = [f"{part}/model.fp16.safetensors" for part in ("unet", "vae", "text_encoder")]
     files += ["safety_checker/model.safetensors", "x.gif"]
     monkeypatch.setattr(hub, "list_repo_files", lambda name, revision: files)
-    with pytest.raises(ModelError, match="could not be found or downloaded"):
+    with pytest.raises(ModelError, match="could not be downloaded, and it is not in the cache"):
         models.load(Base(model="owner/name"))
     assert [(its["revision"], its["variant"], its["use_safetensors"]) for its in downloads] == [(COMMIT, "fp16", True)]
     with pytest.raises(ModelError, match=r"no variant bf16 of every part .* Give --variant fp16"):
@@ -106,9 +107,42 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_hub_that_cannot_be_reached_is_asked_once(asked: list[str], snapshot: Path) -> None:
-    with pytest.raises(ModelError, match=r"owner/name could not be found.*Name or service not known"):
+    with pytest.raises(ModelError, match=r"owner/name could not be downloaded.*Name or service not known"):
         models.load(Base(model="owner/name"))
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("denied", "revision", "says"),
+    [
+        ((403, "GatedRepo"), None, "owner/name is gated: .* Accept it on the model's page.*hf auth login"),
+        ((404, "RepoNotFound"), None, "the hub has no model owner/name, or it is private. Check the name"),
+        ((401, "RepoNotFound"), None, "the hub has no model owner/name, or it is private. Check the name"),
+        ((404, "RevisionNotFound"), "v9", "owner/name has no revision v9: leave out --revision"),
+        ((404, "EntryNotFound"), None, "owner/name has no model_index.json, so it is no diffusers model"),
+    ],
+    ids=str,
+)
+def test_gated_missing_and_of_no_such_revision_are_sentences_of_their_own(
+    denied: tuple[int, str], revision: str | None, says: str, snapshot: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the hub's own client, and what a server on this machine answers it."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with stand_in() as its:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", its.endpoint)
+        template = its.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+        its.denies = denied
+        with pytest.raises(ModelError, match=says):
+            models.load(Base(model="owner/name", revision=revision))
+
+
+def test_a_second_stage_that_is_not_there_is_told_before_the_first_is_downloaded(
+    asked: list[str], downloads: list[dict[str, Any]], snapshot: Path
+) -> None:
+    with pytest.raises(ModelError, match="owner/larger could not be downloaded"):
+        models.load(Base(model="owner/name", super_resolution="owner/larger"))
+    assert downloads == [] and [url.partition("/owner/")[2].split("/")[0] for url in asked] == ["larger"]
 
 
 def test_what_is_in_the_cache_needs_no_hub(asked: list[str], snapshot: Path) -> None:

@@ -46,7 +46,7 @@ def test_a_folder_that_is_no_pipeline(tmp_path: Path) -> None:
 
 
 def test_a_hub_model_without_a_network() -> None:
-    with pytest.raises(ModelError, match=r"nobody/nothing at revision abc could not be found or downloaded"):
+    with pytest.raises(ModelError, match=r"nobody/nothing at revision abc could not be downloaded, and it is not in"):
         load("nobody/nothing", revision="abc")
 
 

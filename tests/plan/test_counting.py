@@ -1,5 +1,8 @@
 """counting.py: closed forms of arithmetic and memory, and equality with what a real step is counted as."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -123,6 +126,22 @@ def test_the_costs_of_every_family_can_be_counted(name: str, method: str) -> Non
     costs = Costs.of(model, Config.build({"model": "tiny", **settings}))
     assert all(costs.evaluations) and sum(costs.steps) > 2 * sum(costs.evaluations) and costs.draw_peak > 0
     assert 0 < costs.trained <= costs.weights
+
+
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_as_many_forward_passes_are_counted_as_a_picture_takes(name: str, guidance: float) -> None:
+    """Guidance doubles them, but where the denoiser is given it as a number."""
+    model, rows = FAMILIES[name].model(), list[int]()
+    sampling = replace(FAMILIES[name].sampling, num_inference_steps=3, guidance_scale=guidance)
+
+    def count(module: nn.Module, args: Any, named: Any) -> None:
+        rows.append(len((*args, named.get("hidden_states"), named.get("x"), named.get("sample"))[0]))
+
+    for stage in model.stages:
+        stage.parts["denoiser"].register_forward_pre_hook(count, with_kwargs=True)
+    model.generate(["a dog"], [0], sampling)
+    assert sum(rows) == sum(stage.looks(sampling) for stage in model.stages)
 
 
 def test_each_stage_of_a_cascade_is_counted_as_often_as_it_works() -> None:

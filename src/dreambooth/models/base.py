@@ -137,7 +137,7 @@ class Stage(ABC):
         return next(self.parts[DENOISER].parameters()).device
 
     def looks(self, sampling: Sampling) -> int:
-        """How often the denoiser looks at a picture that is drawn by `sampling`: guidance looks twice a step."""
+        """Forward passes of the denoiser for a picture that is drawn by `sampling`: with guidance two a step."""
         return sampling.num_inference_steps * (2 if sampling.guidance_scale > 1 else 1)
 
     @abstractmethod

@@ -41,9 +41,18 @@ class FlowStage(LatentStage):
 
     @property
     def dtype(self) -> torch.dtype:
-        """In which the transformer computes: that of its first weight that is no packed one."""
+        """In which the transformer computes: that of its first frozen weight, as a LoRA's are float32 on any base.
+
+        Where all of it trains, that of its first weight. Weights of few bits are buffers, and are passed over.
+        """
         weights: Iterator[Tensor] = self.pipeline.transformer.parameters()  # transformer.dtype goes through all modules
-        return next(weight.dtype for weight in weights if weight.is_floating_point())
+        floating = [weight for weight in weights if weight.is_floating_point()]
+        return next((weight for weight in floating if not weight.requires_grad), floating[0]).dtype
+
+    def looks(self, sampling: Sampling) -> int:
+        """One pass a step where the transformer reads the guidance as a number."""
+        distilled = self.pipeline.transformer.config.get("guidance_embeds", False)
+        return sampling.num_inference_steps if distilled else super().looks(sampling)
 
     @torch.no_grad()
     def encoded(self, prompts: Sequence[str], **more: Any) -> Any:

@@ -6,7 +6,13 @@ from typing import Any
 
 from diffusers import DiffusionPipeline
 from huggingface_hub import hf_hub_download, list_repo_files, model_info, try_to_load_from_cache
-from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 
 from dreambooth.config import Base
 from dreambooth.errors import ModelError
@@ -53,6 +59,14 @@ def downloaded(base: Base, its: Kind | None = None) -> Path:
     except Exception as error:  # as above
         raise _unreachable(base, error) from error
     return Path(folder)
+
+
+def require_there(base: Base) -> None:
+    """Raise ModelError where the hub has no diffusers model of this name, or there is no way to it.
+
+    Only its model_index.json is downloaded.
+    """
+    _index_file(base, out_of_reach(base.model, MODEL_INDEX, base.revision))
 
 
 def _base_kind(index: Mapping[str, Any], base: Base) -> Kind:
@@ -116,9 +130,23 @@ def _variant(base: Base, its: Kind, commit: str) -> str | None:
 
 
 def _unreachable(base: Base, error: Exception | str) -> ModelError:
+    """What to do about whatever the hub's client raised, or said of the network."""
     said = str(error).strip().partition("\n")[0] or type(error).__name__
+    match error:
+        case GatedRepoError():
+            return ModelError(
+                f"{base.model} is gated: its owner asks you to accept a licence first. Accept it on the model's page, "
+                f"https://huggingface.co/{base.model}, log in with `hf auth login` or set HF_TOKEN, and try again."
+            )
+        case RepositoryNotFoundError():
+            return ModelError(
+                f"the hub has no model {base.model}, or it is private. Check the name; for a private one log in with "
+                "`hf auth login` or set HF_TOKEN."
+            )
+        case RevisionNotFoundError():
+            return ModelError(f"{base.model} has no revision {base.revision}: leave out --revision for the newest one.")
     at = f" at revision {base.revision}" if base.revision else ""
     return ModelError(
-        f"{base.model}{at} could not be found or downloaded. Check the name and the network, log in with "
-        f"`hf auth login` if the model asks for it, or give a folder that is on this disk. (The hub: {said})"
+        f"{base.model}{at} could not be downloaded, and it is not in the cache. Check the network, or give a folder "
+        f"that is on this disk. (The hub: {said})"
     )

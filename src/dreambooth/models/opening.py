@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import AutoTokenizer
 
 from dreambooth.errors import ModelError
 from dreambooth.models.bounds import TIMES, require_part_in_bounds, require_small
@@ -39,7 +40,8 @@ def from_folder(kind: Kind, folder: Path, name: str, variant: str | None, dtype:
     variant: the infix of the weight files, such as "fp16"; None: the plain ones, or the only ones.  Raises ModelError
     where a part is missing, damaged, or none that this package knows.
     """
-    require_known_parts(kind, read_model_index(folder / MODEL_INDEX), name)
+    index = read_model_index(folder / MODEL_INDEX)
+    require_known_parts(kind, index, name)
     _require_schedules(kind, folder, name)
     paths = [path.relative_to(folder).as_posix() for part in kind.weights for path in (folder / part).glob("*")]
     variant = chosen_variant(name, kind.weights, paths, variant)
@@ -54,15 +56,29 @@ def from_folder(kind: Kind, folder: Path, name: str, variant: str | None, dtype:
         for part, type_ in kind.weights.items():
             parts[part], said = type_.from_pretrained(folder, subfolder=part, output_loading_info=True, **reading)
             lacking += [f"{part}.{weight}" for weight in said["missing_keys"]]
-        absent = dict.fromkeys(kind.unread)
+        words = _tokenizers_of_processors(kind, folder, index)
+        absent = dict.fromkeys((*kind.unread, *words))
         pipeline = kind.pipeline.from_pretrained(
             folder, trust_remote_code=False, **absent, **kind.options, **parts, **reading
         )
+        pipeline.register_modules(**words)
     except Exception as error:  # three libraries raise a dozen kinds for a missing or damaged file
         raise damaged(name, folder, error) from error
     require_all(name, lacking)
     unmap(parts)
     return pipeline, weights
+
+
+def _tokenizers_of_processors(kind: Kind, folder: Path, index: Mapping[str, Any]) -> dict[str, Any]:
+    """The tokenizers, by part, where a folder has a processor of words and pictures, which needs torchvision.
+
+    Prompts are words alone, and a processor reads these by its tokenizer (FLUX.2 [dev] has such a one).
+    """
+    return {
+        part: AutoTokenizer.from_pretrained(folder / part, trust_remote_code=False, local_files_only=True)
+        for part in kind.others
+        if str(index[part][1]).endswith("Processor")
+    }
 
 
 def files_of(kind: Kind, folder: Path, variant: str | None, *parts: str) -> list[Path]:

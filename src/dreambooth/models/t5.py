@@ -20,8 +20,8 @@ class Reader:
         self.tokenizer.model_max_length = TOKENS
 
     def spelled(self, prompts: Sequence[str], unread: str = "") -> list[str]:
-        """The prompts as IF knows them, in small letters, without `unread`."""
-        return [" ".join(word for word in prompt.lower().split() if word != unread) for prompt in prompts]
+        """The prompts as IF knows them, in small letters, without the word `unread`."""
+        return [" ".join(word for word in prompt.lower().split() if word != unread.lower()) for prompt in prompts]
 
     def __call__(self, prompts: Sequence[str], unread: str = "") -> Tensor:
         """(B, L, D) the states of the prompts' tokens, the padded ones too: the U-Nets are told no mask."""

@@ -20,13 +20,14 @@ log.addHandler(logging.NullHandler())
 
 
 def quiet_libraries() -> None:
-    """Silence transformers' and diffusers' advice, which is for the people who call them; before they are imported.
+    """Silence the advice of libraries, which is for the people who call them; before they are imported.
 
     Their progress bars stay for what takes long, such as a download. What the environment already says is respected.
     """
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     os.environ.setdefault("TQDM_DELAY", "5")
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # names kernels that it would download
 
 
 def show_log() -> None:
