@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dreambooth.run.records import ClassImage, ClassImages
+from dreambooth.run.class_images import ClassImage, ClassImages
 
 
 def class_images(folder: Path, *names: str) -> ClassImages:

@@ -62,9 +62,7 @@ def with_identifier(
             subject = subject.named(_new_word(tokenizers, given, subject))
         case "dreambooth" | "lora":
             subject = subject.named(_rare_identifier(tokenizers, given, naming.identifier_tokens, seed, taken))
-    own = (subject.identifier or "").lower()  # many models ignore capitals
-    alike = [word for word in taken if word.lower() == own]
-    if alike:
+    if alike := [word for word in taken if word.lower() == (subject.identifier or "").lower()]:  # as many models read
         raise PromptError(
             f"two subjects are called {subject.identifier!r} and {alike[0]!r}: give each an identifier of its own, not "
             "only in its capitals."

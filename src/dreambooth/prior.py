@@ -26,9 +26,10 @@ from dreambooth.errors import DiskError, ModelError
 from dreambooth.generation.drawing import Drawn, draw_in_place, is_blank
 from dreambooth.models.base import DiffusionModel, Sampling
 from dreambooth.run import Run
+from dreambooth.run.class_images import ClassImage, ClassImages, DrawnWith
 from dreambooth.run.files import JsonFile
 from dreambooth.run.places import found, written
-from dreambooth.run.records import CLASS_IMAGES, ClassImage, ClassImages, DrawnWith
+from dreambooth.run.records import CLASS_IMAGES
 from dreambooth.subject import Subject
 from dreambooth.support.cache import default_library
 from dreambooth.support.files import atomic_write, key_of, require_space, sha256, sweep
