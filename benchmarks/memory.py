@@ -42,8 +42,8 @@ ROWS: dict[str, dict[str, Any]] = {
     "LoRA, float32": {"method": "lora"},
     "LoRA, bf16 arithmetic and weights": {"method": "lora"} | BF16 | HALF,
     "LoRA, bf16, weights too, checkpointing": {"method": "lora"} | BF16 | HALF | AGAIN,
-    "the same, base of 8 bits": {"method": "lora", "base_bits": "8"} | BF16 | HALF | AGAIN,
-    "the same, base of 4 bits": {"method": "lora", "base_bits": "4"} | BF16 | HALF | AGAIN,
+    "the same, 8-bit base": {"method": "lora", "base_bits": "8"} | BF16 | HALF | AGAIN,
+    "the same, 4-bit base": {"method": "lora", "base_bits": "4"} | BF16 | HALF | AGAIN,
     "Textual Inversion, bf16, weights too, checkpointing": WORD | BF16 | HALF | AGAIN,
 }
 """What is asked for, by what it is called; rows without the running average, as the paper's."""
@@ -162,8 +162,9 @@ def main() -> None:
     on = machine()
     page = (
         "# Memory\n\nBy `python -m benchmarks.memory --out docs/memory.md`: arithmetic, not measured on a GPU; "
-        f"{on['date']}, torch {on['torch']}, diffusers {on['diffusers']}. Rows 1 + 1, without the running average. A "
-        "GPU's context and the allocator's gaps come on top. A probe's picture is drawn while the optimizer waits.\n"
+        f"{on['date']}, torch {on['torch']}, diffusers {on['diffusers']}. A batch of one photo and one class image, without "
+        "the running average of the weights. A GPU's context and the allocator's gaps come on top. Probe samples are "
+        "drawn with the optimizer's state still in memory.\n"
         + table()
     )
     print(page)

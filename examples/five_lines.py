@@ -1,8 +1,9 @@
-"""DreamBooth in five lines: the README's, run in a folder that holds a folder `photos`."""
+"""DreamBooth in five lines: the README's, run in a folder that holds the photos in `my-dog`."""
 
 from dreambooth import Config, Subject, dreambooth, generate, photos_in
 
-subject = Subject(photos=photos_in("photos"), class_noun="dog")
-run = dreambooth(subject, Config.build(max_train_steps=400), "runs/dog")
+subject = Subject(photos=photos_in("my-dog"), class_noun="dog")
+config = Config.build(model="stable-diffusion-v1-5/stable-diffusion-v1-5")
+run = dreambooth(subject, config, "runs/my-dog")
 generate(run, ["a {} on the beach", "a {} wearing a red hat"])
 print(run.report, run.model)

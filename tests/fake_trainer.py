@@ -43,7 +43,7 @@ from dreambooth.support.progress import show_log, track
 from dreambooth.support.signals import sigterm_as_ctrl_c, stop_signal
 
 PLANNED = """plan      100 class images to draw, 120 steps, 5 probes, 136 samples
-  time    about 12 min 06 s (a guess: by one look of the model): fine-tuning 8 min 45 s, probes 1 min 56 s
+  time    about 12 min 06 s (a guess: by one forward pass of the model): fine-tuning 8 min 45 s, probes 1 min 56 s
   memory  0.9 GB at most of 25.3 GB
   disk    0.7 GB of 74.4 GB that are free; nothing to download
   less    --no-probe: 2 min less (nothing is measured)

@@ -291,10 +291,10 @@ def test_the_five_lines_of_the_readme(
     small = {**SMALL, "model": str(base)}
     monkeypatch.setattr("dreambooth.config.settings.preset_of", lambda *_: small)  # the same lines, small
     monkeypatch.chdir(tmp_path)
-    shutil.copytree(photos_dir, tmp_path / "photos")
-    exec(compile(lines.replace("400", "2"), "five_lines.py", "exec"), {})
-    assert capsys.readouterr().out == "runs/dog/report.html runs/dog/model\n"
-    assert len(list(Path("runs/dog/samples/own").iterdir())) == 2
+    shutil.copytree(photos_dir, tmp_path / "my-dog")
+    exec(compile(lines.replace("stable-diffusion-v1-5/stable-diffusion-v1-5", str(base)), "five_lines.py", "exec"), {})
+    assert capsys.readouterr().out == "runs/my-dog/report.html runs/my-dog/model\n"
+    assert len(list(Path("runs/my-dog/samples/own").iterdir())) == 2
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")  # of cells

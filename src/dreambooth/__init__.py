@@ -2,8 +2,9 @@
 
     from dreambooth import Config, Subject, dreambooth, generate, photos_in
 
-    subject = Subject(photos=photos_in("photos"), class_noun="dog")
-    run = dreambooth(subject, Config.build(max_train_steps=400), "runs/dog")
+    subject = Subject(photos=photos_in("my-dog"), class_noun="dog")
+    config = Config.build(model="stable-diffusion-v1-5/stable-diffusion-v1-5")
+    run = dreambooth(subject, config, "runs/my-dog")
     generate(run, ["a {} on the moon"])
     print(run.report, run.model)
 

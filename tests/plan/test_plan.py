@@ -86,7 +86,7 @@ def test_planning_alone_writes_nothing_and_says_all(
     told, page = needs(out), read(out)
     assert [row["name"] for row in page["rows"]] == ["plan", "time", "memory", "disk"] and page["less"]
     assert told["plan"].startswith("1000 class images to draw, 1000 steps, 5 probes, 136 samples")
-    assert "a guess: by one look of the model" in told["time"] and "class images" in told["time"]
+    assert "a guess: by one forward pass of the model" in told["time"] and "class images" in told["time"]
     assert " at most" in told["memory"] and "nothing to download" in told["disk"]
     assert re.match(r"--[\w-]+ .*: .* less", told["less"])
     assert sorted(tmp_path.rglob("*")) == before

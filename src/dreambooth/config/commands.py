@@ -91,7 +91,7 @@ def _add_class_noun(commands: "Commands[Parser]") -> None:
 def _add_doctor(commands: "Commands[Parser]") -> None:
     command = _add(commands, "doctor", "what is wrong with photos, or with the installation, and the remedies")
     command.usage = "dreambooth doctor [PHOTOS_DIR] [--class-noun NOUN] [--model MODEL]"
-    command.example = "dreambooth doctor my-dog --class-noun dog"
+    command.example = "dreambooth doctor my-dog --class-noun dog --model stable-diffusion-v1-5/stable-diffusion-v1-5"
     command.epilog = (
         "With photos: what every run looks for before its first slow step. Without: libraries, GPU and driver, disks, "
         "caches, and the way to the hub. The exit status is 2 where something cannot be used at all."
@@ -106,7 +106,7 @@ def _add_doctor(commands: "Commands[Parser]") -> None:
 def _add_continue(commands: "Commands[Parser]") -> None:
     summary = "resume a run that was stopped, train a finished one for more steps, or use another step"
     command = _add_on_run(commands, "continue", summary)
-    command.example = "dreambooth continue runs/my-dog --max-train-steps 600"
+    command.example = "dreambooth continue runs/my-dog --max-train-steps 1500"
     steps = command.add_mutually_exclusive_group()
     help_ = "make the model of the weights of this step, in place of the recommended one; they must have been kept"
     steps.add_argument("--use-step", type=between(1, 10**9), metavar="N", help=help_)

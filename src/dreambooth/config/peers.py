@@ -194,7 +194,8 @@ _ANSWERS = (
     ),
     (
         "--num-processes --num-gpus --multi-gpu --gpus --gpu",
-        "A run has one GPU. Give the environment variable CUDA_VISIBLE_DEVICES to say which.",
+        "Start it by `torchrun --nproc-per-node N -m dreambooth run ...`; the environment variable "
+        "CUDA_VISIBLE_DEVICES says which GPUs there are.",
     ),
     (
         "--trust-remote-code",

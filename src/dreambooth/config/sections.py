@@ -238,7 +238,7 @@ class Training(Section):
         ge=0,
         le=MOST,
         description="dreambooth: pull the weights back to the base model's, by the gradient of so many times the "
-        "squared distance between both; with or without class images, and not part of the loss that is told",
+        "squared distance between both; with or without class images, and not included in the reported loss",
     )
     max_grad_norm: float = Field(1.0, gt=0, le=MOST, description="clip the gradient to this norm")
     noise_levels: NoiseLevelsName | None = Field(

@@ -49,7 +49,7 @@ class Plan:
         work, size = self.estimate.work, memory_size(device())
         stages = sorted(self.seconds.items(), key=lambda item: -item[1])
         parts = [f"{STAGES[name]} {duration(took)}" for name, took in stages if took >= WORTH * self.total]
-        speed = "at the speed of earlier runs here" if self.measured else "a guess: by one look of the model"
+        speed = "at the speed of earlier runs here" if self.measured else "a guess: by one forward pass of the model"
         there = f" of {size_of(size)}" if size else ""
         lines = [
             f"plan      {work.class_images} class images to draw, {work.steps} steps, {work.probes} probes, "
