@@ -194,8 +194,8 @@ _ANSWERS = (
     ),
     (
         "--num-processes --num-gpus --multi-gpu --gpus --gpu",
-        "Start it by `torchrun --nproc-per-node N -m dreambooth run ...`; the environment variable "
-        "CUDA_VISIBLE_DEVICES says which GPUs there are.",
+        "Start it by torchrun, as docs/several-gpus.md says; the environment variable CUDA_VISIBLE_DEVICES says which "
+        "GPUs there are.",
     ),
     (
         "--trust-remote-code",
