@@ -32,12 +32,10 @@ from dreambooth.models.z_image import ZImage
 from dreambooth.subject import Subject
 from dreambooth.support.rng import normal
 from tiny import tiny_pipeline
-from tiny_flux import FLUX_IN_COMFYUI, flux_pipeline, flux_seen, flux_velocity
-from tiny_flux2 import FLUX2_IN_COMFYUI, flux2_latents, flux2_pipeline, flux2_seen, flux2_velocity, klein_pipeline
+from tiny_flux import flux_pipeline, flux_seen, flux_velocity
+from tiny_flux2 import flux2_latents, flux2_pipeline, flux2_seen, flux2_velocity, klein_pipeline
 from tiny_if import Pair, as_given_if, low_res, seen_if, tiny_if_pair, wrapped
 from tiny_qwen import (
-    KREA_IN_COMFYUI,
-    QWEN_IN_COMFYUI,
     krea_pipeline,
     krea_velocity,
     qwen_latents,
@@ -46,9 +44,9 @@ from tiny_qwen import (
     qwen_velocity,
 )
 from tiny_sana import sana_latents, sana_pipeline, sana_seen, sana_velocity
-from tiny_sd3 import SD3_IN_COMFYUI, sd3_pipeline, sd3_seen, sd3_velocity
+from tiny_sd3 import sd3_pipeline, sd3_seen, sd3_velocity
 from tiny_xl import tiny_xl_pipeline
-from tiny_z_image import Z_IMAGE_IN_COMFYUI, z_image_pipeline, z_image_seen, z_image_velocity
+from tiny_z_image import z_image_pipeline, z_image_seen, z_image_velocity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +68,8 @@ class Family:
     """What its trainings are given."""
     load_word: Callable[[Any, Path], None] | None = None
     """What a user of diffusers does with learned_embeds; None where no words are learned."""
-    kohya: Mapping[str, str] = field(default_factory=dict)
-    """What stands before a layer's name in kohya's file; empty where there is none."""
+    kohya: bool = False
+    """Whether its LoRA is a file of kohya's, too."""
     idle: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Beginnings of the names of weights that are trained and that no prediction depends on, such as the last layer of
     an encoder that is read at the last but one."""
@@ -87,8 +85,6 @@ class Family:
     unguided: Mapping[str, Any] = field(default_factory=lambda: {"guidance_scale": 1.0})
     velocity: Callable[[Any, Sequence[str], Tensor, Tensor], Tensor] | None = None
     """Of a flow: what its pipeline's own parts say of prompts, x_t and sigma, as velocity."""
-    comfyui: tuple[str, ...] = ()
-    """Of a flow: ends of the names of layers that ComfyUI knows after "transformer." (its comfy/utils.py)."""
     density: Mapping[float, float]
     """P(time <= t) of the declared density."""
     times: Callable[[int], Tensor] = lambda count: torch.linspace(0.05, 1.0, count)
@@ -223,7 +219,6 @@ FLUX2: dict[str, Any] = {
     "latents": flux2_latents,
     "seen": flux2_seen,
     "velocity": flux2_velocity,
-    "comfyui": FLUX2_IN_COMFYUI,
     "density": DYNAMIC,
 }
 
@@ -232,7 +227,7 @@ FAMILIES: dict[str, Family] = {
     "stable diffusion": Family(
         pipeline=lambda: tiny_pipeline(size=16),
         wrap=StableDiffusion,
-        kohya={"denoiser": "lora_unet_", "text_encoder": "lora_te_text_model_"},
+        kohya=True,
         components={"denoiser": "unet", "text_encoder": "text_encoder"},
         load_word=load_word,
         **UNET,
@@ -240,11 +235,7 @@ FAMILIES: dict[str, Family] = {
     "sdxl": Family(
         pipeline=tiny_xl_pipeline,
         wrap=StableDiffusionXL,
-        kohya={
-            "denoiser": "lora_unet_",
-            "text_encoder": "lora_te1_text_model_",
-            "text_encoder_2": "lora_te2_text_model_",
-        },
+        kohya=True,
         components={"denoiser": "unet", "text_encoder": "text_encoder", "text_encoder_2": "text_encoder_2"},
         load_word=load_word_xl,
         **UNET,
@@ -272,7 +263,6 @@ FAMILIES: dict[str, Family] = {
         wrap=Flux,
         seen=flux_seen,
         velocity=flux_velocity,
-        comfyui=FLUX_IN_COMFYUI,
         density=DYNAMIC,
         **FLOW,
     ),
@@ -281,7 +271,6 @@ FAMILIES: dict[str, Family] = {
         wrap=StableDiffusion3,
         seen=sd3_seen,
         velocity=sd3_velocity,
-        comfyui=SD3_IN_COMFYUI,
         density=logit_normal(3.0),
         # the last block writes no text, so nobody asks for its words
         idle={"denoiser": ("transformer_blocks.1.attn.add_q_proj.", "transformer_blocks.1.attn.norm_added_q.")},
@@ -294,7 +283,6 @@ FAMILIES: dict[str, Family] = {
         wrap=ZImage,
         seen=z_image_seen,
         velocity=z_image_velocity,
-        comfyui=Z_IMAGE_IN_COMFYUI,
         guided={"guidance_scale": 2.0},
         unguided={"guidance_scale": 0.0},
         density=logit_normal(6.0),
@@ -306,7 +294,6 @@ FAMILIES: dict[str, Family] = {
         latents=qwen_latents,
         seen=qwen_seen,
         velocity=qwen_velocity,
-        comfyui=QWEN_IN_COMFYUI,
         guided={"true_cfg_scale": 3.0, "negative_prompt": " "},
         unguided={"true_cfg_scale": 1.0},
         density=logit_normal(exp(0.5 - 240 * 0.4 / 7936)),
@@ -325,7 +312,6 @@ FAMILIES: dict[str, Family] = {
         latents=qwen_latents,
         seen=qwen_seen,
         velocity=krea_velocity,
-        comfyui=KREA_IN_COMFYUI,
         guided={"guidance_scale": 2.0},
         unguided={"guidance_scale": 0.0},
         density=logit_normal(exp(0.5 - 240 * 0.65 / 6144)),

@@ -25,13 +25,6 @@ VAE: dict[str, Any] = {
 DYNAMIC: dict[str, Any] = {"use_dynamic_shifting": True, "base_shift": 0.5, "max_shift": 1.15, "shift": 3.0}
 """The schedule as published."""
 
-FLUX_IN_COMFYUI = (
-    *("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0"),
-    *("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out"),
-    *("ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2"),
-    *("proj_mlp", "proj_out", "norm.linear", "norm1.linear", "norm1_context.linear"),
-)
-
 
 def flux_pipeline(guidance_embeds: bool = True, **schedule: object) -> Any:
     """A FluxPipeline of 60 000 random weights."""

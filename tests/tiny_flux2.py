@@ -10,13 +10,6 @@ from tiny import DIFFUSERS, TRANSFORMERS
 from tiny_flux import DYNAMIC, ready
 from tiny_text import mistral, qwen3, qwen_tokenizer
 
-FLUX2_IN_COMFYUI = (
-    *("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0"),
-    *("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out"),
-    *("ff.linear_in", "ff.linear_out", "ff_context.linear_in", "ff_context.linear_out"),
-    *("attn.to_qkv_mlp_proj", "attn.to_out"),
-)
-
 
 def flux2_pipeline() -> Any:
     """A Flux2Pipeline of 100 000 random weights: as [dev], told a guidance, Mistral deep enough for its layers."""

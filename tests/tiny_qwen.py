@@ -10,15 +10,6 @@ from tiny import DIFFUSERS, TRANSFORMERS
 from tiny_flux import ready
 from tiny_text import qwen_tokenizer
 
-QWEN_IN_COMFYUI = (
-    *("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0"),
-    *("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out"),
-)
-KREA_IN_COMFYUI = (
-    *("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0", "attn.to_gate", "ff.gate", "ff.up", "ff.down"),
-    *("img_in", "final_layer.linear", "txt_in.linear_1", "txt_in.linear_2"),
-    *("time_embed.linear_1", "time_embed.linear_2", "time_mod_proj"),
-)
 TEXT: dict[str, Any] = {
     "hidden_size": 16,
     "intermediate_size": 8,

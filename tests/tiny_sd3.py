@@ -10,14 +10,6 @@ from tiny import DIFFUSERS, TRANSFORMERS, tiny_tokenizer
 from tiny_flux import VAE, clip_config, ready
 from tiny_text import t5_encoder, t5_tokenizer
 
-SD3_IN_COMFYUI = (
-    *("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0"),
-    *("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out"),
-    *("attn2.to_q", "attn2.to_k", "attn2.to_v", "attn2.to_out.0"),
-    *("ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2"),
-    *("norm1.linear", "norm1_context.linear"),
-)
-
 
 def sd3_pipeline() -> Any:
     """A StableDiffusion3Pipeline of 60 000 random weights, with the second attention of 3.5 medium."""

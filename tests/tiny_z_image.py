@@ -10,11 +10,6 @@ from tiny import DIFFUSERS, TRANSFORMERS
 from tiny_flux import VAE, ready
 from tiny_text import qwen3, qwen_tokenizer
 
-Z_IMAGE_IN_COMFYUI = (
-    *("attention.to_q", "attention.to_k", "attention.to_v", "attention.to_out.0"),
-    *("feed_forward.w1", "feed_forward.w2", "feed_forward.w3", "adaLN_modulation.0"),
-)
-
 
 def z_image_pipeline() -> Any:
     """A ZImagePipeline of 60 000 random weights."""

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor
 
 from dreambooth import models
@@ -260,7 +259,7 @@ def test_the_prior_term_is_there_and_reads_its_own_words(family: Family, tmp_pat
 @pytest.mark.parametrize("file", ["pytorch_lora_weights.safetensors", "sks-dog-kohya.safetensors"])
 def test_diffusers_loads_the_true_change_from_a_lora(family: Family, file: str, tmp_path: Path) -> None:
     if file not in family.lora_files:
-        pytest.skip("one file is for all programs; its names are tested in test_flows.py")
+        pytest.skip("one file is for all programs; its names are tested in test_comfyui.py")
     model, fresh = family.model(), family.model()
     before = weights(family, model)
     adapter = lora(family, model)
@@ -281,31 +280,6 @@ def test_diffusers_loads_the_true_change_from_a_lora(family: Family, file: str, 
     assert found.keys() == true.keys() and {name.split(".")[0] for name in true} == set(family.components)
     for name, change in true.items():
         torch.testing.assert_close(found[name], change, rtol=0, atol=1e-6)
-
-
-@pytest.mark.parametrize("family", WITH_TEXT, indirect=True)
-def test_the_kohya_file_holds_the_true_change_under_the_names_that_the_field_looks_for(
-    family: Family, tmp_path: Path
-) -> None:
-    """W + up @ down * alpha / rank, as ComfyUI and A1111 compute it, for alpha unlike the rank."""
-    model = family.model()
-    before = weights(family, model)
-    adapter = lora(family, model)
-    adapter.export(tmp_path)
-    adapter.merge()
-    file = load_file(tmp_path / "sks-dog-kohya.safetensors")
-    names = {}
-    for name in before:
-        part, _, layer = name.removesuffix(".weight").partition(".")
-        names[family.kohya[part] + layer.removeprefix("text_model.").replace(".", "_")] = name
-    layers = {name.rpartition(".")[0] for name in file if name.endswith(".alpha")}
-    true = changes(before, weights(family, model))
-    assert {names[layer] for layer in layers} == true.keys()
-    for layer in layers:
-        up, down, alpha = (file[f"{layer}.{half}"] for half in ("lora_up.weight", "lora_down.weight", "alpha"))
-        assert len(down) == 3 and alpha == 6
-        added = (up.flatten(1) @ down.flatten(1)).view(true[names[layer]].shape) * alpha / len(down)
-        torch.testing.assert_close(added, true[names[layer]], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("family", WITH_TEXT, indirect=True)

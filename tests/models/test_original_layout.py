@@ -12,6 +12,8 @@ from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, con
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from comfyui import fused
+from comfyui_unet import unet_places
 from dreambooth.config import Base
 from dreambooth.errors import ModelError
 from dreambooth.models import original_layout, stable_diffusion, stable_diffusion_xl
@@ -96,6 +98,16 @@ def test_what_is_written_to_one_file_comes_back_to_the_bit(case: str, tmp_path: 
         told = file.metadata()
     assert told["modelspec.title"] == "zwx dog"
     assert told["modelspec.architecture"] == model.lora_layout.architecture
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_layers_of_a_u_net_are_where_comfyui_looks_for_them(case: str) -> None:
+    """By its own map, of three blocks of two layers, one of them without attention."""
+    module, _, make = CASES[case]
+    unet = pipeline_of(make, module.KIND).unet
+    theirs, mine = fused(unet.state_dict(), unet_places(unet)), original_layout.unet(unet)
+    assert mine.keys() == theirs.keys()
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in mine.items())
 
 
 @pytest.mark.parametrize(

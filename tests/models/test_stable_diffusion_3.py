@@ -1,15 +1,19 @@
 """What Stable Diffusion 3 has beside other families: lengths, distilled relatives, and its published widths."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from diffusers import SD3Transformer2DModel
+from safetensors.torch import load_file
 
+from comfyui import layers_in
+from dreambooth.config import Config
 from dreambooth.errors import ModelError
 from dreambooth.models.stable_diffusion_3 import StableDiffusion3
-from families import FAMILIES
-from tiny import CONTEXT
+from families import FAMILIES, SUBJECT
+from tiny import CONTEXT, attached
 from tiny_sd3 import sd3_pipeline
 
 WIDE: dict[str, Any] = {"joint_attention_dim": 4096, "pooled_projection_dim": 2048, "sample_size": 128}
@@ -20,6 +24,17 @@ def test_t5_reads_as_many_tokens_in_training_as_in_use() -> None:
     (stage,) = FAMILIES["sd3"].model().stages
     words = stage.condition(["a dog"])
     assert words.embeds.shape == (1, CONTEXT + 256, 40) and words.pooled.shape == (1, 36)
+
+
+def test_the_second_attention_of_3_5_medium_has_a_lora_too(tmp_path: Path) -> None:
+    """diffusers' script passes it over."""
+    family = FAMILIES["sd3"]
+    model = family.model()
+    assert model.pipeline.transformer.config.dual_attention_layers == (0,)
+    attached(model, SUBJECT, Config.build({"model": "tiny", **family.settings, "method": "lora"})).export(tmp_path)
+    layers = layers_in(load_file(tmp_path / "pytorch_lora_weights.safetensors"))
+    expected = {f"transformer.transformer_blocks.0.attn2.{name}" for name in ("to_q", "to_k", "to_v", "to_out.0")}
+    assert {layer for layer in layers if ".attn2." in layer} == expected
 
 
 def test_an_editing_model_is_refused() -> None:
