@@ -97,8 +97,6 @@ class Family:
     """What the denoiser is given by diffusers, and words, to x_t and all that a stage is told."""
     coarse: float = 16
     """How far, of 255, bfloat16 may be from float32 in the mean."""
-    adapters: tuple[str, ...] | None = None
-    """Those of test_every_adapter.py that it is tested with; None: all that it can have."""
 
     def model(self) -> Any:
         """A new model, the same at every call; Any, as the tests look inside it."""
@@ -253,7 +251,6 @@ FAMILIES: dict[str, Family] = {
             open=partial(Pair.open, stage=stage),
             as_given=as_given_if,
             coarse=50,  # pixels at the ends of their range, after guidance by random weights
-            adapters=("full", "lora, denoiser only"),
             **UNET | {"seen": seen_if},
         )
         for at, (stage, side) in enumerate({"base": 4, "super_resolution": 16}.items())
@@ -277,7 +274,7 @@ FAMILIES: dict[str, Family] = {
         **FLOW,
     ),
     "flux2 klein": Family(pipeline=klein_pipeline, wrap=Flux2Klein, **FLUX2, **FLOW),
-    "flux2": Family(pipeline=flux2_pipeline, wrap=Flux2, adapters=("lora, denoiser only",), **FLUX2, **FLOW),
+    "flux2": Family(pipeline=flux2_pipeline, wrap=Flux2, **FLUX2, **FLOW),
     "z-image": Family(
         pipeline=z_image_pipeline,
         wrap=ZImage,

@@ -35,23 +35,10 @@ ADAPTERS: dict[str, dict[str, Any]] = {
 TRAINING = {"max_train_steps": 4, "learning_rate": 1e-2, "text_encoder_lr": 1e-2, "validation_steps": 100}
 
 
-FEW = [
-    (family, adapter)
-    for family, its in FAMILIES.items()
-    for adapter in its.adapters
-    or (ADAPTERS if its.text else ("full", "lora, denoiser only", *(("dora", "oft") if family == "flux" else ())))
-]
-"""Every family with every adapter that it can have, without what differs from these in layers alone."""
-PAIRS = FEW + [
-    (family, adapter)
-    for family, its in FAMILIES.items()
-    for adapter in ("dora", "oft")
-    if its.adapters is None and (family, adapter) not in FEW
-]
-"""All of them; what a family cannot have is refused, test_conformance.py."""
-few = pytest.mark.parametrize("pair", FEW, ids=lambda pair: f"{pair[0]}-{pair[1]}", indirect=True)
-"""For what an adapter does with any layers. The few are the first of all, so that a pair has one place in both lists
-and pytest runs all tests of a pair after each other: they share its training."""
+ALONE = ("full", "lora, denoiser only", "dora", "oft", "prompt only")
+"""What a family can have whose text encoders stay as they are; the rest is refused, test_conformance.py."""
+PAIRS = [(family, adapter) for family, its in FAMILIES.items() for adapter in (ADAPTERS if its.text else ALONE)]
+"""Every family with every adapter that it can have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +135,6 @@ def drawn(family: Family, model: DiffusionModel, config: Config) -> NDArray[np.i
     return model.generate(prompts, [0, 1, 2, 3], family.sampling).astype(np.int64)
 
 
-@few
 def test_attaching_changes_nothing_that_is_computed(
     family: Family, plain: DiffusionModel, attached_to: tuple[DiffusionModel, Adapter]
 ) -> None:
@@ -158,7 +144,6 @@ def test_attaching_changes_nothing_that_is_computed(
     torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
 
 
-@few
 def test_exactly_what_is_in_the_groups_trains(attached_to: tuple[DiffusionModel, Adapter]) -> None:
     model, adapter = attached_to
     grouped = [parameter for group in adapter.parameter_groups() for parameter in group["params"]]
@@ -171,7 +156,6 @@ def test_exactly_what_is_in_the_groups_trains(attached_to: tuple[DiffusionModel,
     assert all(group["lr"] == 1e-2 for group in adapter.parameter_groups())
 
 
-@few
 def test_steps_change_those_weights_and_no_other_bit(
     family: Family, attached_to: tuple[DiffusionModel, Adapter], trained: Trained
 ) -> None:
@@ -182,7 +166,6 @@ def test_steps_change_those_weights_and_no_other_bit(
     assert {name for name in changed ^ trained.names if not name.startswith(idle)} == set()
 
 
-@few
 def test_the_state_makes_another_model_the_same(family: Family, config: Config, trained: Trained) -> None:
     other = family.model()
     adapter = attached(other, subject_of(config), config, family.stage)
@@ -192,7 +175,6 @@ def test_the_state_makes_another_model_the_same(family: Family, config: Config, 
         adapter.load({**trained.state, "denoiser.unknown": torch.zeros(1)})
 
 
-@few
 def test_a_resumed_training_equals_an_uninterrupted_one(
     family: Family, config: Config, trained: Trained, tmp_path: Path
 ) -> None:
