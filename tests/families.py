@@ -85,6 +85,10 @@ class Family:
     unguided: Mapping[str, Any] = field(default_factory=lambda: {"guidance_scale": 1.0})
     velocity: Callable[[Any, Sequence[str], Tensor, Tensor], Tensor] | None = None
     """Of a flow: what its pipeline's own parts say of prompts, x_t and sigma, as velocity."""
+    pooled: int | None = None
+    """Of a flow: the place of pooled words in what its pipeline makes of a prompt; None where there are none."""
+    mask: int | None = None
+    """Of a flow: likewise the place of the mask."""
     density: Mapping[float, float]
     """P(time <= t) of the declared density."""
     times: Callable[[int], Tensor] = lambda count: torch.linspace(0.05, 1.0, count)
@@ -260,6 +264,7 @@ FAMILIES: dict[str, Family] = {
         wrap=Flux,
         seen=flux_seen,
         velocity=flux_velocity,
+        pooled=1,
         density=DYNAMIC,
         **FLOW,
     ),
@@ -268,6 +273,7 @@ FAMILIES: dict[str, Family] = {
         wrap=StableDiffusion3,
         seen=sd3_seen,
         velocity=sd3_velocity,
+        pooled=2,
         density=logit_normal(3.0),
         # the last block writes no text, so nobody asks for its words
         idle={"denoiser": ("transformer_blocks.1.attn.add_q_proj.", "transformer_blocks.1.attn.norm_added_q.")},
@@ -291,6 +297,7 @@ FAMILIES: dict[str, Family] = {
         latents=qwen_latents,
         seen=qwen_seen,
         velocity=qwen_velocity,
+        mask=1,
         guided={"true_cfg_scale": 3.0, "negative_prompt": " "},
         unguided={"true_cfg_scale": 1.0},
         density=logit_normal(exp(0.5 - 240 * 0.4 / 7936)),
@@ -309,6 +316,7 @@ FAMILIES: dict[str, Family] = {
         latents=qwen_latents,
         seen=qwen_seen,
         velocity=krea_velocity,
+        mask=1,
         guided={"guidance_scale": 2.0},
         unguided={"guidance_scale": 0.0},
         density=logit_normal(exp(0.5 - 240 * 0.65 / 6144)),
@@ -322,6 +330,7 @@ FAMILIES: dict[str, Family] = {
         latents=sana_latents,
         seen=sana_seen,
         velocity=sana_velocity,
+        mask=1,
         sampler="dpmsolver++",
         density=logit_normal(3.0),
         **FLOW

@@ -1,6 +1,5 @@
 """What every family along a rectified flow must prove beside the conformance suite."""
 
-import inspect
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +26,8 @@ from families import FAMILIES, FLOWS, SUBJECT, Family
 from tiny import attached
 
 PROMPTS = ["a sks dog", "a photo of a small blue dog in the snow, and a cat with a mug on the beach", ""]
+LONG = "a sks dog" + " in the snow" * 300
+"""Longer than any call reads, and still shorter than the positions of the small language models."""
 
 
 @pytest.fixture(params=FLOWS)
@@ -82,25 +83,36 @@ def test_one_file_holds_the_true_change_for_comfyui_where_alpha_is_not_the_rank(
     assert said["transformer.r"] == said["transformer.lora_alpha"] == 3
 
 
+class Heard(Exception):
+    """Enough: nothing need be drawn."""
+
+
+@pytest.mark.parametrize("prompt", ["a sks dog", LONG], ids=["short", "long"])
 def test_prompts_become_what_the_call_of_the_pipeline_makes_of_them(
-    family: Family, monkeypatch: pytest.MonkeyPatch
+    family: Family, prompt: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Lengths, layers and templates: the pipeline is called with a prompt alone, and asked what it encoded how."""
-    model, pipeline = family.model(), family.pipeline()
-    heard: list[tuple[dict[str, Any], Any]] = []
-    encode, names = pipeline.encode_prompt, list(inspect.signature(pipeline.encode_prompt).parameters)
+    (stage,), pipeline = family.model().stages, family.pipeline()
+    heard: list[Any] = []
+    encode = pipeline.encode_prompt
 
     def listen(*args: Any, **kwargs: Any) -> Any:
-        found = encode(*args, **kwargs)
-        heard.append((dict(zip(names, args, strict=False)) | kwargs, found))
-        return found
+        heard.extend(encode(*args, **kwargs))
+        raise Heard
 
     monkeypatch.setattr(pipeline, "encode_prompt", listen)
-    pipeline(prompt="a sks dog", num_inference_steps=2, **family.drawn, **family.unguided)
-    theirs = heard[0][1][0]
-    mine = model.stages[0].condition(["a sks dog"])
+    with pytest.raises(Heard):
+        pipeline(prompt=prompt, **family.drawn, **family.unguided)
+    mine, theirs = stage.condition([prompt]), heard[0]
     theirs = theirs[0] if isinstance(theirs, list) else theirs
     assert torch.equal(mine.embeds.reshape(theirs.shape), theirs)
+    assert (mine.pooled is None) == (family.pooled is None)
+    assert family.pooled is None or torch.equal(mine.pooled, heard[family.pooled])
+    mask = None if family.mask is None else heard[family.mask]  # none where all of it is read
+    assert mine.mask is None or torch.equal(mine.mask, torch.ones_like(mine.mask) if mask is None else mask.bool())
+    assert mask is None or mine.mask is not None
+    cut = torch.equal(stage.condition([f"{prompt} cat"]).embeds, mine.embeds)
+    assert cut == (prompt is LONG), "a word after the last that is read changes nothing"
 
 
 def test_prompts_of_all_lengths_are_stacked_as_if_they_were_conditioned_together(family: Family) -> None:
@@ -245,6 +257,26 @@ def test_every_named_density_trains(name: Any) -> None:
     process = stage.process.with_noise_levels(name)
     loss, _ = training_step(stage, process, batch, stage.condition(batch.prompts), 1.0, 0)
     assert loss.isfinite()
+
+
+@pytest.mark.parametrize("name", ["diffusers_sd3", "kohya_sd3"])
+def test_each_row_is_weighed_by_its_own_noise_level_where_that_is_named(family: Family, name: Any) -> None:
+    """By sigma squared, class images like photos; and the terms of Eq. 2 are the means of what was weighed."""
+    (stage,) = family.model().stages
+    batch = family.encoded().batch(seed=0, number=0, subject_rows=2, prior_rows=2)
+    words, process = stage.condition(batch.prompts), stage.process.with_noise_levels(name)
+    with torch.no_grad():
+        _, plain = training_step(stage, replace(process, x0_weighted=False), batch, words, 0.5, 7)
+        loss, error = training_step(stage, process, batch, words, 0.5, 7)
+    places = [generator("t", 7, row) for row in range(4)]
+    if name == "kohya_sd3":
+        sigma = torch.stack([1 - torch.rand((), generator=place) for place in places])
+    else:
+        odds = torch.stack([3 * torch.randn((), generator=place).exp() for place in places])
+        sigma = odds / (1 + odds)
+    assert (sigma.diff().abs() > 0.01).all()  # the weight of a neighbour would be another
+    torch.testing.assert_close(error, plain * sigma.square(), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(loss, error[:2].mean() + 0.5 * error[2:].mean())
 
 
 def test_a_saved_pipeline_opens_in_one_precision_for_who_says_nothing(family: Family, tmp_path: Path) -> None:
