@@ -171,6 +171,12 @@ def test_the_scale_and_the_shift_of_the_latents_are_heeded(family: Family) -> No
     torch.testing.assert_close((mean, std), expected)
 
 
+def test_a_picture_is_drawn_in_the_least_number_of_steps(family: Family) -> None:
+    model = family.model()
+    few = replace(family.sampling, num_inference_steps=model.least_steps)
+    assert model.generate(["a dog"], [0], few).std() > 0
+
+
 def test_what_is_saved_opens_in_diffusers_and_draws_the_same(
     family: Family, drawn: NDArray[np.uint8], tmp_path: Path
 ) -> None:

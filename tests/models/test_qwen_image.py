@@ -6,7 +6,9 @@ import pytest
 import torch
 from diffusers import AutoencoderKLQwenImage, QwenImageTransformer2DModel
 
-from dreambooth.errors import ModelError
+from dreambooth import models
+from dreambooth.config import Config
+from dreambooth.errors import ConfigError, ModelError
 from dreambooth.models.base import Sampling
 from dreambooth.models.qwen_image import QwenImage
 from families import FAMILIES
@@ -65,3 +67,10 @@ def test_the_published_width_has_the_published_number_of_weights() -> None:
         transformer, vae = QwenImageTransformer2DModel(), AutoencoderKLQwenImage()
     assert sum(p.numel() for p in transformer.parameters()) / 1e9 == pytest.approx(20.430, abs=5e-4)
     assert vae.config.z_dim == 16
+
+
+def test_one_step_is_refused_before_anything_is_drawn() -> None:
+    """The noise levels are stretched so that the last is .02: of one level, 1, that is 0 / 0."""
+    config = Config.build({"model": "tiny", "sampler": "euler", "class_sampler": "euler", "num_inference_steps": 1})
+    with pytest.raises(ConfigError, match=r"num_inference_steps: .* draws in 2 steps or more, not in 1"):
+        models.check(FAMILY.model(), config)

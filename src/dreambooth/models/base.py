@@ -181,6 +181,8 @@ class DiffusionModel(ABC):
     """The transformers tokenizer of every text encoder, by its part."""
     samplers: tuple[str, ...]
     """The samplers that `generate` knows; the last is the one for few steps. ddpm is the paper's ancestral one."""
+    least_steps: int = 1
+    """Sampler steps that a picture needs at least."""
     dtype: torch.dtype
     """Of the weights that do not train; those that do are float32."""
     lora_layout: LoraLayout

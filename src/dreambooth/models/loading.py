@@ -137,6 +137,16 @@ def check(model: DiffusionModel, config: Config) -> None:
         for setting, sampler in asked.items()
         if sampler not in model.samplers
     ]
+    steps = {
+        "class_num_inference_steps": config.prior.class_num_inference_steps,
+        "probe_num_inference_steps": config.probe.probe_num_inference_steps,
+        "num_inference_steps": config.generation.num_inference_steps,
+    }
+    problems += [
+        f"{setting}: {model.name} draws in {model.least_steps} steps or more, not in {count}"
+        for setting, count in steps.items()
+        if count < model.least_steps
+    ]
     names = [stage.name for stage in model.stages]
     problems += [
         f"stages: {name!r} is none of {model.name}'s: {', '.join(names)}"
