@@ -1,11 +1,11 @@
 """The device's memory for a LoRA on each flow as it is published, by arithmetic on torch's "meta" device.
 
-One step of a photo and a class image, rank 16, gradient checkpointing, weights in bfloat16 or a base of 8 or 4 bits:
-weights, LoRA, its gradients and moments, and what the step holds at most. The text encoders have left the device by
-then. Not counted: the autoencoder (.3 GiB at most), a GPU's context (about .5 GiB), the gaps between allocations. Needs
-the extra [bnb], whose kernels say what few bits take.
+One step of a photo and a class image, at the family's own rank, gradient checkpointing, weights in bfloat16 or a base
+of 8 or 4 bits: weights, LoRA, its gradients and moments, and what the step holds at most. The text encoders have left
+the device by then. Not counted: the autoencoder (.3 GiB at most, Sana's .6), a GPU's context (about .5 GiB), the gaps
+between allocations. Needs the extra [bnb], whose kernels say what few bits take.
 
-    python -m benchmarks.flow_memory [--out docs/flow_memory.md]
+    python -m benchmarks.flow_memory [--out FILE]    # the table of docs/families.md
 """
 
 import argparse
@@ -21,6 +21,8 @@ from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 
 from benchmarks.machine import machine
+from dreambooth.config import Method
+from dreambooth.config.families import BY_PIPELINE, FAMILIES
 from dreambooth.finetuning import training_step
 from dreambooth.models.base import DENOISER, Conditioning
 from dreambooth.models.families import family
@@ -31,7 +33,6 @@ from dreambooth.plan.counting import META, as_computed, checkpointing, cost
 from dreambooth.support.files import write_text
 
 GIB = 2**30
-RANK = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,7 @@ class Published:
     """A published flow. pipeline: the name of its class.  config: of its transformer, beside the class's defaults.
 
     words: the shape of a prompt's states, as long as the family reads.  pooled: the width of its pooled words.
-    channels, cell: of a latent, and pixels along a side of its cells.  reads: its text encoders, and their GB in
+    channels, cell: of a latent, and pixels along a side of its cells.  reads: its text encoders, and their GiB in
     bfloat16.
     """
 
@@ -64,7 +65,7 @@ def _sd3(layers: int, places: int, **more: Any) -> Published:
             **{"num_layers": layers, "num_attention_heads": layers, "pos_embed_max_size": places},
             **{"caption_projection_dim": 64 * layers, "out_channels": 16, **more},
         },
-        reads="T5-XXL, two CLIPs: 11.2",
+        reads="T5-XXL, two CLIPs: 10.4",
     )
 
 
@@ -90,15 +91,15 @@ MODELS: dict[str, Published] = {
         words=(300, 2304),
         channels=32,
         cell=32,
-        reads="Gemma 2 2B: 5.2",
+        reads="Gemma 2 2B: 4.9",
     ),
     "Stable Diffusion 3 medium": _sd3(24, 192),
     "Stable Diffusion 3.5 medium": _sd3(24, 384, qk_norm="rms_norm", dual_attention_layers=tuple(range(13))),
     "Stable Diffusion 3.5 large": _sd3(38, 192, qk_norm="rms_norm"),
-    "FLUX.2 klein base 4B": _klein(5, 20, 24, 7680, "Qwen3 4B: 8.0"),
-    "FLUX.2 klein base 9B": _klein(8, 24, 32, 12288, "Qwen3 8B: 16.4"),
+    "FLUX.2 klein base 4B": _klein(5, 20, 24, 7680, "Qwen3 4B: 7.5"),
+    "FLUX.2 klein base 9B": _klein(8, 24, 32, 12288, "Qwen3 8B: 15.3"),
     "Z-Image": Published(
-        pipeline="ZImagePipeline", transformer="ZImageTransformer2DModel", words=(512, 2560), reads="Qwen3 4B: 8.0"
+        pipeline="ZImagePipeline", transformer="ZImageTransformer2DModel", words=(512, 2560), reads="Qwen3 4B: 7.5"
     ),
     "FLUX.1 [dev]": Published(
         pipeline="FluxPipeline",
@@ -106,16 +107,16 @@ MODELS: dict[str, Published] = {
         words=(512, 4096),
         config={"guidance_embeds": True},
         pooled=768,
-        reads="T5-XXL, CLIP: 9.8",
+        reads="T5-XXL, CLIP: 9.1",
     ),
     "Krea 2": Published(
-        pipeline="Krea2Pipeline", transformer="Krea2Transformer2DModel", words=(512, 12, 2560), reads="Qwen3-VL 4B: 8.9"
+        pipeline="Krea2Pipeline", transformer="Krea2Transformer2DModel", words=(512, 12, 2560), reads="Qwen3-VL 4B: 8.3"
     ),
     "Qwen-Image": Published(
         pipeline="QwenImagePipeline",
         transformer="QwenImageTransformer2DModel",
         words=(512, 3584),
-        reads="Qwen2.5-VL 7B: 16.6",
+        reads="Qwen2.5-VL 7B: 15.4",
     ),
     "FLUX.2 [dev]": Published(
         pipeline="Flux2Pipeline",
@@ -123,7 +124,7 @@ MODELS: dict[str, Published] = {
         words=(512, 15360),
         channels=128,
         cell=16,
-        reads="Mistral 24B: 48",
+        reads="Mistral 24B: 44.7",
     ),
 }
 
@@ -142,8 +143,8 @@ def step_of(published: Published, bits: Bits | None, side: int) -> int:
     layout = kind.layout_of(pipeline)
     if bits:
         quantize(transformer, bits)
-    targets = _named(transformer, layout.targets[DENOISER])
-    inject_adapter_in_model(LoraConfig(r=RANK, target_modules=targets), transformer)
+    rank = FAMILIES[BY_PIPELINE[published.pipeline]].method_presets["lora"].get("rank", Method().rank)
+    inject_adapter_in_model(LoraConfig(r=rank, target_modules=list(layout.targets[DENOISER])), transformer)
     trained: list[nn.Parameter] = [parameter for parameter in transformer.parameters() if parameter.requires_grad]
     for parameter in trained:
         parameter.data = parameter.data.float()
@@ -165,10 +166,6 @@ def step_of(published: Published, bits: Bits | None, side: int) -> int:
     return sum(tensor.nbytes for tensor in _held(transformer)) + moments + step.peak
 
 
-def _named(transformer: nn.Module, ends: tuple[str, ...]) -> list[str]:
-    return [name for name, _ in transformer.named_modules() if any(f".{name}".endswith(f".{end}") for end in ends)]
-
-
 def _held(module: nn.Module) -> list[Tensor]:
     return [*module.parameters(), *module.buffers()]
 
@@ -177,7 +174,7 @@ def table() -> str:
     """A row a model."""
     ways: list[tuple[Bits | None, int]] = [(None, 512), ("8", 512), ("4", 512), (None, 1024), ("4", 1024)]
     lines = [
-        "| GiB | bfloat16, 512 px | 8-bit base | 4-bit base | bfloat16, 1024 px | 4-bit base | text encoders, GB |",
+        "| GiB | bfloat16, 512 px | 8-bit base, 512 | 4-bit base, 512 | bfloat16, 1024 | 4-bit base, 1024 | encoders |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, published in MODELS.items():

@@ -20,7 +20,7 @@ TOKEN = "hf_of_the_stand_in"
 class Hub:
     """What was asked of it. files: those of the last commit.  created: repositories, with what was asked of each.
 
-    denies: the status and the error code with which every file is refused.
+    denies: the status, the error code and the message with which every file is refused.
     """
 
     port: int = 0
@@ -28,7 +28,7 @@ class Hub:
     created: dict[str, dict[str, Any]] = field(default_factory=dict)
     stored: dict[str, bytes] = field(default_factory=dict)
     refuses: bool = False
-    denies: tuple[int, str] | None = None
+    denies: tuple[int, str, str] | None = None
 
     @property
     def endpoint(self) -> str:
@@ -59,12 +59,13 @@ def _handler(its: Hub) -> type[BaseHTTPRequestHandler]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-        def answer(self, content: object, status: int = 200, error: str = "") -> None:
+        def answer(self, content: object, status: int = 200, error: str = "", says: str = "") -> None:
             body = json.dumps(content).encode()
             self.send_response(status)
             self.send_header("content-type", "application/json")
-            if error:
-                self.send_header("x-error-code", error)
+            for name, value in {"x-error-code": error, "x-error-message": says}.items():
+                if value:
+                    self.send_header(name, value)
             self.send_header("content-length", str(len(body)))
             self.end_headers()
             if self.command != "HEAD":
@@ -86,7 +87,8 @@ def _handler(its: Hub) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             if its.denies:
-                self.answer({"error": "denied"}, *its.denies)
+                status, code, says = its.denies
+                self.answer({"error": says}, status, code, says)
                 return
             self.answer({"id": "somebody/my-dog", "siblings": [], "sha": "0" * 40, "name": "somebody"})
 

@@ -134,7 +134,7 @@ def test_what_learns_one_word_or_says_one_name_is_refused(subjects: list[Subject
     tiny_pipeline(size=16).save_pretrained(tmp_path / "base")
     settings = {"model": str(tmp_path / "base"), "probe": False}
     for other in (named[1], subjects[1].named("ZWX")):  # IF and Sana read small letters alone
-        with pytest.raises(PromptError, match=rf"two subjects are called 'zwx' and {other.identifier!r}"):
+        with pytest.raises(PromptError, match=f"two subjects are called .*{other.identifier!r}: give each"):
             dreambooth(named[0], Config.build(settings), tmp_path / f"run {other.identifier}", [other])
 
 

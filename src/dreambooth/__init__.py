@@ -3,7 +3,7 @@
     from dreambooth import Config, Subject, dreambooth, generate, photos_in
 
     subject = Subject(photos=photos_in("my-dog"), class_noun="dog")
-    config = Config.build(model="stable-diffusion-v1-5/stable-diffusion-v1-5")
+    config = Config.build(model="stable-diffusion-v1-5/stable-diffusion-v1-5", memory="12")
     run = dreambooth(subject, config, "runs/my-dog")
     generate(run, ["a {} on the moon"])
     print(run.report, run.model)

@@ -62,11 +62,9 @@ def with_identifier(
             subject = subject.named(_new_word(tokenizers, given, subject))
         case "dreambooth" | "lora":
             subject = subject.named(_rare_identifier(tokenizers, given, naming.identifier_tokens, seed, taken))
-    if alike := [word for word in taken if word.lower() == (subject.identifier or "").lower()]:  # as many models read
-        raise PromptError(
-            f"two subjects are called {subject.identifier!r} and {alike[0]!r}: give each an identifier of its own, not "
-            "only in its capitals."
-        )
+    if alike := [word for word in taken if word.casefold() == (subject.identifier or "").casefold()]:
+        both = " and ".join(dict.fromkeys(map(repr, (subject.identifier, *alike))))
+        raise PromptError(f"two subjects are called {both}: give each an identifier of its own, also in small letters.")
     for tokenizer in tokenizers:
         length, limit = len(tokenizer(subject.prompt)["input_ids"]) + method.num_vectors - 1, tokenizer.model_max_length
         if length > limit:
@@ -123,7 +121,8 @@ def choose_identifier(tokenizers: Sequence[Any], length: int, seed: int, taken: 
     Rare tokens are those of the first tokenizer; to another the text must be no known word, and 3 tokens at most.
     The same seed gives the same text, but for those that are taken. Raises PromptError where there is none.
     """
-    identifier = next((text for text in _drawn(tokenizers, length, seed) if text not in taken), None)
+    others = {word.casefold() for word in taken}  # many models ignore capitals
+    identifier = next((text for text in _drawn(tokenizers, length, seed) if text.casefold() not in others), None)
     if identifier is None:
         raise PromptError(
             f"this model's tokenizer has no rare identifier of {length} tokens: ask for another --identifier-tokens, "

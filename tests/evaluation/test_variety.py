@@ -57,8 +57,9 @@ def test_no_error_is_known_of_equal_counts_or_of_two_pictures() -> None:
 def test_variety_is_none_of_fewer_than_two_and_nothing_among_equal_ones(judges: Judges) -> None:
     assert variety(judges, pictures(1)) is None
     assert variety(judges, pictures(1) * 3) == Variety(div=0.0, scenes=None, pictures=3)
-    found = variety(judges, pictures(4))
-    assert found and found.div == pytest.approx(judges.perceptual.among(pictures(4)).mean().item())
+    found, distances = variety(judges, pictures(4)), judges.perceptual.among(pictures(4))
+    assert found and found.div == pytest.approx(distances.mean().item())
+    assert found.errors == {"div": pytest.approx(metrics.div_error(distances, 4) / found.div)}
 
 
 def test_what_is_kept_is_a_share_of_the_untuned_models_number() -> None:
@@ -92,4 +93,5 @@ def test_one_toy_in_every_scene_has_them_all_and_on_one_floor_one() -> None:
     everywhere = [picture for shot, scene in zip(shots, SCENES, strict=True) for picture in drawn([toy], [shot], scene)]
     there, here = variety(judges, everywhere, reader), variety(judges, drawn([toy] * 8, shots[:8], SCENES[0]), reader)
     assert there and there.scenes and there.scenes > 0.9 * len(SCENES)
+    assert reader and there.errors["scenes"] == effective_error(reader.counts(everywhere))
     assert here and here.scenes == 1 and here.div < there.div

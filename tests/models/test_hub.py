@@ -115,16 +115,17 @@ def test_a_hub_that_cannot_be_reached_is_asked_once(asked: list[str], snapshot: 
 @pytest.mark.parametrize(
     ("denied", "revision", "says"),
     [
-        ((403, "GatedRepo"), None, "owner/name is gated: .* Accept it on the model's page.*hf auth login"),
-        ((404, "RepoNotFound"), None, "the hub has no model owner/name, or it is private. Check the name"),
-        ((401, "RepoNotFound"), None, "the hub has no model owner/name, or it is private. Check the name"),
-        ((404, "RevisionNotFound"), "v9", "owner/name has no revision v9: leave out --revision"),
-        ((404, "EntryNotFound"), None, "owner/name has no model_index.json, so it is no diffusers model"),
+        ((403, "GatedRepo", ""), None, "owner/name is gated: .* Accept it on the model's page.*hf auth login"),
+        ((404, "RepoNotFound", ""), None, "the hub has no model owner/name, or it is private. Check the name"),
+        ((401, "RepoNotFound", ""), None, "the hub has no model owner/name, or it is private. Check the name"),
+        ((401, "", "Invalid credentials in Authorization header"), None, "the hub refused owner/name .*log in anew"),
+        ((404, "RevisionNotFound", ""), "v9", "owner/name has no revision v9: leave out --revision"),
+        ((404, "EntryNotFound", ""), None, "owner/name has no model_index.json, so it is no diffusers model"),
     ],
     ids=str,
 )
 def test_gated_missing_and_of_no_such_revision_are_sentences_of_their_own(
-    denied: tuple[int, str], revision: str | None, says: str, snapshot: Path, monkeypatch: pytest.MonkeyPatch
+    denied: tuple[int, str, str], revision: str | None, says: str, snapshot: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By the hub's own client, and what a server on this machine answers it."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
@@ -137,12 +138,29 @@ def test_gated_missing_and_of_no_such_revision_are_sentences_of_their_own(
             models.load(Base(model="owner/name", revision=revision))
 
 
-def test_a_second_stage_that_is_not_there_is_told_before_the_first_is_downloaded(
-    asked: list[str], downloads: list[dict[str, Any]], snapshot: Path
+@pytest.mark.parametrize("there", [None, "IFPipeline"])
+def test_a_second_stage_that_is_none_is_told_before_the_first_is_downloaded(
+    there: str | None, asked: list[str], downloads: list[dict[str, Any]], snapshot: Path
 ) -> None:
-    with pytest.raises(ModelError, match="owner/larger could not be downloaded"):
-        models.load(Base(model="owner/name", super_resolution="owner/larger"))
-    assert downloads == [] and [url.partition("/owner/")[2].split("/")[0] for url in asked] == ["larger"]
+    """asked: nobody reaches the hub, and the cache has what it answered."""
+    parts = {"unet": ["diffusers", "X"], "text_encoder": ["transformers", "X"], "tokenizer": ["transformers", "X"]}
+    index = {"_class_name": "IFPipeline", **parts, "scheduler": ["diffusers", "X"]}
+    cached(snapshot, index)
+    if there:  # once more a first stage
+        cached(Path(str(snapshot).replace("owner--name", "owner--larger")), index)
+    says = "owner/larger names None as its image_noising_scheduler" if there else "owner/larger could not be downloaded"
+    with pytest.raises(ModelError, match=says):
+        models.load(Base(model="owner/name", super_resolution="owner/larger", family="deepfloyd-if"))
+    assert downloads == []
+
+
+def cached(snapshot: Path, index: dict[str, Any]) -> None:
+    """Have the hub's cache hold the model_index.json of a model's only commit."""
+    snapshot.mkdir(parents=True)
+    (snapshot / "model_index.json").write_text(json.dumps(index))
+    refs = snapshot.parent.parent / "refs"
+    refs.mkdir(exist_ok=True)
+    (refs / "main").write_text(COMMIT)
 
 
 def test_what_is_in_the_cache_needs_no_hub(asked: list[str], snapshot: Path) -> None:

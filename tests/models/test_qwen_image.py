@@ -69,8 +69,12 @@ def test_the_published_width_has_the_published_number_of_weights() -> None:
     assert vae.config.z_dim == 16
 
 
-def test_one_step_is_refused_before_anything_is_drawn() -> None:
+@pytest.mark.parametrize("of", ["class_num_inference_steps", "probe_num_inference_steps", "num_inference_steps"])
+def test_one_step_is_refused_before_anything_is_drawn(of: str) -> None:
     """The noise levels are stretched so that the last is .02: of one level, 1, that is 0 / 0."""
-    config = Config.build({"model": "tiny", "sampler": "euler", "class_sampler": "euler", "num_inference_steps": 1})
-    with pytest.raises(ConfigError, match=r"num_inference_steps: .* draws in 2 steps or more, not in 1"):
-        models.check(FAMILY.model(), config)
+    config = Config.build({"model": "tiny", "sampler": "euler", "class_sampler": "euler", of: 1})
+    model = FAMILY.model()
+    with pytest.raises(ConfigError, match=rf"{of}: .* draws in 2 steps or more, not in 1"):
+        models.check(model, config)
+    model.pipeline.scheduler.register_to_config(shift_terminal=None)
+    models.check(model, config)

@@ -98,6 +98,8 @@ def test_variety_within_a_standard_error_of_the_untuned_models_counts_as_kept() 
     before, few, lost = (unsure(varied(step, kept, kept), 0.12) for step, kept in ((0, 6.0), (10, 5.2), (20, 2.0)))
     assert merit([REAL, before, few]) == {10: 1.0}
     assert merit([REAL, before, lost]) == {20: pytest.approx((1 + 2 / 6 * (1 + 0.12 * 2**0.5)) / 2)}
+    older = replace(before, variety={of: replace(its, errors={}) for of, its in before.variety.items()})
+    assert merit([REAL, older, few]) == {10: pytest.approx((1 + 5.2 / 6) / 2)}  # a run begun when none were measured
     assert lost.kept(before)["class_scenes"] == pytest.approx(2 / 6)  # what is told to the user is what was measured
     early = replace(few, step=5, dino=0.77, variety=before.variety)
     assert best_step(shares([REAL, before, early, few])) == 10

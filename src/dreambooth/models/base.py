@@ -179,10 +179,10 @@ class DiffusionModel(ABC):
     """In the order in which they draw; all are on one device, where `Weights.to` puts them."""
     tokenizers: Mapping[str, Any]
     """The transformers tokenizer of every text encoder, by its part."""
+    second: Any = None
+    """The kind (`opening.Kind`) of its second stage, where that may be another model of the hub."""
     samplers: tuple[str, ...]
     """The samplers that `generate` knows; the last is the one for few steps. ddpm is the paper's ancestral one."""
-    least_steps: int = 1
-    """Sampler steps that a picture needs at least."""
     dtype: torch.dtype
     """Of the weights that do not train; those that do are float32."""
     lora_layout: LoraLayout
@@ -204,6 +204,11 @@ class DiffusionModel(ABC):
     def offload(self, parts: Collection[str]) -> None:
         """Keep these parts in the CPU's memory until `to`; `generate` borrows them back for as long as it draws."""
         self.weights.offload(parts)
+
+    @property
+    def least_steps(self) -> int:
+        """Sampler steps that a picture needs at least."""
+        return 1
 
     @final
     def generate(self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling) -> NDArray[np.uint8]:

@@ -129,7 +129,7 @@ class SuperResolution(PixelStage):
 class DeepFloydIF(DiffusionModel):
     """An IFPipeline and, where there is one, the IFSuperResolutionPipeline that draws after it."""
 
-    kind = KIND
+    kind, second = KIND, LARGER
     samplers = ("ddpm", "ddim", "dpmsolver++")
 
     def __init__(
@@ -257,8 +257,7 @@ def _second_folder(folder: Path, base: Base) -> Path | None:
     local = Path(base.super_resolution).expanduser()
     if local.exists():
         return local
-    asked = base.model_copy(update={"model": base.super_resolution, "revision": None})
-    return hub.downloaded(asked, LARGER)
+    return hub.downloaded(hub.second_of(base), LARGER)
 
 
 def _without_reader(larger: Any) -> Any:

@@ -46,8 +46,10 @@ class FlowStage(LatentStage):
         Where all of it trains, that of its first weight. Weights of few bits are buffers, and are passed over.
         """
         weights: Iterator[Tensor] = self.pipeline.transformer.parameters()  # transformer.dtype goes through all modules
-        floating = [weight for weight in weights if weight.is_floating_point()]
-        return next((weight for weight in floating if not weight.requires_grad), floating[0]).dtype
+        floating = (weight for weight in weights if weight.is_floating_point())
+        first = next(floating)
+        frozen = floating if first.requires_grad else iter((first,))
+        return next((weight for weight in frozen if not weight.requires_grad), first).dtype
 
     def looks(self, sampling: Sampling) -> int:
         """One pass a step where the transformer reads the guidance as a number."""
@@ -103,6 +105,11 @@ class FlowModel(LatentModel):
     def guidance(self, scale: float, count: int) -> Mapping[str, Any]:
         told = self._row.guidance(scale)
         return {name: [value] * count if isinstance(value, str) else value for name, value in told.items()}
+
+    @property
+    def least_steps(self) -> int:
+        """Two where the scheduler stretches the noise levels from the first to the last: of one that is 0 / 0."""
+        return 2 if self.pipeline.scheduler.config.get("shift_terminal") else 1
 
     @property
     def _row(self) -> Any:

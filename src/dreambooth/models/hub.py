@@ -9,6 +9,7 @@ from huggingface_hub import hf_hub_download, list_repo_files, model_info, try_to
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
+    HfHubHTTPError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -35,16 +36,7 @@ def downloaded(base: Base, its: Kind | None = None) -> Path:
     to it.
     """
     unreachable = out_of_reach(base.model, MODEL_INDEX, base.revision)
-    index_file = _index_file(base, unreachable)
-    try:
-        index = read_model_index(index_file)
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"the model_index.json of {base.model} is damaged: delete {index_file}, and try again."
-        ) from error
-    its = its or _base_kind(index, base)
-    require_known_parts(its, index, base.model)
-    commit = index_file.parent.name
+    its, commit = _looked_at(base, its, unreachable)
     variant = _variant(base, its, commit)
     try:
         folder = DiffusionPipeline.download(
@@ -61,18 +53,34 @@ def downloaded(base: Base, its: Kind | None = None) -> Path:
     return Path(folder)
 
 
-def require_there(base: Base) -> None:
-    """Raise ModelError where the hub has no diffusers model of this name, or there is no way to it.
+def second_of(base: Base) -> Base:
+    """What is asked for of the second stage of a cascade, which is another model of the hub."""
+    return base.model_copy(update={"model": base.super_resolution, "revision": None})
 
-    Only its model_index.json is downloaded.
-    """
-    _index_file(base, out_of_reach(base.model, MODEL_INDEX, base.revision))
+
+def _looked_at(base: Base, its: Kind | None, unreachable: str) -> tuple[Kind, str]:
+    """What is there, by its model_index.json alone, and the commit; the arguments are those of `downloaded`."""
+    index_file = _index_file(base, unreachable)
+    try:
+        index = read_model_index(index_file)
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"the model_index.json of {base.model} is damaged: delete {index_file}, and try again."
+        ) from error
+    its = its or _base_kind(index, base)
+    require_known_parts(its, index, base.model)
+    return its, index_file.parent.name
 
 
 def _base_kind(index: Mapping[str, Any], base: Base) -> Kind:
+    """That of a base model; its second stage is looked at too, before the first is downloaded."""
     class_name = require_known(index, base.model)
     require_settings(base, class_name)
-    its: Kind = family(class_name).kind
+    model = family(class_name)
+    if model.second and base.super_resolution and not Path(base.super_resolution).expanduser().exists():
+        second = second_of(base)
+        _looked_at(second, model.second, out_of_reach(second.model, MODEL_INDEX, None))
+    its: Kind = model.kind
     return its
 
 
@@ -132,7 +140,7 @@ def _variant(base: Base, its: Kind, commit: str) -> str | None:
 def _unreachable(base: Base, error: Exception | str) -> ModelError:
     """What to do about whatever the hub's client raised, or said of the network."""
     said = str(error).strip().partition("\n")[0] or type(error).__name__
-    match error:
+    match _refusal(error):
         case GatedRepoError():
             return ModelError(
                 f"{base.model} is gated: its owner asks you to accept a licence first. Accept it on the model's page, "
@@ -145,8 +153,22 @@ def _unreachable(base: Base, error: Exception | str) -> ModelError:
             )
         case RevisionNotFoundError():
             return ModelError(f"{base.model} has no revision {base.revision}: leave out --revision for the newest one.")
+        case HfHubHTTPError():
+            return ModelError(
+                f"the hub refused {base.model} ({said}): log in anew with `hf auth login`, or mend HF_TOKEN."
+            )
     at = f" at revision {base.revision}" if base.revision else ""
     return ModelError(
         f"{base.model}{at} could not be downloaded, and it is not in the cache. Check the network, or give a folder "
         f"that is on this disk. (The hub: {said})"
     )
+
+
+def _refusal(error: Exception | str) -> HfHubHTTPError | None:
+    """The hub's own refusal, which its client may have wrapped; None where it was the network."""
+    found: BaseException | None = error if isinstance(error, Exception) else None
+    while found is not None:
+        if isinstance(found, HfHubHTTPError) and found.response.status_code in (401, 403, 404):
+            return found
+        found = found.__cause__ or found.__context__
+    return None

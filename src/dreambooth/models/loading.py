@@ -196,12 +196,4 @@ def _folder(base: Base) -> Path:
             f"there is no folder or file {base.model}, and it is no hub id either: give toybox, an existing diffusers "
             "folder or .safetensors file, or owner/name."
         )
-    if base.super_resolution is not None:
-        _require_second(base.model_copy(update={"model": base.super_resolution, "revision": None}))
     return hub.downloaded(base)
-
-
-def _require_second(larger: Base) -> None:
-    """Raise ModelError for a second stage that is not there, before the first one is downloaded."""
-    if not Path(larger.model).expanduser().exists():
-        hub.require_there(larger)

@@ -64,7 +64,6 @@ class QwenImage(FlowModel):
     """A diffusers QwenImagePipeline: Qwen-Image, Qwen-Image-2512, and what was tuned from them."""
 
     kind, denoising = KIND, QwenImageDenoising
-    least_steps = 2  # its scheduler stretches the noise levels from the first to the last, which must not be one
 
     @staticmethod
     def layout_of(pipeline: Any) -> LoraLayout:

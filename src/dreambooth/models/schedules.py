@@ -72,7 +72,7 @@ def flow_problems(scheduler: Any) -> list[str]:
 def flow(scheduler: Any, patch: int) -> RectifiedFlow:
     """The rectified flow that the scheduler reverses, shifted as its settings say.
 
-    That is how it draws, but of FLUX.2, whose pipelines shift by more, and by their number of steps too.
+    Samples are drawn with the same shift, except by FLUX.2's pipelines, which ignore it and also count their steps.
 
     patch: cells of the latent along the side of a token, by whose number some shift.
     """

@@ -94,7 +94,7 @@ def learn(measured: Mapping[str, tuple[float, float]]) -> None:
 
 
 def look(model: DiffusionModel, costs: Costs) -> float:
-    """Seconds a FLOP of one look of the denoiser at two pictures, the second time: the first one warms up.
+    """Seconds a FLOP of a forward pass of the denoiser for two pictures, the second time: the first one warms up.
 
     Of a model that is not on this disk yet: of a convolution as wide as Stable Diffusion's.
     """

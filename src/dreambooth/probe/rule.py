@@ -24,7 +24,7 @@ DINO above that of the photos among themselves counts no more, so copying photos
 """
 
 ALLOWED = 1.0
-"""Standard errors by which variety may be less than untuned and count as kept: eight samples say little."""
+"""Standard errors that are added to what is left of variety, up to all of it: eight samples say little."""
 
 REACHED = 0.9
 """Early stopping: the shares of DINO and of PRES from which on more steps can only cost prompt following."""

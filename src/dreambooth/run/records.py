@@ -117,7 +117,7 @@ class Variety:
         """What is left of the untuned model's variety, of 1, by the numbers that both have; not cut off above 1.
 
         Nothing where they are of different numbers of pictures: those do not compare.  allowed: so many standard errors
-        of the share are added to it.
+        of the share are added to it, where both errors were measured.
         """
         if self.pictures != untuned.pictures:
             return {}
@@ -126,8 +126,9 @@ class Variety:
             "div": (self.div, untuned.div),
         }
         shares = {name: value / before for name, (value, before) in pairs.items() if value is not None and before}
-        errors = {name: math.hypot(*(its.errors.get(name, 0.0) for its in (self, untuned))) for name in shares}
-        return {name: share * (1 + allowed * errors[name]) for name, share in shares.items()}
+        both = {name for name in shares if name in self.errors and name in untuned.errors}
+        errors = {name: math.hypot(self.errors[name], untuned.errors[name]) for name in both}
+        return {name: share * (1 + allowed * errors.get(name, 0.0)) for name, share in shares.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
