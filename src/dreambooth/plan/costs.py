@@ -34,12 +34,12 @@ LOW = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 class Costs:
     """Of a model, a method and its settings; FLOP, and bytes of the device's memory.
 
-    evaluations: FLOP of a forward pass for one picture, of each stage's denoiser.  picture: FLOP to encode one; decoding
-    is taken as DECODED times that.  steps: FLOP of one batch forward and backward, of each stage.  weights: bytes of all
-    weights, as they are while it trains.  kept_on_cpu: of those that are never on the device at once.  trained: of
-    those that train.  step_peak: what a batch holds at most, gradients included.  draw_peak: what drawing one picture
-    holds at most.  state: bytes of the optimizer, the running average and the weights to be pulled back to.  saved: of
-    one checkpoint.
+    evaluations: FLOP of a forward pass for one picture, by stage.  picture: FLOP to encode one; decoding is taken as
+    DECODED times that.  steps: FLOP of one batch forward and backward, of each stage.  weights: bytes of all weights,
+    as they are while it trains.  kept_on_cpu: of those that are never on the device at once.  trained: of those that
+    train.  step_peak: what a batch holds at most, gradients included.  draw_peak: what drawing one picture holds at
+    most.  state: bytes of the optimizer, the running average and the weights to be pulled back to.  saved: of one
+    checkpoint.
     """
 
     evaluations: tuple[float, ...]
