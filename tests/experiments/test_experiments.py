@@ -183,7 +183,7 @@ def is_alive(pid: int) -> bool:
 
 # The signal may come in the midst of a shutil call or of open(), which then has nobody to close what it has opened.
 @pytest.mark.filterwarnings("ignore:Exception ignored in.*ScandirIterator")
-@pytest.mark.filterwarnings("ignore:Exception ignored in.*FileIO name=.*log.txt")
+@pytest.mark.filterwarnings("ignore:Exception ignored in.*FileIO name=")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_says_how_to_go_on(
     number: signal.Signals, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -16,11 +16,15 @@ from dreambooth.doctor.faults import Fault
 from dreambooth.support.cache import default_library
 from dreambooth.support.hub import out_of_reach
 
-IMPORTED = ("PIL", "safetensors", "huggingface_hub", "torch", "accelerate", "transformers", "peft", "diffusers")
-"""What a run imports, each after those that it imports itself."""
-
 OPTIONAL = ("torchvision", "xformers", "bitsandbytes")
 """What other libraries import where it is installed; a broken one breaks their imports."""
+
+IMPORTED = (
+    *("PIL", "safetensors", "huggingface_hub", "torch"),
+    *OPTIONAL,
+    *("accelerate", "transformers", "peft", "diffusers"),
+)
+"""What a run imports, each after those that it imports itself."""
 
 ROOM = 10e9
 """Bytes that a run of Stable Diffusion takes: checkpoints, the best step, the model."""
@@ -55,13 +59,13 @@ def _libraries(facts: list[tuple[str, str]]) -> Iterator[Fault]:
 
 
 def _broken_imports() -> Iterator[Fault]:
-    for name in (*(name for name in OPTIONAL if find_spec(name)), *IMPORTED):
+    for name in (name for name in IMPORTED if name not in OPTIONAL or find_spec(name)):
         try:
             import_module(name)
         except Exception as error:  # whatever a half-installed library raises
             reason = str(error).strip().rpartition("\n")[2] or type(error).__name__
-            needed = name in IMPORTED
-            remedy = f"pip install --force-reinstall {name}" + ("" if needed else f", or pip uninstall {name}")
+            remedy = f"pip install --force-reinstall {name}"
+            remedy += f", or pip uninstall {name}" if name in OPTIONAL else ""
             yield Fault(where=name, says=f"cannot be imported: {reason}", remedy=remedy, fatal=True)
             return  # those that import it would fail by it, in other words
 
