@@ -12,8 +12,8 @@ BARE := env -u HOME -u XDG_CACHE_HOME LC_ALL=C PYTHONUTF8=0 PYTHONIOENCODING=asc
 .PHONY: demo test test-hostile check bench clean help-texts
 
 demo: $(STAMP)
-	@test -d $(DEMO)/photos || $(BIN)/dreambooth toybox photos --class-noun teapot --seed 7 --count 4 --out $(DEMO)/photos
-	$(BIN)/dreambooth run $(DEMO)/photos --class-noun teapot --output-dir $(DEMO)/teapot
+	@test -d $(DEMO)/photos/duck || $(BIN)/dreambooth toybox photos --class-noun duck --seed 7 --count 4 --out $(DEMO)/photos/duck
+	$(BIN)/dreambooth run $(DEMO)/photos/duck --class-noun duck --output-dir $(DEMO)/duck
 
 test: $(STAMP)
 	$(PYTEST)

@@ -2,7 +2,7 @@
 
 A run's photos, then two samples for each prompt:
 
-    make demo && python -m benchmarks.figures samples runs/demo/teapot --out docs/images/demo.png
+    make demo && python -m benchmarks.figures samples runs/demo/duck --out docs/images/demo.png
 
 What the class noun means before the training, after it with the class prior, and without, from an experiment's table 3:
 

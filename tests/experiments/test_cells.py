@@ -53,7 +53,7 @@ def test_tables_share_their_cells_by_address(subjects: tuple[NamedSubject, ...])
 def test_everything_fits_in_an_hour_on_two_cores(subjects: tuple[NamedSubject, ...]) -> None:
     cells = {cell for name in TABLES for cell in paper(subjects, name).cells}
     seconds = sum(TOYBOX.cell_seconds[cell.kind] for cell in cells) + 8 * 25  # and the class images
-    assert 45 < seconds / 60 / 2 < 60
+    assert seconds / 60 / 2 < 60 / 3  # also where a core is a third as fast as those that were timed
 
 
 def test_the_default_subjects_are_enough(subjects: tuple[NamedSubject, ...]) -> None:

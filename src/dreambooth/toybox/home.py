@@ -108,15 +108,16 @@ _FAST = {"max_train_steps": 200, "num_class_images": 50}
 """What it costs in likeness: docs/results.md, for DreamBooth."""
 
 _CELL_SECONDS = {
-    "dreambooth": 170,
-    "dreambooth without prior": 130,
-    "dreambooth (cascade)": 240,
-    "lora": 120,
-    "textual_inversion": 210,
-    "pivotal": 120,
-    "prompt_only": 25,
-    "untuned": 25,
+    "dreambooth": 55,
+    "dreambooth without prior": 42,
+    "dreambooth (cascade)": 80,
+    "lora": 40,
+    "textual_inversion": 55,
+    "pivotal": 40,
+    "prompt_only": 8,
+    "untuned": 8,
 }
+"""Of a cell, two at a time on two cores, where none is done yet; cascade, lora and pivotal by their share of before."""
 
 _FOREIGN = (
     "these photos do not look like toys that the embedded model can draw. It knows a few kinds of rendered toys and "
