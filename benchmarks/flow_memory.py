@@ -9,7 +9,7 @@ between allocations. Needs the extra [bnb], whose kernels say what few bits take
 """
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +21,7 @@ from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 
 from benchmarks.machine import machine
+from benchmarks.memory import GIB
 from dreambooth.config import Method
 from dreambooth.config.families import BY_PIPELINE, FAMILIES
 from dreambooth.finetuning import training_step
@@ -31,8 +32,6 @@ from dreambooth.models.quantized import Bits, quantize
 from dreambooth.plan.costs import zeros
 from dreambooth.plan.counting import META, as_computed, checkpointing, cost
 from dreambooth.support.files import write_text
-
-GIB = 2**30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,18 +169,16 @@ def _held(module: nn.Module) -> list[Tensor]:
     return [*module.parameters(), *module.buffers()]
 
 
-def table() -> str:
-    """A row a model."""
+def table() -> Iterator[str]:
+    """Its lines, as they are counted: a model takes some seconds."""
     ways: list[tuple[Bits | None, int]] = [(None, 512), ("8", 512), ("4", 512), (None, 1024), ("4", 1024)]
-    lines = [
+    yield from (
         "| GiB | bfloat16, 512 px | 8-bit base, 512 | 4-bit base, 512 | bfloat16, 1024 | 4-bit base, 1024 | encoders |",
         "|---|---|---|---|---|---|---|",
-    ]
+    )
     for name, published in MODELS.items():
         cells = [f"{step_of(published, bits, side) / GIB:.1f}" for bits, side in ways]
-        lines.append(f"| {name} | {' | '.join(cells)} | {published.reads} |")
-        print(lines[-1], flush=True)
-    return "\n".join(lines)
+        yield f"| {name} | {' | '.join(cells)} | {published.reads} |"
 
 
 def main() -> None:
@@ -190,10 +187,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="Markdown file")
     options = parser.parse_args()
     on = machine()
-    page = f"{on['date']}, torch {on['torch']}, diffusers {on['diffusers']}.\n\n{table()}\n"
-    print(page)
+    lines = [f"{on['date']}, torch {on['torch']}, diffusers {on['diffusers']}.\n"]
+    print(lines[0])
+    for line in table():
+        print(line, flush=True)
+        lines.append(line)
     if options.out:
-        write_text(options.out, page)
+        write_text(options.out, "\n".join([*lines, ""]))
 
 
 if __name__ == "__main__":

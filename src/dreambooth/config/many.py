@@ -20,7 +20,7 @@ def experiment(command: Parser) -> None:
     command.usage = "dreambooth experiment TABLE [--model MODEL] [--subjects DIR] [--full] [--list] [settings]"
     command.example = "dreambooth experiment table1 --list"
     command.epilog = (
-        "On the toybox and two cores `experiment all` takes about an hour; --list says beforehand. What is "
+        "On the toybox and two cores `experiment all` takes 18 minutes to an hour; --list says beforehand. What is "
         "finished is kept in DIR/cells and shared by all tables."
     )
     listed = "; ".join(f"{name}: {summary}" for name, summary in TABLES.items())

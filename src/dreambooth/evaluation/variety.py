@@ -6,12 +6,12 @@ same seeds, as the noise has a say in the place.
 
 import math
 from collections.abc import Sequence
-from typing import Literal, Self, final
+from typing import Self, final
 
 from dreambooth.config import World
 from dreambooth.evaluation import metrics
 from dreambooth.evaluation.base import Judges, Pictures, TextImageEmbedder
-from dreambooth.run.records import Variety
+from dreambooth.run.records import Varied, Variety
 
 MOST = 32
 """Pictures of a prompt that are looked at, the first ones: their pairs are many, and take memory."""
@@ -71,7 +71,7 @@ def variety(judges: Judges, pictures: Pictures, reader: SceneReader | None = Non
         return None
     distances, counts = judges.perceptual.among(pictures), reader.counts(pictures) if reader else None
     div, error = metrics.div(distances), metrics.div_error(distances, len(pictures))
-    errors: dict[Literal["div", "scenes"], float] = {"div": error / div} if div and math.isfinite(error) else {}
+    errors: dict[Varied, float] = {"div": error / div} if div and math.isfinite(error) else {}
     return Variety(
         div=div,
         scenes=effective(counts) if counts else None,

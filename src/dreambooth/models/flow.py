@@ -45,11 +45,11 @@ class FlowStage(LatentStage):
 
         Where all of it trains, that of its first weight. Weights of few bits are buffers, and are passed over.
         """
-        weights: Iterator[Tensor] = self.pipeline.transformer.parameters()  # transformer.dtype goes through all modules
-        floating = (weight for weight in weights if weight.is_floating_point())
-        first = next(floating)
-        frozen = floating if first.requires_grad else iter((first,))
-        return next((weight for weight in frozen if not weight.requires_grad), first).dtype
+
+        def floating() -> Iterator[Tensor]:  # as far as it is asked: transformer.dtype goes through all modules
+            return (weight for weight in self.pipeline.transformer.parameters() if weight.is_floating_point())
+
+        return next((weight for weight in floating() if not weight.requires_grad), next(floating())).dtype
 
     def looks(self, sampling: Sampling) -> int:
         """One pass a step where the transformer reads the guidance as a number."""

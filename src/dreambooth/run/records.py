@@ -97,7 +97,8 @@ class Scores:
         return {metric.name: value for metric in fields(Scores) if (value := getattr(self, metric.name)) is not None}
 
 
-_Varied = Literal["div", "scenes"]
+Varied = Literal["div", "scenes"]
+"""The numbers of `Variety`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +112,7 @@ class Variety:
     div: Finite
     scenes: Number = None
     pictures: int
-    errors: Mapping[_Varied, Finite] = field(default_factory=dict)
+    errors: Mapping[Varied, Finite] = field(default_factory=dict)
 
     def kept(self, untuned: "Variety", allowed: float = 0.0) -> dict[str, float]:
         """What is left of the untuned model's variety, of 1, by the numbers that both have; not cut off above 1.
@@ -121,7 +122,7 @@ class Variety:
         """
         if self.pictures != untuned.pictures:
             return {}
-        pairs: dict[_Varied, tuple[float | None, float | None]] = {
+        pairs: dict[Varied, tuple[float | None, float | None]] = {
             "scenes": (self.scenes, untuned.scenes),
             "div": (self.div, untuned.div),
         }
