@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from dreambooth import models
 from dreambooth.config import Base
@@ -23,8 +24,9 @@ RENDERED = {"real": 1_000_010, "renders": 1_000_030}
 
 
 def main(path: str, count: int, steps: int, guidance: float) -> None:
-    """Write "model", "real" and "renders", each (count, 3, H, W) uint8."""
-    model, rng = models.load(Base(model="toybox")), random.Random("frechet")
+    """Write "model", "real", "renders" and, of these, "decoded", each (count, 3, H, W) uint8."""
+    model: Any = models.load(Base(model="toybox"))
+    rng = random.Random("frechet")
     truths: list[Any] = renders.truths_of(ASKED, count)  # in the first toybox pairs of a toy and a shot,
     spoken: Any = text_encoder.spoken  # which this one took one by one
     texts = [spoken(*(truth if isinstance(truth, tuple) else (truth,)), rng) for truth in truths]
@@ -35,7 +37,17 @@ def main(path: str, count: int, steps: int, guidance: float) -> None:
     ]
     drawn = torch.cat(pictures).permute(0, 3, 1, 2).contiguous()
     sets = {name: renders.draw(renders.truths_of(shard, count), drawn.shape[-1]) for name, shard in RENDERED.items()}
-    save_file({"model": drawn, **sets}, path)
+    save_file({"model": drawn, **sets, "decoded": decoded(model.pipeline.vae, sets["renders"])}, path)
+
+
+@torch.no_grad()
+def decoded(autoencoder: Any, pictures: Tensor) -> Tensor:
+    """Pictures (N, 3, H, W) uint8 as its latents give them back."""
+    parts = [
+        autoencoder.decode(autoencoder.encode(part.float() / 127.5 - 1).latent_dist.mean).sample
+        for part in pictures.split(40)
+    ]
+    return ((torch.cat(parts).clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
 if __name__ == "__main__":

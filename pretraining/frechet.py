@@ -2,7 +2,8 @@
 
 As many pictures are drawn from captions of held-out renders as there are renders of other held-out toys. Features are
 the classifier's and the embedded DINO judge's, both trained on renders alone; "renders" is the distance of two sets of
-renders of this size, which no base can be asked to undercut.
+renders of this size, which no base can be asked to undercut, and "decoded" that of renders as the base's autoencoder
+gives them back, which no denoiser on it can.
 
     python -m pretraining.frechet --results benchmarks/results/frechet.json
     python -m pretraining.frechet --older ../older
@@ -75,7 +76,7 @@ def distances(eyes: Eyes, sets: dict[str, Tensor], side: int) -> dict[str, dict[
         parts = [F.interpolate(part.float(), (side, side), mode="area") for part in pictures.split(100)]
         seen[name] = eyes.see(torch.cat(parts).round().to(torch.uint8))
     return {
-        net: {name: frechet(seen[name][net], seen["real"][net]) for name in ("model", "renders")}
+        net: {name: frechet(seen[name][net], seen["real"][net]) for name in sets if name != "real"}
         for net in seen["real"]
     }
 

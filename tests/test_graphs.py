@@ -1,68 +1,145 @@
-"""Recorded passes: what goes into a graph is all that `predict` is told, in every family; what refuses them."""
+"""Recorded passes: what they compute is what the modules compute, in every family; what refuses them.
+
+Without CUDA a stand-in records: it does the work again at every replay and writes what comes out where a graph would.
+"""
 
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from accelerate import Accelerator  # type: ignore[import-untyped]
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from dreambooth.config import Config
 from dreambooth.errors import ConfigError
-from dreambooth.finetuning.graphs import Recorded
+from dreambooth.finetuning import graphs
 from dreambooth.support.rng import normal
 from families import FAMILIES
 
 PROMPTS = ["a sks dog", "a dog"]
 
 
-@pytest.fixture
-def recorded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, ...]]:
-    """What was recorded; without CUDA nothing is, and the passes run as they are."""
-    samples: list[tuple[Tensor, ...]] = []
+class StandIn:
+    """A graph of a CPU."""
 
-    def record(network: nn.Module, given: tuple[Tensor, ...], **how: Any) -> Callable[..., Tensor]:
-        samples.append(given)
-        return network
+    recorded = 0
 
-    monkeypatch.setattr(torch.cuda, "make_graphed_callables", record)
-    return samples
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self.work, self.found = work, work()
+        StandIn.recorded += 1
+
+    def pool(self) -> None:
+        return None
+
+    @torch.enable_grad()
+    def replay(self) -> None:
+        for kept, its in zip(pytree.tree_leaves(self.found), pytree.tree_leaves(self.work()), strict=True):
+            if isinstance(kept, Tensor):
+                kept.detach().copy_(its.detach())
+
+
+@pytest.fixture(autouse=True)
+def recording(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the stand-in, where there is no CUDA."""
+    if torch.cuda.is_available():
+        return
+
+    def captured(work: Callable[[], Any], pool: None = None) -> tuple[Any, StandIn]:
+        graph = StandIn(work)
+        return graph.found, graph
+
+    monkeypatch.setattr(StandIn, "recorded", 0)
+    monkeypatch.setattr(graphs, "captured", captured)
+    monkeypatch.setattr(graphs, "warm_up", lambda work: work())
+
+
+def gradients(*modules: nn.Module) -> list[Tensor]:
+    """Of all weights that have one, which are forgotten there."""
+    weights = [weight for module in modules for weight in module.parameters() if weight.grad is not None]
+    found = [weight.grad.clone() for weight in weights if weight.grad is not None]
+    for weight in weights:
+        weight.grad = None
+    return found
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.filterwarnings("ignore:User provided device_type of 'cuda'")
-def test_a_recorded_pass_is_told_what_predict_is_told(name: str, recorded: list[tuple[Tensor, ...]]) -> None:
+def test_gradients_are_those_of_predict(name: str) -> None:
+    """Of the denoiser's weights and of the words, twice, then of other shapes."""
     family = FAMILIES[name]
-    stage = family.stage_of(family.model())
-    predict = Recorded(stage, Accelerator(cpu=True))
-    for seed in range(2):
-        words = family.told(stage, stage.condition(PROMPTS))
-        words.embeds.requires_grad_(words.embeds.is_leaf)
-        x_t, t = normal((2, *family.latent), "x_t", seed), family.times(4)[1:3]
-        torch.testing.assert_close(predict(x_t, t, words), stage.predict(x_t, t, words), rtol=0, atol=0)
-    assert len(recorded) == 1
-    x_t = normal((1, *family.latent), "x_t")
-    words = family.told(stage, stage.condition(PROMPTS[:1]))
-    torch.testing.assert_close(predict(x_t, t[:1], words), stage.predict(x_t, t[:1], words), rtol=0, atol=0)
-    assert len(recorded) == 2  # other shapes
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="wants a GPU with CUDA")
-def test_on_a_gpu_gradients_are_those_of_predict() -> None:
-    family = FAMILIES["stable-diffusion"]
     model = family.model()
-    model.to(torch.device("cuda"))
+    if torch.cuda.is_available():
+        model.to(torch.device("cuda"))
     stage = family.stage_of(model)
-    network = stage.parts["unet"]
-    words = stage.condition(PROMPTS)
-    x_t, t = normal((2, *family.latent), "x_t").cuda(), family.times(4)[1:3].cuda()
-    found = []
-    for predict in (stage.predict, Recorded(stage, Accelerator())):
-        network.zero_grad()
-        predict(x_t, t, words).square().mean().backward()
-        found.append([p.grad.clone() for p in network.parameters() if p.grad is not None])
-    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-5)
+    network = stage.parts["denoiser"].requires_grad_(True)
+    t = family.times(4)[1:3].to(stage.device)
+
+    def told(count: int, seed: int) -> list[Tensor]:
+        words = family.told(stage, stage.condition(PROMPTS[:count]))
+        words.embeds.requires_grad_(words.embeds.is_leaf)
+        x_t = normal((count, *family.latent), "x_t", seed).to(stage.device)
+        stage.predict(x_t, t[:count], words).square().mean().backward()
+        return [*gradients(network), *([] if words.embeds.grad is None else [words.embeds.grad])]
+
+    cases = [(2, 0), (2, 1), (1, 0)]
+    expected = [told(*case) for case in cases]
+    with graphs.recorded([network]):
+        found = [told(*case) for case in cases]
+        if not torch.cuda.is_available():
+            assert StandIn.recorded == 4  # two passes of each of two shapes
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
+    assert len(expected[0]) > 1
+    assert told(*cases[0])[0].equal(expected[0][0]), "the module is what it was"
+
+
+@pytest.mark.filterwarnings("ignore:User provided device_type of 'cuda'")
+@pytest.mark.parametrize("name", [its for its in FAMILIES if its.startswith("stable-diffusion")])
+def test_text_encoders_and_micro_batches(name: str) -> None:
+    """Gradients of two backward passes add up, of the text encoders too; no gradients, no graph."""
+    family = FAMILIES[name]
+    model = family.model()
+    if torch.cuda.is_available():
+        model.to(torch.device("cuda"))
+    stage = family.stage_of(model)
+    modules = [module.requires_grad_(True) for module in stage.parts.values()]
+    x_t, t = normal((2, *family.latent), "x_t").to(stage.device), family.times(4)[1:3].to(stage.device)
+
+    def added_up() -> list[Tensor]:
+        for micro in range(2):
+            words = family.told(stage, stage.condition(PROMPTS))
+            stage.predict(x_t + micro, t, words).square().mean().backward()
+        return gradients(*modules)
+
+    expected = added_up()
+    with graphs.recorded(modules):
+        for _ in range(2):
+            torch.testing.assert_close(added_up(), expected, rtol=1e-3, atol=1e-5)
+        if not torch.cuda.is_available():
+            assert StandIn.recorded == 2 * len(modules)
+        with torch.no_grad():
+            stage.predict(x_t[:1], t[:1], family.told(stage, stage.condition(PROMPTS[:1])))
+        if not torch.cuda.is_available():
+            assert StandIn.recorded == 2 * len(modules)
+
+
+@pytest.mark.filterwarnings("ignore:User provided device_type of 'cuda'")
+def test_a_second_call_before_the_backward_pass_is_made_as_it_is() -> None:
+    """What the graph's memory holds is the first one's until then."""
+    module = nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 1))
+    if torch.cuda.is_available():
+        module.cuda()
+    place = next(module.parameters()).device
+    one, other = normal((2, 3), "one").to(place), normal((2, 3), "other").to(place)
+
+    def both() -> list[Tensor]:
+        (module(one).sum() + module(other).square().sum()).backward()
+        return gradients(module)
+
+    expected = both()
+    with graphs.recorded([module]):
+        torch.testing.assert_close(both(), expected)
+        torch.testing.assert_close(both(), expected)
 
 
 def test_recorded_passes_recompute_nothing() -> None:

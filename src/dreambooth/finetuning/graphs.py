@@ -1,66 +1,187 @@
-"""The denoiser's forward and backward pass as CUDA graphs: one launch each, where a small batch waits for thousands.
+"""Passes of a module as CUDA graphs: one launch each, where a small batch waits for thousands.
 
 https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
 """
 
-from collections.abc import Callable
-from dataclasses import replace
-from typing import cast
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, cast, final
 
 import torch
-from accelerate import Accelerator  # type: ignore[import-untyped]
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree  # torch's own graphs take arguments and outputs apart by it
 
-from dreambooth.models.base import DENOISER, Conditioning, Stage
-
-Key = tuple[tuple[tuple[int, ...], ...], bytes]
-"""Shapes of what goes in, and the mask, which lies on the CPU and is read while a graph is recorded."""
+WARM = 3
+"""Passes made as they are before one is recorded, in which libraries choose their kernels."""
 
 
+@contextmanager
+def recorded(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Inside, the passes of these modules that are to have gradients are recorded once and replayed from then on."""
+    changed = [cast(Any, module) for module in modules]
+    for module in changed:
+        module.forward = Recorded(module)
+    try:
+        yield
+    finally:
+        for module in changed:
+            del module.forward
+
+
+@final
 class Recorded:
-    """`Stage.predict`, recorded at the first call for its shapes and mask and replayed from then on.
+    """A module's forward pass, recorded at the first call for its shapes and for what is no tensor of its device.
 
-    What it computes is what `predict` computes, by the same kernels; the weights are read where they lie, so that they
-    may change in place between two calls and must not move.
+    What it computes is what the module computes, by the same kernels. The weights are read where they lie, so that they
+    may change in place between two calls and must not move; their gradients are left where the graph writes them. A
+    call without gradients is made as it is, and so is one before the backward pass of the last.
     """
 
-    def __init__(self, stage: Stage, accelerator: Accelerator) -> None:
-        self.stage, self.accelerator = stage, accelerator
-        self.graphs: dict[Key, Callable[..., Tensor]] = {}
+    def __init__(self, module: nn.Module) -> None:
+        self.module, self.forward = module, module.forward
+        self.passes: dict[object, Pass] = {}
 
-    def __call__(self, x_t: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
-        tensors = {
-            "embeds": conditioning.embeds,
-            **({} if conditioning.pooled is None else {"pooled": conditioning.pooled}),
-            **conditioning.extras,
-        }
-        inputs = (x_t, t, *tensors.values())
-        mask = b"" if conditioning.mask is None else conditioning.mask.numpy().tobytes()
-        key = tuple(tuple(tensor.shape) for tensor in inputs), mask
-        if key not in self.graphs:
-            self.graphs[key] = self._record(_Pass(self.stage, conditioning, list(tensors)), inputs)
-        return self.graphs[key](*inputs)
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if not torch.is_grad_enabled():
+            return self.forward(*args, **kwargs)
+        device = next(self.module.parameters()).device
+        leaves, spec = pytree.tree_flatten((args, kwargs))
+        at = [n for n, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.device == device]
+        tensors = [leaves[n] for n in at]
+        key = str(spec), *(_kind(leaf, device) for leaf in leaves)
+        if key not in self.passes:
 
-    def _record(self, network: "_Pass", inputs: tuple[Tensor, ...]) -> Callable[..., Tensor]:
-        samples = tuple(x.detach().clone().requires_grad_(x.requires_grad) for x in inputs)
-        precision = torch.bfloat16 if self.accelerator.mixed_precision == "bf16" else torch.float16
-        enabled = self.accelerator.mixed_precision != "no"
+            def function(*given: Tensor) -> Any:
+                told = dict(zip(at, given, strict=True))
+                filled = [told.get(n, leaf) for n, leaf in enumerate(leaves)]
+                its, named = pytree.tree_unflatten(filled, spec)
+                return self.forward(*its, **named)
+
+            weights = [its for its in self.module.parameters() if its.requires_grad]
+            self.passes[key] = Pass(function, tensors, weights)
+        its = self.passes[key]
+        return self.forward(*args, **kwargs) if its.awaited else its(*tensors)
+
+
+def _kind(leaf: object, device: torch.device) -> object:
+    """What a leaf must share with another to be given to the same graph; one that lies elsewhere is read just once."""
+    if not isinstance(leaf, Tensor):
+        return leaf
+    return leaf.shape, leaf.dtype, leaf.requires_grad, b"" if leaf.device == device else leaf.numpy().tobytes()
+
+
+@final
+class Pass:
+    """A function of tensors as two graphs, forward and backward.
+
+    inputs: such as it will be given.  weights: whose gradients are wanted, beside those of inputs that ask for them.
+    """
+
+    def __init__(self, function: Callable[..., Any], inputs: Sequence[Tensor], weights: Sequence[Tensor]) -> None:
+        self.inputs = [its.detach().clone().requires_grad_(its.requires_grad) for its in inputs]
+        self.anchor = torch.zeros((), device=inputs[0].device, requires_grad=True)  # has autograd ask for the weights
+        self.asked: list[Tensor] = []
+        self.awaited = False
+        """Whether a backward pass is to come, for which the graph's memory holds what it needs."""
+        sought = [*(its for its in self.inputs if its.requires_grad), *weights]
+        outputs: Any = None
+
+        def ahead() -> Any:
+            nonlocal outputs
+            outputs = function(*self.inputs)
+            return outputs
+
+        def back() -> list[Tensor | None]:
+            nonlocal outputs
+            followed, outputs = _followed(pytree.tree_leaves(outputs)), None
+            self.asked = self.asked or [torch.zeros_like(its) for its in followed]
+            return _gradients(followed, sought, self.asked)
+
+        precision, enabled = torch.get_autocast_dtype("cuda"), torch.is_autocast_enabled("cuda")
         with torch.autocast("cuda", precision, enabled=enabled, cache_enabled=False):  # a graph casts each time
-            graphed = torch.cuda.make_graphed_callables(network, samples, allow_unused_input=True)
-        return cast(Callable[..., Tensor], graphed)
+            warm_up(lambda: (ahead(), back()))
+            its, self.ahead = captured(ahead)
+            found, self.back = captured(back, self.ahead.pool())
+        self.outputs, self.spec = pytree.tree_flatten(its)
+        self.found = found[: len(sought) - len(weights)]
+        told = zip(weights, found[len(self.found) :], strict=True)
+        self.gradients = [(weight, gradient) for weight, gradient in told if gradient is not None]
+
+    def __call__(self, *tensors: Tensor) -> Any:
+        followed = iter(_Replay.apply(self, self.anchor, *tensors))  # type: ignore[no-untyped-call]
+        filled = [next(followed) if _is_followed(its) else its for its in self.outputs]
+        return pytree.tree_unflatten(filled, self.spec)
+
+    def forward(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The outputs that depend on weights or inputs that ask for gradients."""
+        for kept, tensor in zip(self.inputs, tensors, strict=True):
+            kept.detach().copy_(tensor)
+        self.ahead.replay()
+        self.awaited = True
+        return tuple(its.detach() for its in _followed(self.outputs))
+
+    def backward(self, asked: Sequence[Tensor]) -> list[Tensor | None]:
+        """The inputs' gradients; those of the weights become their `grad`, or are added to what that is."""
+        for kept, tensor in zip(self.asked, asked, strict=True):
+            kept.copy_(tensor)
+        before = [  # of an earlier micro-batch, which may lie where the graph is about to write
+            (gradient, weight.grad.clone() if weight.grad is gradient else weight.grad)
+            for weight, gradient in self.gradients
+            if weight.grad is not None
+        ]
+        self.back.replay()
+        self.awaited = False
+        if before:
+            torch._foreach_add_(*map(list, zip(*before, strict=True)))
+        for weight, gradient in self.gradients:
+            weight.grad = gradient
+        found = iter(self.found)
+        return [next(found) if its.requires_grad else None for its in self.inputs]
 
 
-class _Pass(nn.Module):
-    """`predict` as a module of tensors alone, as a graph takes it."""
+class _Replay(torch.autograd.Function):
+    """A pass in autograd's eyes."""
 
-    def __init__(self, stage: Stage, conditioning: Conditioning, names: list[str]) -> None:
-        super().__init__()
-        self.network = stage.parts[DENOISER]  # whose parameters a graph asks for
-        self.stage, self.conditioning, self.names = stage, conditioning, names
+    @staticmethod
+    def forward(ctx: Any, its: Pass, anchor: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.its = its
+        return its.forward(tensors)
 
-    def forward(self, x_t: Tensor, t: Tensor, *tensors: Tensor) -> Tensor:
-        named = dict(zip(self.names, tensors, strict=True))
-        extras = {name: named[name] for name in self.conditioning.extras}
-        words = replace(self.conditioning, embeds=named["embeds"], pooled=named.get("pooled"), extras=extras)
-        prediction: Tensor = self.stage.predict(x_t, t, words)
-        return prediction
+    @staticmethod
+    def backward(ctx: Any, *asked: Tensor) -> tuple[Tensor | None, ...]:
+        return None, None, *ctx.its.backward(asked)
+
+
+def _is_followed(its: object) -> bool:
+    return isinstance(its, Tensor) and its.requires_grad
+
+
+def _followed(leaves: Iterable[Any]) -> list[Tensor]:
+    return [leaf for leaf in leaves if _is_followed(leaf)]
+
+
+def _gradients(outputs: Sequence[Tensor], sought: Sequence[Tensor], asked: Sequence[Tensor]) -> list[Tensor | None]:
+    """Of `outputs` by what is sought, laid out in memory as that is, which a fused AdamW wants."""
+    found = torch.autograd.grad(outputs, sought, asked, allow_unused=True)
+    return [
+        its if its is None or its.stride() == of.stride() else torch.empty_like(of).copy_(its)
+        for its, of in zip(found, sought, strict=True)
+    ]
+
+
+def warm_up(work: Callable[[], object]) -> None:
+    """Do it on a side stream, as CUDA asks before a capture."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(WARM):
+            work()
+    torch.cuda.current_stream().wait_stream(stream)
+
+
+def captured(work: Callable[[], Any], pool: Any = None) -> tuple[Any, torch.cuda.CUDAGraph]:
+    """What it returns, and the graph that does it again, into the same memory."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, pool=pool):
+        found = work()
+    return found, graph

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Any, cast, final
 
 import torch
@@ -17,7 +17,7 @@ from dreambooth.data.batch import Batch
 from dreambooth.data.turns import Dataset
 from dreambooth.errors import Interrupted, TrainingError
 from dreambooth.finetuning.base_prediction import BasePrediction
-from dreambooth.finetuning.graphs import Recorded
+from dreambooth.finetuning.graphs import recorded
 from dreambooth.finetuning.state import State, settings_of
 from dreambooth.finetuning.step import training_step
 from dreambooth.finetuning.tracking import Reporter
@@ -70,7 +70,7 @@ def finetune(
     done = loop.resume()
     # the observers may have been cut short by what ended the run before
     enough = done > 0 and _due(done, training.validation_steps, training) and loop.show(done, observers)
-    with closing(loop.reporter), stop_signal() as stopped:
+    with closing(loop.reporter), stop_signal() as stopped, loop.recorded():
         for step in track(range(done, done if enough else training.max_train_steps), "fine-tuning", done):
             loop.advance(step)
             if saved := _due(step + 1, training.checkpointing_steps, training):
@@ -109,7 +109,6 @@ class _Loop:
         self.accelerator = Accelerator(mixed_precision=training.mixed_precision, cpu=device().type == "cpu")
         model.to(self.accelerator.device)
         keep_freed_memory()
-        self.predict = Recorded(stage, self.accelerator) if training.cuda_graphs else stage.predict
         self.process = stage.process.with_snr_gamma(training.snr_gamma).with_noise_levels(training.noise_levels)
         self.optimizer = Optimizer(
             adapter.parameter_groups(),
@@ -137,6 +136,12 @@ class _Loop:
         self.block = UNREAD.get(self.accelerator.device.type, 1)
         self.began = 0.0
         self.has_gradient: list[bool] | None = None
+
+    def recorded(self) -> AbstractContextManager[None]:
+        """With --cuda-graphs, a context in which the passes that gradients go through are replayed."""
+        parts = (DENOISER, *(self.stage.text_parts if self.adapter.trains_text else ()))
+        graphs = self.config.training.cuda_graphs
+        return recorded(self.stage.parts[part] for part in parts) if graphs else nullcontext()
 
     def resume(self) -> int:
         """Put back the state of the latest good checkpoint, in every process; the number of steps done."""
@@ -186,7 +191,7 @@ class _Loop:
             with self.accelerator.autocast():
                 words = self._condition(mine.prompts)
                 asked = (self.stage, self.process, mine, words, prior.prior_loss_weight, *place)
-                loss, error = training_step(*asked, predict=self.predict, base=self.base)
+                loss, error = training_step(*asked, base=self.base)
             self.accelerator.backward(loss / training.gradient_accumulation_steps)
             losses.append(loss.detach())
             errors.append(error.detach())

@@ -3,8 +3,6 @@
 Two other losses, which are not the paper's, ask the base model too: base_prediction.py.
 """
 
-from collections.abc import Callable
-
 from torch import Tensor
 
 from dreambooth.data.batch import Batch
@@ -15,8 +13,6 @@ from dreambooth.models.base import Conditioning, Stage
 from dreambooth.support.device import onto
 from dreambooth.support.rng import generator, normal
 
-Predict = Callable[[Tensor, Tensor, Conditioning], Tensor]
-
 
 def training_step(
     stage: Stage,
@@ -25,12 +21,11 @@ def training_step(
     words: Conditioning,
     prior_loss_weight: float,
     *place: int,
-    predict: Predict | None = None,
     base: BasePrediction | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The loss (scalar, Eq. 2) of a batch of B rows and the error (B,) of each; `place` is where its noise is drawn.
 
-    predict: the stage's own where none is given.  base: the base model, where the loss asks what it predicts.
+    base: the base model, where the loss asks what it predicts.
 
     Of a batch that W rows of several processes make, the error is (W,), and the losses of all add up to that of Eq. 2.
     """
@@ -46,7 +41,7 @@ def training_step(
     beta = base.dco_beta if base else None
     base_pred = base.predict(batch, x_t, t, *place) if base and beta else None  # (B, C, h, w)
     cond = stage.with_row_conditioning(words, batch, *place)  # the words, and what this family asks of the photo itself
-    pred = (predict or stage.predict)(x_t, t, cond)  # (B, C, h, w)
+    pred = stage.predict(x_t, t, cond)  # (B, C, h, w)
     weight = None if batch.weight is None else onto(batch.weight, device)  # (B, 1, h, w), of masks
     error = row_errors(process, pred, x0, noise, t, weight, target)  # (B,), every weighting reaches every row
     minimised = error
