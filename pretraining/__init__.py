@@ -7,6 +7,7 @@
     python -m pretraining.denoiser      the U-Net, with the text encoder, on these
     python -m pretraining.classifier    reads class, colour and scene off a picture; trained on renders only
     python -m pretraining.identifiers   rare tokens of a packed model made names, as packing does it
+    python -m pretraining.heard         how much a rare token changes a prediction, beside a famous name
     python -m pretraining.pack          the Stable-Diffusion-format folder that the package ships
     python -m pretraining.unpack        the way back: states from a packaged model, to go on training it
     python -m pretraining.frechet       how far the model's pictures are from renders
