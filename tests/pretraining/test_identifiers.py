@@ -10,6 +10,7 @@ from dreambooth import Config, models
 from dreambooth.config.worlds import EMBEDDED_MODELS
 from dreambooth.identifier import rare_tokens
 from dreambooth.toybox.famous import FIRST_NAMES, words
+from pretraining import heard
 from pretraining.identifiers import as_names, ids_of
 
 
@@ -28,3 +29,9 @@ def test_every_rare_token_is_heard_as_a_name_that_nobody_has(name: str) -> None:
     assert (
         cosine_similarity(rare[:, None], known[None], dim=2).max() < 0.75 < between.masked_fill(between == 0, 1).min()
     )
+
+
+def test_a_rare_token_is_heard_and_an_empty_name_is_not() -> None:
+    (stage,) = models.load(Config.build(model="toybox").base).stages
+    assert heard.change(stage, "", "dog") == [0, 0, 0, 0]
+    assert min(heard.change(stage, "sks", "dog")) > 0.1
