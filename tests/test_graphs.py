@@ -15,25 +15,30 @@ from dreambooth.config import Config
 from dreambooth.errors import ConfigError
 from dreambooth.finetuning import graphs
 from dreambooth.support.rng import normal
-from families import FAMILIES
+from families import FAMILIES, WITH_TEXT
 
 PROMPTS = ["a sks dog", "a dog"]
 
 
 class StandIn:
-    """A graph of a CPU."""
+    """A graph of a CPU. What shares its memory is overwritten by a replay, as a pass back is by the next one ahead."""
 
     recorded = 0
 
-    def __init__(self, work: Callable[[], Any]) -> None:
+    def __init__(self, work: Callable[[], Any], sharing: "StandIn | None") -> None:
         self.work, self.found = work, work()
+        self.shared: list[Tensor] = []
+        if sharing is not None:
+            sharing.shared += [its for its in pytree.tree_leaves(self.found) if isinstance(its, Tensor)]
         StandIn.recorded += 1
 
-    def pool(self) -> None:
-        return None
+    def pool(self) -> "StandIn":
+        return self
 
     @torch.enable_grad()
     def replay(self) -> None:
+        for its in self.shared:
+            its.fill_(torch.nan)
         for kept, its in zip(pytree.tree_leaves(self.found), pytree.tree_leaves(self.work()), strict=True):
             if isinstance(kept, Tensor):
                 kept.detach().copy_(its.detach())
@@ -45,8 +50,8 @@ def recording(monkeypatch: pytest.MonkeyPatch) -> None:
     if torch.cuda.is_available():
         return
 
-    def captured(work: Callable[[], Any], pool: None = None) -> tuple[Any, StandIn]:
-        graph = StandIn(work)
+    def captured(work: Callable[[], Any], pool: StandIn | None = None) -> tuple[Any, StandIn]:
+        graph = StandIn(work, pool)
         return graph.found, graph
 
     monkeypatch.setattr(StandIn, "recorded", 0)
@@ -66,7 +71,9 @@ def gradients(*modules: nn.Module) -> list[Tensor]:
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.filterwarnings("ignore:User provided device_type of 'cuda'")
 def test_gradients_are_those_of_predict(name: str) -> None:
-    """Of the denoiser's weights and of the words, twice, then of other shapes."""
+    """Of the denoiser's weights and of the words: at three calls, the second being recorded, and of other shapes."""
+    if name == "qwen-image" and torch.cuda.is_available():
+        pytest.skip("refused: see below")
     family = FAMILIES[name]
     model = family.model()
     if torch.cuda.is_available():
@@ -82,7 +89,7 @@ def test_gradients_are_those_of_predict(name: str) -> None:
         stage.predict(x_t, t[:count], words).square().mean().backward()
         return [*gradients(network), *([] if words.embeds.grad is None else [words.embeds.grad])]
 
-    cases = [(2, 0), (2, 1), (1, 0)]
+    cases = [(2, 0), (2, 1), (2, 2), (1, 0), (1, 1)]
     expected = [told(*case) for case in cases]
     with graphs.recorded([network]):
         found = [told(*case) for case in cases]
@@ -90,11 +97,11 @@ def test_gradients_are_those_of_predict(name: str) -> None:
             assert StandIn.recorded == 4  # two passes of each of two shapes
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
     assert len(expected[0]) > 1
-    assert told(*cases[0])[0].equal(expected[0][0]), "the module is what it was"
+    torch.testing.assert_close(told(*cases[0]), expected[0])  # the module is what it was
 
 
 @pytest.mark.filterwarnings("ignore:User provided device_type of 'cuda'")
-@pytest.mark.parametrize("name", [its for its in FAMILIES if its.startswith("stable-diffusion")])
+@pytest.mark.parametrize("name", WITH_TEXT)
 def test_text_encoders_and_micro_batches(name: str) -> None:
     """Gradients of two backward passes add up, of the text encoders too; no gradients, no graph."""
     family = FAMILIES[name]
@@ -113,7 +120,7 @@ def test_text_encoders_and_micro_batches(name: str) -> None:
 
     expected = added_up()
     with graphs.recorded(modules):
-        for _ in range(2):
+        for _ in range(3):
             torch.testing.assert_close(added_up(), expected, rtol=1e-3, atol=1e-5)
         if not torch.cuda.is_available():
             assert StandIn.recorded == 2 * len(modules)
@@ -138,8 +145,13 @@ def test_a_second_call_before_the_backward_pass_is_made_as_it_is() -> None:
 
     expected = both()
     with graphs.recorded([module]):
-        torch.testing.assert_close(both(), expected)
-        torch.testing.assert_close(both(), expected)
+        for _ in range(3):
+            torch.testing.assert_close(both(), expected)
+
+
+def test_a_pass_that_asks_the_processor_is_not_recorded() -> None:
+    with pytest.raises(ConfigError, match="cuda_graphs: a pass of Qwen/Qwen-Image cannot be recorded"):
+        Config.build({"model": "Qwen/Qwen-Image", "cuda_graphs": True})
 
 
 def test_recorded_passes_recompute_nothing() -> None:

@@ -67,6 +67,8 @@ class FamilyRow:
     """By method, the settings that suit the pair of both."""
     in_blocks: bool = False
     """Whether its denoiser is a row of blocks that gradient checkpointing computes anew one by one."""
+    recordable: bool = True
+    """Whether its denoiser's pass can be recorded as a CUDA graph: it asks the processor for nothing in between."""
     schedulers: Mapping[str, str] = field(default_factory=dict)
     """By sampler, its class in diffusers where it is not the one of config/samplers.py."""
     guidance: Callable[[float], Mapping[str, Any]] = usual_guidance
@@ -186,6 +188,7 @@ FAMILIES: Mapping[str, FamilyRow] = {
         code=("qwen_image", "QwenImage"),
         published=("Qwen/Qwen-Image", "Qwen/Qwen-Image-2512"),
         in_blocks=True,
+        recordable=False,  # diffusers copies the length of the prompts to the GPU in the midst of it
         # OneTrainer's rate of all weights; AI Toolkit train_lora_qwen_image_24gb.yaml
         preset={**_FLOW, **_drawn(50, 4.0), "learning_rate": 1e-5},
         method_presets={"lora": {"rank": 16, "learning_rate": 1e-4}},

@@ -157,6 +157,8 @@ class Config(Section):
             problems.append(
                 "cuda_graphs: a recorded pass cannot recompute activations: leave out gradient_checkpointing"
             )
+        if self.training.cuda_graphs and self.family and not self.family.recordable:
+            problems.append(f"cuda_graphs: a pass of {self.base.model} cannot be recorded: leave it out")
         if self.base.group_offload and not self.training.gradient_checkpointing:
             problems.append(
                 "group_offload: wants gradient_checkpointing too, or the copy of every block would stay until the "

@@ -3,8 +3,10 @@
 https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
 """
 
+import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import compress
 from typing import Any, cast, final
 
 import torch
@@ -14,42 +16,55 @@ from torch.utils import _pytree as pytree  # torch's own graphs take arguments a
 WARM = 3
 """Passes made as they are before one is recorded, in which libraries choose their kernels."""
 
+MOST = 8
+"""Recorded passes of a module at most: each has memory of its own, for activations and gradients."""
+
 
 @contextmanager
 def recorded(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Inside, the passes of these modules that are to have gradients are recorded once and replayed from then on."""
-    changed = [cast(Any, module) for module in modules]
-    for module in changed:
-        module.forward = Recorded(module)
+    before = {module: vars(module).get("forward") for module in modules}  # of the object: a library's wrapper
+    for module in before:
+        cast(Any, module).forward = Recorded(module)
     try:
         yield
     finally:
-        for module in changed:
+        for module, forward in before.items():
             del module.forward
+            if forward is not None:
+                cast(Any, module).forward = forward
 
 
 @final
 class Recorded:
-    """A module's forward pass, recorded at the first call for its shapes and for what is no tensor of its device.
+    """A module's forward pass, recorded at the second call for its shapes and for what is no tensor of its device.
+
+    The first is made as it is, and shows which outputs have gradients: a weight that only others depend on has none.
 
     What it computes is what the module computes, by the same kernels. The weights are read where they lie, so that they
     may change in place between two calls and must not move; their gradients are left where the graph writes them. A
-    call without gradients is made as it is, and so is one before the backward pass of the last.
+    call that nothing asks a gradient of is made as it is, and so is one before the backward pass of the last, and one
+    of a further shape than MOST.
     """
 
     def __init__(self, module: nn.Module) -> None:
         self.module, self.forward = module, module.forward
+        self.asked: dict[object, list[bool]] = {}
+        """Of each output, whether it had a gradient."""
         self.passes: dict[object, Pass] = {}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if not torch.is_grad_enabled():
-            return self.forward(*args, **kwargs)
-        device = next(self.module.parameters()).device
+        weights = [its for its in self.module.parameters() if its.requires_grad]
         leaves, spec = pytree.tree_flatten((args, kwargs))
+        device = next(self.module.parameters()).device
         at = [n for n, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.device == device]
         tensors = [leaves[n] for n in at]
+        if not torch.is_grad_enabled() or not (weights or _followed(tensors)):
+            return self.forward(*args, **kwargs)
         key = str(spec), *(_kind(leaf, device) for leaf in leaves)
-        if key not in self.passes:
+        if not any(self.asked.get(key, ())):
+            return self._watched(key, self.forward(*args, **kwargs))
+        if key not in self.passes and len(self.passes) < MOST:
 
             def function(*given: Tensor) -> Any:
                 told = dict(zip(at, given, strict=True))
@@ -57,10 +72,18 @@ class Recorded:
                 its, named = pytree.tree_unflatten(filled, spec)
                 return self.forward(*its, **named)
 
-            weights = [its for its in self.module.parameters() if its.requires_grad]
-            self.passes[key] = Pass(function, tensors, weights)
-        its = self.passes[key]
-        return self.forward(*args, **kwargs) if its.awaited else its(*tensors)
+            self.passes[key] = Pass(function, tensors, weights, self.asked[key])
+        its = self.passes.get(key)
+        return self.forward(*args, **kwargs) if its is None or its.awaited else its(*tensors)
+
+    def _watched(self, key: object, outputs: Any) -> Any:
+        """These outputs; a backward pass notes which of them it comes by."""
+        leaves = pytree.tree_leaves(outputs)
+        asked = self.asked[key] = [False] * len(leaves)
+        for number, leaf in enumerate(leaves):
+            if _is_followed(leaf):
+                leaf.register_hook(lambda _, number=number: operator.setitem(asked, number, True))
+        return outputs
 
 
 def _kind(leaf: object, device: torch.device) -> object:
@@ -75,15 +98,19 @@ class Pass:
     """A function of tensors as two graphs, forward and backward.
 
     inputs: such as it will be given.  weights: whose gradients are wanted, beside those of inputs that ask for them.
+    asked: of each output, whether it will have a gradient.
     """
 
-    def __init__(self, function: Callable[..., Any], inputs: Sequence[Tensor], weights: Sequence[Tensor]) -> None:
+    def __init__(
+        self, function: Callable[..., Any], inputs: Sequence[Tensor], weights: Sequence[Tensor], asked: Sequence[bool]
+    ) -> None:
         self.inputs = [its.detach().clone().requires_grad_(its.requires_grad) for its in inputs]
         self.anchor = torch.zeros((), device=inputs[0].device, requires_grad=True)  # has autograd ask for the weights
-        self.asked: list[Tensor] = []
         self.awaited = False
         """Whether a backward pass is to come, for which the graph's memory holds what it needs."""
-        sought = [*(its for its in self.inputs if its.requires_grad), *weights]
+        self.given: list[Tensor] = []
+        """The gradients of the outputs that have one."""
+        sought = [*_followed(self.inputs), *weights]
         outputs: Any = None
 
         def ahead() -> Any:
@@ -93,42 +120,47 @@ class Pass:
 
         def back() -> list[Tensor | None]:
             nonlocal outputs
-            followed, outputs = _followed(pytree.tree_leaves(outputs)), None
-            self.asked = self.asked or [torch.zeros_like(its) for its in followed]
-            return _gradients(followed, sought, self.asked)
+            followed, outputs = list(compress(pytree.tree_leaves(outputs), asked)), None
+            self.given = self.given or [torch.zeros_like(its) for its in followed]
+            with torch.autocast("cuda", enabled=False):  # as the loop's own backward pass
+                return _gradients(followed, sought, self.given)
 
         precision, enabled = torch.get_autocast_dtype("cuda"), torch.is_autocast_enabled("cuda")
         with torch.autocast("cuda", precision, enabled=enabled, cache_enabled=False):  # a graph casts each time
             warm_up(lambda: (ahead(), back()))
             its, self.ahead = captured(ahead)
             found, self.back = captured(back, self.ahead.pool())
-        self.outputs, self.spec = pytree.tree_flatten(its)
+        leaves, self.spec = pytree.tree_flatten(its)
+        self.follows = [_is_followed(leaf) for leaf in leaves]
+        self.asked = list(compress(asked, self.follows))
+        self.outputs = [leaf.detach() if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         self.found = found[: len(sought) - len(weights)]
         told = zip(weights, found[len(self.found) :], strict=True)
         self.gradients = [(weight, gradient) for weight, gradient in told if gradient is not None]
 
     def __call__(self, *tensors: Tensor) -> Any:
         followed = iter(_Replay.apply(self, self.anchor, *tensors))  # type: ignore[no-untyped-call]
-        filled = [next(followed) if _is_followed(its) else its for its in self.outputs]
+        filled = [next(followed) if follows else its for follows, its in zip(self.follows, self.outputs, strict=True)]
         return pytree.tree_unflatten(filled, self.spec)
 
     def forward(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """The outputs that depend on weights or inputs that ask for gradients."""
+        """The outputs that depend on weights or on inputs that ask for gradients."""
         for kept, tensor in zip(self.inputs, tensors, strict=True):
             kept.detach().copy_(tensor)
+        for weight, gradient in self.gradients:  # of an earlier micro-batch: the graphs share their memory
+            if weight.grad is not None and weight.grad is gradient:
+                weight.grad = gradient.clone()
         self.ahead.replay()
         self.awaited = True
-        return tuple(its.detach() for its in _followed(self.outputs))
+        return tuple(its.detach() for its in compress(self.outputs, self.follows))
 
-    def backward(self, asked: Sequence[Tensor]) -> list[Tensor | None]:
-        """The inputs' gradients; those of the weights become their `grad`, or are added to what that is."""
-        for kept, tensor in zip(self.asked, asked, strict=True):
-            kept.copy_(tensor)
-        before = [  # of an earlier micro-batch, which may lie where the graph is about to write
-            (gradient, weight.grad.clone() if weight.grad is gradient else weight.grad)
-            for weight, gradient in self.gradients
-            if weight.grad is not None
-        ]
+    def backward(self, gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
+        """The inputs' gradients, by the outputs'; those of the weights become their `grad`, or are added to it."""
+        if any(its is not None for its, asked in zip(gradients, self.asked, strict=True) if not asked):
+            raise RuntimeError("a recorded pass has a gradient by an output that its first call had none by")
+        for kept, tensor in zip(self.given, compress(gradients, self.asked), strict=True):
+            kept.zero_() if tensor is None else kept.copy_(tensor)
+        before = [(gradient, weight.grad) for weight, gradient in self.gradients if weight.grad is not None]
         self.back.replay()
         self.awaited = False
         if before:
@@ -145,11 +177,12 @@ class _Replay(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, its: Pass, anchor: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         ctx.its = its
+        ctx.set_materialize_grads(False)
         return its.forward(tensors)
 
     @staticmethod
-    def backward(ctx: Any, *asked: Tensor) -> tuple[Tensor | None, ...]:
-        return None, None, *ctx.its.backward(asked)
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        return None, None, *ctx.its.backward(gradients)
 
 
 def _is_followed(its: object) -> bool:
@@ -160,9 +193,9 @@ def _followed(leaves: Iterable[Any]) -> list[Tensor]:
     return [leaf for leaf in leaves if _is_followed(leaf)]
 
 
-def _gradients(outputs: Sequence[Tensor], sought: Sequence[Tensor], asked: Sequence[Tensor]) -> list[Tensor | None]:
+def _gradients(outputs: Sequence[Tensor], sought: Sequence[Tensor], given: Sequence[Tensor]) -> list[Tensor | None]:
     """Of `outputs` by what is sought, laid out in memory as that is, which a fused AdamW wants."""
-    found = torch.autograd.grad(outputs, sought, asked, allow_unused=True)
+    found = torch.autograd.grad(outputs, sought, given, allow_unused=True)
     return [
         its if its is None or its.stride() == of.stride() else torch.empty_like(of).copy_(its)
         for its, of in zip(found, sought, strict=True)
