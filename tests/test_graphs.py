@@ -149,6 +149,50 @@ def test_a_second_call_before_the_backward_pass_is_made_as_it_is() -> None:
             torch.testing.assert_close(both(), expected)
 
 
+class Two(nn.Module):
+    """Two outputs of two weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other = nn.Linear(3, 1), nn.Linear(3, 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        one: Tensor = self.one(x).sum()
+        other: Tensor = self.other(x).sum()
+        return one, other
+
+
+@pytest.mark.filterwarnings("ignore:User provided device_type of 'cuda'")
+def test_a_weight_that_no_loss_asks_for_has_no_gradient() -> None:
+    """AdamW would let it decay; and a gradient by another output than at first is refused rather than lost."""
+    module = Two()
+    if torch.cuda.is_available():
+        module.cuda()
+    x = normal((2, 3), "x").to(next(module.parameters()).device)
+    with graphs.recorded([module]):
+        for _ in range(3):
+            module(x)[0].backward()
+            assert module.one.weight.grad is not None
+            assert module.other.weight.grad is None
+            gradients(module)
+        with pytest.raises(RuntimeError, match="by an output that its first call had none by"):
+            module(x)[1].backward()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="counts what the stand-in records")
+@pytest.mark.filterwarnings("ignore:User provided device_type of 'cuda'")
+def test_what_is_not_recorded() -> None:
+    """Shapes beyond MOST, and a module without anything to train."""
+    module = nn.Linear(3, 1)
+    with graphs.recorded([module]):
+        for rows in [*range(1, graphs.MOST + 3)] * 2:
+            module(normal((rows, 3), "x")).sum().backward()
+        assert StandIn.recorded == 2 * graphs.MOST
+        module.requires_grad_(False)
+        assert not module(normal((1, 3), "x")).requires_grad
+    assert "forward" not in vars(module)
+
+
 def test_a_pass_that_asks_the_processor_is_not_recorded() -> None:
     with pytest.raises(ConfigError, match="cuda_graphs: a pass of Qwen/Qwen-Image cannot be recorded"):
         Config.build({"model": "Qwen/Qwen-Image", "cuda_graphs": True})
