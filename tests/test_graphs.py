@@ -179,6 +179,21 @@ def test_a_weight_that_no_loss_asks_for_has_no_gradient() -> None:
             module(x)[1].backward()
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="breaks the stand-in")
+@pytest.mark.filterwarnings("ignore:User provided device_type of 'cuda'")
+def test_a_graph_that_finds_other_gradients_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    module = nn.Linear(3, 1)
+    monkeypatch.setattr(StandIn, "replay", lambda self: [its.fill_(0.5) for its in self.shared])
+    expected = [torch.tensor([[2.0, 2.0, 2.0]]), torch.tensor([2.0])]
+    with graphs.recorded([module]):
+        for _ in range(3):
+            module(torch.ones(2, 3)).sum().backward()
+            torch.testing.assert_close(gradients(module), expected)
+    assert "a recorded pass finds other gradients than the pass itself" in caplog.text
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="counts what the stand-in records")
 @pytest.mark.filterwarnings("ignore:User provided device_type of 'cuda'")
 def test_what_is_not_recorded() -> None:

@@ -13,11 +13,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree  # torch's own graphs take arguments and outputs apart by it
 
+from dreambooth.support.progress import log
+
 WARM = 3
 """Passes made as they are before one is recorded, in which libraries choose their kernels."""
 
 MOST = 8
 """Recorded passes of a module at most: each has memory of its own, for activations and gradients."""
+
+APART = 0.05
+"""Of a gradient's norm: as much as that of a replay may differ, the kernels of CUDA adding in no fixed order."""
 
 
 @contextmanager
@@ -43,8 +48,8 @@ class Recorded:
 
     What it computes is what the module computes, by the same kernels. The weights are read where they lie, so that they
     may change in place between two calls and must not move; their gradients are left where the graph writes them. A
-    call that nothing asks a gradient of is made as it is, and so is one before the backward pass of the last, and one
-    of a further shape than MOST.
+    call that nothing asks a gradient of is made as it is, and so is one before the backward pass of the last, one of a
+    further shape than MOST, and one whose replay has found other gradients than the pass itself.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -74,7 +79,7 @@ class Recorded:
 
             self.passes[key] = Pass(function, tensors, weights, self.asked[key])
         its = self.passes.get(key)
-        return self.forward(*args, **kwargs) if its is None or its.awaited else its(*tensors)
+        return its(*tensors) if its and its.faithful and not its.awaited else self.forward(*args, **kwargs)
 
     def _watched(self, key: object, outputs: Any) -> Any:
         """These outputs; a backward pass notes which of them it comes by."""
@@ -121,13 +126,13 @@ class Pass:
         def back() -> list[Tensor | None]:
             nonlocal outputs
             followed, outputs = list(compress(pytree.tree_leaves(outputs), asked)), None
-            self.given = self.given or [torch.zeros_like(its) for its in followed]
+            self.given = self.given or [torch.ones_like(its) for its in followed]
             with torch.autocast("cuda", enabled=False):  # as the loop's own backward pass
                 return _gradients(followed, sought, self.given)
 
         precision, enabled = torch.get_autocast_dtype("cuda"), torch.is_autocast_enabled("cuda")
         with torch.autocast("cuda", precision, enabled=enabled, cache_enabled=False):  # a graph casts each time
-            warm_up(lambda: (ahead(), back()))
+            expected = warm_up(lambda: (ahead(), _norms(back()))[1])
             its, self.ahead = captured(ahead)
             found, self.back = captured(back, self.ahead.pool())
         leaves, self.spec = pytree.tree_flatten(its)
@@ -137,6 +142,12 @@ class Pass:
         self.found = found[: len(sought) - len(weights)]
         told = zip(weights, found[len(self.found) :], strict=True)
         self.gradients = [(weight, gradient) for weight, gradient in told if gradient is not None]
+        self.ahead.replay()
+        self.back.replay()
+        self.faithful = _alike(_norms(found), expected)
+        """Whether a replay has found the gradients of the pass as it is."""
+        if not self.faithful:
+            log.warning("a recorded pass finds other gradients than the pass itself, which is made instead")
 
     def __call__(self, *tensors: Tensor) -> Any:
         followed = iter(_Replay.apply(self, self.anchor, *tensors))  # type: ignore[no-untyped-call]
@@ -202,14 +213,26 @@ def _gradients(outputs: Sequence[Tensor], sought: Sequence[Tensor], given: Seque
     ]
 
 
-def warm_up(work: Callable[[], object]) -> None:
-    """Do it on a side stream, as CUDA asks before a capture."""
+def _norms(gradients: Sequence[Tensor | None]) -> Tensor:
+    """Of each gradient that there is, one after another."""
+    return torch.stack(torch._foreach_norm([its for its in gradients if its is not None]))
+
+
+def _alike(norms: Tensor, expected: Tensor) -> bool:
+    """Within APART, and a thousandth of the largest for those that are nearly nothing."""
+    nothing = 1e-3 * float(expected.max())
+    return norms.shape == expected.shape and torch.allclose(norms, expected, APART, nothing, equal_nan=True)
+
+
+def warm_up(work: Callable[[], Tensor]) -> Tensor:
+    """Do it on a side stream, as CUDA asks before a capture; what it returns."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         for _ in range(WARM):
-            work()
+            found = work()
     torch.cuda.current_stream().wait_stream(stream)
+    return found
 
 
 def captured(work: Callable[[], Any], pool: Any = None) -> tuple[Any, torch.cuda.CUDAGraph]:
