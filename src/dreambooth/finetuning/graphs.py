@@ -53,20 +53,22 @@ class Recorded:
     """
 
     def __init__(self, module: nn.Module) -> None:
-        self.module, self.forward = module, module.forward
+        self.forward = module.forward
+        self.weights = [its for its in module.parameters() if its.requires_grad]  # all modules are gone through: once
+        self.device = next(module.parameters()).device
         self.asked: dict[object, list[bool]] = {}
         """Of each output, whether it had a gradient."""
         self.passes: dict[object, Pass] = {}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        weights = [its for its in self.module.parameters() if its.requires_grad]
-        leaves, spec = pytree.tree_flatten((args, kwargs))
-        device = next(self.module.parameters()).device
-        at = [n for n, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.device == device]
-        tensors = [leaves[n] for n in at]
-        if not torch.is_grad_enabled() or not (weights or _followed(tensors)):
+        if not torch.is_grad_enabled():
             return self.forward(*args, **kwargs)
-        key = str(spec), *(_kind(leaf, device) for leaf in leaves)
+        leaves, spec = pytree.tree_flatten((args, kwargs))
+        at = [n for n, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.device == self.device]
+        tensors = [leaves[n] for n in at]
+        if not (self.weights or _followed(tensors)):
+            return self.forward(*args, **kwargs)
+        key = str(spec), *(_kind(leaf, self.device) for leaf in leaves)
         if not any(self.asked.get(key, ())):
             return self._watched(key, self.forward(*args, **kwargs))
         if key not in self.passes and len(self.passes) < MOST:
@@ -77,7 +79,7 @@ class Recorded:
                 its, named = pytree.tree_unflatten(filled, spec)
                 return self.forward(*its, **named)
 
-            self.passes[key] = Pass(function, tensors, weights, self.asked[key])
+            self.passes[key] = Pass(function, tensors, self.weights, self.asked[key])
         its = self.passes.get(key)
         return its(*tensors) if its and its.faithful and not its.awaited else self.forward(*args, **kwargs)
 
