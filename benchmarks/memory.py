@@ -162,9 +162,9 @@ def main() -> None:
     on = machine()
     page = (
         "# Memory\n\nBy `python -m benchmarks.memory --out docs/memory.md`: arithmetic, not measured on a GPU; "
-        f"{on['date']}, torch {on['torch']}, diffusers {on['diffusers']}. A batch of one photo and one class image, "
-        "without the running average of the weights. A GPU's context and the allocator's gaps come on top. Probe "
-        "samples are drawn with the optimizer's state still in memory.\n" + table()
+        f"{on['date']}, torch {on['torch']}, diffusers {on['diffusers']}. A batch of one photo and one class image "
+        "(Textual Inversion: two photos), without the running average of the weights. A GPU's context and the "
+        "allocator's gaps come on top. Probe samples are drawn with the optimizer's state still in memory.\n" + table()
     )
     print(page)
     if options.out:

@@ -1,15 +1,15 @@
 """Section 4 as data: how many subjects, seeds, prompts and pictures make each table, in small and in full.
 
-The small protocol is made for two CPU cores and the toybox, where a cell (a fine-tuning and its pictures) takes about
-170 s on one core beside another one with the class prior, and 130 s without; one training seed:
+The small protocol is made for two CPU cores and the toybox, with one training seed; rows of another table are not
+trained again:
 
-    table 1   8 subjects: dreambooth, textual inversion, and two rows untrained   8 x 170 + 8 x 210 + 16 x 25 s
-    table 3   4 subjects: with the prior (table 1's), without                     4 x 130 s
-    table 4   the same 4: correct (table 1's), wrong, none                        8 x 170 s
-    table 5   2 subjects: 1, 2, 3, 4 (table 1's) and 5 photos                     8 x 170 s
-    class images, once for each of eight classes                                  8 x 25 s
+    table 1   8 subjects: dreambooth, textual inversion, and two rows untrained   32 cells
+    table 3   4 subjects: with the prior (table 1's), without                      4 cells
+    table 4   the same 4: correct (table 1's), wrong, none                         8 cells
+    table 5   2 subjects: 1, 2, 3, 4 (table 1's) and 5 photos                      8 cells
 
-6900 core-seconds: 57 minutes on two cores. The full protocol is the paper's, 30 subjects x 25 prompts x 4 images.
+They took 18 minutes, two cells at a time (docs/results.md). The full protocol is the paper's, 30 subjects x 25 prompts
+x 4 images.
 """
 
 from collections.abc import Mapping
