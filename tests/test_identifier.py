@@ -110,6 +110,15 @@ def test_longer_identifiers_have_that_many_tokens(length: int) -> None:
         assert len(identifier) <= 3 * length
 
 
+def test_where_all_of_a_length_are_taken_a_longer_one_is_chosen() -> None:
+    """T5's real vocabulary has one of a single token, "vu"; a second subject in the model needs another."""
+    tokenizer = tiny_t5()
+    ones = candidates([tokenizer], 1, 0, 10_000)
+    assert choose_identifier([tokenizer], 1, 0, ones[:-1]) == ones[-1]
+    longer = choose_identifier([tokenizer], 1, 0, ones)
+    assert len(tokenizer(f" {longer}", add_special_tokens=False)["input_ids"]) == 2
+
+
 def test_a_tokenizer_without_rare_tokens_says_so() -> None:
     tokenizer = T5Tokenizer(
         vocab=[("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("\u2581", -1.0), ("a", -2.0)], extra_ids=0

@@ -26,6 +26,7 @@ from dreambooth.support.words import is_word
 
 MAX_CHARACTERS = 32
 TRIES = 20_000
+MOST_TOKENS = 3  # of an identifier
 
 SENTENCEPIECE_WINDOW = (5 / 32, 10 / 32)
 """The paper's ids 5000 to 10000 of T5's 32 000; later ids are mostly long words, other languages and single letters."""
@@ -119,10 +120,12 @@ def choose_identifier(tokenizers: Sequence[Any], length: int, seed: int, taken: 
     """The text of `length` (1 to 3) rare tokens, drawn uniformly among those that every tokenizer reads back unchanged.
 
     Rare tokens are those of the first tokenizer; to another the text must be no known word, and 3 tokens at most.
-    The same seed gives the same text, but for those that are taken. Raises PromptError where there is none.
+    The same seed gives the same text, but for those that are taken; where all of that length are, it is longer: T5 has
+    a single one of one token. Raises PromptError where there is none.
     """
     others = {word.casefold() for word in taken}  # many models ignore capitals
-    identifier = next((text for text in _drawn(tokenizers, length, seed) if text.casefold() not in others), None)
+    drawn = chain.from_iterable(_drawn(tokenizers, count, seed) for count in range(length, MOST_TOKENS + 1))
+    identifier = next((text for text in drawn if text.casefold() not in others), None)
     if identifier is None:
         raise PromptError(
             f"this model's tokenizer has no rare identifier of {length} tokens: ask for another --identifier-tokens, "

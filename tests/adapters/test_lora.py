@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dreambooth.adapters import Adapter, check
-from dreambooth.adapters.kohya import kohya_layers
+from dreambooth.adapters.kohya import kohya_layers, write_kohya
 from dreambooth.config import Config
 from dreambooth.errors import ConfigError
 from dreambooth.models.base import DiffusionModel
@@ -125,7 +125,25 @@ def test_the_kohya_file_says_what_it_is(tmp_path: Path) -> None:
     assert metadata["ss_network_module"] == "networks.lora"
     assert (metadata["ss_network_dim"], metadata["ss_network_alpha"]) == ("3", "6.0")
     assert metadata["modelspec.architecture"] == "stable-diffusion-v1/lora"
+    assert (metadata["ss_base_model_version"], metadata["ss_v2"]) == ("sd_v1", "False")
     assert metadata["modelspec.trigger_phrase"] == "sks dog"
+
+
+@pytest.mark.parametrize(
+    ("architecture", "version", "second"),
+    [
+        ("stable-diffusion-v2-512", "sd_v2", "True"),
+        ("stable-diffusion-v2-768-v", "sd_v2_v", "True"),
+        ("stable-diffusion-xl-v1-base", "sdxl_base_v1-0", "False"),
+    ],
+)
+def test_a1111_finds_which_models_a_lora_is_for(architecture: str, version: str, second: str, tmp_path: Path) -> None:
+    """It hides a LoRA beside models of another version, and takes a file with metadata that name none for SD 1.x."""
+    file = tmp_path / "lora.safetensors"
+    write_kohya(file, {"x": torch.zeros(1)}, architecture=architecture, title="sks dog", rank=4, alpha=4)
+    with safe_open(file, "pt") as opened:
+        metadata = opened.metadata()
+    assert (metadata["ss_base_model_version"], metadata["ss_v2"]) == (version, second)
 
 
 def test_rank_and_alpha_travel_in_diffusers_file(tmp_path: Path) -> None:

@@ -18,9 +18,11 @@ from dreambooth.generation.requests import requests, sampling_of, seeds, words
 from dreambooth.generation.samples import Sample
 from dreambooth.generation.sheet import Row, lay_out
 from dreambooth.models.base import DiffusionModel
+from dreambooth.models.stable_diffusion_3 import StableDiffusion3
 from dreambooth.prior import FIRST_SEED
 from dreambooth.subject import Subject
 from tiny import tiny_model
+from tiny_sd3 import sd3_pipeline
 
 SUBJECT = Subject(photos=(), class_noun="dog", identifier="sks")
 
@@ -139,6 +141,17 @@ def test_a_prompt_that_is_too_long_is_reported_with_the_words_that_are_cut_off(
         drawn(model, SUBJECT, config(prompts=(own,), num_images_per_prompt=1), tmp_path / own[-3:])
     warnings = [message for message in caplog.messages if "cut off" in message]
     assert len(warnings) == 1 and "a sks dog in the snow" in warnings[0] and "'toy' is cut off" in warnings[0]
+
+
+def test_what_one_of_several_text_encoders_reads_is_not_cut_off(caplog: pytest.LogCaptureFixture) -> None:
+    """T5 reads more than CLIP in Stable Diffusion 3 and FLUX.1."""
+    model = StableDiffusion3(sd3_pipeline(), "tiny")
+    clip, _, t5 = model.tokenizers.values()
+    t5.model_max_length = 2 * clip.model_max_length
+    warn_of_long(model, [" ".join(["toy"] * (clip.model_max_length + 4))])
+    assert not caplog.messages
+    warn_of_long(model, [" ".join(["toy"] * (t5.model_max_length + 4))])
+    assert len(caplog.messages) == 1 and "is cut off" in caplog.messages[0]
 
 
 def test_a_new_word_of_several_vectors_takes_their_room_in_a_prompt(caplog: pytest.LogCaptureFixture) -> None:

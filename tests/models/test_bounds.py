@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+import transformers
+from safetensors.torch import save_file
 
 from dreambooth import models
 from dreambooth.config import Base
 from dreambooth.errors import ModelError
-from dreambooth.models.bounds import TIMES, require_small
+from dreambooth.models.bounds import TIMES, require_part_in_bounds, require_small
 from tiny import tiny_model
 from tiny_xl import tiny_xl_model
 
@@ -98,3 +101,14 @@ def test_a_configuration_of_megabytes_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "unet" / "config.json").write_text(" " * (1 << 25) + "{}")
     with pytest.raises(ModelError, match="has 34 MB, too much"):
         require_small("x", tmp_path / "unet" / "config.json", TIMES)
+
+
+@pytest.mark.parametrize("name", ["Mistral3Config", "T5Config", "CLIPTextConfig", "Gemma2Config", "Qwen3Config"])
+def test_the_published_settings_of_text_encoders_are_within_bounds(name: str, tmp_path: Path) -> None:
+    """FLUX.2 [dev]'s Mistral turns its positions by a base of 1e9. The weights: as many and as wide as they need be."""
+    config = getattr(transformers, name)()
+    config.save_pretrained(tmp_path)
+    text = config.get_text_config()
+    weights = {f"layers.{number}": torch.zeros(1) for number in range(text.num_hidden_layers)}
+    save_file(weights | {"embed_tokens": torch.zeros(text.vocab_size, 1)}, tmp_path / "model.safetensors")
+    require_part_in_bounds("it", tmp_path / "config.json", [tmp_path / "model.safetensors"])

@@ -1,6 +1,7 @@
 """DeepFloyd IF beside the conformance suite: what super-resolution is shown, two stages in one run, IF's folders."""
 
 import html
+import io
 import json
 import re
 import shutil
@@ -11,6 +12,7 @@ from typing import Any
 import diffusers
 import numpy as np
 import pytest
+import sentencepiece
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -34,6 +36,7 @@ from dreambooth.subject import Subject
 from dreambooth.support.files import sha256
 from dreambooth.support.model_index import SUPER_RESOLUTION
 from dreambooth.support.rng import normal
+from tiny import WORDS
 from tiny_if import BASE, LARGER, Pair, tiny_if_pair, wrapped
 
 DIFFUSERS: Any = diffusers
@@ -177,6 +180,30 @@ def test_the_folders_of_if_as_they_are_published_are_one_model(tmp_path: Path) -
     assert theirs.larger.scheduler.config.variance_type == "fixed_small"
     with pytest.raises(ModelError, match="no program reads from one file"):
         both.save_single_file(tmp_path / "one.safetensors", "sks dog")
+
+
+def test_the_words_of_ifs_own_folders_are_read_in_sentencepieces_format(tmp_path: Path) -> None:
+    """Published in 2023 with spiece.model alone, which no tokenizer.json stands beside."""
+    tiny_if_pair().base.save_pretrained(tmp_path)
+    trained = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([f"a {word} in the snow" for word in WORDS] * 4),
+        model_writer=trained,
+        vocab_size=60,
+        hard_vocab_limit=False,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        minloglevel=2,
+    )
+    (tmp_path / "tokenizer" / "tokenizer.json").unlink()
+    (tmp_path / "tokenizer" / "spiece.model").write_bytes(trained.getvalue())
+    (tmp_path / "tokenizer" / "tokenizer_config.json").write_text('{"tokenizer_class": "T5Tokenizer", "extra_ids": 0}')
+    (tokenizer,) = models.load(Base(model=str(tmp_path))).tokenizers.values()
+    its = sentencepiece.SentencePieceProcessor(model_proto=trained.getvalue())
+    for prompt in ("a dog in the snow", "a zwx teapot"):
+        assert tokenizer(prompt)["input_ids"] == [*its.encode(prompt), its.eos_id()]
 
 
 def test_what_is_no_deepfloyd_if_is_refused(tmp_path: Path) -> None:

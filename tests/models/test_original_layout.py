@@ -184,12 +184,15 @@ def test_what_other_programs_would_take_for_something_else_is_refused(tmp_path: 
     assert "words of its own ('<dog>')" in refused(model, its, file)
 
 
-def test_a_velocity_model_says_so_by_the_marks_that_comfyui_looks_for(tmp_path: Path) -> None:
-    model = tiny_model("v_prediction")
+def test_a_velocity_model_is_refused_where_other_programs_heed_no_mark(tmp_path: Path) -> None:
+    """ComfyUI looks for the marks in files of SDXL alone."""
+    model, file = tiny_model("v_prediction"), tmp_path / "model.safetensors"
     plain = published(tiny_model().pipeline, stable_diffusion)
-    model.save_single_file(tmp_path / "model.safetensors", "v", plain)
-    assert "v_pred" in load_file(tmp_path / "model.safetensors")
-    again = StableDiffusion.open_file(tmp_path / "model.safetensors", Base(model="v"), torch.float32, plain)
+    assert "it predicts v_prediction, which no such file can say" in refused(model, plain, file)
+    assert not file.exists()
+    model.save_single_file(file, "v", replace(plain, marks=("v_pred",)))
+    assert "v_pred" in load_file(file)
+    again = StableDiffusion.open_file(file, Base(model="v"), torch.float32, plain)
     assert again.pipeline.scheduler.config.prediction_type == "v_prediction"
 
 

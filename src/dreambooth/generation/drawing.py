@@ -51,10 +51,10 @@ def is_blank(image: NDArray[np.uint8]) -> bool:
 
 
 def warn_of_long(model: DiffusionModel, prompts: Sequence[str]) -> None:
-    """Log the prompts whose end the model does not read, each with that end."""
+    """Log the prompts whose end no text encoder of the model reads, each with that end."""
     for prompt in dict.fromkeys(prompts):
         ends = [_unread(tokenizer, prompt) for tokenizer in model.tokenizers.values()]
-        if unread := max(ends, key=len):
+        if unread := min(ends, key=len):
             log.warning(
                 "the prompt %r is longer than the model reads: %r is cut off and changes nothing. Use fewer words.",
                 prompt,
@@ -64,7 +64,7 @@ def warn_of_long(model: DiffusionModel, prompts: Sequence[str]) -> None:
 
 def _unread(tokenizer: Any, prompt: str) -> str:
     """The words of a prompt that do not fit; a new word of several vectors, called "x", "x_1" and so on, is several."""
-    ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    ids = tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"]
     added = {number: word for word, number in tokenizer.get_added_vocab().items()}
     room = tokenizer.model_max_length - tokenizer.num_special_tokens_to_add()
     for at, number in enumerate(ids):

@@ -31,8 +31,8 @@ WIDTH = 2**16
 """A width, or a number that no weight shows; more only where a weight is as wide, as a vocabulary is."""
 TENSORS = 10_000
 """Of weights that cannot be read, which their reader is to tell."""
-LARGE = 1e8
-"""What is no whole number, such as a scale, or the base of a rotation."""
+LARGE = 1e10
+"""What is no whole number, such as a scale, or the base of a rotation, which is 1e9 in FLUX.2 [dev]'s Mistral."""
 
 
 def require_part_in_bounds(called: str, config: Path, weights: Sequence[Path]) -> None:

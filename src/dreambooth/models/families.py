@@ -13,12 +13,6 @@ from dreambooth.errors import ConfigError, ModelError
 FAMILIES = {row.pipeline: row.code for row in ROWS.values()}
 """Module of this package and class in it, by the `_class_name` in a folder's model_index.json."""
 
-FILES = {
-    "cond_stage_model.transformer.text_model.final_layer_norm.weight": "StableDiffusionPipeline",
-    "conditioner.embedders.1.model.ln_final.weight": "StableDiffusionXLPipeline",
-}
-"""The same by the name of a weight that a single file of the original layout has for one of them alone."""
-
 
 def family(class_name: str) -> Any:
     """The class of a family, imported only now: all of them would take seconds.

@@ -5,12 +5,13 @@ from pathlib import Path
 import torch
 
 from dreambooth.config import Base, Config
+from dreambooth.config.families import BY_WEIGHT
 from dreambooth.config.worlds import EMBEDDED_MODELS, RECORD, embedded_folder, named
 from dreambooth.diffusion import RectifiedFlow
 from dreambooth.errors import ConfigError, ModelError
 from dreambooth.models import hub, prediction
 from dreambooth.models.base import DiffusionModel, Stage
-from dreambooth.models.families import FILES, family, require_blocks, require_known, require_settings
+from dreambooth.models.families import family, require_blocks, require_known, require_settings
 from dreambooth.models.pickles import refuse_pickle
 from dreambooth.models.single_file import names_in
 from dreambooth.support.model_index import MODEL_INDEX, SIDE, read_model_index
@@ -82,7 +83,7 @@ def hold(model: DiffusionModel, base: Base) -> None:
 def _from_file(file: Path, base: Base, dtype: torch.dtype) -> DiffusionModel:
     refuse_pickle(file)
     names = set(names_in(file))
-    kind = next((kind for weight, kind in FILES.items() if weight in names), None)
+    kind = next((kind for weight, kind in BY_WEIGHT.items() if weight in names), None)
     if kind is None:
         raise ModelError(
             f"{file} is no checkpoint that this package can read from one file; it reads Stable Diffusion 1.x and SDXL "

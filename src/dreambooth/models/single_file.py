@@ -35,7 +35,7 @@ class Published:
 
     family: what people call it.  configs: the settings of each part with weights.  scheduler: makes one of given
     further settings.  tokenizers: what makes each.  layout: of each part, what stands before its weights' names in the
-    file, and what gives these names.
+    file, and what gives these names.  marks: those of `MARKS` that other programs heed in this family.
     """
 
     family: str
@@ -43,6 +43,7 @@ class Published:
     scheduler: Callable[..., Any]
     tokenizers: Mapping[str, Callable[[], Any]]
     layout: Mapping[str, tuple[str, Callable[[Any], Mapping[str, Tensor]]]]
+    marks: Sequence[str] = ()
 
 
 MARKS: dict[str, dict[str, object]] = {
@@ -99,7 +100,7 @@ def to_file(
     Raises ModelError where it is not what is published: those programs would take it for that all the same.
     """
     settings = schedules.schedule(pipeline.scheduler)
-    marks = [mark for mark, its in MARKS.items() if all(settings.get(key) == value for key, value in its.items())]
+    marks = [mark for mark in published.marks if all(settings.get(key) == its for key, its in MARKS[mark].items())]
     if problem := _unlike_published(kind, published, pipeline, marks):
         raise ModelError(
             f"{name} cannot be one file: {problem}. Programs that open such a file expect {published.family}. Give "
@@ -159,7 +160,9 @@ def _unlike_published(kind: Kind, published: Published, pipeline: Any, marks: Se
             if value != taken and [value] != [list(taken) if isinstance(taken, tuple) else taken]:
                 return f"{part} has {setting} {value}, not {taken}"
     process, taken = (schedules.process(its) for its in (pipeline.scheduler, _scheduler(published, marks)))
-    if process.prediction != taken.prediction or not torch.equal(process.alphas_cumprod, taken.alphas_cumprod):
+    if process.prediction != taken.prediction:
+        return f"it predicts {process.prediction}, which no such file can say"
+    if not torch.equal(process.alphas_cumprod, taken.alphas_cumprod):
         return "its noise schedule is another"
     return None
 

@@ -81,6 +81,7 @@ PUBLISHED = single_file.Published(
         "text_encoder": ("conditioner.embedders.0.transformer.", original_layout.clip),
         "text_encoder_2": ("conditioner.embedders.1.model.", original_layout.open_clip),
     },
+    marks=tuple(single_file.MARKS),
 )
 """The settings of https://huggingface.co/stabilityai/stable-diffusion-xl-base-1.0; those tuned from it share them."""
 

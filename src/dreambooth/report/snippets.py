@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from dreambooth.config import Config
-from dreambooth.config.families import usual_guidance
+from dreambooth.config.families import BY_WEIGHT, usual_guidance
 from dreambooth.config.samplers import SAMPLERS
 from dreambooth.config.worlds import EMBEDDED_MODELS
 from dreambooth.subject import Subject
@@ -71,14 +71,28 @@ def adapter_snippet(subject: Subject, config: Config, adapter: Path) -> str:
     words, lora = adapter / "learned_embeds.safetensors", adapter / "pytorch_lora_weights.safetensors"
     lines = list(_words(subject, words)) if words.is_file() else []
     lines += ['pipeline.load_lora_weights("adapter")'] if lora.is_file() else []
-    if not lines:
+    kind, opens = _opener(config.base.model)
+    if not lines or not kind:
         return ""
-    found, model = "from diffusers import DiffusionPipeline\n", json.dumps(base_name(config))
+    found, model = f"import torch\nfrom diffusers import {kind}\n", json.dumps(base_name(config))
     if inside := EMBEDDED_MODELS.get(config.base.model):
         found += "from importlib.resources import files\n"
         model = 'str(files("dreambooth.{}") / "{}")'.format(*inside)
-    opens = f"pipeline = DiffusionPipeline.from_pretrained({model})"
-    return "\n".join([found, opens, *lines])
+    # without it every part is opened in the precision that its own configuration names: several, in many models
+    asked = f"{model}, dtype=torch.{config.base.dtype}"
+    return "\n".join([found, f"pipeline = {kind}.{opens}({asked})", *lines])
+
+
+def _opener(model: str) -> tuple[str, str]:
+    """The class of diffusers that opens a base model, and its method; "" for a single file that is not here now."""
+    if not model.endswith(".safetensors"):
+        return "DiffusionPipeline", "from_pretrained"
+    try:
+        with safe_open(model, "numpy") as tensors:
+            names = set(tensors.keys())
+    except (OSError, SafetensorError):
+        names = set()
+    return next((kind for weight, kind in BY_WEIGHT.items() if weight in names), ""), "from_single_file"
 
 
 def _words(subject: Subject, file: Path) -> Iterator[str]:
@@ -92,6 +106,8 @@ def _words(subject: Subject, file: Path) -> Iterator[str]:
         for name, number in ENCODERS.items():
             parts = f"text_encoder=pipeline.text_encoder{number}, tokenizer=pipeline.tokenizer{number}"
             yield f'pipeline.load_textual_inversion(words["{name}"], token={token}, {parts})'
+        # as clip.pool_at_the_end does: old configurations have the prompt read at its highest number, the new word's
+        yield "pipeline.text_encoder_2.text_model.eos_token_id = pipeline.tokenizer_2.eos_token_id"
     else:
         yield f'pipeline.load_textual_inversion("adapter", weight_name="{file.name}")'
 
