@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator  # type: ignore[import-untyped]
 from torch import Tensor
 
 from dreambooth import finetuning
@@ -19,7 +20,7 @@ from dreambooth.config import Config
 from dreambooth.config.machine import check_machine
 from dreambooth.data.dataset import LatentDataset
 from dreambooth.errors import ConfigError, DiskError, Interrupted, RunError, TrainingError
-from dreambooth.finetuning import Observer, finetune, training_step
+from dreambooth.finetuning import Observer, finetune, loop, training_step
 from dreambooth.models.base import Conditioning, DiffusionModel, Stage
 from dreambooth.run import Run, checkpoint
 from dreambooth.subject import Subject
@@ -356,10 +357,20 @@ def test_a_run_killed_in_a_block_loses_no_line_before_its_checkpoint(
     assert weights(model) == weights(whole)
 
 
-@pytest.mark.parametrize("use_ema", [False, True])
+class Scaling(Accelerator):  # type: ignore[misc]
+    """As with --mixed-precision fp16, which is for GPUs."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+
+
+@pytest.mark.parametrize(("use_ema", "scaled"), [(False, False), (True, False), (False, True)])
 def test_a_bad_loss_found_later_in_a_block_has_changed_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use_ema: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use_ema: bool, scaled: bool
 ) -> None:
+    if scaled:
+        monkeypatch.setattr(loop, "Accelerator", Scaling)
     dataset = photos()
     bad = unseen_at_first(dataset)
     settings: dict[str, Any] = {"lr_scheduler": "constant", "checkpointing_steps": 100, "use_ema": use_ema}
@@ -372,6 +383,7 @@ def test_a_bad_loss_found_later_in_a_block_has_changed_nothing(
     good, kept = (checkpoint.read(Run(tmp_path / run).checkpoints / "checkpoint-1") for run in ("good", "run"))
     assert good.tensors.keys() == kept.tensors.keys()
     assert all(bits(good.tensors[part]) == bits(kept.tensors[part]) for part in good.tensors)
+    assert good.scaler == kept.scaler
 
 
 def test_a_prompt_of_several_rows_is_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

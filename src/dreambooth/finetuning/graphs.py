@@ -50,6 +50,9 @@ class Recorded:
     may change in place between two calls and must not move; their gradients are left where the graph writes them. A
     call that nothing asks a gradient of is made as it is, and so is one before the backward pass of the last, one of a
     further shape than MOST, and one whose replay has found other gradients than the pass itself.
+
+    Nothing of an earlier call may be alive at the second one that its weights could be reached by: autograd keeps the
+    stream on which it first met a weight for as long, and a capture refuses that of a call made as it is.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -58,7 +61,8 @@ class Recorded:
         self.device = next(module.parameters()).device
         self.asked: dict[object, list[bool]] = {}
         """Of each output, whether it had a gradient."""
-        self.passes: dict[object, Pass] = {}
+        self.passes: dict[object, Pass | None] = {}
+        """None: its replay has found other gradients."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not torch.is_grad_enabled():
@@ -79,9 +83,10 @@ class Recorded:
                 its, named = pytree.tree_unflatten(filled, spec)
                 return self.forward(*its, **named)
 
-            self.passes[key] = Pass(function, tensors, self.weights, self.asked[key])
+            made = Pass(function, tensors, self.weights, self.asked[key])
+            self.passes[key] = made if made.faithful else None  # its graphs go, and their memory
         its = self.passes.get(key)
-        return its(*tensors) if its and its.faithful and not its.awaited else self.forward(*args, **kwargs)
+        return its(*tensors) if its and not its.awaited else self.forward(*args, **kwargs)
 
     def _watched(self, key: object, outputs: Any) -> Any:
         """These outputs; a backward pass notes which of them it comes by."""

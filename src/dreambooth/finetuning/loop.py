@@ -195,6 +195,7 @@ class _Loop:
             self.accelerator.backward(loss / training.gradient_accumulation_steps)
             losses.append(loss.detach())
             errors.append(error.detach())
+            del words, asked, loss, error  # the next micro-batch may be recorded: see `Recorded`
         if self.world.size > 1:
             self._add_up(losses, errors)
         return batches, torch.stack(losses), torch.cat(errors)

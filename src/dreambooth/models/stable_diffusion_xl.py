@@ -113,13 +113,14 @@ class FramedDenoising(UNetStage):
     def predict(self, x_t: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         assert conditioning.pooled is not None, "condition() always pools"
         unet, side = self.pipeline.unet, float(self.resolution)
+        dtype = next(unet.parameters()).dtype  # unet.dtype goes through all modules
         whole = torch.tensor([[side, side, 0, 0, side, side]]).expand(len(x_t), 6)  # as the pipeline draws
         asked = {
-            "text_embeds": conditioning.pooled.to(unet.dtype),
+            "text_embeds": conditioning.pooled.to(dtype),
             "time_ids": conditioning.extras.get("framing", whole).to(x_t.device, torch.float32),
         }
-        embeds = conditioning.embeds.to(unet.dtype)
-        pred: Tensor = unet(x_t.to(unet.dtype), t.to(x_t.device), embeds, added_cond_kwargs=asked).sample
+        embeds = conditioning.embeds.to(dtype)
+        pred: Tensor = unet(x_t.to(dtype), t.to(x_t.device), embeds, added_cond_kwargs=asked).sample
         return pred.float()
 
 

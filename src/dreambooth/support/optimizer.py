@@ -129,7 +129,9 @@ class Optimizer:
 
         The scale is halved then, and the gradients are dropped.
         """
-        if self._scaler is None or norm.isfinite() or not loss.isfinite() or self._scaler.get_scale() <= 1:
+        if self._scaler is None or self._failed or norm.isfinite() or not loss.isfinite():
+            return False
+        if self._scaler.get_scale() <= 1:
             return False
         self._scaler.update()
         self.adamw.zero_grad()
@@ -155,6 +157,8 @@ class Optimizer:
             else:
                 self._scaler.step(self.adamw)
                 self._scaler.update()
+        elif self._scaler is not None:
+            self._scaler.update(self._scaler.get_scale())  # stays as it is; the next step may divide by it again
         increment_version(self.parameters)  # not every kernel does, and models.weights sees by it what has moved
         self.adamw.zero_grad()
         return float(self.adamw.param_groups[0]["lr"])
