@@ -254,7 +254,7 @@ class Training(Section):
     mixed_precision: Literal["no", "fp16", "bf16"] = Field("no", description="arithmetic of the forward pass, on a GPU")
     cuda_graphs: bool = Field(
         False,
-        description="record the passes of what trains and replay them: faster where batches are small; a GPU's alone",
+        description="record and replay the passes of what trains (experimental): faster with small batches; GPUs alone",
     )
     gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, slower")
     checkpointing_steps: int = Field(250, ge=1, le=10**9, description="steps between checkpoints")
