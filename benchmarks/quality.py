@@ -15,6 +15,7 @@ import argparse
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -261,9 +262,9 @@ def told_apart(results: Sequence[dict[str, Any]], before: Path | None) -> Iterat
 
 
 def settings_from(text: str) -> dict[str, Any]:
-    """name=value,... as settings; values are JSON where they are JSON."""
+    """name=value,... as settings; values are JSON where they are JSON, and may have commas then."""
     settings = {}
-    for pair in filter(None, text.split(",")):
+    for pair in filter(None, re.split(r",(?=\w+=)", text)):
         name, value = pair.split("=", 1)
         try:
             settings[name] = json.loads(value)

@@ -48,10 +48,11 @@ def check(model: DiffusionModel, config: Config) -> None:
     So ask early.
     """
     parts = [part for stage in model.stages for part in chosen(stage, config.training).values()]
+    endings = config.method.lora_target_modules
     problems = [
         f"lora_target_modules: no linear or convolution layer that trains has a name ending in {ending!r}; "
         f"usual here: {', '.join(model.lora_layout.targets[DENOISER][:12])}"
-        for ending in config.method.lora_target_modules
+        for ending in (endings if endings != config.usual()["lora_target_modules"] else ())  # a preset's may not train
         if not any(layers_named(part, [ending]) for part in parts)
     ]
     if not all(stage.text_trains for stage in model.stages):

@@ -58,9 +58,21 @@ _PRESET = {
 # Min-SNR at 1 trains the highest noise, where a prompt without a place finds its scene, least; the mean of the last
 # fifty steps' weights keeps variety that a single step's loses. Neither costs time.
 _KEEPING_SCENES = {"snr_gamma": 1.0, "use_ema": True, "ema_decay": 0.98}
+_ALL_LAYERS = (
+    *("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2", "proj_in", "proj_out", "conv1", "conv2"),
+    *("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"),
+)
+"""Of the denoiser and of the text encoder: a LoRA of the attention alone is too small for what a toy has."""
+
 _METHOD_PRESETS = {
     "dreambooth": {"learning_rate": 3e-4, "text_encoder_lr": 2e-4, "max_train_steps": 500, **_KEEPING_SCENES},
-    "lora": {"rank": 16, "learning_rate": 1e-3, "max_train_steps": _STEPS, **_KEEPING_SCENES},
+    "lora": {
+        "rank": 16,
+        "lora_target_modules": _ALL_LAYERS,
+        "learning_rate": 1e-3,
+        "max_train_steps": _STEPS,
+        **_KEEPING_SCENES,
+    },
     "textual_inversion": {
         "learning_rate": 1e-2,
         "train_batch_size": 8,
@@ -96,6 +108,7 @@ _PIPELINE_METHOD_PRESETS: Mapping[tuple[str, str], Mapping[str, Any]] = {
         "super_resolution_lr": 3e-4,
     },
     ("IFPipeline", "lora"): {
+        "lora_target_modules": (),
         "learning_rate": 1e-3,
         "snr_gamma": 5.0,
         "max_train_steps": 2 * _STEPS,
