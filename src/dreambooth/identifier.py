@@ -24,9 +24,8 @@ from dreambooth.support import rng
 from dreambooth.support.progress import log
 from dreambooth.support.words import is_word
 
-MAX_CHARACTERS = 32
+MAX_CHARACTERS, MAX_TOKENS = 32, 3  # of an identifier
 TRIES = 20_000
-MOST_TOKENS = 3  # of an identifier
 
 SENTENCEPIECE_WINDOW = (5 / 32, 10 / 32)
 """The paper's ids 5000 to 10000 of T5's 32 000; later ids are mostly long words, other languages and single letters."""
@@ -124,7 +123,7 @@ def choose_identifier(tokenizers: Sequence[Any], length: int, seed: int, taken: 
     a single one of one token. Raises PromptError where there is none.
     """
     others = {word.casefold() for word in taken}  # many models ignore capitals
-    drawn = chain.from_iterable(_drawn(tokenizers, count, seed) for count in range(length, MOST_TOKENS + 1))
+    drawn = chain.from_iterable(_drawn(tokenizers, count, seed) for count in range(length, MAX_TOKENS + 1))
     identifier = next((text for text in drawn if text.casefold() not in others), None)
     if identifier is None:
         raise PromptError(

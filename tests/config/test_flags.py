@@ -74,7 +74,8 @@ def test_each_value_of_a_default_is_told_once_and_the_right_one(name: str) -> No
             meant = preset_of(named(world), method).get(name, default)
             said = pairs.get((world, method), by_base.get(world, plain.get(method, usual)))
             shown = {True: "on", False: "off", None: "none", (): "none"}
-            word = shown[meant] if isinstance(meant, bool | tuple) or meant is None else str(meant)
+            listed = " ".join(meant) if meant and isinstance(meant, tuple) else str(meant)
+            word = shown[meant] if isinstance(meant, bool) or meant in (None, ()) else listed
             assert said == word, (world, method)
 
 

@@ -135,7 +135,9 @@ def _exceptions(of: str, values: Mapping[str, Any], usual: Mapping[str, Any]) ->
 def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
-    return "none" if value is None or value == () else str(value)
+    if isinstance(value, tuple):
+        return " ".join(map(str, value)) or "none"
+    return "none" if value is None else str(value)
 
 
 def _value(given: Any) -> Any:

@@ -64,7 +64,7 @@ _ALL_LAYERS = (
 )
 """Of the denoiser and of the text encoder: a LoRA of the attention alone is too small for what a toy has."""
 
-_METHOD_PRESETS = {
+_METHOD_PRESETS: Mapping[str, Mapping[str, Any]] = {
     "dreambooth": {"learning_rate": 3e-4, "text_encoder_lr": 2e-4, "max_train_steps": 500, **_KEEPING_SCENES},
     "lora": {
         "rank": 16,
