@@ -16,6 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from dreambooth import models
 from dreambooth.adapters import Adapter, check
 from dreambooth.adapters.kohya import kohya_layers, write_kohya
 from dreambooth.config import Config
@@ -208,6 +209,15 @@ def test_targets_that_name_no_layer_are_reported_at_once() -> None:
     with pytest.raises(ConfigError) as caught:  # q_proj is the text encoder's alone
         attached(tiny_model(), SUBJECT, Config.build({**given, "train_text_encoder": False}))
     assert len(caught.value.problems) == 2
+
+
+def test_a_preset_may_name_layers_of_a_part_that_does_not_train() -> None:
+    config = Config.build(method="lora", train_text_encoder=False)
+    assert {"fc1", "conv1"} <= set(config.method.lora_target_modules)
+    model = models.load(config.base)
+    check(model, config)
+    trained = attached(model, SUBJECT, config).parameter_groups()
+    assert len(trained) == 1 and trained[0]["params"]
 
 
 if __name__ == "__main__":
