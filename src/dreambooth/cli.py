@@ -84,7 +84,7 @@ def _run(parsed: Namespace) -> None:
         from dreambooth.subjects.together import subjects_of
 
         folders = [first, *parsed.also]
-        names = [folder.absolute().name for folder in folders]
+        names = [Path(os.path.abspath(folder)).name for folder in folders]
         subjects = subjects_of(folders, nouns, config.world)
     from dreambooth import recipe
 
@@ -181,7 +181,7 @@ def _export(parsed: Namespace) -> None:
     predicts = config_of(parsed).base.prediction_type
     from dreambooth.export import export_folder, export_single_file, push_to_hub
 
-    if parsed.repo:
+    if parsed.repo is not None:
         print(push_to_hub(parsed.source, parsed.repo, parsed.public))
         return
     if parsed.single_file:

@@ -29,7 +29,7 @@ from dreambooth.probe.measuring import Reference
 from dreambooth.probe.scoring import FOLDERS, score_run
 from dreambooth.report.write import write_all
 from dreambooth.run import Run
-from dreambooth.run.choice import choose
+from dreambooth.run.choice import changes, choose
 from dreambooth.run.companions import companions, create, each, naming_of, require_turns
 from dreambooth.run.extend import extend
 from dreambooth.run.measured import read_measured
@@ -78,10 +78,7 @@ def dreambooth(
 
 
 def plan(subject: Subject, config: Config, root: Path | str, also: Sequence[Subject] = ()) -> str:
-    """What `dreambooth` would need for it, in words: time, memory, disk and download, and what would need less.
-
-    Nothing is written and no weight is downloaded. Raises as `dreambooth` does before its first slow step.
-    """
+    """What `dreambooth` would need, in words, and what would need less; it writes nothing and raises as that does."""
     check(subject, config, also)
     for its in (subject, *also):
         warned_of(fit_of(its.photos, config.world))
@@ -92,12 +89,15 @@ def resume(
     run: Run, max_train_steps: int | None = None, early_stopping: bool | None = None, use_step: int | None = None
 ) -> Run:
     """Resume a run that was stopped, or a finished one: for more steps (`run.extend`), or at another (`run.choice`)."""
+    also = [companion.subject for companion in companions(run)]
     with run.lock():
+        if changes(use_step, max_train_steps, early_stopping):
+            check(run.subject, run.config, also)  # before anything that is there is put away
         extend(run, max_train_steps, early_stopping)
         choose(run, use_step)
         if run.is_personalised:
             log.info("all %d steps are done: --max-train-steps trains more", run.config.training.max_train_steps)
-    return dreambooth(run.subject, run.config, run.root, [companion.subject for companion in companions(run)])
+    return dreambooth(run.subject, run.config, run.root, also)
 
 
 def check(subject: Subject, config: Config, also: Sequence[Subject] = ()) -> None:

@@ -13,7 +13,7 @@ import pytest
 from dreambooth import __version__, cli
 from dreambooth.config import Config
 from dreambooth.data.photos import photos_in
-from dreambooth.errors import ConfigError, RunError
+from dreambooth.errors import ConfigError, DreamBoothError, RunError
 from dreambooth.recipe import dreambooth, resume
 from dreambooth.run import Run, checkpoint
 from dreambooth.run.extend import extend
@@ -237,6 +237,23 @@ def test_a_run_of_another_step_than_the_rules_is_what_a_run_of_so_many_steps_is(
     assert "chosen by hand" in its.reason
     extend(run, 12)
     assert not (run.root / CHOSEN.name).exists() and not run.is_personalised
+
+
+def test_where_the_photos_are_gone_a_finished_run_keeps_what_it_has(
+    settings: dict[str, Any], photos_dir: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(photos_dir, tmp_path / "photos")
+    subject = Subject(photos=photos_in(tmp_path / "photos"), class_noun="dog")
+    run = made(tmp_path / "run", subject, settings, 4)
+    shutil.rmtree(tmp_path / "photos")
+    before = outcome(run)
+    several: list[dict[str, Any]] = [{"max_train_steps": 6}, {"use_step": 2}]
+    for asked in several:
+        with pytest.raises(DreamBoothError, match="does not exist"):
+            resume(run, **asked)
+    with pytest.raises(RunError, match="--use-step takes a step of a run as it is"):
+        resume(run, 6, use_step=2)
+    assert outcome(run) == before and run.config.training.max_train_steps == 4
 
 
 def test_samples_that_are_asked_for_come_and_change_nothing(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dreambooth.config import Config
+from dreambooth.data.photos import photos_in
 from dreambooth.errors import ModelError, RunError
 from dreambooth.run import Run
 from dreambooth.run.lock import locked
@@ -218,3 +219,13 @@ def test_what_a_killed_writer_left_half_written_is_removed(tmp_path: Path) -> No
         pass
     left = {str(path.relative_to(run.root)) for path in run.root.rglob("*") if path.is_file()}
     assert left == {"config.toml", "subject.json", "photos.json", "status.json", "model/weights", ".mine.part"}
+
+
+def test_a_folder_by_way_of_one_that_is_not_there_is_somebody_elses_all_the_same(
+    photos_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "thesis.txt").write_text("x")
+    with pytest.raises(RunError, match="is not a run folder"):
+        Run.create(Path("runs/.."), Subject(photos=photos_in(photos_dir), class_noun="dog"), Config.build({}))
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]

@@ -136,3 +136,12 @@ def test_space_is_asked_for_before_it_is_needed(tmp_path: Path) -> None:
     require_space(tmp_path / "not" / "yet", 1, "a test")
     with pytest.raises(DiskError, match="a test needs about"):
         require_space(tmp_path / "not" / "yet", 10**18, "a test")
+
+
+def test_a_file_never_takes_the_place_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "thesis.txt").write_text("x")
+    with pytest.raises(DiskError):
+        write_text(tmp_path / "results", "{}")
+    assert (tmp_path / "results" / "thesis.txt").read_text() == "x"
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]

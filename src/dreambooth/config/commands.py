@@ -5,7 +5,7 @@ import argparse
 from dreambooth.config import many
 from dreambooth.config.completion import SHELLS
 from dreambooth.config.flags import add_settings, section
-from dreambooth.config.parser import Parser, between, model, path, tensor_file
+from dreambooth.config.parser import Parser, between, model, new_file, path, tensor_file
 from dreambooth.config.peers import with_aliases
 from dreambooth.config.web import add_web_flags
 from dreambooth.config.worlds import EMBEDDED
@@ -195,7 +195,7 @@ def _add_evaluate(commands: "Commands[Parser]") -> None:
     each = "of a folder: one for all pictures, or one each in the order of names [default: as they say themselves]"
     _add_prompts(command, each)
     command.add_argument(
-        "--out", type=path, metavar="FILE", help="the numbers as JSON [default: evaluation.json among the pictures]"
+        "--out", type=new_file, metavar="FILE", help="the numbers as JSON [default: evaluation.json among the pictures]"
     )
     _add_device(command)
     add_settings(command, section("evaluation"))

@@ -186,6 +186,13 @@ def model(text: str) -> str:
     return str(there) if (there := path(text)).exists() else text
 
 
+def new_file(text: str) -> Path:
+    """A file to write, over an older one at most."""
+    if (its := path(text)).is_dir() or not its.name:
+        raise argparse.ArgumentTypeError(f"{text!r} is a folder: give the name of a file in it")
+    return its
+
+
 def tensor_file(text: str) -> Path:
     """A .safetensors file to write."""
     if not text.endswith(".safetensors"):

@@ -35,8 +35,17 @@ def choose(run: Run, step: int | None) -> None:
             "--checkpoints-total-limit 100 to keep all of them."
         )
     if step != recommendation.step:
+        weights_of(run, step)  # raises where they are damaged
         put_away(run)
         CHOSEN.write(run.root, step)
+
+
+def changes(step: int | None, *others: object) -> bool:
+    """Whether anything is asked of a run; raises RunError for a step of one that is to be another by the same words."""
+    given = [its for its in (step, *others) if its is not None]
+    if step is not None and len(given) > 1:
+        raise RunError("--use-step takes a step of a run as it is: give it without other steps or early stopping.")
+    return bool(given)
 
 
 def weights_of(run: Run, step: int) -> Mapping[str, "Tensor"]:

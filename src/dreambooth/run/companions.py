@@ -103,7 +103,8 @@ def create(root: Path, subjects: Sequence[Subject], config: Config) -> Run:
                 f"{root} holds a run of {1 + len(there)} subjects, and {len(subjects)} are given: give the ones it "
                 "was begun with, or choose another --output-dir."
             )
-        shutil.rmtree(root / SUBJECTS, ignore_errors=True)
+        for old in there:  # and nothing else: a folder of photos may be called so, too
+            shutil.rmtree(old.root, ignore_errors=True)
         there = [Companion(_folder(root, number, its), run) for number, its in enumerate(others, 2)]
     for companion, its in zip(there, others, strict=True):
         companion.begin(its)

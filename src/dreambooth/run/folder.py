@@ -1,5 +1,6 @@
 """What remains of a run: a folder with fixed names, which every stage reads and writes; contents.py lists them."""
 
+import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -112,6 +113,7 @@ class Run:
         One whose base model never opened takes the photos and settings of now. Raises RunError where the folder holds
         something else, or a run with other photos or settings.
         """
+        root = Path(os.path.normpath(root))  # "runs/.." is there, though runs/ is not
         run = cls(root)
         if (root / contents.CONFIG).exists():
             run._require_same(subject, config)
@@ -235,6 +237,7 @@ class Run:
         self.save_config(config)
 
     def _require_same(self, subject: Subject, config: Config) -> None:
+        before = self.config  # raises where it is somebody else's folder, of which nothing is changed
         try:
             mine = self.subject
         except RunError as error:  # all of it was given again
@@ -246,7 +249,7 @@ class Run:
             changes.append(f"class_noun: {subject.class_noun!r}, was {mine.class_noun!r}")
         if subject.identifier not in (None, mine.identifier):
             changes.append(f"identifier: {subject.identifier!r}, was {mine.identifier!r}")
-        changes += self.config.changes(config)
+        changes += before.changes(config)
         if changes and _holds_only(self.root, BEFORE_THE_MODEL):
             with locked(self.root / contents.LOCK):  # unless a process is opening that model now
                 if not _holds_only(self.root, BEFORE_THE_MODEL):

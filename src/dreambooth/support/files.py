@@ -1,5 +1,6 @@
 """Files that are either whole or not there: written aside, flushed, then renamed."""
 
+import errno
 import hashlib
 import json
 import os
@@ -196,6 +197,8 @@ def _take_place(aside: Path, target: Path) -> None:
     if (
         target.is_dir() and not target.is_symlink()
     ):  # a folder cannot be replaced in one step: move the old one away first
+        if not aside.is_dir():  # by a file, all that is in it would be lost
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
         old = _beside(target, "old")
         target.rename(old)
         aside.rename(target)

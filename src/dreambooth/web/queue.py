@@ -19,6 +19,7 @@ import psutil  # type: ignore[import-untyped]
 
 from dreambooth.errors import RunError
 from dreambooth.run.status import ask_to_stop, read_status
+from dreambooth.support.progress import log
 from dreambooth.web.records import ENDED, JOBS, Ended, Job, Jobs, Kind
 from dreambooth.web.refusal import Refusal
 from dreambooth.web.studio import Studio
@@ -119,19 +120,32 @@ class Queue:
             self._end(job, psutil.Process.terminate)
 
     def _watch(self) -> None:
+        said = ""
         while not self._ending.wait(TICK):
-            with self._lock:
-                for job in self._jobs.running:
-                    if not self._is_running(job):
-                        self._reap(job)
-                self._begin()
+            try:
+                with self._lock:
+                    for job in self._jobs.running:
+                        if not self._is_running(job):
+                            self._reap(job)
+                    self._begin()
+            except Exception as error:  # such as a full disk: without this thread no run would start any more
+                if said != str(error):
+                    said = str(error)
+                    log.warning("the list of runs could not be gone through, which is tried again: %s", error)
 
     def _begin(self) -> None:
         for slot in self._free():
             if not self._jobs.waiting:
                 return
             job, *waiting = self._jobs.waiting
-            started = self._spawn(replace(job, device=slot))
+            try:
+                started = self._spawn(replace(job, device=slot))
+            except ValueError as error:  # words that no command line can have
+                ENDED.write(
+                    self.studio.beside(job.run), Ended(kind=job.kind, code=1, message=str(error), at=time.time())
+                )
+                self._save(replace(self._jobs, waiting=tuple(waiting)))
+                return
             self._save(Jobs(waiting=tuple(waiting), running=(*self._jobs.running, started)))
 
     def _free(self) -> list[str]:
@@ -155,11 +169,11 @@ class Queue:
         if job.device:
             environment["CUDA_VISIBLE_DEVICES"] = job.device
         (beside / ENDED.name).unlink(missing_ok=True)
-        with (beside / LOG).open("wb") as log:
+        with (beside / LOG).open("wb") as file:
             child = subprocess.Popen(
                 [*self.command, *job.words],
                 stdin=subprocess.DEVNULL,
-                stdout=log,
+                stdout=file,
                 stderr=subprocess.STDOUT,
                 env=environment,
                 start_new_session=True,  # Ctrl-C at the studio does not end it

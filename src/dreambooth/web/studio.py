@@ -11,8 +11,10 @@ A page names a run by its id, never by a path: an id is looked up among what is 
 import re
 import secrets
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+from dreambooth.errors import DreamBoothError
 from dreambooth.run.contents import CONFIG
 from dreambooth.support.files import key_of
 from dreambooth.web.records import DRAFT, Draft
@@ -56,8 +58,11 @@ class Studio:
 
     def drafts(self) -> dict[str, Draft]:
         """Every draft by its id, the newest first."""
-        found = {folder.name: DRAFT.find(folder) for folder in _folders_in(self.own / "drafts")}
-        there = {id: draft for id, draft in found.items() if draft is not None}
+        there = {}
+        for folder in _folders_in(self.own / "drafts"):
+            with suppress(DreamBoothError):  # damaged: the others are there all the same
+                if draft := DRAFT.find(folder):
+                    there[folder.name] = draft
         return dict(sorted(there.items(), key=lambda pair: -pair[1].created))
 
     def draft_folder(self, id: str) -> Path:
@@ -88,10 +93,17 @@ class Studio:
 
     def _folders(self) -> Iterator[Path]:
         for folder in _folders_in(self.root):
-            if (folder / CONFIG).is_file():
+            if _is_run(folder):
                 yield folder
             else:
-                yield from (inner for inner in _folders_in(folder) if (inner / CONFIG).is_file())
+                yield from filter(_is_run, _folders_in(folder))
+
+
+def _is_run(folder: Path) -> bool:
+    try:
+        return (folder / CONFIG).is_file()
+    except OSError:  # it may not be read, such as lost+found
+        return False
 
 
 def _folders_in(folder: Path) -> Iterator[Path]:
