@@ -127,8 +127,8 @@ def choose_identifier(tokenizers: Sequence[Any], length: int, seed: int, taken: 
     identifier = next((text for text in drawn if text.casefold() not in others), None)
     if identifier is None:
         raise PromptError(
-            f"this model's tokenizer has no rare identifier of {length} tokens: ask for another --identifier-tokens, "
-            "or give your own with --identifier."
+            f"this model's tokenizer has no rare identifier of {length} tokens or more: ask for fewer with "
+            "--identifier-tokens, or give your own with --identifier."
         )
     return identifier
 

@@ -6,7 +6,7 @@ quick starts) and OneTrainer (https://github.com/Nerogar/OneTrainer, training_pr
 All rates are for a LoRA whose alpha is its rank. Nothing here was measured on real weights yet.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -231,11 +231,16 @@ FAMILIES: Mapping[str, FamilyRow] = {
 BY_PIPELINE: Mapping[str, str] = {row.pipeline: name for name, row in FAMILIES.items()}
 """The family of each pipeline."""
 
-BY_WEIGHT: Mapping[str, str] = {
+_BY_WEIGHT: Mapping[str, str] = {
     "cond_stage_model.transformer.text_model.final_layer_norm.weight": "StableDiffusionPipeline",
     "conditioner.embedders.1.model.ln_final.weight": "StableDiffusionXLPipeline",
 }
 """The pipeline of a single file of the original layout, by the name of a weight that no other pipeline's has."""
+
+
+def pipeline_of_file(names: Collection[str]) -> str | None:
+    """The pipeline of a single file with weights of these names; None where it is none that is read."""
+    return next((pipeline for weight, pipeline in _BY_WEIGHT.items() if weight in names), None)
 
 
 def family_of(model: str) -> str | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from dreambooth.config import Base, Config
-from dreambooth.config.families import BY_WEIGHT
+from dreambooth.config.families import pipeline_of_file
 from dreambooth.config.worlds import EMBEDDED_MODELS, RECORD, embedded_folder, named
 from dreambooth.diffusion import RectifiedFlow
 from dreambooth.errors import ConfigError, ModelError
@@ -83,7 +83,7 @@ def hold(model: DiffusionModel, base: Base) -> None:
 def _from_file(file: Path, base: Base, dtype: torch.dtype) -> DiffusionModel:
     refuse_pickle(file)
     names = set(names_in(file))
-    kind = next((kind for weight, kind in BY_WEIGHT.items() if weight in names), None)
+    kind = pipeline_of_file(names)
     if kind is None:
         raise ModelError(
             f"{file} is no checkpoint that this package can read from one file; it reads Stable Diffusion 1.x and SDXL "

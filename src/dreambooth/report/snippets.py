@@ -8,7 +8,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from dreambooth.config import Config
-from dreambooth.config.families import BY_WEIGHT, usual_guidance
+from dreambooth.config.families import pipeline_of_file, usual_guidance
 from dreambooth.config.samplers import SAMPLERS
 from dreambooth.config.worlds import EMBEDDED_MODELS
 from dreambooth.subject import Subject
@@ -89,10 +89,10 @@ def _opener(model: str) -> tuple[str, str]:
         return "DiffusionPipeline", "from_pretrained"
     try:
         with safe_open(model, "numpy") as tensors:
-            names = set(tensors.keys())
+            kind = pipeline_of_file(set(tensors.keys()))
     except (OSError, SafetensorError):
-        names = set()
-    return next((kind for weight, kind in BY_WEIGHT.items() if weight in names), ""), "from_single_file"
+        kind = None
+    return kind or "", "from_single_file"
 
 
 def _words(subject: Subject, file: Path) -> Iterator[str]:

@@ -141,9 +141,7 @@ class Queue:
             try:
                 started = self._spawn(replace(job, device=slot))
             except ValueError as error:  # words that no command line can have
-                ENDED.write(
-                    self.studio.beside(job.run), Ended(kind=job.kind, code=1, message=str(error), at=time.time())
-                )
+                self._ended(job, 1, str(error))
                 self._save(replace(self._jobs, waiting=tuple(waiting)))
                 return
             self._save(Jobs(waiting=tuple(waiting), running=(*self._jobs.running, started)))
@@ -189,11 +187,12 @@ class Queue:
 
     def _reap(self, job: Job) -> None:
         child = self._children.pop(job.id, None)
-        beside = self.studio.beside(job.run)
-        code = child.returncode if child else None
-        message = _last_words(beside / LOG)
-        ENDED.write(beside, Ended(kind=job.kind, code=code, message=message, at=time.time()))
+        self._ended(job, child.returncode if child else None, _last_words(self.studio.beside(job.run) / LOG))
         self._save(replace(self._jobs, running=tuple(its for its in self._jobs.running if its.id != job.id)))
+
+    def _ended(self, job: Job, code: int | None, message: str) -> None:
+        ended = Ended(kind=job.kind, code=code, message=message, at=time.time())
+        ENDED.write(self.studio.beside(job.run), ended)
 
     def _end(self, job: Job, how: Callable[[psutil.Process], None]) -> None:
         with suppress(psutil.Error):
