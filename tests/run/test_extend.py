@@ -256,6 +256,21 @@ def test_where_the_photos_are_gone_a_finished_run_keeps_what_it_has(
     assert outcome(run) == before and run.config.training.max_train_steps == 4
 
 
+def test_where_the_chosen_step_is_damaged_a_run_keeps_what_it_has(
+    settings: dict[str, Any], subject: Subject, tmp_path: Path
+) -> None:
+    run = made(tmp_path / "run", subject, settings, 8, checkpointing_steps=4, checkpoints_total_limit=100)
+    (other,) = {4, 8} - {RECOMMENDATION.read(run.root).step}
+    kept = [file for file in run.root.glob(f"*/checkpoint-{other}/*.safetensors")]
+    assert kept
+    for file in kept:
+        file.write_bytes(b"cut")
+    before = outcome(run)
+    with pytest.raises(RunError):
+        resume(run, use_step=other)
+    assert outcome(run) == before and not (run.root / CHOSEN.name).exists()
+
+
 def test_samples_that_are_asked_for_come_and_change_nothing(
     settings: dict[str, Any], subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

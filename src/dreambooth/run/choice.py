@@ -35,7 +35,7 @@ def choose(run: Run, step: int | None) -> None:
             "--checkpoints-total-limit 100 to keep all of them."
         )
     if step != recommendation.step:
-        weights_of(run, step)  # raises where they are damaged
+        _kept(run, step)  # raises where it is damaged
         put_away(run)
         CHOSEN.write(run.root, step)
 
@@ -50,6 +50,10 @@ def changes(step: int | None, *others: object) -> bool:
 
 def weights_of(run: Run, step: int) -> Mapping[str, "Tensor"]:
     """The weights of a step as they would be used: their running average where there is one. Raises RunError."""
-    inside = run.best if step in steps(run.best) else run.checkpoints
-    tensors = checkpoint.read(of_step(inside, step)).tensors
+    tensors = _kept(run, step).tensors
     return tensors.get("ema", tensors["weights"])
+
+
+def _kept(run: Run, step: int) -> checkpoint.Checkpoint:
+    inside = run.best if step in steps(run.best) else run.checkpoints
+    return checkpoint.read(of_step(inside, step))
