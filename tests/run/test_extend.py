@@ -261,7 +261,7 @@ def test_where_the_chosen_step_is_damaged_a_run_keeps_what_it_has(
 ) -> None:
     run = made(tmp_path / "run", subject, settings, 8, checkpointing_steps=4, checkpoints_total_limit=100)
     (other,) = {4, 8} - {RECOMMENDATION.read(run.root).step}
-    kept = [file for file in run.root.glob(f"*/checkpoint-{other}/*.safetensors")]
+    kept = list(run.root.glob(f"*/checkpoint-{other}/*.safetensors"))
     assert kept
     for file in kept:
         file.write_bytes(b"cut")
