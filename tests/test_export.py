@@ -80,6 +80,8 @@ def test_what_cannot_be_exported_is_told_and_nothing_is_written(
     assert "does not end in .safetensors" in told(run.root, "--single-file", tmp_path / "dog.ckpt")
     assert "--single-file --folder --push-to-hub is required" in told(run.root)
     assert f"{run.root} exists" in told(run.root, "--folder", run.root)
+    assert "--public does nothing without --push-to-hub" in told(run.root, "--folder", folder, "--public")
+    assert "--dtype does nothing with --push-to-hub" in told(run.root, "--push-to-hub", "me/it", "--dtype", "float16")
     assert "there is no folder or file nowhere" in told("nowhere", "--folder", folder)
     next(run.model.rglob("*.safetensors")).write_bytes(b"")
     assert "make it with `dreambooth continue" in told(run.root, "--folder", folder)

@@ -14,7 +14,7 @@ from dreambooth.config import Config
 from dreambooth.data.dataset import LatentDataset
 from dreambooth.data.photos import photos_in
 from dreambooth.data.turns import Turns, in_turns
-from dreambooth.errors import ConfigError, PromptError, RunError
+from dreambooth.errors import ConfigError, PhotoError, PromptError, RunError
 from dreambooth.generation.samples import read_samples
 from dreambooth.recipe import dreambooth, resume
 from dreambooth.run import Run
@@ -130,6 +130,8 @@ def test_other_subjects_than_a_run_has_are_refused(run: Run, subjects: list[Subj
 def test_what_learns_one_word_or_says_one_name_is_refused(subjects: list[Subject], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="textual_inversion learns one subject"):
         dreambooth(subjects[0], Config.build(method="textual_inversion"), tmp_path / "run", subjects[1:])
+    with pytest.raises(PhotoError, match="is given for two subjects"):
+        dreambooth(subjects[0], Config(), tmp_path / "run", [replace(subjects[0], class_noun="cat")])
     named = [subject.named("zwx") for subject in subjects]
     tiny_pipeline(size=16).save_pretrained(tmp_path / "base")
     settings = {"model": str(tmp_path / "base"), "probe": False}

@@ -135,10 +135,8 @@ def _continue(parsed: Namespace) -> None:
 
 
 def _print_results(run: "Run") -> None:
-    print(f"report         {run.report}\ncontact sheet  {run.contact_sheet}")
-    if run.share.is_file():
-        print(f"share picture  {run.share}")
-    print(f"model          {run.model}")
+    share = f"share picture  {run.share}\n" if run.share.is_file() else ""
+    print(f"report         {run.report}\ncontact sheet  {run.contact_sheet}\n{share}model          {run.model}")
 
 
 def _stage(parsed: Namespace) -> None:
@@ -181,14 +179,14 @@ def _export(parsed: Namespace) -> None:
     predicts = config_of(parsed).base.prediction_type
     from dreambooth.export import export_folder, export_single_file, push_to_hub
 
-    if parsed.repo is not None:
-        print(push_to_hub(parsed.source, parsed.repo, parsed.public))
-        return
-    if parsed.single_file:
-        export_single_file(parsed.source, parsed.single_file, parsed.dtype, predicts)
-    else:
-        export_folder(parsed.source, parsed.folder, parsed.dtype, predicts)
-    print(parsed.single_file or parsed.folder)
+    idle = "public" if parsed.repo is None else "dtype"
+    if getattr(parsed, idle):
+        raise DreamBoothError(f"--{idle} does nothing {'with' if idle == 'dtype' else 'without'} --push-to-hub.")
+    target = parsed.single_file or parsed.folder
+    if target:
+        export = export_single_file if parsed.single_file else export_folder
+        export(parsed.source, target, parsed.dtype or "float32", predicts)
+    print(target or push_to_hub(parsed.source, parsed.repo, parsed.public))
 
 
 def _evaluate(parsed: Namespace) -> None:
@@ -234,7 +232,9 @@ def _fleet(parsed: Namespace) -> None:
     from dreambooth.support.storage import Storage, opened
 
     reach = Storage.at if parsed.list else opened  # a list needs no more than to read
-    storage = reach(parsed.storage) if parsed.storage else None  # before torch is imported: a mistake shows at once
+    storage = (
+        None if parsed.storage is None else reach(parsed.storage)
+    )  # before torch is imported: a mistake shows at once
     from dreambooth import fleet
 
     out = parsed.output_dir or Path("runs") / parsed.subjects.stem

@@ -109,7 +109,7 @@ def check(subject: Subject, config: Config, also: Sequence[Subject] = ()) -> Non
         warn_of(faults)
         check_masks(its.photos, config.data.masked_loss)
         require_class_noun(its.class_noun)
-    require_turns(config, 1 + len(also))
+    require_turns(config, (subject, *also))
     own = config.generation.prompts
     warn_of_nameless(own_prompts(own) if own else (), subject, config.naming.identifier)
     check_reach(config)

@@ -1,6 +1,7 @@
 """Section 3.2: a subject is a few photos, a rare-token identifier and a class noun; a prompt leaves room for it."""
 
 import re
+import unicodedata
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Self
@@ -55,17 +56,14 @@ LONGEST = 10_000
 
 
 def require_text(words: str) -> None:
-    """Raise PromptError for words with bytes that are no UTF-8, as other terminals send them, and for far too many."""
+    """Raise PromptError for words that are no text: no UTF-8, as other terminals send, or control characters; or far
+    too many."""
     if len(words) > LONGEST:
         raise PromptError(
             f"{words[:40]!r}... has {len(words)} letters, and no model reads more than a few hundred words."
         )
-    try:
-        words.encode()
-    except UnicodeEncodeError as error:
-        raise PromptError(
-            f"{words[:80]!r} has a character that is no text, {words[error.start]!r}: write it again, in UTF-8."
-        ) from error
+    if strange := next((c for c in words if unicodedata.category(c) in ("Cc", "Cs") and not c.isspace()), None):
+        raise PromptError(f"{words[:80]!r} has a character that is no text, {strange!r}: write it again, in UTF-8.")
 
 
 def require_class_noun(words: str) -> None:

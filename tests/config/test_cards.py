@@ -30,6 +30,10 @@ def test_what_is_given_goes_before_the_row_and_a_run_keeps_both(tmp_path: Path) 
     assert Config.from_toml_text(config.to_toml(), tmp_path) == config
 
 
+def test_a_file_may_have_the_size_as_a_number() -> None:
+    assert Config.build({"memory": 12}) == Config.build(memory="12")
+
+
 def test_a_size_without_a_row_is_told() -> None:
     with pytest.raises(ConfigError, match="memory: Input should be '8', '12', '16', '24' or '48', got '13'"):
         Config.build({"memory": "13"})

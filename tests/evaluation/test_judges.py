@@ -139,7 +139,7 @@ def cached(folder: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(root / "hub"))
 
 
-@pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "no-such-judge", "a/b/c"])
+@pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "no-such-judge", "a/b/c", "~no-such-user/judge"])
 def test_a_folder_that_is_not_there(name: str) -> None:
     with pytest.raises(ModelError, match="there is no folder"):
         open_dino(name)
@@ -180,6 +180,7 @@ def test_a_judge_of_another_kind(judge_folders: Path) -> None:
         (lambda folder: (folder / "config.json").unlink(), r"no readable config\.json"),
         (lambda folder: (folder / "config.json").write_text("{"), r"no readable config\.json"),
         (lambda folder: (folder / "config.json").write_text("[]"), r"no readable config\.json"),
+        (lambda folder: (folder / "config.json").write_text("[" * 10**5), r"no readable config\.json"),
         (lambda folder: (folder / "preprocessor_config.json").unlink(), "could not be opened"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"\x80\x04cos\nsystem\n."), "could not be opened"),
         (
@@ -191,7 +192,10 @@ def test_a_judge_of_another_kind(judge_folders: Path) -> None:
             "cannot take the pictures that its own",
         ),
     ],
-    ids=["no config", "broken config", "no table", "no preprocessor", "pickle inside", "too few weights", "other size"],
+    ids=[
+        *("no config", "broken config", "no table", "deep config", "no preprocessor", "pickle inside"),
+        *("too few weights", "other size"),
+    ],
 )
 def test_a_folder_that_is_damaged(saved: Path, harm: Callable[[Path], None], message: str) -> None:
     harm(saved)

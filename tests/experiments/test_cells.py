@@ -171,6 +171,34 @@ def test_every_problem_of_a_folder_of_subjects_is_reported_at_once(photos_dir: P
     assert len(caught.value.problems) == 2 and "007,NOUN" in str(caught.value) and "dog: no photos" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        b'\xef\xbb\xbfsubject_name,class\r\nrex,"toy car","red, shiny toy car"\r\n',
+        b"folder;class\nrex;toy car;red, shiny toy car\n",
+        b"# whose\n\nrex, toy car, 'red'\n",
+    ],
+    ids=["as spreadsheets save it", "with semicolons", "by hand"],
+)
+def test_classes_csv_is_read_as_spreadsheets_write_it(written: bytes, photos_dir: Path, tmp_path: Path) -> None:
+    shutil.copytree(photos_dir, tmp_path / "rex")
+    (tmp_path / "classes.csv").write_bytes(written)
+    (found,) = in_folder(tmp_path)
+    assert found.class_noun == "toy car" and found.description in ("red, shiny toy car", "'red'")
+
+
+def test_a_line_of_classes_csv_that_says_nothing_is_told(photos_dir: Path, tmp_path: Path) -> None:
+    for name in ("rex", "mug"):
+        shutil.copytree(photos_dir, tmp_path / name)
+    (tmp_path / "classes.csv").write_text("rex,a dog\nmgu,mug\nmug,\n")
+    with pytest.raises(PhotoError) as caught:
+        in_folder(tmp_path)
+    told = str(caught.value)
+    assert (
+        "line 1" in told and "give the noun alone" in told and "line 2" in told and "mgu" in told and "line 3" in told
+    )
+
+
 def result(dino: float, real: float = 0.9) -> Result:
     scores, photos = Scores(dino=dino, clip_i=dino, clip_t=0.3), Scores(dino=real, clip_i=real)
     return Result(folder=Path(), scores=scores, real=photos, pictures=24, judges={}, seconds=1.0)

@@ -150,6 +150,7 @@ def test_photos_reach_a_machine_that_does_not_see_them(place: Path, tmp_path: Pa
         ("gs://bucket/folder", "gs:// needs gcsfs: pip install gcsfs"),
         ("ftp://me:hunter2@host/folder", "leave user, password and keys out of the URL"),
         ("s3://bucket/x?versionId=hunter2", "leave user, password and keys out of the URL"),
+        ("", "--storage: is empty"),
         ("file:///proc/nowhere", "the storage file:///proc/nowhere cannot be written: /proc/nowhere:"),
     ],
 )

@@ -69,9 +69,11 @@ def test_own_prompts_are_followed_by_the_class_prompt() -> None:
     )
 
 
-@pytest.mark.parametrize("template", ["", "  ", "a {subject}", "a {", "a {{}}"])
+@pytest.mark.parametrize(
+    "template", ["", "  ", "a {subject}", "a {", "a {{}}", "a \0 {}", "a {} \x1b[2J", "a {} \ud800"]
+)
 def test_an_unusable_prompt_is_named(template: str) -> None:
-    with pytest.raises(PromptError, match="prompt"):
+    with pytest.raises(PromptError, match=r"prompt|is no text"):
         prompts.own_prompts(["a {}", template])
 
 

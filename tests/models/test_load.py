@@ -31,7 +31,7 @@ def edit_index(folder: Path, **values: Any) -> None:
     (folder / "model_index.json").write_text(json.dumps({**index, **values}))
 
 
-@pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "no-such-model", "a/b/c"])
+@pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "no-such-model", "a/b/c", "~no-such-user/model"])
 def test_a_folder_that_is_not_there(name: str) -> None:
     with pytest.raises(ModelError, match="there is no folder or file"):
         load(name)
@@ -159,6 +159,10 @@ def test_a_sampler_that_the_family_lacks_is_reported_with_those_it_has() -> None
         models.check(tiny_model(), config)
     assert len(caught.value.problems) == 1
     models.check(tiny_model(), Config())
+    odd: dict[str, Any] = {"model": "tiny", "noise_level": 100, "super_resolution_steps": 9}
+    with pytest.raises(ConfigError, match="no cascade") as caught:
+        models.check(tiny_model(), Config.build(odd))
+    assert len(caught.value.problems) == 2
 
 
 def test_noise_levels_of_a_flow_mean_nothing_to_a_model_that_is_none() -> None:

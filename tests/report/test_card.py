@@ -10,13 +10,16 @@ from huggingface_hub import ModelCard
 from PIL import Image
 
 from dreambooth.config import Config
+from dreambooth.config.settings import without_place
 from dreambooth.generation.samples import save_sample
 from dreambooth.report.card import write_cards
+from dreambooth.report.page import write_report
 from dreambooth.report.snippets import adapter_snippet
 from dreambooth.run import Run
 from dreambooth.run.records import RECOMMENDATION, SAMPLES, Recommendation, SampleScores
 from dreambooth.subject import Subject
 from dreambooth.support.tensor_files import save_tensors
+from tiny import tiny_model
 
 TEMPLATES = {
     "a {}": "subject",
@@ -75,6 +78,26 @@ def test_nothing_private_is_in_it(tmp_path: Path) -> None:
     text = (run.model / "README.md").read_text(encoding="utf-8")
     assert str(tmp_path) not in text and "secret-place" not in text and "IMG_0001" not in text
     assert "license: apache-2.0" in text and "base_model" not in text
+
+
+def test_the_place_of_a_base_that_has_been_moved_since_is_in_none_of_the_pages(tmp_path: Path) -> None:
+    base = tmp_path / "secret-place" / "base"
+    tiny_model().save(base)
+    run = finished(tmp_path / "it", model=str(base), super_resolution=str(base))
+    base.rename(tmp_path / "moved")
+    write_cards(run)
+    write_report(run)
+    for page in (run.model / "README.md", run.report):
+        text = page.read_text(encoding="utf-8")
+        assert "secret-place" not in text.replace(str(tmp_path / "it" / "secret-place"), "") and "base" in text
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [("/home/ada/sd", "sd"), ("~ada/sd", "sd"), ("../sd.safetensors", "sd.safetensors"), ("owner/name", "owner/name")],
+)
+def test_a_place_is_known_by_its_form(given: str, told: str) -> None:
+    assert without_place(given) == told
 
 
 @pytest.mark.parametrize("word", ['s"ks', "a: b", "- x", "<b>", "ñandú", "|x|", "'"])

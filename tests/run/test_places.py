@@ -39,6 +39,20 @@ def test_what_is_at_home_is_written_so_and_all_else_from_the_run_folder(
     assert written(Path("work/photos/0.jpg"), Path("work/runs/dog")) == Path("../../photos/0.jpg")
 
 
+def test_a_run_folder_is_the_same_whichever_way_one_comes_to_it(tmp_path: Path) -> None:
+    disk, work = tmp_path / "mnt" / "large" / "disk", tmp_path / "work"
+    disk.mkdir(parents=True)
+    mine = subject(work / "photos" / "0.jpg")
+    (work / "runs").symlink_to(disk)
+    Run.create(work / "runs" / "dog", mine, Config())
+    for root in (work / "runs" / "dog", disk / "dog"):
+        run = Run.open(root)
+        assert run.subject.photos == mine.photos
+        run.require_same_photos()
+    lexical = Path("../../photos/0.jpg")  # as older versions wrote it
+    assert found(lexical, work / "runs" / "dog") == mine.photos[0]
+
+
 @pytest.mark.parametrize("home", ["ada", "elsewhere"])
 def test_the_records_of_a_run_do_not_say_where_its_photos_are(
     home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -174,7 +174,6 @@ def _add_export(commands: "Commands[Parser]") -> None:
     command.add_argument(
         "--dtype",
         choices=("float32", "float16", "bfloat16"),
-        default="float32",
         help="precision of the weights; float16 takes half the room, float32 is trained on [default: float32]",
     )
     add_settings(command, ("prediction_type",), default="as the model says")

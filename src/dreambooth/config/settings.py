@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Self, Unpack
 
 import tomli_w
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 
 from dreambooth.config.cards import CardSize
@@ -30,6 +30,7 @@ from dreambooth.config.sections import (
 from dreambooth.config.worlds import EMBEDDED, EMBEDDED_MODELS, World, named, recorded
 from dreambooth.config.zeros import zero_hint
 from dreambooth.errors import ConfigError
+from dreambooth.support.files import at_home
 from dreambooth.support.spelling import shown, suggestion
 
 PLACES = ("model", "super_resolution", "dino_model", "clip_model", "perceptual_model")
@@ -37,6 +38,11 @@ PLACES = ("model", "super_resolution", "dino_model", "clip_model", "perceptual_m
 
 OF_SUPER_RESOLUTION = {"max_train_steps": "super_resolution_steps", "learning_rate": "super_resolution_lr"}
 """What a cascade's second stage may have of its own, by what holds for the base."""
+OF_A_CASCADE = (
+    *("super_resolution", "noise_level", "super_resolution_guidance_scale", "super_resolution_inference_steps"),
+    *("super_resolution_identifier", "super_resolution_steps", "super_resolution_lr"),
+)
+"""The settings that a model of one stage can do nothing with."""
 
 
 class Config(Section):
@@ -63,6 +69,12 @@ class Config(Section):
     generation: Generation = Generation()
     evaluation: Evaluation = Evaluation()
     tracking: Tracking = Tracking()
+
+    @field_validator("memory", mode="before")
+    @classmethod
+    def _number(cls, size: object) -> object:
+        """In a file it may be written as a number."""
+        return str(size) if type(size) is int else size
 
     @classmethod
     def build(cls, settings: Mapping[str, Any] | None = None, /, **by_name: Unpack[Settings]) -> Self:
@@ -180,6 +192,10 @@ class Config(Section):
         values = self.model_dump()
         return {name: values[section][name] if section else values[name] for section, name, _ in settings_reference()}
 
+    def shown(self) -> dict[str, Any]:
+        """The same for pages that travel: a folder or a file by its name alone."""
+        return {name: without_place(value) if name in PLACES else value for name, value in self.flat().items()}
+
     def changes(self, other: Self) -> list[str]:
         """What `other` sets differently, a line each: "learning_rate: 0.0001, was 5e-06"."""
         mine = self.flat()
@@ -236,10 +252,21 @@ def located(value: Any) -> Any:
     if not isinstance(value, str) or value in EMBEDDED_MODELS:
         return value
     try:
-        path = Path(value).expanduser()
+        path = at_home(value)
         return str(path.absolute()) if path.exists() else value
-    except (OSError, RuntimeError, ValueError):  # too long a name, no such user, a zero byte: reported by who opens it
+    except (OSError, ValueError):  # too long a name, a zero byte: reported by who opens it
         return value
+
+
+def without_place(given: Any) -> Any:
+    """What `located` made of a folder or a file, as pages and samples that travel tell it: by its name alone.
+
+    Its form tells, not this disk: the run may be on another machine, and the folder may have gone. Anything else is
+    returned unchanged.
+    """
+    if not isinstance(given, str) or not (given[:1] in ("/", ".", "~") or Path(given).is_absolute()):
+        return given
+    return Path(given).name
 
 
 def settings_reference() -> Iterator[tuple[str, str, FieldInfo]]:

@@ -1,5 +1,6 @@
 """The flags of `dreambooth web`."""
 
+from argparse import ArgumentTypeError
 from pathlib import Path
 
 from dreambooth.config.parser import Parser, between, model, path
@@ -17,10 +18,17 @@ def add_web_flags(command: Parser) -> None:
         "root", metavar="DIR", type=path, nargs="?", default=Path("runs"), help="folder of the runs [default: runs]"
     )
     help_ = "address to listen to; 0.0.0.0 for phones in the same network [default: 127.0.0.1, this machine alone]"
-    command.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help=help_)
+    command.add_argument("--host", type=_address, default="127.0.0.1", metavar="ADDRESS", help=help_)
     ports, help_ = between(0, 65535), "[default: 7800; 0: any that is free]"
     command.add_argument("--port", type=ports, default=7800, metavar="N", help=help_)
     help_ = "another name by which browsers may call this machine, such as that of a proxy before it"
     command.add_argument("--allowed-host", dest="names", action="append", default=[], metavar="NAME", help=help_)
     help_ = "a base model of this machine to offer beside the published ones"
     command.add_argument("--offer", dest="models", type=model, action="append", default=[], metavar="MODEL", help=help_)
+
+
+def _address(text: str) -> str:
+    """None at all would be every address of this machine, without a key."""
+    if not text.strip():
+        raise ArgumentTypeError("is empty: give an address, or leave it out for this machine alone")
+    return text

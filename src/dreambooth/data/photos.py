@@ -12,7 +12,7 @@ from dreambooth.data.masks import is_mask
 from dreambooth.data.pictures import MIN_SIDE, RAW_SUFFIXES, open_image
 from dreambooth.data.subfolders import photos_below, which_to_give
 from dreambooth.errors import PhotoError
-from dreambooth.support.files import sha256
+from dreambooth.support.files import at_home, sha256
 from dreambooth.support.progress import log, track
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".mpo", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif")
@@ -35,7 +35,7 @@ def photos_in(folder: Path | str, quietly: bool = False) -> tuple[Path, ...]:
     folders with pictures, are named in a warning, unless `quietly`. Raises PhotoError where there is no such folder or
     no picture in it.
     """
-    folder = Path(folder).expanduser()
+    folder = at_home(folder)
     if folder.is_file():
         return (folder,)
     if not folder.is_dir():

@@ -10,6 +10,7 @@ from huggingface_hub import get_repo_discussions, snapshot_download
 
 from dreambooth.config.worlds import named
 from dreambooth.errors import ModelError
+from dreambooth.support.files import at_home
 from dreambooth.support.hub import out_of_reach
 
 PINNED = {
@@ -38,7 +39,7 @@ class Found:
             config: dict[str, Any] = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
             if not isinstance(config, dict):
                 raise ValueError("it is not a table of settings")
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ModelError(
                 f"the judge {self.name} has no readable config.json in {self.folder}: give a folder that "
                 "save_pretrained of transformers has written, or a hub id owner/name."
@@ -52,7 +53,7 @@ def find(model: str, revision: str | None, part: str) -> Found:
     part: which of the embedded judges, "dino" or "clip".  Raises ModelError where there is none, or where it has no
     weights as safetensors.
     """
-    local, embedded = Path(model).expanduser(), named(model).embedded
+    local, embedded = at_home(model), named(model).embedded
     if embedded or local.exists():
         if revision is not None:
             raise ModelError(f"the judge {model} is on this disk and has no revisions: leave out {revision!r}.")

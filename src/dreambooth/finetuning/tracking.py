@@ -41,7 +41,7 @@ class Reporter:
         try:
             self._tracker = _OPENS[self._name](run)
             self._tracker.start()
-            self._tracker.store_init_configuration({k: _plain(v) for k, v in config.flat().items()})
+            self._tracker.store_init_configuration({k: _plain(v) for k, v in config.shown().items()})
         except Exception as error:  # of programs that we do not know
             raise ConfigError([f"report_to: {self._name} cannot begin: {error}"]) from error
 

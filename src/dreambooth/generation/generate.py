@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from dreambooth.config.settings import without_place
 from dreambooth.data.pictures import open_image
 from dreambooth.errors import PhotoError
 from dreambooth.generation.drawing import draw_in_place, is_blank, warn_of_long
@@ -133,7 +134,7 @@ def _texts(
 ) -> dict[Path, dict[str, str]]:
     """The text of every sample to be had, by its path; of a local model only its own name, as samples travel."""
     shared = {
-        "model": Path(model.name).name if Path(model.name).exists() else model.name,
+        "model": without_place(model.name),
         "world": model.world,
         "weights": model.fingerprint(),
         "stage": folder.name,

@@ -26,7 +26,7 @@ from dreambooth.models.refining import Refining
 from dreambooth.models.t5 import Reader
 from dreambooth.models.weights import Weights
 from dreambooth.support.device import onto
-from dreambooth.support.files import atomic_write
+from dreambooth.support.files import at_home, atomic_write
 from dreambooth.support.model_index import MODEL_INDEX, SUPER_RESOLUTION, read_model_index
 from dreambooth.support.rng import normal
 
@@ -254,7 +254,7 @@ class DeepFloydIF(DiffusionModel):
 def _second_folder(folder: Path, base: Base) -> Path | None:
     if base.super_resolution is None:
         return folder / FOLDER if (folder / FOLDER).is_dir() else None
-    local = Path(base.super_resolution).expanduser()
+    local = at_home(base.super_resolution)
     if local.exists():
         return local
     return hub.downloaded(hub.second_of(base), LARGER)

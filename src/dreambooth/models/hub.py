@@ -19,6 +19,7 @@ from dreambooth.config import Base
 from dreambooth.errors import ModelError
 from dreambooth.models.families import family, require_known, require_settings
 from dreambooth.models.opening import Kind, require_known_parts
+from dreambooth.support.files import at_home
 from dreambooth.support.hub import out_of_reach
 from dreambooth.support.model_index import MODEL_INDEX, read_model_index
 from dreambooth.support.variants import chosen_variant, variant_of
@@ -77,7 +78,7 @@ def _base_kind(index: Mapping[str, Any], base: Base) -> Kind:
     class_name = require_known(index, base.model)
     require_settings(base, class_name)
     model = family(class_name)
-    if model.second and base.super_resolution and not Path(base.super_resolution).expanduser().exists():
+    if model.second and base.super_resolution and not at_home(base.super_resolution).exists():
         second = second_of(base)
         _looked_at(second, model.second, out_of_reach(second.model, MODEL_INDEX, None))
     its: Kind = model.kind

@@ -6,6 +6,7 @@ import torch
 
 from dreambooth.config import Base, Config
 from dreambooth.config.families import pipeline_of_file
+from dreambooth.config.settings import OF_A_CASCADE
 from dreambooth.config.worlds import EMBEDDED_MODELS, RECORD, embedded_folder, named
 from dreambooth.diffusion import RectifiedFlow
 from dreambooth.errors import ConfigError, ModelError
@@ -14,6 +15,7 @@ from dreambooth.models.base import DiffusionModel, Stage
 from dreambooth.models.families import family, require_blocks, require_known, require_settings
 from dreambooth.models.pickles import refuse_pickle
 from dreambooth.models.single_file import names_in
+from dreambooth.support.files import at_home
 from dreambooth.support.model_index import MODEL_INDEX, SIDE, read_model_index
 from dreambooth.support.rng import generator
 
@@ -60,7 +62,7 @@ def to_come(base: Base) -> tuple[DiffusionModel | None, int]:
 
     The model is None where its bytes are all here, or its family is published in many shapes.
     """
-    if base.model in EMBEDDED_MODELS or Path(base.model).expanduser().exists() or base.model.count("/") != 1:
+    if base.model in EMBEDDED_MODELS or at_home(base.model).exists() or base.model.count("/") != 1:
         return None, 0
     class_name, size = hub.to_come(base) or ("", 0)
     if not size or (published := getattr(family(class_name), "without_values", None)) is None:
@@ -154,6 +156,13 @@ def check(model: DiffusionModel, config: Config) -> None:
         for name in config.training.stages
         if name not in names
     ]
+    if len(names) == 1:
+        usual = config.usual()
+        problems += [
+            f"{name}: {model.name} is no cascade and has no second stage: leave it out"
+            for name, value in config.flat().items()
+            if name in OF_A_CASCADE and value != usual[name]
+        ]
     if len(names) > 1 and config.data.resolution is not None:
         problems.append(f"resolution: the stages of {model.name} have each their own: leave it out")
     for stage in model.stages:
@@ -184,7 +193,7 @@ def _world(base: Base, recorded: str | None) -> str:
 
 
 def _folder(base: Base) -> Path:
-    local, embedded = Path(base.model).expanduser(), embedded_folder(base.model)
+    local, embedded = at_home(base.model), embedded_folder(base.model)
     if embedded or local.exists():
         if base.revision is not None:
             raise ModelError(

@@ -136,12 +136,12 @@ def _says(measured: Measured) -> str:
 
 def _settings(config: Config) -> Iterator[tuple[str, str]]:
     """The settings that say most, and whatever is not at its default."""
-    usual, mine = config.usual(), config.flat()
+    usual, mine, shown = config.usual(), config.flat(), config.shown()
     said = ["method", "max_train_steps", "learning_rate", "rank", "resolution", "seed"]
     said += ["num_class_images"] * config.prior.draws_class_images
     for name, value in mine.items():
         if name != "model" and value is not None and value != () and (name in said or value != usual[name]):
-            yield name, str(value) if not isinstance(value, str) or not Path(value).exists() else Path(value).name
+            yield name, str(shown[name])
 
 
 def _table(head: tuple[str, str], rows: Iterator[tuple[str, str]]) -> str:

@@ -15,14 +15,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from dreambooth.config import Config, settings_reference
-from dreambooth.config.settings import PLACES
 from dreambooth.evaluation import CHOICES
 from dreambooth.evaluation.names import METRIC_NAMES
 from dreambooth.generation.samples import read_samples
 from dreambooth.report import measures
 from dreambooth.report import pictures as album
 from dreambooth.report.best import best, why
-from dreambooth.report.snippets import adapter_snippet, base_name, model_snippet, without_place
+from dreambooth.report.snippets import adapter_snippet, base_name, model_snippet
 from dreambooth.run import Run
 from dreambooth.run.measured import read_measured
 from dreambooth.run.records import CHOSEN, LOSSES
@@ -129,11 +128,11 @@ def _content(run: Run) -> dict[str, Any]:
 
 def _settings(config: Config) -> list[Setting]:
     """Every setting, those that differ from the defaults of their base model and method first."""
-    mine, usual = config.flat(), config.usual()
+    mine, usual, shown = config.flat(), config.usual(), config.shown()
     rows = [
         Setting(
             name=name,
-            value=_said(without_place(mine[name]) if name in PLACES else mine[name]),
+            value=_said(shown[name]),
             default=None if mine[name] == usual[name] else _said(usual[name]),
             description=field.description or "",
         )

@@ -3,13 +3,13 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
 from dreambooth.config import Config
 from dreambooth.config.families import pipeline_of_file, usual_guidance
 from dreambooth.config.samplers import SAMPLERS
+from dreambooth.config.settings import without_place
 from dreambooth.config.worlds import EMBEDDED_MODELS
 from dreambooth.subject import Subject
 from dreambooth.support.model_index import MODEL_INDEX, SUPER_RESOLUTION, read_model_index
@@ -18,11 +18,6 @@ from dreambooth.support.model_index import MODEL_INDEX, SUPER_RESOLUTION, read_m
 def base_name(config: Config) -> str:
     """The base model as a page that travels names it: without the place of a folder."""
     return str(without_place(config.base.model))
-
-
-def without_place(given: Any) -> Any:
-    """What a folder or a file on this disk is called, without where it is; anything else as it is."""
-    return Path(given).name if isinstance(given, str) and Path(given).exists() else given
 
 
 def model_snippet(subject: Subject, config: Config, model: Path) -> str:

@@ -30,9 +30,10 @@ def choose(run: Run, step: int | None) -> None:
             f"{run.root} has a later stage, trained on top of step {recommendation.step}: no other can be chosen."
         )
     if step not in (there := offered(run)):
+        kept = f"; those of {', '.join(map(str, there))} were" if there else ", nor those of any other"
         raise RunError(
-            f"the weights of step {step} were not kept; those of {', '.join(map(str, there))} were. Give a new run "
-            "--checkpoints-total-limit 100 to keep all of them."
+            f"the weights of step {step} were not kept{kept}. Give a new run --checkpoints-total-limit 100 to keep all "
+            "of them."
         )
     if step != recommendation.step:
         _kept(run, step)  # raises where it is damaged

@@ -2,13 +2,14 @@
 
 import re
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from dreambooth.config import Config, Naming
-from dreambooth.errors import ConfigError, RunError
+from dreambooth.errors import ConfigError, PhotoError, RunError
 from dreambooth.run.contents import SUBJECTS
 from dreambooth.run.folder import Run
 from dreambooth.run.records import BASE, SUBJECT
@@ -80,16 +81,20 @@ def naming_of(run: Run) -> tuple[Naming, set[str]]:
     return naming, {its.subject.identifier for its in others} - {None}  # type: ignore[return-value]
 
 
-def require_turns(config: Config, subjects: int) -> None:
-    """Raise ConfigError for a method that learns one subject alone; say how steps are shared."""
-    if subjects == 1:
+def require_turns(config: Config, subjects: Sequence[Subject]) -> None:
+    """Say how several subjects share the steps; raise ConfigError for a method that learns one alone, PhotoError where
+    two have a photo in common."""
+    if len(subjects) == 1:
         return
+    photos = Counter(photo.resolve() for its in subjects for photo in its.photos)
+    if twice := [photo for photo, count in photos.items() if count > 1]:
+        raise PhotoError([f"{twice[0]}: is given for two subjects: give each photos of its own"])
     if config.method.method not in ("dreambooth", "lora"):
         raise ConfigError([f"method: {config.method.method} learns one subject: give dreambooth or lora for several"])
     steps = config.training.max_train_steps
     log.info(
         "%d subjects take turns: %d steps for each of them; for as many as one alone has, --max-train-steps %d",
-        *(subjects, steps // subjects, steps * subjects),
+        *(len(subjects), steps // len(subjects), steps * len(subjects)),
     )
 
 

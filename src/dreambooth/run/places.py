@@ -1,6 +1,7 @@
 """How a run writes down where things are on this machine: a run folder is shown to others, and a path says whose it is.
 
-What is below the home folder is "~/photos/dog.jpg", anything else is seen from the run folder: "../../photos/dog.jpg".
+What is below the home folder is "~/photos/dog.jpg", anything else is seen from the run folder: "../../photos/dog.jpg",
+behind links, so that it is the same whichever way one came to it.
 """
 
 import os
@@ -16,14 +17,16 @@ def written(place: Path, root: Path) -> Path:
     except RuntimeError:  # a user without a home
         pass
     try:
-        return Path(os.path.relpath(place, root.absolute()))
+        return Path(os.path.relpath(place.parent.resolve() / place.name, root.resolve()))
     except ValueError:  # another drive
         return place
 
 
 def found(place: Path, root: Path) -> Path:
-    """The absolute path of what `written` wrote, and of what older versions did."""
+    """The absolute path of what `written` wrote, and of what older versions did, which looked at no links."""
     try:
-        return Path(os.path.normpath(root.absolute() / place.expanduser()))
+        place = place.expanduser()
     except RuntimeError:  # written by somebody with a home
         return place
+    now, older = (Path(os.path.normpath(base / place)) for base in (root.resolve(), root.absolute()))
+    return older if older.exists() and not now.exists() else now

@@ -26,6 +26,7 @@ from dreambooth.config.settings import parsed_toml
 from dreambooth.data.photos import photos_in
 from dreambooth.errors import ConfigError, DreamBoothError, PhotoError
 from dreambooth.subject import Subject, require_class_noun
+from dreambooth.support.files import at_home
 
 TABLE = "subject"
 OWN = ("name", "photos", "class_noun")
@@ -108,7 +109,7 @@ def _read(table: Mapping[str, Any], root: Path, place: str) -> Table:
         problems.append(f'name: {name!r} must be letters, digits, "-", "_" and ".": it becomes the name of a folder')
     photos: tuple[Path, ...] = ()
     try:
-        photos = photos_in(root / Path(own["photos"]).expanduser(), quietly=True) if "photos" in own else ()
+        photos = photos_in(root / at_home(own["photos"]), quietly=True) if "photos" in own else ()
     except PhotoError as error:
         problems += [f"photos: {problem}" for problem in error.problems]
     try:

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from dreambooth.errors import DiskError
+from dreambooth.support.files import at_home
 
 
 def cache_folder() -> Path:
@@ -13,7 +14,7 @@ def cache_folder() -> Path:
     """
     own, shared = os.environ.get("DREAMBOOTH_CACHE"), os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     try:
-        return Path(own or Path(shared) / "dreambooth").expanduser()
+        return at_home(own or Path(shared) / "dreambooth")
     except RuntimeError as error:  # no HOME, and a user without an entry
         raise DiskError(
             "there is no home folder to keep class images in: set the environment variable DREAMBOOTH_CACHE to a "

@@ -20,6 +20,14 @@ from dreambooth.errors import DISK_REASONS, DiskError
 _ASIDE = re.compile(r"\.(.+)\.[0-9a-f]{8}\.(part|old)")
 
 
+def at_home(place: Path | str) -> Path:
+    """The path with "~" or "~name" replaced by that user's home; as it is where there is no such user."""
+    try:
+        return Path(place).expanduser()
+    except RuntimeError:
+        return Path(place)
+
+
 @contextmanager
 def atomic_write(target: Path) -> Iterator[Path]:
     """Yield a path beside `target` to write a file or a folder to; it takes `target`'s place only when complete.

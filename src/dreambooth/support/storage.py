@@ -15,7 +15,7 @@ from fsspec.core import url_to_fs
 from fsspec.registry import known_implementations
 
 from dreambooth.errors import ConfigError, DiskError, DreamBoothError, in_words
-from dreambooth.support.files import atomic_write
+from dreambooth.support.files import at_home, atomic_write
 from dreambooth.support.spelling import suggestion
 
 EXTRAS = {"s3fs": "'dreambooth[s3]'"}
@@ -47,6 +47,8 @@ class Storage:
         Raises ConfigError where fsspec knows no such protocol or its library is not installed, or where the URL has a
         password in it.
         """
+        if not place.strip():
+            raise ConfigError(["--storage: is empty: give a URL such as s3://bucket/folder, or a folder"])
         protocol, separator, rest = place.partition("://")
         if not separator:
             if slip := re.match(r"(\w{2,}):/*", place):
@@ -54,7 +56,7 @@ class Storage:
                 raise ConfigError(
                     [f"--storage {place}: write {slip[1]}://{rest}, or ./{place} for a folder of this machine"]
                 )
-            return cls(Path(place).expanduser().absolute().as_posix())
+            return cls(at_home(place).absolute().as_posix())
         if "@" in rest.partition("/")[0] or "?" in rest:
             problem = (
                 f"--storage {protocol}://…: leave user, password and keys out of the URL, which lists of processes "

@@ -9,6 +9,7 @@ from dreambooth.config.families import FAMILIES, family_of
 from dreambooth.config.methods import MethodName
 from dreambooth.config.published import PUBLISHED, Published
 from dreambooth.config.worlds import EMBEDDED, named
+from dreambooth.support.files import at_home
 from dreambooth.web.machine import Gpu
 
 WORDS: tuple[MethodName, ...] = ("textual_inversion", "pivotal")
@@ -112,6 +113,6 @@ def _fits(card: BaseCard, found: Sequence[Gpu]) -> str:
 
 def _is_cached(model: str) -> bool:
     """Whether the hub's own cache holds it (https://huggingface.co/docs/huggingface_hub/guides/manage-cache)."""
-    home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
+    home = at_home(os.environ.get("HF_HOME") or "~/.cache/huggingface")
     cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
     return any(cache.glob(f"models--{model.replace('/', '--')}/snapshots/*/model_index.json"))

@@ -10,6 +10,7 @@ nothing for it. One look at the folder serves all who follow a run.
 
 import asyncio
 import json
+import re
 import time
 import zlib
 from collections.abc import AsyncIterator, Callable
@@ -126,7 +127,7 @@ def losses_from(folder: Path, place: str) -> tuple[dict[str, Any] | None, str]:
     A place is "<bytes>-<check>": where the bytes before it are others now, as after a resume, all begins anew.
     """
     offset, _, check = place.partition("-")
-    at = int(offset) if offset.isdigit() else 0
+    at = int(offset) if re.fullmatch(r"[0-9]{1,15}", offset) else 0
     try:
         with (folder / LOSSES.name).open("rb") as file:
             restart = at > 0 and _check(file, at) != check

@@ -47,7 +47,9 @@ def _zipped(inside: Path, files: list[Path], name: str) -> Iterator[bytes]:
     pipe = _Pipe()
     with zipfile.ZipFile(cast(Any, pipe), "w", zipfile.ZIP_STORED, allowZip64=True) as out:
         for file in files:
-            entry = zipfile.ZipInfo.from_file(file, f"{name}/{file.relative_to(inside).as_posix()}")
+            entry = zipfile.ZipInfo.from_file(
+                file, f"{name}/{file.relative_to(inside).as_posix()}", strict_timestamps=False
+            )
             with file.open("rb") as source, out.open(entry, "w", force_zip64=True) as target:
                 while block := source.read(BLOCK):
                     target.write(block)

@@ -10,6 +10,8 @@ SECONDS = 600
 """A large model takes minutes to open."""
 KEPT = 64
 """Plans that are remembered."""
+WAITING = 4
+"""Requests for plans at a time; each keeps one of the server's threads, which has forty."""
 
 _ROW = re.compile(r"(plan|  \w+) +(.+)")
 _SAVING = re.compile(r"(--\S+(?: [^:\s]+)?): (.+)")
@@ -21,6 +23,7 @@ class Plans:
     def __init__(self, command: Sequence[str]) -> None:
         self.command = tuple(command)
         self._lock, self._known = threading.Lock(), dict[tuple[str, ...], dict[str, Any]]()
+        self._places = threading.BoundedSemaphore(WAITING)
 
     def of(self, words: Sequence[str], wanted: Callable[[], bool], content: str) -> dict[str, Any]:
         """The plan of a command: `rows` of a name and what is said of it, `less` with a flag and what it saves.
@@ -28,17 +31,24 @@ class Plans:
         wanted: whether anybody still waits when it is this one's turn.  content: what it depends on beside the words.
         `says` is what to tell where there is no plan.
         """
-        key = (content, *words)
-        with self._lock:
-            if key not in self._known:
-                if not wanted():
-                    return _none("Something was changed meanwhile.")
-                if (made := self._make(words))["says"]:
-                    return made
-                self._known[key] = made
-                while len(self._known) > KEPT:
-                    del self._known[next(iter(self._known))]
-            return self._known[key]
+        if not self._places.acquire(blocking=False):
+            return _none("Other plans are being made: open this page again in a minute.")
+        try:
+            with self._lock:
+                return self._known_or_made((content, *words), words, wanted)
+        finally:
+            self._places.release()
+
+    def _known_or_made(self, key: tuple[str, ...], words: Sequence[str], wanted: Callable[[], bool]) -> dict[str, Any]:
+        if key not in self._known:
+            if not wanted():
+                return _none("Something was changed meanwhile.")
+            if (made := self._make(words))["says"]:
+                return made
+            self._known[key] = made
+            while len(self._known) > KEPT:
+                del self._known[next(iter(self._known))]
+        return self._known[key]
 
     def _make(self, words: Sequence[str]) -> dict[str, Any]:
         try:

@@ -4,6 +4,7 @@ What was uploaded is deleted once it is read: place, camera and time go with it.
 """
 
 import secrets
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -87,7 +88,8 @@ def require_crop(photo: Photo, crop: Crop) -> None:
 def write_photos(draft: Path, photos: Sequence[Photo]) -> Path:
     """The photos as a training takes them, cut where the user drew a square; returns their folder."""
     folder = draft / "photos"
-    folder.mkdir(exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)  # of a start that did not come to its end
+    folder.mkdir()
     for number, photo in enumerate(photo for photo in photos if not photo.refused):
         original = draft / "originals" / photo.file
         image = open_image(original)

@@ -22,7 +22,7 @@ from dreambooth.web.routes.drafts import Strict
 from dreambooth.web.state import Its
 from dreambooth.web.views import best_of, found_in, probes_of
 
-router = APIRouter(prefix="/api/runs")
+router = APIRouter(prefix="/api")
 
 MOST_STEPS = 1_000_000
 Prompt = Annotated[str, Field(min_length=1, max_length=300)]
@@ -60,7 +60,7 @@ class Favourites(Strict):
     samples: Annotated[list[Annotated[str, Field(max_length=400)]], Field(max_length=500)]
 
 
-@router.get("")
+@router.get("/runs")
 def every(its: Its) -> list[dict[str, Any]]:
     """All runs, those at work first, each with the sample that stands for it."""
     return [{**view, "cover": pictures.cover_of(its.studio.run(view["id"]))} for view in its.views.all()]
@@ -83,13 +83,13 @@ def compared(its: Its, run: Annotated[list[str], Query(min_length=2, max_length=
     }
 
 
-@router.get("/{id}")
+@router.get("/runs/{id}")
 def one(id: str, its: Its) -> dict[str, Any]:
     """One run."""
     return its.views.run(id)
 
 
-@router.get("/{id}/events")
+@router.get("/runs/{id}/events")
 async def events(id: str, its: Its, last_event_id: Annotated[str, Header(max_length=64)] = "") -> StreamingResponse:
     """What happens in it, from the beginning, or from where the page was cut off."""
     folder = its.studio.run(id)
@@ -97,13 +97,13 @@ async def events(id: str, its: Its, last_event_id: Annotated[str, Header(max_len
     return StreamingResponse(told, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
 
 
-@router.get("/{id}/scores")
+@router.get("/runs/{id}/scores")
 def scores(id: str, its: Its) -> list[dict[str, Any]]:
     """What every probe measured."""
     return probes_of(its.studio.run(id))
 
 
-@router.get("/{id}/samples")
+@router.get("/runs/{id}/samples")
 def samples(id: str, its: Its) -> dict[str, Any]:
     """All samples, and which the user marked."""
     folder = its.studio.run(id)
@@ -116,7 +116,7 @@ def samples(id: str, its: Its) -> dict[str, Any]:
     }
 
 
-@router.get("/{id}/samples/{stage}/{file}")
+@router.get("/runs/{id}/samples/{stage}/{file}")
 def sample(id: str, stage: str, file: str, its: Its, size: int | None = None) -> Response:
     """A sample as it was drawn, or a small copy of it."""
     path = pictures.sample_file(its.studio.run(id), stage, file)
@@ -126,7 +126,7 @@ def sample(id: str, stage: str, file: str, its: Its, size: int | None = None) ->
     return Response(pictures.small_copy(path, size), media_type="image/webp", headers=headers)
 
 
-@router.get("/{id}/photos/{number}")
+@router.get("/runs/{id}/photos/{number}")
 def photo(id: str, number: int, its: Its, size: int = 256) -> Response:
     """A small copy of one of the run's photos, by its number."""
     photos = its.views.photos(id)
@@ -136,7 +136,7 @@ def photo(id: str, number: int, its: Its, size: int = 256) -> Response:
     return Response(pictures.small_copy(photos[number], size), media_type="image/webp", headers=headers)
 
 
-@router.put("/{id}/favourites")
+@router.put("/runs/{id}/favourites")
 def favour(id: str, wanted: Favourites, its: Its) -> dict[str, bool]:
     """Remember the samples that the user marked."""
     its.studio.run(id)
@@ -146,7 +146,7 @@ def favour(id: str, wanted: Favourites, its: Its) -> dict[str, bool]:
     return {"ok": True}
 
 
-@router.post("/{id}/stop")
+@router.post("/runs/{id}/stop")
 def stop(id: str, how: Stop, its: Its) -> dict[str, bool]:
     """Save and end, within a step; or take it out of the queue."""
     its.studio.run(id)
@@ -154,7 +154,7 @@ def stop(id: str, how: Stop, its: Its) -> dict[str, bool]:
     return {"ok": True}
 
 
-@router.post("/{id}/continue")
+@router.post("/runs/{id}/continue")
 def go_on(id: str, how: Continue, its: Its) -> dict[str, bool]:
     """Resume, or train more steps; what never came to a folder of its own begins anew."""
     folder = its.studio.run(id)
@@ -166,7 +166,7 @@ def go_on(id: str, how: Continue, its: Its) -> dict[str, bool]:
     return {"ok": True}
 
 
-@router.post("/{id}/use")
+@router.post("/runs/{id}/use")
 def use(id: str, which: Use, its: Its) -> dict[str, bool]:
     """Make the model of the weights of another step than the recommended one."""
     folder = its.studio.run(id)
@@ -176,7 +176,7 @@ def use(id: str, which: Use, its: Its) -> dict[str, bool]:
     return {"ok": True}
 
 
-@router.post("/{id}/sample")
+@router.post("/runs/{id}/sample")
 def sample_now(id: str, its: Its) -> dict[str, bool]:
     """Have a training draw some samples after its next step."""
     folder = its.studio.run(id)
@@ -186,7 +186,7 @@ def sample_now(id: str, its: Its) -> dict[str, bool]:
     return {"ok": True}
 
 
-@router.post("/{id}/generate")
+@router.post("/runs/{id}/generate")
 def generate(id: str, wish: Generate, its: Its) -> dict[str, bool]:
     """Draw more samples with what the run has made."""
     folder = its.studio.run(id)
@@ -198,7 +198,7 @@ def generate(id: str, wish: Generate, its: Its) -> dict[str, bool]:
     return {"ok": True}
 
 
-@router.get("/{id}/export/{name}.zip")
+@router.get("/runs/{id}/export/{name}.zip")
 def export(id: str, name: str, its: Its) -> StreamingResponse:
     """model/ or adapter/ as one archive."""
     if name not in (contents.MODEL, contents.ADAPTER):
@@ -207,28 +207,28 @@ def export(id: str, name: str, its: Its) -> StreamingResponse:
     return StreamingResponse(told, media_type="application/zip", headers=_attached(f"{id}-{name}.zip"))
 
 
-@router.get("/{id}/adapter/{name}")
+@router.get("/runs/{id}/adapter/{name}")
 def adapter(id: str, name: str, its: Its) -> FileResponse:
     """One file of the LoRA or the learned word."""
     path = exports.adapter_file(its.studio.run(id), name)
     return FileResponse(path, media_type="application/octet-stream", headers=_attached(f"{id}-{path.name}"))
 
 
-@router.get("/{id}/report")
+@router.get("/runs/{id}/report")
 def report(id: str, its: Its) -> FileResponse:
     """The report, to be kept: its own styles are none that this page would run."""
     path = exports.made_file(its.studio.run(id), contents.REPORT)
     return FileResponse(path, media_type="application/octet-stream", headers=_attached(f"{id}-report.html"))
 
 
-@router.get("/{id}/share")
+@router.get("/runs/{id}/share")
 def share(id: str, its: Its) -> FileResponse:
     """The picture to send to a friend."""
     path = exports.made_file(its.studio.run(id), contents.SHARE)
     return FileResponse(path, media_type="image/jpeg", headers=_attached(f"{id}.jpg"))
 
 
-@router.get("/{id}/snippet")
+@router.get("/runs/{id}/snippet")
 def snippet(id: str, its: Its) -> dict[str, str]:
     """The lines that open the model."""
     run = Run(its.studio.run(id))

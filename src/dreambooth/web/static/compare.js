@@ -19,7 +19,7 @@ function pictures(found) {
 
 try {
   const query = new URLSearchParams(location.search).getAll("run").map((id) => `run=${encodeURIComponent(id)}`).join("&");
-  const found = await get(`/api/runs/compare?${query}`);
+  const found = await get(`/api/compare?${query}`);
   const same = new Set(found.runs.map((run) => run.name)).size < found.runs.length;
   const names = found.runs.map((run) => (same ? run.id : run.name));
   put($("compared"), found.settings.length ? table("Set differently", names, found.settings) : h("p", {}, "All their settings are the same."),
