@@ -28,7 +28,7 @@ def add_web_flags(command: Parser) -> None:
 
 
 def _address(text: str) -> str:
-    """None at all would be every address of this machine, without a key."""
+    """An empty one would mean every address of this machine."""
     if not text.strip():
         raise ArgumentTypeError("is empty: give an address, or leave it out for this machine alone")
     return text
