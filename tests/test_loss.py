@@ -33,7 +33,11 @@ def test_the_gradient_reaches_every_row_in_proportion() -> None:
 
 @pytest.mark.parametrize(
     ("is_prior", "said"),
-    [(torch.ones(3, dtype=torch.bool), "at least one row of the subject"), (torch.tensor([True]), "must both be")],
+    [
+        (torch.ones(3, dtype=torch.bool), "at least one row of the subject"),
+        (torch.tensor([True]), "must both be"),
+        (torch.tensor([0, 0, 1]), "must be of bool"),
+    ],
 )
 def test_a_batch_that_cannot_work_is_refused(is_prior: torch.Tensor, said: str) -> None:
     with pytest.raises(ValueError, match=said):

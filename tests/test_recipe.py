@@ -164,7 +164,10 @@ def test_the_same_words_are_the_same_pictures_whatever_else_is_asked_for(run: Ru
 
 
 def test_more_pictures_can_be_drawn(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    (sample,) = generate(run, ["a {} on the moon"])
+    (sample,) = generate(run, "a {} on the moon")
+    for wrong in ({"count": -1}, {"count": 0}, {"seed": -1}, {"seed": 2**31 - 1, "count": 2}, {"max_train_steps": 7}):
+        with pytest.raises(ConfigError):
+            generate(run, ["a {} on the moon"], **wrong)
     assert sample.prompt == f"a {run.subject.name} on the moon"
     assert sample.path.parent == run.samples / "own"
     assert cli.main(["generate", str(run.root), "--prompts", "a {} on the moon"], __version__) == 0

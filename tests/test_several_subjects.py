@@ -151,6 +151,6 @@ def test_the_command_line_takes_a_noun_for_each_folder(
     words = ["run", rex, "--class-noun", "dog", mia, "--class-noun", "cat", "--output-dir", str(tmp_path / "run")]
     words += ["--plan", "--model", config.base.model, "--no-probe", "--memory", "12"]
     assert cli.main(words, __version__) == 2
-    assert "it must be 'no', beside --memory 12 too, which is for such GPUs." in capsys.readouterr().err
+    assert "it must be 'no'; --memory 12 is for such GPUs: leave it out." in capsys.readouterr().err
     assert cli.main([*words, "--mixed-precision", "no"], __version__) == 0
     assert "fits into a card of 12 GB" in capsys.readouterr().out

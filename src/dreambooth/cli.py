@@ -195,14 +195,12 @@ def _evaluate(parsed: Namespace) -> None:
     from dreambooth.run.contents import require_pictures
 
     require_pictures(parsed.pictures)
-    from dreambooth.probe.scoring import evaluate, table
-    from dreambooth.run.files import JsonFile
-    from dreambooth.run.records import SampleScores
+    from dreambooth.probe.scoring import RESULT, evaluate, result_file, table
 
-    folder: Path = parsed.pictures
-    scored = evaluate(folder, given, parsed.photos, parsed.class_noun.strip(), parsed.prompts)
-    target = parsed.out or folder / "evaluation.json"
-    JsonFile(target.name, SampleScores).write(target.parent, scored)
+    target: Path = parsed.out or parsed.pictures / RESULT
+    file = result_file(target)  # before the pictures are looked at
+    scored = evaluate(parsed.pictures, given, parsed.photos, parsed.class_noun.strip(), parsed.prompts)
+    file.write(target.parent, scored)
     print(f"{table(scored)}\nwritten to {target}")
 
 

@@ -1,5 +1,6 @@
 """Section 3.3: the class-specific prior preservation loss; and one that does without class images, not the paper's."""
 
+import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
@@ -12,11 +13,13 @@ def prior_preservation_loss(error: Tensor, is_prior: Tensor, prior_loss_weight: 
     error: (B,) weighted squared error of each row.  is_prior: (B,) bool, on the CPU.
     prior_loss_weight: the paper's lambda.
     Each term is the mean over its own rows, so the balance does not depend on how many of each the batch holds.
-    A batch without class images gives Eq. 1. Returns a scalar; raises ValueError where the shapes differ or no row
-    shows the subject.
+    A batch without class images gives Eq. 1. Returns a scalar; raises ValueError where the shapes differ, is_prior is
+    not of bool, or no row shows the subject.
     """
     if error.shape != is_prior.shape:
         raise ValueError(f"error and is_prior must both be (B,), got {tuple(error.shape)} and {tuple(is_prior.shape)}")
+    if is_prior.dtype is not torch.bool:  # "not" of whole numbers is never 0: every row would count as the subject's
+        raise ValueError(f"is_prior must be of bool, got {is_prior.dtype}")
     if is_prior.all():
         raise ValueError("a batch needs at least one row of the subject; all of its rows are class images")
     loss = _mean(error, ~is_prior)

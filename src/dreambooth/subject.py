@@ -68,7 +68,7 @@ def require_text(words: str) -> None:
 
 def require_class_noun(words: str) -> None:
     """Raise PromptError unless `words` can be a class noun: "dog", "toy car"."""
-    if not words.strip() or not words.isprintable() or set(IDENTIFIER_SLOT) & set(words):
+    if not isinstance(words, str) or not words.strip() or not words.isprintable() or set(IDENTIFIER_SLOT) & set(words):
         raise PromptError(f'{words!r} is no class noun: say what kind of thing it is, such as "dog".')
     first, _, rest = words.strip().partition(" ")
     if first.lower() in DETERMINERS:
@@ -93,6 +93,11 @@ class Subject:
     class_noun: str
     identifier: str | None = None
     with_class_noun: bool = True
+
+    def __post_init__(self) -> None:
+        if isinstance(self.photos, str | Path):
+            raise TypeError(f"photos must be a sequence of files, such as photos_in({str(self.photos)!r})")
+        object.__setattr__(self, "photos", tuple(map(Path, self.photos)))
 
     @property
     def name(self) -> str:

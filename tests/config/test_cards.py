@@ -1,7 +1,7 @@
 """The rows of --memory: settings that every method and family takes, which what is given goes before."""
 
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
@@ -32,6 +32,15 @@ def test_what_is_given_goes_before_the_row_and_a_run_keeps_both(tmp_path: Path) 
 
 def test_a_file_may_have_the_size_as_a_number() -> None:
     assert Config.build({"memory": 12}) == Config.build(memory="12")
+
+
+def test_what_a_file_or_a_caller_has_in_another_type_is_taken(tmp_path: Path) -> None:
+    given: dict[str, Any] = {"method": "lora", "base_bits": 4, "model": tmp_path, "prompts": "a {} on the moon"}
+    config = Config.build(given)
+    assert (config.base.base_bits, config.base.model) == ("4", str(tmp_path))
+    assert config.generation.prompts == ("a {} on the moon",)
+    with pytest.raises(ConfigError, match='leave out "an"'):
+        Config.build(method="prompt_only", description="an orange cat")
 
 
 def test_a_size_without_a_row_is_told() -> None:

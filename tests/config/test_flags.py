@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -9,8 +10,10 @@ import pytest
 from dreambooth import __version__
 from dreambooth.config import Config, MethodName, preset_of, settings_reference
 from dreambooth.config.commands import parser
-from dreambooth.config.flags import COMMON
+from dreambooth.config.flags import COMMON, config_of, read_settings
+from dreambooth.config.parser import UsageError
 from dreambooth.config.worlds import WORLDS, named
+from dreambooth.errors import ConfigError
 
 TOP = parser(__version__)
 COMMANDS = {" ".join(words): TOP.named(words) for words in (["run"], ["experiment"])}
@@ -39,6 +42,30 @@ def test_the_short_help_has_the_dozen_that_people_use_and_the_whole_one_all(comm
     assert len(usual) == 12 and short & every == usual
     assert whole >= every | short
     assert "--help-all" in short and "example:" in COMMANDS[command].format_help()
+
+
+def test_a_table_of_a_file_has_its_own_settings_each_once(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_bytes(b"\xef\xbb\xbf[training]\nlearning_rate = 1e-4\n[base]\nmodel = 'mine'\n")
+    (tmp_path / "mine").mkdir()
+    assert read_settings(file) == {"learning_rate": 1e-4, "model": str(tmp_path / "mine")}  # seen from the file
+    file.write_text("learning_rate = 1e-4\n[training]\nlearning_rate = 2e-4\n[probe]\nrank = 8\n")
+    with pytest.raises(ConfigError, match="set twice") as caught:
+        read_settings(file)
+    assert "rank is a setting of [method], not of [probe]" in str(caught.value)
+
+
+def test_none_is_no_prompt_and_what_does_nothing_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    words = [*RUN, "--prompts", "none", "--no-with-prior-preservation", "--num-class-images", "5"]
+    assert config_of(TOP.parse(words)).generation.prompts == ()
+    assert "--num-class-images does nothing without --with-prior-preservation" in caplog.text
+
+
+def test_files_that_a_shell_listed_are_answered_with_their_folder(tmp_path: Path) -> None:
+    for name in ("0.png", "1.png"):
+        (tmp_path / name).touch()
+    with pytest.raises(UsageError, match=f"Give the folder, {tmp_path}"):
+        TOP.parse(["run", str(tmp_path / "0.png"), str(tmp_path / "1.png"), "--class-noun", "dog"])
 
 
 def test_the_examples_are_command_lines_that_work() -> None:

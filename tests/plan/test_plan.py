@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from dreambooth import Config, Subject, __version__, cli, dreambooth, photos_in
+from dreambooth.errors import ConfigError, PromptError, RunError
 from dreambooth.models import hub
 from dreambooth.plan import rates
 from dreambooth.plan.work import Work
+from dreambooth.recipe import plan
 from dreambooth.run import Run
 from dreambooth.run.records import PLAN, TIMINGS
 from dreambooth.support.device import device, memory_peak
@@ -65,7 +67,7 @@ def test_a_run_takes_what_was_planned(tmp_path: Path, cache: Path, monkeypatch: 
     small |= {"num_images_per_prompt": 1, "validation_steps": 8, "num_inference_steps": 4}
     first = {**small, "max_train_steps": 8, "num_class_images": 4, "class_num_inference_steps": 4}
     dreambooth(subject, Config.build(first), tmp_path / "first")
-    assert {name.partition(" ")[0] for name in rates.known()} == {"draw", "step", "judge"}
+    assert {name.partition(" ")[0] for name in rates.known()} == {"draw", "one", "around", "judge"}
     other = {**small, "max_train_steps": 16, "num_class_images": 10, "class_num_inference_steps": 6, "seed": 1}
     run = dreambooth(subject, Config.build(other), tmp_path / "second")
     planned, took = PLAN.read(run.root), TIMINGS.read(run.root)
@@ -108,6 +110,17 @@ def test_the_second_plan_is_by_what_the_first_run_took_and_counts_what_is_left(
         dreambooth(subject, config, tmp_path / "other")
     (known,) = (message for message in caplog.messages if message.startswith("plan "))
     assert "at the speed of earlier runs here" in known and "0 class images to draw, 4 steps" in known
+
+
+def test_a_plan_refuses_what_the_run_would(base: Path, photos_dir: Path, cache: Path, tmp_path: Path) -> None:
+    subject = Subject(photos=photos_in(photos_dir), class_noun="dog")
+    wrong: list[dict[str, Any]] = [{"noise_levels": "mode"}, {"identifier": ""}, {"super_resolution_steps": 3}]
+    for settings in wrong:
+        with pytest.raises((ConfigError, PromptError)):
+            plan(subject, Config.build({"model": str(base), "probe": False, **settings}), tmp_path / "run")
+    with pytest.raises(RunError, match="is not a run folder"):
+        plan(subject, Config.build({"model": str(base), "probe": False}), photos_dir)
+    assert not (tmp_path / "run").exists()
 
 
 def test_what_is_done_is_not_planned_again(base: Path, photos_dir: Path, cache: Path, tmp_path: Path) -> None:

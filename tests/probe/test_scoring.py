@@ -15,7 +15,7 @@ from dreambooth import __version__, cli
 from dreambooth.config import Config
 from dreambooth.data.photos import photos_in
 from dreambooth.evaluation import Judges, load_judges
-from dreambooth.generation.samples import read_samples, save_sample
+from dreambooth.generation.samples import read_samples, save_sample, text_of
 from dreambooth.probe.measuring import Reference
 from dreambooth.probe.scoring import score_run
 from dreambooth.recipe import dreambooth
@@ -184,6 +184,31 @@ def test_pictures_say_themselves_what_was_asked_for(drawn: Path, photos_dir: Pat
     assert evaluate(str(drawn), "--photos", str(photos_dir), *judge_flags) == 0
     row = json.loads((drawn / "evaluation.json").read_text())["rows"]["pictures"]
     assert "clip_t" not in row  # what {} stands for was not said
+    assert "pres" in row and row["pictures"] == 2  # and still a picture of the class is none of the subject
+
+
+def test_no_file_but_an_older_evaluation_is_replaced(
+    run: Run, drawn: Path, tmp_path: Path, judge_flags: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo, mine = drawn / "0.png", tmp_path / "numbers.json"
+    mine.write_text('{"learning_rate": 1}')
+    for out in (run.root / "config.toml", run.root / SAMPLES.name, photo, mine):
+        before = out.read_bytes()
+        assert evaluate(str(run.root), "--out", str(out)) == 2
+        assert out.read_bytes() == before and "give another file with --out" in capsys.readouterr().err
+    for _ in range(2):
+        assert evaluate(str(run.root), "--out", str(tmp_path / "new.json")) == 0
+
+
+def test_pictures_that_another_model_drew_are_not_counted_with_the_runs_own(
+    run: Run, judges: Judges, tmp_path: Path
+) -> None:
+    its = Run(shutil.copytree(run.root, tmp_path / "run"))
+    for at, weights in enumerate([text_of(read_samples(its.samples / "after")[0].path)["weights"], "others"]):
+        text = {"prompt": "a sks dog", "template": "a {}", "kind": "own", "seed": "1", "weights": weights}
+        save_sample(Image.new("RGB", (16, 16), "red"), its.samples / "own" / f"{at}.png", text)
+    reference = Reference.of(judges, its.subject, its.config.world)
+    assert score_run(its, reference).rows["own"].pictures == 1
 
 
 @pytest.mark.parametrize(

@@ -227,7 +227,11 @@ def _add_web(commands: "Commands[Parser]") -> None:
 
 
 def _add_toybox(commands: "Commands[Parser]") -> None:
-    toybox = commands.add_parser(EMBEDDED, help="the embedded model's own little world", description="The toybox.")
+    toybox = commands.add_parser(
+        EMBEDDED,
+        help="the embedded model's own little world",
+        description="The embedded model's own little world: what can be had of it.",
+    )
     inner = toybox.add_subparsers(metavar="COMMAND", required=True, title="commands")
     command = _add(inner, "photos", "render photos of a toy that the embedded model has never seen")
     command.set_defaults(command=f"{EMBEDDED} photos")

@@ -12,9 +12,10 @@ from dreambooth.config.methods import MethodName
 from dreambooth.config.parser import Parser
 from dreambooth.config.peers import with_aliases
 from dreambooth.config.presets import preset_of
-from dreambooth.config.settings import Config, parsed_toml, settings_reference
+from dreambooth.config.settings import PLACES, Config, located, parsed_toml, settings_reference
 from dreambooth.config.worlds import DEFAULT_WORLD, WORLDS, named
 from dreambooth.errors import ConfigError
+from dreambooth.support.progress import log
 
 COMMON = (
     *("seed", "memory", "model", "method", "rank", "identifier", "resolution", "num_class_images", "max_train_steps"),
@@ -41,6 +42,16 @@ def add_settings(parser: Parser, only: Collection[str] | None = None, default: s
         parser.hide(frozenset(name for _, name, _ in every if name not in COMMON))
 
 
+ONLY_WITH: Mapping[str, tuple[str, ...]] = {
+    "probe": ("early_stopping",),
+    "use_ema": ("ema_decay",),
+    "masked_loss": ("unmasked_weight",),
+    "train_text_encoder": ("text_encoder_lr",),
+    "with_prior_preservation": ("num_class_images", "prior_loss_weight", "class_sampler", "class_guidance_scale"),
+}
+"""Settings that do nothing while a switch is off; a preset may have them all the same."""
+
+
 def section(name: str) -> tuple[str, ...]:
     """The settings of one section."""
     return tuple(setting for home, setting, _ in settings_reference() if home == name)
@@ -49,7 +60,13 @@ def section(name: str) -> tuple[str, ...]:
 def config_of(parsed: argparse.Namespace) -> Config:
     """The settings of a command line; raises ConfigError."""
     file: Path | None = getattr(parsed, "config", None)
-    return Config.build(read_settings(file) if file else {}, **_flags(parsed))
+    given = _flags(parsed)
+    config = Config.build(read_settings(file) if file else {}, **given)
+    its = config.flat()
+    for switch, names in ONLY_WITH.items():
+        for name in (name for name in names if name in given and not its[switch]):
+            log.warning("--%s does nothing without --%s", *(word.replace("_", "-") for word in (name, switch)))
+    return config
 
 
 def given_settings(parsed: argparse.Namespace) -> dict[str, Any]:
@@ -65,25 +82,35 @@ def _flags(parsed: argparse.Namespace) -> dict[str, Any]:
 def read_settings(path: Path) -> dict[str, Any]:
     """The settings of a TOML file, flat or in the tables that a run's config.toml has; raises ConfigError."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([f"--config {path} cannot be read: {getattr(error, 'strerror', None) or error}"]) from error
-    return flat_settings(parsed_toml(text, f"--config {path}"), f"--config {path}")
+    return flat_settings(parsed_toml(text, f"--config {path}"), f"--config {path}", path.parent)
 
 
-def flat_settings(content: Mapping[str, Any], called: str) -> dict[str, Any]:
-    """Settings by name, of a table that has them flat or in sections; raises ConfigError, which calls it as told."""
-    sections = {section for section, _, _ in settings_reference()}
-    names = {name for _, name, _ in settings_reference()}
-    flat = {name: value for name, value in content.items() if name not in sections}
-    for section in sections & content.keys():
-        if isinstance(content[section], dict):
-            flat |= content[section]
-        elif section in names:
-            flat[section] = content[section]  # method = "lora" is the setting of that name
+def flat_settings(content: Mapping[str, Any], called: str, root: Path) -> dict[str, Any]:
+    """Settings by name, of a table that has them flat or in sections; raises ConfigError, which calls it as told.
+
+    root: the folder of its file, from which folders and files are seen that are there.
+    """
+    homes = {name: section for section, name, _ in settings_reference()}
+    flat, problems = dict[str, Any](), []
+    for key, value in content.items():
+        if key not in homes.values() or (key in homes and not isinstance(value, dict)):
+            flat[key] = value  # method = "lora" is the setting of that name
+        elif not isinstance(value, dict):
+            problems.append(f"{called}: {key} is a table of settings, write [{key}]")
         else:
-            raise ConfigError([f"{called}: {section} is a table of settings, write [{section}]"])
-    return flat
+            problems += [
+                f"{called}: {name} is a setting of {f'[{homes[name]}]' if homes[name] else 'the top'}, not of [{key}]"
+                for name in value
+                if homes.get(name, key) != key
+            ]
+            problems += [f"{called}: {name} is set twice" for name in value if name in flat]
+            flat |= value
+    if problems:
+        raise ConfigError(problems)
+    return {name: located(value, root) if name in PLACES else value for name, value in flat.items()}
 
 
 def _add_setting(group: argparse._ArgumentGroup, name: str, field: FieldInfo, text: str) -> None:
@@ -141,4 +168,6 @@ def _shown(value: Any) -> str:
 
 
 def _value(given: Any) -> Any:
-    return tuple(given) if isinstance(given, list) else None if given == "none" else given
+    if isinstance(given, list):
+        return () if given == ["none"] else tuple(given)
+    return None if given == "none" else given

@@ -4,16 +4,21 @@ from importlib.util import find_spec
 
 from dreambooth.config.savings import BNB
 from dreambooth.config.settings import Config
-from dreambooth.errors import ConfigError
+from dreambooth.errors import ConfigError, ModelError
 from dreambooth.support.device import device
 from dreambooth.support.distributed import asked_for, world
+from dreambooth.support.files import at_home
 from dreambooth.support.hub import require_cached
 from dreambooth.support.model_index import MODEL_INDEX
 
 
 def check_reach(config: Config) -> None:
-    """Raise ModelError for a base model of the hub that is not here, where no network may be asked. Without torch."""
-    require_cached("the base model", config.base.model, MODEL_INDEX, config.base.revision)
+    """Raise ModelError for a base model that is not here: a folder or file, or one of the hub where no network may be
+    asked. Without torch."""
+    model = config.base.model
+    if model[:1] in ("/", ".", "~") and not at_home(model).exists():
+        raise ModelError(f"there is no folder or file {model}: give one that is there, a hub id owner/name, or toybox.")
+    require_cached("the base model", model, MODEL_INDEX, config.base.revision)
 
 
 def check_machine(config: Config) -> None:
@@ -35,7 +40,7 @@ def check_machine(config: Config) -> None:
             "--gradient-accumulation-steps."
         )
     if precision != "no" and kind != "cuda":
-        chosen = f", beside --memory {config.memory} too, which is for such GPUs" if config.memory else ""
+        chosen = f"; --memory {config.memory} is for such GPUs: leave it out" if config.memory else ""
         problems.append(f"mixed_precision: {precision!r} needs a GPU with CUDA; on {kind} it must be 'no'{chosen}.")
     if training.cuda_graphs and kind != "cuda":
         problems.append(f"cuda_graphs: wants a GPU with CUDA, and this is {kind}; leave it out.")

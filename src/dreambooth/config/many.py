@@ -43,7 +43,9 @@ def experiment(command: Parser) -> None:
     command.add_argument("--list", action="store_true", help="print the cells and about how long they take, and stop")
     _add_engine(command, "cells")
     out = Path("runs/experiment")
-    command.add_argument("--out", type=path, default=out, metavar="DIR", help="[default: runs/experiment]")
+    command.add_argument(
+        "--out", type=path, default=out, metavar="DIR", help="folder of its runs and results [default: runs/experiment]"
+    )
 
 
 def fleet(command: Parser) -> None:

@@ -118,7 +118,8 @@ class Parser(argparse.ArgumentParser):
         name, known = word.partition("=")[0], [flag for flag in self._option_string_actions if flag.startswith("--")]
         if not name.startswith("-"):
             meant = f'Did you mean --prompts "{word}"?' if " " in word and "--prompts" in known else ""
-            advice = meant or "A value with spaces needs quotes."
+            photos = f"Give the folder, {path(word).parent}." if self.more and path(word).is_file() else ""
+            advice = meant or photos or "A value with spaces needs quotes."
             return f"{word!r} is not expected here: see `{self.prog} --help`. {advice}"
         every = "--help-all" if self.rare else "--help"
         advice = suggestion(name, known) or f"`{self.prog} {every}` lists them all."

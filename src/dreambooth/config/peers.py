@@ -110,10 +110,14 @@ _ANSWERS = (
     (
         "--enable-xformers-memory-efficient-attention --xformers --sdpa --mem-eff-attn --allow-tf32 "
         "--set-grads-to-none --dataloader-num-workers --max-data-loader-n-workers --persistent-data-loader-workers "
-        "--offload --enable-model-cpu-offload "
         "--cache-latents --cache-latents-to-disk --pre-compute-text-embeddings --lowram --highvram --local-rank",
         "It is as fast as it can be by itself: attention is torch's own, photos and prompts are encoded once. Leave "
         "it out.",
+    ),
+    (
+        "--offload --enable-model-cpu-offload --enable-sequential-cpu-offload",
+        "For less memory: --memory with the GB of your card, --dtype bfloat16, or --group-offload for a LoRA of a flow "
+        "transformer.",
     ),
     (
         "--fp16 --bf16 --full-fp16 --full-bf16 --save-precision --prior-generation-precision --no-half-vae",

@@ -96,7 +96,7 @@ class Method(Section):
         "word and lora; prompt_only: nothing, the subject is described in words",
     )
     rank: int = Field(
-        4, ge=1, le=4096, description="lora, pivotal: rank of the additions; of oft the size of its blocks"
+        4, ge=1, le=4096, description="lora, pivotal: rank of the additions; with lora_type oft, the size of its blocks"
     )
     lora_alpha: float | None = Field(
         None,

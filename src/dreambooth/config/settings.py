@@ -4,10 +4,10 @@ import reprlib
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self, Unpack
+from typing import Any, Literal, Self, Unpack, get_args, get_origin
 
 import tomli_w
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from dreambooth.config.cards import CardSize
@@ -30,6 +30,7 @@ from dreambooth.config.sections import (
 from dreambooth.config.worlds import EMBEDDED, EMBEDDED_MODELS, World, named, recorded
 from dreambooth.config.zeros import zero_hint
 from dreambooth.errors import ConfigError
+from dreambooth.subject import DETERMINERS
 from dreambooth.support.files import at_home
 from dreambooth.support.spelling import shown, suggestion
 
@@ -70,12 +71,6 @@ class Config(Section):
     evaluation: Evaluation = Evaluation()
     tracking: Tracking = Tracking()
 
-    @field_validator("memory", mode="before")
-    @classmethod
-    def _number(cls, size: object) -> object:
-        """In a file it may be written as a number."""
-        return str(size) if type(size) is int else size
-
     @classmethod
     def build(cls, settings: Mapping[str, Any] | None = None, /, **by_name: Unpack[Settings]) -> Self:
         """A config of settings by name, `build(max_train_steps=400)`, over the preset of their world, family, method.
@@ -84,7 +79,7 @@ class Config(Section):
         they are the usual ones. The world that the model's folder names becomes a setting: it holds where the folder
         has gone, too. Raises ConfigError with every problem at once.
         """
-        given = {**(settings or {}), **by_name}
+        given = {name: as_typed(name, value) for name, value in {**(settings or {}), **by_name}.items()}
         settings = {name: located(value) if name in PLACES else value for name, value in given.items()}
         model = str(settings.get("model", EMBEDDED))
         if settings.get("world") is None and (named_there := recorded(model)):
@@ -155,6 +150,8 @@ class Config(Section):
             problems.append("initializer_token: is blank: give words for the new word to start from, or leave it out")
         if "description" in OWN_SETTINGS[name] and not (self.method.description or "").strip():
             problems.append(f'description: method {name} needs the subject in words, such as "yellow dog"')
+        elif (words := self.method.description) and words.split()[0].lower() in DETERMINERS:
+            problems.append(f'description: prompts have an article of their own: leave out "{words.split()[0]}"')
         if self.training.max_train_steps == 0 and "max_train_steps" not in FIXED_SETTINGS[name]:
             problems.append(f"max_train_steps: must be at least 1 for method {name}, got 0")
         if self.prior.prior_target == "base" and self.prior.dco_beta is not None:
@@ -244,15 +241,17 @@ def _users(setting: str) -> str:
     return f", or choose --method {' or '.join(methods)}" if methods else ""
 
 
-def located(value: Any) -> Any:
+def located(value: Any, root: Path = Path()) -> Any:
     """The absolute path of a folder or file that exists, so that a run can be resumed from any working directory.
+
+    root: where a relative one is seen from.
 
     Anything else is returned unchanged: the name of an embedded model, a hub id, or a path that does not exist.
     """
     if not isinstance(value, str) or value in EMBEDDED_MODELS:
         return value
     try:
-        path = at_home(value)
+        path = root / at_home(value)
         return str(path.absolute()) if path.exists() else value
     except (OSError, ValueError):  # too long a name, a zero byte: reported by who opens it
         return value
@@ -267,6 +266,23 @@ def without_place(given: Any) -> Any:
     if not isinstance(given, str) or not (given[:1] in ("/", ".", "~") or Path(given).is_absolute()):
         return given
     return Path(given).name
+
+
+def as_typed(name: str, value: Any) -> Any:
+    """A value as its setting has it, where a file or a caller has the same in another type.
+
+    That is a place as a Path, 8 for the choice "8", and one word for several: prompts = "a {} on the beach".
+    """
+    field = next((field for _, its, field in settings_reference() if its == name), None)
+    kind = field.annotation if field else None
+    if isinstance(value, Path) or (type(value) is int and any(isinstance(its, str) for its in choices_of(kind))):
+        return str(value)
+    return (value,) if isinstance(value, str) and get_origin(kind) is tuple else value
+
+
+def choices_of(kind: Any) -> tuple[Any, ...]:
+    """What a setting's type, such as Literal["8", "4"] | None, names."""
+    return tuple(choice for its in (kind, *get_args(kind)) if get_origin(its) is Literal for choice in get_args(its))
 
 
 def settings_reference() -> Iterator[tuple[str, str, FieldInfo]]:

@@ -19,7 +19,7 @@ def add_web_flags(command: Parser) -> None:
     )
     help_ = "address to listen to; 0.0.0.0 for phones in the same network [default: 127.0.0.1, this machine alone]"
     command.add_argument("--host", type=_address, default="127.0.0.1", metavar="ADDRESS", help=help_)
-    ports, help_ = between(0, 65535), "[default: 7800; 0: any that is free]"
+    ports, help_ = between(0, 65535), "port to listen on [default: 7800; 0: any that is free]"
     command.add_argument("--port", type=ports, default=7800, metavar="N", help=help_)
     help_ = "another name by which browsers may call this machine, such as that of a proxy before it"
     command.add_argument("--allowed-host", dest="names", action="append", default=[], metavar="NAME", help=help_)

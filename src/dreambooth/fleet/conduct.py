@@ -63,9 +63,10 @@ def fleet(members: Sequence[Member], out: Path, engine: Engine, storage: Storage
     page = f"{storage.url if storage else out}/{PAGE}"
     if failed := [its for its in outcomes if its.state == "failed"]:
         listed = "\n".join(f"  - {its.name}: {its.reason}" for its in failed)
+        others = "" if len(failed) == len(members) else f"The others are finished ({page}). "
         raise RunError(
             f"{len(failed)} of {len(members)} subjects failed:\n{listed}\n"
-            f"The others are finished ({page}). With the same command only these are tried again."
+            f"{others}With the same command only these are tried again."
         )
     return page
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from dreambooth import models
 from dreambooth.config import Base, Config
-from dreambooth.errors import RunError
+from dreambooth.errors import ConfigError, RunError
 from dreambooth.generation.generate import generate as generate_into
 from dreambooth.generation.generate import generate_in
 from dreambooth.generation.prompts import Prompt, chosen_prompts, own_prompts, warn_of_nameless
@@ -17,6 +17,10 @@ from dreambooth.models.base import DiffusionModel
 from dreambooth.run import Run
 from dreambooth.run.records import BASE
 from dreambooth.support.device import device
+
+DRAWING = ("sampler", "num_inference_steps", "guidance_scale")
+"""The settings that samples on request may have of their own."""
+LAST_SEED = 2**31 - 1
 
 
 def prompts_of(run: Run) -> Sequence[Prompt]:
@@ -60,7 +64,7 @@ def probe_samples(run: Run, model: DiffusionModel, stage: str, prompts: Sequence
 
 
 def generate(
-    run: Run, prompts: Sequence[str] = (), *, count: int | None = None, seed: int | None = None, **settings: Any
+    run: Run, prompts: Sequence[str] | str = (), *, count: int | None = None, seed: int | None = None, **settings: Any
 ) -> list[Sample]:
     """Generate more samples with the personalised model, to samples/own; prompts hold {} where the subject's name goes.
 
@@ -69,10 +73,16 @@ def generate(
     are not the run's. Older samples stay. Each is drawn alone: it depends on its words, seed, settings and weights, and
     on nothing else. Raises RunError where the run has no model yet, PromptError or ConfigError for what cannot be done.
     """
+    prompts = (prompts,) if isinstance(prompts, str) else prompts
     own = own_prompts(prompts)[: len(prompts)]
     warn_of_nameless(own, run.subject)
-    config = Config.build({**run.config.flat(), **settings})
-    count = count or config.generation.num_images_per_prompt
+    if others := settings.keys() - DRAWING:
+        raise ConfigError([f"{name}: is no setting of a sampler: {', '.join(DRAWING)} are" for name in sorted(others)])
+    asked = settings if count is None else {**settings, "num_images_per_prompt": count}
+    config = Config.build({**run.config.flat(), **asked})
+    count = config.generation.num_images_per_prompt
+    if seed is not None and not 0 <= seed <= LAST_SEED - count + 1:
+        raise ConfigError([f"seed: must be from 0 to {LAST_SEED - count + 1} for {count} samples, got {seed}"])
     numbers = seeds(config.seed, count) if seed is None else range(seed, seed + count)
     with run.lock():
         model = personal_model(run)

@@ -62,13 +62,14 @@ class Estimate:
         return self.work.steps / training.max_train_steps * training.gradient_accumulation_steps * whole
 
     def seconds(self, speed: Mapping[str, float], opened: Mapping[str, float]) -> dict[str, float]:
-        """By stage. speed: seconds a unit of "draw", "step" and "judge".  opened: what opening things has taken."""
+        """By stage. speed: seconds a unit of "draw", "step" and "judge", and where known a run's "around" its steps.
+        opened: what opening things has taken."""
         seconds = {stage: flop * speed["draw"] for stage, flop in self.drawn.items() if flop}
         judged = self.work.probes * self.work.probed
         more = {
             "load": 2 * opened.get("load", 0.0),  # the personal model is opened as the base model was
             "probe": opened.get("probe", 0.0) + judged * speed["judge"],
-            "finetune": self.trained * speed["step"],
+            "finetune": self.trained * speed["step"] + speed.get("around", 0.0) * (self.work.steps > 0),
             "score": self.work.scored * speed["judge"],
         }
         return seconds | {stage: value + seconds.get(stage, 0.0) for stage, value in more.items() if value}

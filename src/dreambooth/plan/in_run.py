@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 
-from dreambooth import models
+from dreambooth import adapters, models
 from dreambooth.config import Config
+from dreambooth.identifier import with_identifier
 from dreambooth.models.base import DiffusionModel
 from dreambooth.plan.plan import compared, size_of
 from dreambooth.plan.planner import Planner
@@ -25,9 +26,11 @@ from dreambooth.support.progress import log
 def plan(subjects: Sequence[Subject], config: Config, root: Path) -> str:
     """What a run in `root` would need, in words; nothing is written, and no weight is downloaded.
 
-    Raises ModelError for a model that is not there.
+    Raises what the run would: ModelError for a model that is not there, ConfigError for what it cannot do, RunError for
+    a folder that holds something else, PromptError for an identifier that cannot work.
     """
-    began = time.monotonic()
+    began, run = time.monotonic(), Run(root)
+    run.require_fit(subjects[0], config)
     model, download = models.to_come(config.base)
     if download and model is None:
         return (
@@ -37,12 +40,16 @@ def plan(subjects: Sequence[Subject], config: Config, root: Path) -> str:
     if model is None:
         model = models.load(config.base, config.data.resolution)
         model.to(device())
+    models.check(model, config)
+    adapters.check(model, config)
+    if not download:  # of a model that is still to come nobody knows how it reads
+        with_identifier(subjects[0], list(model.tokenizers.values()), config.naming, config.seed, config.method)
     planner = Planner(
         config=config,
         model=model,
         opened={"load": time.monotonic() - began},
         photos=sum(len(subject.photos) for subject in subjects),
-        work_of=_work(subjects, each(Run(root)), model, here=not download),
+        work_of=_work(subjects, each(run), model, here=not download),
         download=download,
     )
     return planner.plan(with_savings=True).told(root)
@@ -64,7 +71,7 @@ class Watch:
             return
         took = _since(self.before, read_timings(self.run))
         log.info("%s", compared(self.planned, took))
-        self.planner.learn(took, len(LOSSES.read(self.run.root)) - self.steps)
+        self.planner.learn(took, LOSSES.read(self.run.root)[self.steps :])
 
 
 def watch(run: Run, model: DiffusionModel, before: Mapping[str, float]) -> Watch:

@@ -1,6 +1,6 @@
 """Makes the plan of a run, and learns from what the run then took."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,6 +13,7 @@ from dreambooth.plan.costs import Costs
 from dreambooth.plan.estimate import Estimate
 from dreambooth.plan.plan import WORTH, Plan, size_of
 from dreambooth.plan.work import Work
+from dreambooth.run.records import Loss
 from dreambooth.support.device import device, memory_size
 from dreambooth.support.progress import duration
 
@@ -67,15 +68,17 @@ class Planner:
             estimate=self.estimate, seconds=seconds, measured=measured, less=tuple(savings), download=self.download
         )
 
-    def learn(self, took: Mapping[str, float], steps: int) -> None:
-        """Keep the speed of a whole run: its seconds by stage, and the steps that it took of those to come."""
+    def learn(self, took: Mapping[str, float], steps: Sequence[Loss]) -> None:
+        """Keep the speed of a whole run: its seconds by stage, and its steps, which say how long each took."""
         drawn, work = self.estimate.drawn, self.estimate.work
         stages = [stage for stage in ("prior", *work.samples) if drawn.get(stage) and took.get(stage)]
         flop, seconds = sum(drawn[stage] for stage in stages), sum(took[stage] for stage in stages)
         measured = {"draw": (seconds, flop), "judge": (took.get("score", 0.0), float(work.scored))}
         if flop and work.steps:
             training = took.get("finetune", 0.0) - drawn["finetune"] * seconds / flop
-            measured["step"] = (training, self.estimate.trained * steps / work.steps)
+            stepping = sum(step.seconds for step in steps)
+            measured["step"] = (stepping, self.estimate.trained * len(steps) / work.steps)
+            measured["around"] = (training - stepping, 1.0)
         rates.learn({self._names[kind]: its for kind, its in measured.items()})
 
     def _estimate(self, config: Config, costs: Costs) -> Estimate:

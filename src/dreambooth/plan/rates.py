@@ -44,7 +44,7 @@ RATES = JsonFile("rates.json", dict[str, Rate])
 
 
 def names(model: DiffusionModel, config: Config) -> dict[str, str]:
-    """What each rate of a run is called: "draw", "step" and "judge"."""
+    """What each rate of a run is called: "draw", "step", "judge", and "around" the steps, to encode and save."""
     training, place = config.training, device_name(device())
     parameters = sum(p.numel() for part in model.weights.parts.values() for p in part.parameters())
     its = f"{type(model).__name__} of {parameters / 1e6:.1f} M, {str(model.dtype).removeprefix('torch.')}"
@@ -61,7 +61,8 @@ def names(model: DiffusionModel, config: Config) -> dict[str, str]:
     judges = [its or config.world.judges[judge] for judge, its in given.items()]
     return {
         "draw": f"draw | {place} | {its}, {model.resolution} px",
-        "step": f"step | {place} | {its} | {', '.join(how)}",
+        "step": f"one step | {place} | {its} | {', '.join(how)}",
+        "around": f"around the steps | {place} | {its} | {', '.join(how)}",
         "judge": f"judge | {place} | {', '.join(judges)}",
     }
 

@@ -9,7 +9,7 @@ from dreambooth.config import Config, World
 from dreambooth.config.worlds import DEFAULT_WORLD, named
 from dreambooth.data.photos import photos_in
 from dreambooth.data.pictures import MIN_SIDE, open_image, size_of
-from dreambooth.errors import DreamBoothError, ModelError, PhotoError, PromptError
+from dreambooth.errors import DreamBoothError, ModelError, PhotoError, PromptError, RunError
 from dreambooth.evaluation import WAY, Judges, fit_of, load_judges, progress_by_metric
 from dreambooth.evaluation.names import METRIC_NAMES
 from dreambooth.evaluation.perceptual import Lpips
@@ -19,6 +19,7 @@ from dreambooth.probe.diagnosis import checks
 from dreambooth.probe.measuring import Reference, means, measure, real_row
 from dreambooth.run import Run
 from dreambooth.run.contents import CONFIG, require_pictures
+from dreambooth.run.files import JsonFile
 from dreambooth.run.records import Probed, SampleScores, Step
 from dreambooth.run.ways import percent
 from dreambooth.subject import IDENTIFIER_SLOT, Subject
@@ -83,6 +84,22 @@ def _notes(scored: SampleScores) -> list[str]:
     return notes
 
 
+RESULT = "evaluation.json"
+"""What an evaluation is kept in, among the pictures, where no other file is named."""
+
+
+def result_file(target: Path) -> JsonFile[SampleScores]:
+    """The file for what `evaluate` says; raises DreamBoothError where `target` is anything but an older evaluation."""
+    file = JsonFile(target.name, SampleScores)
+    try:
+        others = file.find(target.parent) and target.name != RESULT and (target.parent / CONFIG).exists()
+    except RunError:
+        others = True
+    if others:  # a photo, settings, a run's own samples.json
+        raise DreamBoothError(f"{target} is not an evaluation's, and is kept: give another file with --out.")
+    return file
+
+
 def evaluate(
     folder: Path, settings: Mapping[str, Any], photos: Path | None, class_noun: str = "", prompts: Sequence[str] = ()
 ) -> SampleScores:
@@ -123,6 +140,8 @@ def score_run(run: Run, reference: Reference) -> SampleScores:
     samples = {step: read_samples(run.samples / folder) for step, folder in FOLDERS.items()}
     if not any(samples.values()):
         raise DreamBoothError(f"{run.root} has no samples yet: make them with `dreambooth generate {run.root}`.")
+    if drawn := {text_of(sample.path).get("weights") for sample in samples["tuned"]}:  # others are older ones' too
+        samples["own"] = [sample for sample in samples["own"] if text_of(sample.path).get("weights") in drawn]
     if samples["untuned"]:  # the class prompt was drawn once, among the samples before
         samples["untuned"] += [sample for sample in read_samples(run.samples / "before") if sample.kind == "class"]
     kinds = {one.template: one.kind for one in samples["tuned"]}
@@ -157,7 +176,9 @@ def score_pictures(
     if not subject.class_noun:
         if prompts and any(IDENTIFIER_SLOT in prompt for prompt in prompts):
             raise PromptError("{} in a prompt stands for the class noun: give it with --class-noun.")
-        asked = ["" if IDENTIFIER_SLOT in prompt else prompt for prompt in asked]
+        known = [(kind, prompt) for kind, prompt in zip(kinds, asked, strict=True)]
+        classes = (("class", CLASS_PROMPT.template),) if any(kind != "class" for kind, _ in known) else ()
+        asked = ["" if IDENTIFIER_SLOT in its[1] and its not in classes else its[1] for its in known]
     samples = [
         Sample(path=path, prompt=prompt, template=prompt, kind=kind, seed=0)
         for path, prompt, kind in zip(paths, asked, kinds, strict=True)

@@ -31,9 +31,10 @@ def choose(run: Run, step: int | None) -> None:
         )
     if step not in (there := offered(run)):
         kept = f"; those of {', '.join(map(str, there))} were" if there else ", nor those of any other"
+        every = run.config.training.validation_steps
         raise RunError(
-            f"the weights of step {step} were not kept{kept}. Give a new run --checkpoints-total-limit 100 to keep all "
-            "of them."
+            f"the weights of step {step} were not kept{kept}. Give a new run --checkpointing-steps {every} "
+            "--checkpoints-total-limit 100 to keep those of every probe."
         )
     if step != recommendation.step:
         _kept(run, step)  # raises where it is damaged

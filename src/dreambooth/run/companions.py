@@ -13,6 +13,7 @@ from dreambooth.errors import ConfigError, PhotoError, RunError
 from dreambooth.run.contents import SUBJECTS
 from dreambooth.run.folder import Run
 from dreambooth.run.records import BASE, SUBJECT
+from dreambooth.run.same import refused
 from dreambooth.subject import Subject
 from dreambooth.support.progress import log
 
@@ -54,7 +55,9 @@ class Companion(Run):
     def begin(self, subject: Subject) -> None:
         """Take a subject, or compare it with the one that is there; raises RunError for another one."""
         if (self.root / SUBJECT.name).exists() and (self.of.root / BASE.name).exists():
-            self._require_same(subject, self.config)
+            if changes := self.changes_to(subject, self.config):
+                raise refused(self.of.root, changes, self.config)
+            self.take_moved(subject)
         else:
             self.root.mkdir(parents=True, exist_ok=True)
             self.save_subject(subject)

@@ -1,7 +1,7 @@
 """What remains of a run: a folder with fixed names, which every stage reads and writes; contents.py lists them."""
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -9,26 +9,18 @@ from pathlib import Path
 from typing import Self
 
 from dreambooth.config import Config
-from dreambooth.data.photos import content_of, names_of
+from dreambooth.data.photos import content_of
 from dreambooth.errors import DiskError, RunError, in_words
 from dreambooth.run import contents
 from dreambooth.run.files import JsonFile, T
 from dreambooth.run.lock import locked
 from dreambooth.run.places import found, written
-from dreambooth.run.records import LOSSES, MODEL, PHOTOS, SCORES, SUBJECT, TIMINGS, WORLD_FIT
-from dreambooth.run.status import SAMPLE, STATUS, STOP, reported
+from dreambooth.run.records import LOSSES, MODEL, PHOTOS, SCORES, SUBJECT
+from dreambooth.run.same import BEFORE_THE_MODEL, by_name, changes_of, holds_only, refused
+from dreambooth.run.status import reported
 from dreambooth.subject import Subject
 from dreambooth.support.files import broken_seal, sealed, sweep, unsealed, write_text
 from dreambooth.support.progress import log
-
-BEFORE_THE_MODEL = (
-    *(contents.CONFIG, contents.SUBJECTS, contents.LOCK, STOP, SAMPLE),
-    *(file.name for file in (SUBJECT, PHOTOS, WORLD_FIT, TIMINGS, STATUS)),
-)
-"""What is in a run folder before its base model is open: with nothing else, it may still be a run of other settings."""
-
-MOST_CHANGES = 8
-"""Another base model alone changes a score of settings."""
 
 
 @dataclass(frozen=True)
@@ -110,26 +102,52 @@ class Run:
     def create(cls, root: Path, subject: Subject, config: Config) -> Self:
         """Make the folder, or open the one that the same command made before.
 
-        One whose base model never opened takes the photos and settings of now. Raises RunError where the folder holds
-        something else, or a run with other photos or settings.
+        One whose base model never opened takes the photos and settings of now. Raises what `require_fit` raises.
         """
-        root = Path(os.path.normpath(root))  # "runs/.." is there, though runs/ is not
-        run = cls(root)
-        if (root / contents.CONFIG).exists():
-            run._require_same(subject, config)
-            return run
-        if root.exists() and not _holds_only(root, BEFORE_THE_MODEL):
-            raise RunError(f"{root} exists and is not a run folder: choose another folder with --output-dir.")
+        run = cls(Path(os.path.normpath(root)))  # "runs/.." is there, though runs/ is not
+        there, changes = (run.root / contents.CONFIG).exists(), run.require_fit(subject, config)
         try:
-            root.mkdir(parents=True, exist_ok=True)
+            run.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DiskError(f"the run folder cannot be made: {in_words(error)}") from error
-        run._begin(subject, config)
+        if not there:
+            run._begin(subject, config)
+        elif changes:
+            with locked(run.root / contents.LOCK):  # unless a process is opening that model now
+                if not holds_only(run.root, BEFORE_THE_MODEL):
+                    raise RunError(f"{run.root} was in use a moment ago: give the command again.")
+                run._begin(subject, config)
+        else:
+            run.take_moved(subject)
         return run
 
+    def require_fit(self, subject: Subject, config: Config) -> list[str]:
+        """What the subject and the settings change of a run that may still take others; nothing is written.
+
+        Raises RunError where the folder holds something else, or a run with other photos or settings.
+        """
+        if not (self.root / contents.CONFIG).exists():
+            if self.root.exists() and not holds_only(self.root, BEFORE_THE_MODEL):
+                raise RunError(f"{self.root} exists and is not a run folder: choose another folder with --output-dir.")
+            return []
+        changes = self.changes_to(subject, config)
+        if changes and not holds_only(self.root, BEFORE_THE_MODEL):
+            raise refused(self.root, changes, config)
+        return changes
+
+    def changes_to(self, subject: Subject, config: Config) -> list[str]:
+        """What the subject and the settings would change of it, a line each; raises RunError for damaged settings."""
+        before = self.config  # raises where it is somebody else's folder, too
+        try:
+            mine = self.subject
+        except RunError:  # all of it is given again
+            mine = subject
+        return changes_of(self.root, mine, before, subject, config)
+
     @classmethod
-    def open(cls, root: Path) -> Self:
+    def open(cls, root: Path | str) -> Self:
         """An existing run folder; raises RunError where it is none, or its settings are not as they were written."""
+        root = Path(root)
         if not (root / contents.CONFIG).is_file():
             raise RunError(
                 f"{root} is not a run folder (it has no config.toml): make one with `dreambooth run PHOTOS_DIR`."
@@ -203,7 +221,7 @@ class Run:
         """Raise RunError where a photo shows something else than the run began with; moved away is not changed."""
         now = content_of(self.subject.photos)
         hashes: dict[str, str] = self.began_with(PHOTOS, now)
-        began = _by_name(hashes)
+        began = by_name(hashes)
         if lacking := now.keys() - began.keys():
             names = ", ".join(sorted(lacking))
             raise RunError(f"{self.root / PHOTOS.name} is damaged: it does not say {names}. Delete it.")
@@ -236,65 +254,13 @@ class Run:
         self.save_photos(subject)
         self.save_config(config)
 
-    def _require_same(self, subject: Subject, config: Config) -> None:
-        before = self.config  # raises where it is somebody else's folder, of which nothing is changed
+    def take_moved(self, subject: Subject) -> None:
+        """Keep where the photos are now; of a damaged subject.json, all that was given again."""
         try:
             mine = self.subject
-        except RunError as error:  # all of it was given again
+        except RunError as error:
             log.warning("%s It is made again.", error)
-            self.save_subject(subject)
-            mine = self.subject
-        changes = _photo_changes(content_of(subject.photos), self._photos_began(subject))
-        if subject.class_noun != mine.class_noun:
-            changes.append(f"class_noun: {subject.class_noun!r}, was {mine.class_noun!r}")
-        if subject.identifier not in (None, mine.identifier):
-            changes.append(f"identifier: {subject.identifier!r}, was {mine.identifier!r}")
-        changes += before.changes(config)
-        if changes and _holds_only(self.root, BEFORE_THE_MODEL):
-            with locked(self.root / contents.LOCK):  # unless a process is opening that model now
-                if not _holds_only(self.root, BEFORE_THE_MODEL):
-                    raise RunError(f"{self.root} was in use a moment ago: give the command again.")
-                self._begin(subject, config)
-        elif changes:
-            shown = changes if len(changes) <= MOST_CHANGES + 1 else changes[:MOST_CHANGES]
-            shown = [*shown, f"and {len(changes) - len(shown)} more"] if shown != changes else shown
-            listed = "\n".join(f"  - {change}" for change in shown)
-            steps = config.training.max_train_steps
-            longer = f"\nFor other steps: `dreambooth continue {self.root} --max-train-steps {steps}`."
-            raise RunError(
-                f"{self.root} holds a run with other settings:\n{listed}\n"
-                "To resume it, give the settings it was made with; to start over, choose another --output-dir."
-                + (longer if changes[0].startswith("max_train_steps") and len(changes) == 1 else "")
-            )
-        elif [photo.absolute() for photo in subject.photos] != [photo.absolute() for photo in mine.photos]:
-            self.save_subject(replace(mine, photos=subject.photos))  # the same photos, moved
-
-    def _photos_began(self, subject: Subject) -> Mapping[str, str]:
-        now = content_of(subject.photos)
-        try:
-            return _by_name(PHOTOS.read(self.root))
-        except RunError:  # a run older than the file, or a damaged one: by their names at least
-            return {name: now.get(name, "") for name in names_of(self.subject.photos)}
-
-
-def _by_name(hashes: Mapping[str, str]) -> dict[str, str]:
-    """As `content_of` has them; older versions wrote paths."""
-    return dict(zip(names_of([*map(Path, hashes)]), hashes.values(), strict=True)) if hashes else {}
-
-
-def _photo_changes(now: Mapping[str, str], began: Mapping[str, str]) -> list[str]:
-    changes = [f"photos: {len(now)} files, was {len(began)}"] if len(now) != len(began) else []
-    changes += [f"photos: {path} is new" for path in now if path not in began]
-    changes += [f"photos: {path} is gone" for path in began if path not in now]
-    changed = [path for path in now if began.get(path, now[path]) != now[path]]
-    changes += [f"photos: {path} shows something else than it did" for path in changed]
-    if not changes and list(now) != list(began):
-        changes.append("photos: the same in another order")
-    return changes
-
-
-def _holds_only(folder: Path, names: Collection[str]) -> bool:
-    """Whether nothing is in a folder but files of these names, and what a writer that was killed half way leaves."""
-    return folder.is_dir() and all(
-        file.name in names or (file.name.startswith(".") and file.suffix == ".part") for file in folder.iterdir()
-    )
+            mine = subject
+            self.save_subject(mine)
+        if [photo.absolute() for photo in subject.photos] != [photo.absolute() for photo in mine.photos]:
+            self.save_subject(replace(mine, photos=subject.photos))

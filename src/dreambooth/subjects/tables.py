@@ -56,7 +56,7 @@ def read_tables(file: Path) -> tuple[dict[str, Any], list[Table]]:
     Raises ConfigError for a file that is none; what is wrong with a subject is in its table.
     """
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([f"{file} cannot be read: {getattr(error, 'strerror', None) or error}"]) from error
     content = parsed_toml(text, str(file))
@@ -64,7 +64,7 @@ def read_tables(file: Path) -> tuple[dict[str, Any], list[Table]]:
     if not (isinstance(tables, list) and tables and all(isinstance(table, dict) for table in tables)):
         raise ConfigError([f"{file} has no subjects: write a table [[subject]] with photos and class_noun for each"])
     places = _places(file, text, len(tables))
-    return flat_settings(content, str(file)), [
+    return flat_settings(content, str(file), file.parent), [
         _read(table, file.parent, place) for table, place in zip(tables, places, strict=True)
     ]
 
@@ -106,7 +106,8 @@ def _read(table: Mapping[str, Any], root: Path, place: str) -> Table:
     problems += [f"{name} is missing: give {what}" for name, what in expected.items() if name not in table]
     name = own.get("name") or Path(own.get("photos", "")).name
     if not _NAME.fullmatch(name) and (own.keys() & {"name", "photos"}):
-        problems.append(f'name: {name!r} must be letters, digits, "-", "_" and ".": it becomes the name of a folder')
+        given = "name" if "name" in own else 'the folder of its photos, which names it: give name = "..."'
+        problems.append(f'{given}: {name!r} must be letters, digits, "-", "_" and ".": it becomes the name of a folder')
     photos: tuple[Path, ...] = ()
     try:
         photos = photos_in(root / at_home(own["photos"]), quietly=True) if "photos" in own else ()
@@ -118,7 +119,7 @@ def _read(table: Mapping[str, Any], root: Path, place: str) -> Table:
         problems.append(f"class_noun: {error}")
     settings: Mapping[str, Any] = {}
     try:
-        settings = flat_settings({key: value for key, value in table.items() if key not in OWN}, f"[[{TABLE}]]")
+        settings = flat_settings({key: value for key, value in table.items() if key not in OWN}, f"[[{TABLE}]]", root)
     except ConfigError as error:
         problems += error.problems
     subject = None if problems else Subject(photos=photos, class_noun=own["class_noun"].strip())
