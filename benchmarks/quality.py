@@ -23,6 +23,7 @@ from functools import partial
 from multiprocessing import get_context
 from operator import itemgetter
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -223,13 +224,15 @@ def of_run(row: Mapping[str, Any]) -> dict[str, float]:
 
 
 def summary(results: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Means with intervals over the runs of what `of_run` says, and the worst run."""
+    """Means of what `of_run` says, with intervals over the toys, and the worst run."""
     runs, told = [of_run(row) for row in results], {}
+    toys = [row["subject"] for row in results]
     for name in runs[0]:
         values = [its[name] for its in runs]
-        low, high = interval(values) or (math.nan, math.nan)
+        of_toys = [fmean(v for toy, v in zip(toys, values, strict=True) if toy == its) for its in dict.fromkeys(toys)]
+        low, high = interval(of_toys) or (math.nan, math.nan)
         worst = max(values) if name in ("PRES above untuned", "seconds") else min(values)
-        told[name] = {"mean": sum(values) / len(values), "low": low, "high": high, "worst": worst}
+        told[name] = {"mean": fmean(values), "low": low, "high": high, "worst": worst}
     return told
 
 

@@ -26,7 +26,7 @@ from dreambooth.run import Run, checkpoint
 from dreambooth.subject import Subject
 from dreambooth.support.optimizer import Optimizer
 from dreambooth.support.rng import generator, normal
-from dreambooth.support.signals import stop_signal
+from dreambooth.support.signals import sigterm_as_ctrl_c, stop_signal
 from tiny import attached, tiny_model
 
 SUBJECT = Subject(photos=(), class_noun="dog", identifier="sks")
@@ -183,7 +183,7 @@ def test_a_finished_run_does_nothing_more(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*.safetensors")} == before
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_stopped_run_saves_and_goes_on(tmp_path: Path, number: signal.Signals) -> None:
     def stop(step: int, model: DiffusionModel) -> None:
         os.kill(os.getpid(), number)
@@ -212,6 +212,16 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "run", stop)
     assert not reached
+
+
+def test_nohup_is_heeded() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with sigterm_as_ctrl_c(), stop_signal() as stopped:
+            signal.raise_signal(signal.SIGHUP)
+            assert not stopped and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_stop_that_nobody_looked_at_is_not_lost() -> None:

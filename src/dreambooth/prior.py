@@ -100,8 +100,10 @@ def class_images_of(run: Run) -> tuple[Path, ...]:
 
 
 def seen_in(training: Training, subjects: int = 1) -> int:
-    """How many rows of the class a training sees, of each of its subjects, which take turns."""
-    batches = training.max_train_steps * training.gradient_accumulation_steps
+    """How many rows of the class a training sees, of each of its subjects, which take turns; of a cascade, its longest
+    stage."""
+    steps = max(training.max_train_steps, training.super_resolution_steps or 0)
+    batches = steps * training.gradient_accumulation_steps
     return -(-batches // subjects) * training.train_batch_size
 
 

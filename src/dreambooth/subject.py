@@ -103,7 +103,7 @@ class Subject:
     def name(self) -> str:
         """The identifier and the class noun, "sks dog"; raises PromptError while there is no identifier."""
         if self.identifier is None:
-            raise PromptError("this subject has no identifier yet: choose one with dreambooth.identifier")
+            raise PromptError("this subject has no identifier yet: give it one, such as subject.named('zwx')")
         return f"{self.identifier} {self.class_noun}" if self.with_class_noun else self.identifier
 
     @property
@@ -124,6 +124,16 @@ class Subject:
         if not self.with_class_noun and self.name[0].lower() in "aeiou":
             template = re.sub(r"\b([Aa]) (?=\{\})", r"\1n ", template)
         return template.replace(IDENTIFIER_SLOT, self.name)
+
+    def unnamed(self, template: str) -> str:
+        """The template with the class noun alone wherever the subject is named: in its slot, in full or by identifier.
+
+        "a {} at night" -> "a dog at night", and so "a sks dog at night", and "my sks at night" -> "my dog at night".
+        """
+        sentence = template.replace(IDENTIFIER_SLOT, self.class_noun)
+        for name in (self.name, self.identifier) if self.identifier else ():
+            sentence = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", lambda _: self.class_noun, sentence)
+        return sentence
 
     def named(self, identifier: str) -> Self:
         """The same subject with `identifier`."""

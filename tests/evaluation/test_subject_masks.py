@@ -12,12 +12,23 @@ from benchmarks.pictures import as_pictures
 from dreambooth.config import Config
 from dreambooth.data.masks import open_mask
 from dreambooth.data.photos import photos_in
+from dreambooth.data.pictures import size_of
 from dreambooth.evaluation import subject_masks as module
 from dreambooth.evaluation.subject_masks import subject_masks
 from dreambooth.run import Run
 from dreambooth.subject import Subject
 from dreambooth.toybox.render import render, render_mask
 from dreambooth.toybox.world import Toy
+
+
+def test_the_mask_of_a_large_photo_lies_on_it_pixel_by_pixel(tmp_path: Path) -> None:
+    toy = Toy.from_seed("robot", 951)
+    (folder := tmp_path / "photos").mkdir()
+    for number, picture in enumerate(as_pictures(render([toy] * 3, shots("robot", random.Random(0))[:3], 128))):
+        picture.resize((2100, 2200)).save(folder / f"{number}.jpg")
+    subject = Subject(photos=photos_in(folder), class_noun="robot")
+    run = Run.create(tmp_path / "run", subject, Config.build(masked_loss=True))
+    assert {size_of(mask) for mask in subject_masks(run).values()} == {(2100, 2200)}
 
 
 def test_what_is_found_lies_on_the_toys_and_what_is_given_is_kept(

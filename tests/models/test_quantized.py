@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from dreambooth import models
+from dreambooth import adapters, models
 from dreambooth.config import Base, Config
 from dreambooth.errors import ConfigError
 from dreambooth.models.quantized import Bits, Quantized, dequantize, quantize
@@ -98,6 +98,14 @@ def test_the_other_additions_train_on_them_too(kind: dict[str, Any], base: Path,
     model.save(tmp_path / "model")
     after = model.pipeline.unet.mid_block.attentions[0].transformer_blocks[0].attn1.to_q.weight
     assert 1e-4 < (after - before).norm() < before.norm()
+
+
+def test_a_cascade_in_few_bits_trains_one_stage() -> None:
+    its: dict[str, Any] = {"model": "toybox-cascade", "method": "lora", "base_bits": "8"}
+    model = models.load(Config.build({**its, "base_bits": None}).base)
+    with pytest.raises(ConfigError, match="base_bits: is for one stage"):
+        adapters.check(model, Config.build(its))
+    adapters.check(model, Config.build({**its, "stages": ("base",)}))
 
 
 def test_all_weights_cannot_train_in_few_bits() -> None:

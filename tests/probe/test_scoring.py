@@ -98,6 +98,29 @@ def test_the_untuned_samples_are_of_the_class_noun_alone_from_the_same_seeds(run
     assert asked - drawn == {("a {}", one.seed) for one in after}  # that one is among the samples before
 
 
+def test_the_untuned_row_is_of_the_same_prompts_as_the_tuned_one(run: Run, judges: Judges, tmp_path: Path) -> None:
+    """Of a run with prompts of the user's own, which ask for the subject nowhere alone."""
+    its = Run(shutil.copytree(run.root, tmp_path / "run"))
+    for sample in read_samples(its.samples / "after"):
+        if sample.template == "a {}" and sample.kind != "class":
+            sample.path.unlink()
+    rows = score_run(its, Reference.of(judges, its.subject, its.config.world)).rows
+    assert rows["untuned"].prompts.keys() == rows["tuned"].prompts.keys() and rows["untuned"].pres is not None
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("a {} at night", "a dog at night"),
+        ("a sks dog at night", "a dog at night"),
+        ("my sks at night", "my dog at night"),
+        ("a skswag on sks", "a skswag on dog"),
+    ],
+)
+def test_a_subject_is_named_by_its_identifier_alone_too(template: str, said: str) -> None:
+    assert Subject(photos=(), class_noun="dog", identifier="sks").unnamed(template) == said
+
+
 def test_places_are_told_apart_from_other_prompts(run: Run) -> None:
     judges = load_judges(run.config.evaluation, run.config.world)
     scored = score_run(run, Reference.of(judges, run.subject, run.config.world))

@@ -53,6 +53,11 @@ def test_a_run_folder_is_the_same_whichever_way_one_comes_to_it(tmp_path: Path) 
     assert found(lexical, work / "runs" / "dog") == mine.photos[0]
 
 
+@pytest.mark.parametrize("name", ["a" * 300 + ".jpg", "0.jpg\0"])
+def test_a_place_that_cannot_be_is_not_there(name: str, tmp_path: Path) -> None:
+    assert found(Path(name), tmp_path) == tmp_path / name
+
+
 @pytest.mark.parametrize("home", ["ada", "elsewhere"])
 def test_the_records_of_a_run_do_not_say_where_its_photos_are(
     home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -111,6 +111,7 @@ def test_who_was_killed_is_lost_after_a_while() -> None:
     its = Status(state="running", heartbeat=1000.0)
     assert its.is_alive(1000.0 + status.LOST - 1) and not its.is_alive(1000.0 + status.LOST)
     assert not Status(state="done", heartbeat=1000.0).is_alive(1000.0)
+    assert not its.is_alive(1000.0 - status.LOST)  # the clock was set back
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"state": "dancing"}', "[]"])

@@ -1,7 +1,9 @@
 """progress.py: plain lines where there is no terminal."""
 
+import os
 import sys
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -56,6 +58,21 @@ def test_a_terminal_gets_a_bar(capsys: pytest.CaptureFixture[str], monkeypatch: 
     assert list(progress.track([1, 2], "steps")) == [1, 2]
     printed = capsys.readouterr().err
     assert "steps" in printed and "2/2" in printed and "0 s left" in printed
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_no_work_ends_for_a_reader_that_went_away(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)
+    with open(theirs, "w", buffering=1) as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0)
+        if terminal:
+            monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
+        assert list(progress.track([1, 2, 3], "steps")) == [1, 2, 3]
+        monkeypatch.undo()
+        with suppress(OSError):
+            stream.close()
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,8 @@ def check(model: DiffusionModel, config: Config) -> None:
         for ending in (endings if endings != config.usual()["lora_target_modules"] else ())  # a preset's may not train
         if not any(layers_named(part, [ending]) for part in parts)
     ]
+    if config.base.base_bits and len(tuned(model, config)) > 1:
+        problems.append("base_bits: is for one stage of a cascade: give --stages base, or leave it out")
     if not all(stage.text_trains for stage in model.stages):
         if config.method.method in ("textual_inversion", "pivotal"):
             problems.append(

@@ -157,7 +157,8 @@ def _add_export(commands: "Commands[Parser]") -> None:
     )
     command.example = "dreambooth export runs/my-dog --single-file my-dog.safetensors --dtype float16"
     command.epilog = (
-        "A LoRA or a learned word needs no export: RUN_DIR/adapter holds its files, kohya's for A1111 and ComfyUI too."
+        "A LoRA or a learned word needs no export: RUN_DIR/adapter holds its files, of a plain LoRA kohya's too, for "
+        "A1111 and ComfyUI; of OFT peft's alone."
     )
     command.add_argument("source", metavar="RUN_DIR|MODEL", type=model, help="a run, or what --model of `run` takes")
     target = command.add_mutually_exclusive_group(required=True)
@@ -241,7 +242,7 @@ def _add_toybox(commands: "Commands[Parser]") -> None:
     command.add_argument("--seed", type=seeds, required=True, metavar="N", help="which toy: every seed gives another")
     counts, help_ = between(1, 10_000), "photos to take [default: 4]"
     command.add_argument("--count", type=counts, default=4, metavar="N", help=help_)
-    sizes, help_ = between(16, 4096), "side in pixels [default: 256]"
+    sizes, help_ = between(32, 4096), "side in pixels [default: 256]"
     command.add_argument("--size", type=sizes, default=256, metavar="N", help=help_)
     command.add_argument("--out", type=path, required=True, metavar="DIR", help="new folder for photos and truth.json")
 

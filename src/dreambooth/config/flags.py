@@ -8,7 +8,7 @@ from typing import Any, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from dreambooth.config.methods import MethodName
+from dreambooth.config.methods import FIXED_SETTINGS, MethodName
 from dreambooth.config.parser import Parser
 from dreambooth.config.peers import with_aliases
 from dreambooth.config.presets import preset_of
@@ -64,8 +64,9 @@ def config_of(parsed: argparse.Namespace) -> Config:
     config = Config.build(read_settings(file) if file else {}, **given)
     its = config.flat()
     for switch, names in ONLY_WITH.items():
-        for name in (name for name in names if name in given and not its[switch]):
-            log.warning("--%s does nothing without --%s", *(word.replace("_", "-") for word in (name, switch)))
+        for name in names if not its[switch] and switch not in FIXED_SETTINGS[config.method.method] else ():
+            if name in given:
+                log.warning("--%s does nothing without --%s", *(word.replace("_", "-") for word in (name, switch)))
     return config
 
 

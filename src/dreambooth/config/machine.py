@@ -4,11 +4,12 @@ from importlib.util import find_spec
 
 from dreambooth.config.savings import BNB
 from dreambooth.config.settings import Config
+from dreambooth.config.worlds import EMBEDDED_MODELS
 from dreambooth.errors import ConfigError, ModelError
 from dreambooth.support.device import device
 from dreambooth.support.distributed import asked_for, world
 from dreambooth.support.files import at_home
-from dreambooth.support.hub import require_cached
+from dreambooth.support.hub import is_hub_id, require_cached
 from dreambooth.support.model_index import MODEL_INDEX
 
 
@@ -16,7 +17,7 @@ def check_reach(config: Config) -> None:
     """Raise ModelError for a base model that is not here: a folder or file, or one of the hub where no network may be
     asked. Without torch."""
     model = config.base.model
-    if model[:1] in ("/", ".", "~") and not at_home(model).exists():
+    if model not in EMBEDDED_MODELS and not is_hub_id(model) and not at_home(model).exists():
         raise ModelError(f"there is no folder or file {model}: give one that is there, a hub id owner/name, or toybox.")
     require_cached("the base model", model, MODEL_INDEX, config.base.revision)
 

@@ -106,7 +106,9 @@ class Method(Section):
     )
     lora_type: Literal["lora", "dora", "oft"] = Field("lora", description="lora, pivotal: kind of the additions")
     lora_target_modules: tuple[str, ...] = Field(
-        (), description="lora, pivotal: ends of the names of the layers added to; none: the attention's projections"
+        (),
+        description="lora, pivotal: ends of the names of the layers added to; none: those of the family's usual LoRA, "
+        "in most the attention's projections",
     )
     embedding_lr: float | None = Field(
         None,

@@ -13,7 +13,7 @@ from dreambooth.evaluation import metrics
 from dreambooth.evaluation.base import Judges, Pictures
 from dreambooth.evaluation.masks import Look, alone, look_of
 from dreambooth.run.records import Scores
-from dreambooth.subject import IDENTIFIER_SLOT, Subject
+from dreambooth.subject import Subject
 
 LOOKED_AT = 1024
 """Pixels a side that a photo keeps for its judges, who look at 224: all photos of a run are open at a time."""
@@ -112,8 +112,7 @@ def scored_prompt(template: str, subject: Subject) -> str:
 
     template: with "{}" for the name, or with the name itself in the user's own words.
     """
-    sentence = template.replace(IDENTIFIER_SLOT, subject.class_noun)
-    return sentence if subject.identifier is None else sentence.replace(subject.name, subject.class_noun)
+    return subject.unnamed(template)
 
 
 def _see(judges: Judges, look: Look, pictures: Pictures) -> Seen:

@@ -6,7 +6,7 @@ from PIL import Image
 
 from dreambooth.data.masks import MASK, mask_of
 from dreambooth.data.photos import names_of
-from dreambooth.data.pictures import open_image
+from dreambooth.data.pictures import open_image, upright_size
 from dreambooth.errors import ModelError
 from dreambooth.evaluation.base import Judges, PatchEmbedder, Pictures
 from dreambooth.evaluation.judges import load_judges
@@ -37,7 +37,7 @@ def subject_masks(run: Run, judges: Judges | None = None) -> dict[Path, Path]:
         for photo, its in zip(photos, found, strict=True):
             if photo not in given and not files[photo].exists():
                 with atomic_write(files[photo]) as aside:
-                    its.save(aside, format="PNG")
+                    its.resize(upright_size(photo)).save(aside, format="PNG")  # large photos were looked at smaller
     return {photo: given.get(photo, files[photo]) for photo in photos}
 
 

@@ -176,12 +176,13 @@ def _difference(first: Row, other: Row, metrics: Sequence[str], results: Mapping
     values, n = {}, 0
     for metric in metrics:
         mine, its = (_of_subjects(row, metric, results) for row in (first, other))
-        if both := [name for name in mine if name in its]:
-            values[metric] = _value([mine[name] - its[name] for name in both])
-            n = max(n, len(both))
-    pictures = sum(results[cell].pictures for cell in (*first.cells, *other.cells))
-    runs = len(first.cells) + len(other.cells)
-    return Line(name=f"{first.name} - {other.name}", values=values, n=n, runs=runs, pictures=pictures)
+        if shared := [name for name in mine if name in its]:
+            values[metric] = _value([mine[name] - its[name] for name in shared])
+            n = max(n, len(shared))
+    both = {cell.subject.name for cell in first.cells} & {cell.subject.name for cell in other.cells}
+    cells = [cell for cell in (*first.cells, *other.cells) if cell.subject.name in both]
+    pictures = sum(results[cell].pictures for cell in cells)
+    return Line(name=f"{first.name} - {other.name}", values=values, n=n, runs=len(cells), pictures=pictures)
 
 
 def _of_subjects(row: Row, metric: str, results: Mapping[Cell, Result]) -> dict[str, float]:

@@ -114,8 +114,9 @@ def carry_out(cell: Cell, folder: Path) -> None:
         with timed(run, "measure"):
             record = _measured(cell, run, judges)
         CELL.write(folder, replace(record, seconds=round(sum(read_timings(run).values()), 3)))
-        for heavy in (run.checkpoints, run.model, run.adapter):
-            shutil.rmtree(heavy, ignore_errors=True)
+        for its in (run, *run.later_stages):
+            for heavy in (its.checkpoints, its.model, its.adapter):
+                shutil.rmtree(heavy, ignore_errors=True)
 
 
 def _follow_photos(cell: Cell, run: Run) -> None:

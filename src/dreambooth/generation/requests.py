@@ -8,7 +8,7 @@ import torch
 
 from dreambooth.config import Generation
 from dreambooth.models.base import Sampling
-from dreambooth.subject import IDENTIFIER_SLOT, Kind, Prompt, Subject
+from dreambooth.subject import Kind, Prompt, Subject
 from dreambooth.support.rng import generator
 
 
@@ -34,7 +34,7 @@ def requests(prompts: Sequence[Prompt], subject: Subject, seeds: Sequence[int]) 
 def words(prompt: Prompt, subject: Subject) -> str:
     """What the model reads: the template with the subject's name, or for the class prompt its class noun alone."""
     if prompt.kind == "class":
-        return prompt.template.replace(IDENTIFIER_SLOT, subject.class_noun)
+        return subject.unnamed(prompt.template)
     return subject.fill(prompt.template)
 
 

@@ -57,7 +57,7 @@ class Planner:
         if not measured:
             timed = rates.look(self.model, self.estimate.costs)
             speed = {"draw": timed, "step": timed} | speed
-        return {"judge": rates.JUDGED, **speed}, measured
+        return {"judge": rates.JUDGED, "step": 0.0, **speed}, measured  # no step where none is left
 
     def plan(self, with_savings: bool = False) -> Plan:
         """The plan; with_savings: what would need less, of which memory takes seconds to find."""

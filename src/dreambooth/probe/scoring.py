@@ -1,6 +1,6 @@
 """What the judges say of finished pictures: of a run's samples, or of any folder's, against any photos."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -127,7 +127,7 @@ def evaluate(
     world = worlds.pop() if len(worlds) == 1 else named(DEFAULT_WORLD)
     judges = load_judges(Config.build(settings).evaluation, world)
     _warn(files, world, judges)
-    return score_pictures(paths, judges, Subject(photos=files, class_noun=class_noun), prompts)
+    return score_pictures(paths, judges, Subject(photos=files, class_noun=class_noun), prompts, world)
 
 
 def _warn(photos: Sequence[Path], world: World, judges: Judges) -> None:
@@ -146,21 +146,29 @@ def score_run(run: Run, reference: Reference) -> SampleScores:
         samples["untuned"] += [sample for sample in read_samples(run.samples / "before") if sample.kind == "class"]
     kinds = {one.template: one.kind for one in samples["tuned"]}
     places = [template for template, kind in kinds.items() if kind == "recontextualization"]
-    rows = {step: _row(step, those, reference, places) for step, those in samples.items() if those}
+    asked = {template for template, kind in kinds.items() if kind != "class"}
+    if any(one.template == CLASS_PROMPT.template and one.kind != "class" for one in samples["tuned"]):
+        asked.add(CLASS_PROMPT.template)
+    rows = {step: _row(step, those, reference, places, asked) for step, those in samples.items() if those}
     return scored(reference, rows, places)
 
 
-def _row(step: Step, samples: Sequence[Sample], reference: Reference, places: Sequence[str]) -> Probed:
-    """The row of one folder; the untuned model's class pictures are also those of the subject alone."""
+def _row(
+    step: Step, samples: Sequence[Sample], reference: Reference, places: Sequence[str], asked: Collection[str] = ()
+) -> Probed:
+    """The row of one folder. asked: the prompts of the subject's own samples, which the untuned row has of the class;
+    among them its class pictures, where the subject was asked for alone."""
     of_class = [sample for sample in samples if (sample.template, sample.kind) == (CLASS_PROMPT.template, "class")]
-    others = [sample for sample in samples if sample not in of_class] if step != "untuned" else samples
+    others = [sample for sample in samples if sample not in of_class]
+    if step == "untuned" and asked:
+        others = [sample for sample in samples if sample.template in asked]
     return measure(step, reference, others or of_class, of_class, places)
 
 
 def score_pictures(
-    paths: Sequence[Path], judges: Judges, subject: Subject, prompts: Sequence[str] = ()
+    paths: Sequence[Path], judges: Judges, subject: Subject, prompts: Sequence[str], world: World
 ) -> SampleScores:
-    """The scores of pictures, whatever drew them, against the subject's photos.
+    """The scores of pictures of a world, whatever drew them, against the subject's photos.
 
     prompts: one for all pictures, or one for each in the order of their names; by default what a picture says of
     itself. Where it is not known there is no CLIP-T and no DIV. Raises PromptError for prompts that are too few, or
@@ -183,7 +191,7 @@ def score_pictures(
         Sample(path=path, prompt=prompt, template=prompt, kind=kind, seed=0)
         for path, prompt, kind in zip(paths, asked, kinds, strict=True)
     ]
-    reference = Reference.of(judges, subject, named(DEFAULT_WORLD))
+    reference = Reference.of(judges, subject, world)
     return scored(reference, {"pictures": _row("pictures", samples, reference, ())})
 
 

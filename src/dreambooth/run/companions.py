@@ -94,6 +94,10 @@ def require_turns(config: Config, subjects: Sequence[Subject]) -> None:
         raise PhotoError([f"{twice[0]}: is given for two subjects: give each photos of its own"])
     if config.method.method not in ("dreambooth", "lora"):
         raise ConfigError([f"method: {config.method.method} learns one subject: give dreambooth or lora for several"])
+    if not config.naming.super_resolution_identifier:
+        raise ConfigError(
+            ["super_resolution_identifier: must be on for several subjects: it takes away one name alone"]
+        )
     steps = config.training.max_train_steps
     log.info(
         "%d subjects take turns: %d steps for each of them; for as many as one alone has, --max-train-steps %d",

@@ -29,4 +29,4 @@ def found(place: Path, root: Path) -> Path:
     except RuntimeError:  # written by somebody with a home
         return place
     now, older = (Path(os.path.normpath(base / place)) for base in (root.resolve(), root.absolute()))
-    return older if older.exists() and not now.exists() else now
+    return older if os.path.exists(older) and not os.path.exists(now) else now  # which ask no rights

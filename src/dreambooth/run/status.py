@@ -76,7 +76,7 @@ class Status:
 
     def is_alive(self, now: float) -> bool:
         """Whether its process still runs at the time `now`, as far as its last heartbeat tells."""
-        return self.state == "running" and now - self.heartbeat < LOST
+        return self.state == "running" and abs(now - self.heartbeat) < LOST  # a clock may have been set back
 
 
 STATUS = JsonFile("status.json", Status)

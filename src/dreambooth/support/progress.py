@@ -5,10 +5,10 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, Any, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -126,16 +126,37 @@ def _announced(shown: Iterator[T], mine: UnderWay, left: _Left) -> Iterator[T]:
             UNDER_WAY.remove(mine)
 
 
+class _News:
+    """A stream that whoever read it may have left, by closing a pipe or a terminal: no work ends for that."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write what can be written."""
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Have it written, where it can be."""
+        with suppress(OSError):
+            self._stream.flush()
+
+
 def _lines(items: Sequence[T], what: str, done: int, left: _Left) -> Iterator[T]:
     total, spoke = done + len(items), left.began
     for count, item in enumerate(items, start=1):
         yield item
         now = time.monotonic()
         if count == len(items):
-            print(f"{what}: {total}/{total}, took {duration(now - left.began)}", file=sys.stderr, flush=True)
+            print(f"{what}: {total}/{total}, took {duration(now - left.began)}", file=_News(sys.stderr), flush=True)
         elif now - spoke >= SECONDS_BETWEEN_LINES:
             still = duration(left.after(count, now))
-            print(f"{what}: {done + count}/{total}, {still} left", file=sys.stderr, flush=True)
+            print(f"{what}: {done + count}/{total}, {still} left", file=_News(sys.stderr), flush=True)
             spoke = now
 
 
@@ -144,7 +165,7 @@ def _bar(items: Sequence[T], what: str, done: int, left: _Left) -> Iterator[T]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"))
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=Console(file=cast(IO[str], _News(sys.stderr)))) as progress:
         task = progress.add_task(what, total=done + len(items), completed=done, left="")
         for count, item in enumerate(items, start=1):
             yield item

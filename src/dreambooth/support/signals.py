@@ -15,7 +15,7 @@ _COLLECTING: list[list[str]] = []
 
 @contextmanager
 def stop_signal() -> Iterator[list[str]]:
-    """Collect the names of SIGINT and SIGTERM; the second one acts as it did before, which stops at once.
+    """Collect the names of SIGINT, SIGTERM and SIGHUP; the second one acts as it did before, which stops at once.
 
     One that came too late to be looked at ends in KeyboardInterrupt, so that none is lost. `stop_asked` is collected
     as a signal is, in a thread too.
@@ -45,7 +45,7 @@ def stop_asked(by: str) -> None:
 
 @contextmanager
 def _handled(received: list[str]) -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, *_ending())}
 
     def note(number: int, frame: FrameType | None) -> None:
         received.append(signal.Signals(number).name)
@@ -62,17 +62,23 @@ def _handled(received: list[str]) -> Iterator[None]:
 
 @contextmanager
 def sigterm_as_ctrl_c() -> Iterator[None]:
-    """Inside, SIGTERM ends everything at once as Ctrl-C does, so that nothing is left half done."""
+    """Inside, SIGTERM and SIGHUP end everything at once as Ctrl-C does, so that nothing is left half done."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         # no DreamBoothError: what catches those of a damaged file would catch it too
-        raise stopped_by("SIGTERM")
+        raise stopped_by(signal.Signals(number).name)
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {number: signal.signal(number, stop) for number in _ending()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        _restore(before)
+
+
+def _ending() -> list[signal.Signals]:
+    """SIGTERM, and where a terminal that closes sends it, SIGHUP: not under nohup, which has it ignored."""
+    hangup = getattr(signal, "SIGHUP", None)  # not on Windows
+    return [signal.SIGTERM] + ([hangup] if hangup and signal.getsignal(hangup) is not signal.SIG_IGN else [])
 
 
 def stopped_by(name: str) -> KeyboardInterrupt:

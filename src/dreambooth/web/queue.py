@@ -137,14 +137,25 @@ class Queue:
         for slot in self._free():
             if not self._jobs.waiting:
                 return
-            job, *waiting = self._jobs.waiting
+            before = self._jobs
+            job, *waiting = before.waiting
+            self._save(Jobs(waiting=tuple(waiting), running=(*before.running, job)))  # a full disk starts nothing
             try:
-                started = self._spawn(replace(job, device=slot))
-            except ValueError as error:  # words that no command line can have
-                self._ended(job, 1, str(error))
-                self._save(replace(self._jobs, waiting=tuple(waiting)))
-                return
-            self._save(Jobs(waiting=tuple(waiting), running=(*self._jobs.running, started)))
+                started = self._started(replace(job, device=slot))
+            except BaseException:
+                self._jobs = before  # it has no process, and waits on
+                self._save(before)
+                raise
+            self._jobs = Jobs(waiting=tuple(waiting), running=(*before.running, *started))
+            self._save(self._jobs)  # where this fails the process is known all the same: it is not started again
+
+    def _started(self, job: Job) -> tuple[Job, ...]:
+        """The job with its process; none where its words are such as no command line can have, which is written."""
+        try:
+            return (self._spawn(job),)
+        except ValueError as error:
+            self._ended(job, 1, str(error))
+            return ()
 
     def _free(self) -> list[str]:
         """The devices that neither a job nor a run that was started elsewhere on this folder has."""
@@ -186,9 +197,10 @@ class Queue:
         return created is not None and abs(created - job.started) < 0.1
 
     def _reap(self, job: Job) -> None:
-        child = self._children.pop(job.id, None)
+        child = self._children.get(job.id)
         self._ended(job, child.returncode if child else None, _last_words(self.studio.beside(job.run) / LOG))
         self._save(replace(self._jobs, running=tuple(its for its in self._jobs.running if its.id != job.id)))
+        self._children.pop(job.id, None)  # last: where a full disk lets nothing be written, it is asked again
 
     def _ended(self, job: Job, code: int | None, message: str) -> None:
         ended = Ended(kind=job.kind, code=code, message=message, at=time.time())

@@ -1,6 +1,7 @@
 """What the page shows of a run, read from its folder and told by one word: its state."""
 
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from os import SEEK_END
 from pathlib import Path
@@ -12,7 +13,7 @@ from dreambooth.generation.samples import read_samples
 from dreambooth.report.best import best, why
 from dreambooth.run import Run, contents
 from dreambooth.run.files import JsonFile, T
-from dreambooth.run.kept import offered
+from dreambooth.run.kept import offered, steps
 from dreambooth.run.measured import Measured, read_measured
 from dreambooth.run.places import found
 from dreambooth.run.records import CHOSEN, LOSSES, MODEL, RECOMMENDATION, SCORES, SUBJECT, Probed
@@ -21,6 +22,7 @@ from dreambooth.run.ways import percent, progress_by_metric
 from dreambooth.support.progress import duration
 from dreambooth.web.queue import Queue
 from dreambooth.web.records import DRAFT, ENDED, Ended, Job
+from dreambooth.web.refusal import Refusal
 from dreambooth.web.studio import Studio
 
 State = Literal["waiting", "starting", "running", "finished", "stopped", "failed", "lost"]
@@ -50,7 +52,10 @@ class Views:
 
     def all(self) -> list[dict[str, Any]]:
         """Every run, those at work first, then the newest."""
-        found = [self.run(id) for id in self.studio.runs()]
+        found = []
+        for id in self.studio.runs():
+            with suppress(Refusal, DreamBoothError, OSError):  # it was removed, or may not be read
+                found.append(self.run(id))
         order = {"running": 0, "starting": 0, "waiting": 1}
         return sorted(found, key=lambda view: (order.get(view["state"], 2), -view["changed"]))
 
@@ -58,7 +63,7 @@ class Views:
         """One run; raises Refusal where there is none."""
         folder, beside, now = self.studio.run(id), self.studio.beside(id), time.time()
         status, ended, job = read_status(folder), found_in(beside, ENDED), self.queue.job_of(id)
-        state = state_of(folder, status, ended, job, now)
+        state, saved = state_of(folder, status, ended, job, now), _saved(folder)
         draft, config, measured = found_in(beside, DRAFT), _config(folder), _measured(folder)
         subject = found_in(folder, SUBJECT)
         noun = subject.class_noun if subject else draft.noun if draft else ""
@@ -72,9 +77,10 @@ class Views:
             "state": state,
             "doing": _doing(state, status, self.queue.place_of(id)),
             **_steps(folder, status, config),
+            "saved": saved,
             "seconds_left": status.seconds_left if status and state == "running" else None,
             "left": _left(status) if status and state == "running" else "",
-            "message": _message(state, status, ended),
+            "message": _message(state, status, ended, saved),
             "host": status.host if status else "",
             "is_ours": job is not None,
             "likeness": _likeness(measured),
@@ -111,15 +117,16 @@ def state_of(folder: Path, status: Status | None, ended: Ended | None, job: Job 
         return "running"
     if job:
         return "starting"
+    there = (folder / MODEL.name).is_file() and (folder / contents.REPORT).is_file()
+    if there and status and status.whole and status.state != "running":
+        return "finished"  # though what was asked of it since may have failed
     if ended and (ended.code or 0) > 0 and ended.code != STOPPED and not (status and status.state == "done"):
         return "failed"
     if status and status.state == "running":
         return "lost"
     if status and status.state in ("stopped", "failed"):
         return "stopped" if status.state == "stopped" else "failed"
-    if (folder / MODEL.name).is_file() and (folder / contents.REPORT).is_file():
-        return "finished"
-    return "stopped"
+    return "finished" if there else "stopped"
 
 
 def found_in(folder: Path, file: JsonFile[T]) -> T | None:
@@ -185,16 +192,22 @@ def _trained(folder: Path) -> int:
     return 0
 
 
+def _saved(folder: Path) -> int:
+    """The step after which a run that was ended goes on."""
+    return max(steps(folder / contents.CHECKPOINTS), default=0)
+
+
 def _left(status: Status) -> str:
     left = status.seconds_left
     return f"{duration(left)} left" if left is not None and left >= 1 else ""
 
 
-def _message(state: State, status: Status | None, ended: Ended | None) -> str:
+def _message(state: State, status: Status | None, ended: Ended | None, saved: int) -> str:
     if state == "lost":
         silent = duration(time.time() - status.heartbeat) if status else ""
-        return f"Nothing was heard from it for {silent}: it was ended from outside. Continue it: little is lost."
-    if state == "failed" and ended and (ended.code or 0) > 0 and ended.code != STOPPED:
+        why = ended.message if ended and ended.message else "It was ended from outside."
+        return f"Nothing was heard from it for {silent}. {why} Continue it: it goes on after step {saved}."
+    if state in ("failed", "finished") and ended and (ended.code or 0) > 0 and ended.code != STOPPED:
         return ended.message
     return status.message if status and state == "failed" else ""
 

@@ -28,7 +28,7 @@ function headline(view) {
   if (view.state === "running" && view.is_learning) return `Step ${view.step} of ${view.steps}${view.left ? ` · ${view.left}` : ""}`;
   if (view.state === "running") return `${view.doing[0].toUpperCase()}${view.doing.slice(1)}${view.total > 1 ? ` · ${view.done} of ${view.total}` : ""}${view.left ? ` · ${view.left}` : ""}`;
   if (view.state === "finished") return view.likeness ? `Finished: ${view.likeness.says} of the way to the photos.` : "Finished.";
-  if (view.state === "stopped") return view.step ? `Stopped after step ${view.step} of ${view.steps}. All of it is saved.` : "Stopped.";
+  if (view.state === "stopped") return view.step ? `Stopped after step ${view.step} of ${view.steps}. ${view.saved < view.step ? `Saved up to step ${view.saved}.` : "All of it is saved."}` : "Stopped.";
   if (view.state === "failed") return "It could not go on.";
   if (view.state === "lost") return "It has gone silent.";
   return `${view.doing[0].toUpperCase()}${view.doing.slice(1)}.`;
