@@ -9,18 +9,22 @@ import subprocess
 import sys
 import time
 import zipfile
+from contextlib import suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
+from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 import pytest
 
 from dreambooth.config import Config
 from dreambooth.config.published import PUBLISHED
+from dreambooth.errors import DiskError
 from dreambooth.run import Run
 from dreambooth.run.contents import CONTENTS
+from dreambooth.run.files import JsonFile
 from dreambooth.run.records import LOSSES, Loss
 from dreambooth.run.status import STATUS, Status
 from dreambooth.subject import Subject
@@ -29,6 +33,7 @@ from dreambooth.web.events import losses_from
 from dreambooth.web.machine import Gpu
 from dreambooth.web.plan import WAITING, Plans
 from dreambooth.web.queue import Queue
+from dreambooth.web.records import ENDED, JOBS
 from dreambooth.web.refusal import Refusal
 from dreambooth.web.studio import Studio
 from studio import FAKE, Served, drafted, serving, started
@@ -456,6 +461,61 @@ def test_the_queue_survives_what_is_damaged(tmp_path: Path) -> None:
     with pytest.raises(Refusal, match="waiting already"):
         queue.add("one-more", "run", ["run"])
     assert len(Queue(studio, FAKE, ("",)).jobs.waiting) == 50
+
+
+class Disk:
+    """A file of the queue on a disk that is full while `lets` says so."""
+
+    def __init__(self, file: JsonFile[Any]) -> None:
+        self.file, self.name, self.lets = file, file.name, iter(())
+
+    def write(self, folder: Path, value: object) -> None:
+        """As the file itself, or not."""
+        if not next(self.lets, True):
+            raise DiskError("the disk is full: free some space.")
+        self.file.write(folder, value)
+
+    def find(self, folder: Path) -> Any:
+        """What is there."""
+        return self.file.find(folder)
+
+
+@pytest.mark.parametrize("lets", [[False] * 3, [True, False, False, False]], ids=["from the start", "once it runs"])
+def test_a_full_disk_starts_no_job_twice(lets: list[bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told, code = tmp_path / "told", "import sys, time; open(sys.argv[1], 'a').write('x'); time.sleep(60)"
+    disk = Disk(JOBS)
+    monkeypatch.setattr("dreambooth.web.queue.JOBS", disk)
+    queue = Queue(Studio(tmp_path), (sys.executable, "-c", code), ("",))
+    queue.add("rex", "run", [str(told)])
+    disk.lets = iter(lets)
+    for _ in range(5):
+        with suppress(DiskError):
+            queue._begin()
+    (job,), (child,) = queue.jobs.running, queue._children.values()
+    end = time.monotonic() + 30
+    while not told.exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    child.kill()
+    child.wait()
+    assert told.read_text() == "x" and job.process == child.pid and queue.jobs.waiting == ()
+
+
+def test_how_a_job_ended_is_known_once_the_disk_has_room_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = Disk(ENDED)
+    monkeypatch.setattr("dreambooth.web.queue.ENDED", disk)
+    queue = Queue(Studio(tmp_path), (sys.executable, "-c", "import sys; sys.exit('no space is left')"), ("",))
+    queue.add("rex", "run", [])
+    queue._begin()
+    (job,), (child,) = queue.jobs.running, queue._children.values()
+    child.wait()
+    disk.lets = iter([False])
+    with pytest.raises(DiskError):
+        queue._reap(job)
+    queue._reap(job)
+    ended = ENDED.read(tmp_path / ".studio" / "runs" / "rex")
+    assert (ended.code, ended.message) == (1, "no space is left")
+    assert queue.jobs.running == () and not queue._children
 
 
 def test_the_studio_ends_and_its_runs_do_not(tmp_path: Path, jpegs: list[bytes]) -> None:
