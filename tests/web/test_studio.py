@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -461,6 +462,36 @@ def test_the_queue_survives_what_is_damaged(tmp_path: Path) -> None:
     with pytest.raises(Refusal, match="waiting already"):
         queue.add("one-more", "run", ["run"])
     assert len(Queue(studio, FAKE, ("",)).jobs.waiting) == 50
+
+
+def test_a_photo_that_arrives_while_the_draft_is_started_is_not_kept(served: Served, jpegs: list[bytes]) -> None:
+    draft = drafted(served, jpegs)
+    path, own = f"/api/drafts/{draft}/photos", served.root / ".studio"
+    lines = [f"POST {path} HTTP/1.1", f"Host: 127.0.0.1:{served.port}", f"Origin: {served.origin}"]
+    lines += ["Content-Type: image/jpeg", f"Content-Length: {len(jpegs[0])}", "Connection: close", "", ""]
+    with socket.create_connection(("127.0.0.1", served.port), timeout=20) as upload:
+        upload.sendall("\r\n".join(lines).encode() + jpegs[0][:2000])
+        end = time.monotonic() + 10
+        while not list(own.glob("drafts/*/incoming/*")) and time.monotonic() < end:
+            time.sleep(0.01)
+        assert served.ask("POST", f"/api/drafts/{draft}/start")[0] == 200
+        upload.sendall(jpegs[0][2000:])
+        answer = upload.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 409 ") and b"started or thrown away meanwhile" in answer
+    assert list(own.rglob("incoming")) == [] and not (own / "drafts" / draft).exists()
+
+
+def test_what_a_server_that_was_killed_had_half_received_is_deleted(tmp_path: Path, jpegs: list[bytes]) -> None:
+    with serving(tmp_path) as served:
+        draft = drafted(served, jpegs)
+    for folder in (tmp_path / ".studio" / "drafts" / draft, tmp_path / ".studio" / "runs" / "rex"):
+        (folder / "incoming").mkdir(parents=True, exist_ok=True)
+        (folder / "incoming" / "photo.jpg").write_bytes(jpegs[0])
+    Studio(tmp_path)
+    assert len(list(tmp_path.rglob("photo.jpg"))) == 2, "another server may be receiving them"
+    with serving(tmp_path) as served:
+        assert list(tmp_path.rglob("incoming")) == []
+        assert len(served.ask("GET", f"/api/drafts/{draft}")[1]["photos"]) == 3
 
 
 class Disk:

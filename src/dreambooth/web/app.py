@@ -42,6 +42,7 @@ def create(studio: Studio, queue: Queue, hosts: frozenset[str], token: str | Non
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        studio.sweep()
         queue.start()
         yield
         queue.close()

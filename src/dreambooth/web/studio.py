@@ -10,6 +10,7 @@ A page names a run by its id, never by a path: an id is looked up among what is 
 
 import re
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +23,8 @@ from dreambooth.web.refusal import Refusal
 
 ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}")
 MOST_DRAFTS = 200
+INCOMING = "incoming"
+"""The folder of a draft with uploads that are arriving."""
 
 
 class Studio:
@@ -86,7 +89,17 @@ class Studio:
         slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "subject"
         id = slug if self._is_free(slug) else f"{slug}-{secrets.token_hex(2)}"
         self.draft_folder(draft).rename(self.own / "runs" / id)
+        shutil.rmtree(self.own / "runs" / id / INCOMING, ignore_errors=True)  # after it nothing can arrive there
         return id
+
+    def sweep(self) -> None:
+        """Delete what uploads left that were cut off with the server: whole photos, which say where they were taken.
+
+        Only for whoever has the studio's folder alone, and before it takes any.
+        """
+        for kind in ("drafts", "runs"):
+            for folder in _folders_in(self.own / kind):
+                shutil.rmtree(folder / INCOMING, ignore_errors=True)
 
     def _is_free(self, id: str) -> bool:
         return not (self.root / id).exists() and not (self.own / "runs" / id).exists()

@@ -17,6 +17,7 @@ from dreambooth.errors import PhotoError
 from dreambooth.web.looks import cautions, look_of
 from dreambooth.web.records import Crop, Photo
 from dreambooth.web.refusal import Refusal
+from dreambooth.web.studio import INCOMING
 
 MOST_PHOTOS = 20
 LARGEST = 32 * 2**20
@@ -33,7 +34,7 @@ SHOWN = 80
 def place_for(folder: Path, name: str) -> Path:
     """A new file in `folder` to write an upload to; its name is ours, its ending one that photos have, or none."""
     ending = Path(name).suffix.lower()
-    incoming = folder / "incoming"
+    incoming = folder / INCOMING
     incoming.mkdir(exist_ok=True)
     return incoming / f"{secrets.token_hex(6)}{ending if ending in (*SUFFIXES, *RAW_SUFFIXES) else ''}"
 

@@ -1,8 +1,8 @@
 """Runs that are being put together: photos, names, wishes, plan, start."""
 
 import time
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -112,12 +112,13 @@ async def upload(id: str, request: Request, its: Its, name: Annotated[str, Query
         raise Refusal(415, "Send the photo itself, as image/* or application/octet-stream.")
     folder, shown = its.studio.draft_folder(id), shown_name(unquote(name))
     its.drafts.require_room(its.drafts.read(id))
-    incoming = place_for(folder, shown)
-    try:
-        await _write(request.stream(), incoming)
-        photo = await run_in_threadpool(its.drafts.receive, id, incoming, shown)
-    finally:
-        incoming.unlink(missing_ok=True)
+    with _while_there(folder):
+        incoming = place_for(folder, shown)
+        try:
+            await _write(request.stream(), incoming)
+            photo = await run_in_threadpool(its.drafts.receive, id, incoming, shown)
+        finally:
+            incoming.unlink(missing_ok=True)
     return asdict(photo)
 
 
@@ -223,6 +224,18 @@ def _photo(photo: Photo, side: int) -> dict[str, Any]:
     width, height = (photo.crop.side, photo.crop.side) if photo.crop else (photo.width, photo.height)
     small = () if photo.refused else too_small(width, height, side)
     return {**asdict(photo), "cautions": [*small, *photo.cautions]}
+
+
+@contextmanager
+def _while_there(folder: Path) -> Iterator[None]:
+    """Whatever fails in a draft that has gone meanwhile is that it has gone; raises Refusal."""
+    try:
+        yield
+    except (OSError, Refusal) as error:
+        if folder.exists() or (isinstance(error, Refusal) and error.status != 404):
+            raise
+        sentence = "The draft was started or thrown away meanwhile, and this photo is not in it: look at the list."
+        raise Refusal(409, sentence) from error
 
 
 async def _write(stream: AsyncIterator[bytes], file: Path) -> None:
