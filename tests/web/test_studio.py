@@ -494,6 +494,19 @@ def test_what_a_server_that_was_killed_had_half_received_is_deleted(tmp_path: Pa
         assert len(served.ask("GET", f"/api/drafts/{draft}")[1]["photos"]) == 3
 
 
+def test_a_draft_that_finds_the_queue_full_stays_a_draft(
+    served: Served, jpegs: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draft = drafted(served, jpegs)
+    with monkeypatch.context() as full:
+        full.setattr("dreambooth.web.queue.MOST_WAITING", 0)
+        for _ in range(2):
+            status, answer = served.ask("POST", f"/api/drafts/{draft}/start")
+            assert status == 409 and "waiting already" in answer["error"]
+    assert served.ask("GET", "/api/runs")[1] == [] and len(served.ask("GET", "/api/drafts")[1]) == 1
+    served.until(finished, served.ask("POST", f"/api/drafts/{draft}/start")[1]["run"])
+
+
 class Disk:
     """A file of the queue on a disk that is full while `lets` says so."""
 

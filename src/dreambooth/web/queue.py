@@ -79,11 +79,15 @@ class Queue:
         with self._lock:
             if self.job_of(run):
                 raise Refusal(409, "This run is at work or waiting already: wait for it, or stop it first.")
-            if len(self._jobs.waiting) >= MOST_WAITING:
-                raise Refusal(409, f"{MOST_WAITING} jobs are waiting already: wait for some of them.")
+            self.require_room()
             job = Job(id=secrets.token_hex(6), run=run, kind=kind, words=tuple(words), queued=time.time())
             self._save(replace(self._jobs, waiting=(*self._jobs.waiting, job)))
         return job
+
+    def require_room(self) -> None:
+        """Raise Refusal where as many jobs wait as may."""
+        if len(self._jobs.waiting) >= MOST_WAITING:
+            raise Refusal(409, f"{MOST_WAITING} jobs are waiting already: wait for some of them.")
 
     def job_of(self, run: str) -> Job | None:
         """The job of a run that runs or waits."""

@@ -190,6 +190,7 @@ def save(id: str, saving: Saving, its: Its) -> dict[str, Any]:
 @router.post("/{id}/start")
 def start(id: str, its: Its) -> dict[str, str]:
     """Start the run, or let it wait for the device; answers its id."""
+    its.queue.require_room()  # first: once it is a run it is no draft any more
     run, words = its.drafts.start(id)
     its.queue.add(run, "run", words)
     return {"run": run}
