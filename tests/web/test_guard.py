@@ -1,5 +1,6 @@
 """Whoever is not the page gets nothing: raw HTTP, each attack with its own status."""
 
+import asyncio
 import io
 import json
 import re
@@ -7,12 +8,14 @@ import socket
 import struct
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from dreambooth.web.guard import Guard, Message, Receive, Rules, Scope, Send
+from dreambooth.web.server import allowed_hosts
 from studio import KEY, Served, drafted, serving
 
 SECRET = b"the secret of another folder"
@@ -94,6 +97,52 @@ def test_two_hosts_are_refused(open_: Served) -> None:
 def test_its_own_names_are_let_in(open_: Served) -> None:
     for name in ("127.0.0.1", "localhost", "LOCALHOST", "[::1]"):
         assert open_.raw(request(open_, "GET /", host=f"{name}:{open_.port}"))[0] == 200
+
+
+def status_of(hosts: frozenset[str], method: str, headers: Mapping[str, str]) -> int:
+    """What a guard before an app that answers everything says."""
+    scope = {"type": "http", "method": method, "path": "/", "raw_path": b"/", "query_string": b""}
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    said: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b""}
+
+    async def send(message: Message) -> None:
+        said.append(message)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    rules = Rules(hosts=hosts, upload=0, is_upload=lambda path: False)
+    asyncio.run(Guard(app, rules)({**scope, "headers": raw}, receive, send))
+    return int(said[0]["status"])
+
+
+PROXIES = {
+    "https": ("studio.example", "studio.example", "https://studio.example", 200),
+    "https, which tells its port": ("studio.example", "studio.example:443", "https://studio.example", 200),
+    "https, which tells this port": ("studio.example", "studio.example:7800", "https://studio.example", 200),
+    "http": ("studio.example", "studio.example", "http://studio.example", 200),
+    "none": ("studio.example", "studio.example:7800", "http://studio.example:7800", 200),
+    "a port of its own": ("Studio.example:8443", "studio.example:8443", "https://studio.example:8443", 200),
+    "a usual port that was given": ("studio.example:443", "studio.example", "https://studio.example", 200),
+    "an address of many colons": ("fd00::1", "[fd00::1]", "https://[fd00::1]", 200),
+    "another page behind it": ("studio.example", "studio.example", "https://evil.example", 403),
+    "another port of its name": ("studio.example", "studio.example", "https://studio.example:1", 403),
+    "http beside the port": ("studio.example", "studio.example:7800", "http://studio.example", 403),
+    "a port that was not given": ("studio.example:8443", "studio.example", "https://studio.example", 403),
+    "our own name without its port": ("studio.example", "127.0.0.1", "https://127.0.0.1", 403),
+    "our own name for another's": ("studio.example", "127.0.0.1:7800", "https://127.0.0.1", 403),
+}
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_a_proxys_name_is_known_with_its_port_and_without(proxy: str) -> None:
+    name, host, origin, status = PROXIES[proxy]
+    hosts = allowed_hosts("127.0.0.1", 7800, [name])
+    for method in ("GET", "POST"):
+        assert status_of(hosts, method, {"host": host, "origin": origin}) == status
 
 
 ORIGINS = {

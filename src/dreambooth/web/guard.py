@@ -9,6 +9,7 @@ body      no longer and no slower than what its route takes
 import asyncio
 import hashlib
 import hmac
+import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 COOKIE = "dreambooth_studio"
+_PORT = re.compile(r":([0-9]+)$")
 READING = ("GET", "HEAD")
 LONGEST_ADDRESS, LONGEST_HEADERS = 2048, 32 * 1024
 SMALL = 64 * 1024
@@ -111,12 +113,12 @@ class Guard:
         return self._check_token(scope, headers)
 
     def _check_origin(self, scope: Scope, headers: dict[str, list[str]], host: str) -> None:
-        mine = (f"http://{host}", f"https://{host}")
+        mine = {f"http://{host}", f"https://{host}"}
+        plain = _PORT.sub("", host)
+        if plain in self.rules.hosts:  # of a proxy, which may have told its own port, or this one's
+            mine.add(f"https://{plain}")
         origins, sites = headers.get("origin", []), headers.get("sec-fetch-site", [])
-        if scope["method"] not in READING:
-            if len(origins) != 1 or origins[0] not in mine:
-                raise Refusal(403, "This did not come from the studio's own page.")
-        elif origins and origins != [mine[0]] and origins != [mine[1]]:
+        if (origins or scope["method"] not in READING) and (len(origins) != 1 or origins[0] not in mine):
             raise Refusal(403, "This did not come from the studio's own page.")
         elsewhere = [site for site in sites if site not in ("same-origin", "none")]
         if elsewhere and not (scope["method"] in READING and headers.get("sec-fetch-mode") == ["navigate"]):

@@ -59,15 +59,29 @@ def serve(root: Path, host: str, port: int, names: Sequence[str] = (), own_model
 
 
 def allowed_hosts(host: str, port: int, names: Sequence[str] = ()) -> frozenset[str]:
-    """What a browser's Host header may be: this machine's names and addresses, each with the port."""
-    mine = {"127.0.0.1", "localhost", "[::1]", *names}
+    """What a browser's Host header may be: this machine's names and addresses, each with the port; and `names`.
+
+    names: also as a proxy on the usual ports has them; one with a port of its own as it is.
+    """
+    mine = {"127.0.0.1", "localhost", "[::1]"}
     if host in ("0.0.0.0", "::"):
         name = socket.gethostname()
         mine |= {name, f"{name}.local", *_addresses()}
     elif host not in LOOPBACK:
         mine.add(f"[{host}]" if ":" in host else host)
-    given = {name.lower() for name in mine}
-    return frozenset(f"{name}:{port}" for name in given) | (frozenset(given) if port == 80 else frozenset())
+    found = {f"{name}:{port}" for name in mine} | (mine if port == 80 else set())
+    for name in names:
+        found |= _proxied(name, port)
+    return frozenset(name.lower() for name in found)
+
+
+def _proxied(name: str, port: int) -> set[str]:
+    """A name as it may stand in a Host header that went through a proxy."""
+    name = f"[{name}]" if name.count(":") > 1 and not name.startswith("[") else name
+    plain, colon, own = name.rpartition(":")
+    if not colon or not own.isdigit():
+        return {name, f"{name}:443", f"{name}:{port}"}
+    return {name, plain} if own in ("80", "443") else {name}  # which browsers leave out
 
 
 def link(host: str, port: int, token: str | None) -> str:
