@@ -197,17 +197,18 @@ TOKENS = {
     "two": (f"GET /?token=wrong&token={KEY}", ()),
     "on another page": (f"GET /api/runs?token={KEY}", ()),
     "in a write": (f"POST /?token={KEY}", ("Origin: ORIGIN",)),
-    "as the cookie": ("GET /", (f"Cookie: dreambooth_studio={KEY}",)),
-    "a wrong cookie": ("GET /", ("Cookie: dreambooth_studio=0000",)),
-    "an empty cookie": ("GET /", ("Cookie: dreambooth_studio=",)),
+    "as the cookie": ("GET /", (f"Cookie: dreambooth_studio_PORT={KEY}",)),
+    "a wrong cookie": ("GET /", ("Cookie: dreambooth_studio_PORT=0000",)),
+    "an empty cookie": ("GET /", ("Cookie: dreambooth_studio_PORT=",)),
     "as a bearer": ("GET /", (f"Authorization: Bearer {KEY}",)),
-    "letters of no alphabet": ("GET /?token=%FF%FE", ("Cookie: dreambooth_studio=\xff",)),
+    "letters of no alphabet": ("GET /?token=%FF%FE", ("Cookie: dreambooth_studio_PORT=\xff",)),
 }
 
 
 @pytest.mark.parametrize("attack", TOKENS)
 def test_without_the_key_nothing_is_seen(attack: str, locked: Served) -> None:
     first, headers = TOKENS[attack]
+    headers = tuple(line.replace("PORT", str(locked.port)) for line in headers)
     status, answer = locked.raw(request(locked, first, *headers))
     assert status == 401 and b"set-cookie" not in answer.lower(), answer
 
@@ -226,6 +227,17 @@ def test_the_key_is_exchanged_once_for_a_cookie_that_no_script_reads(locked: Ser
     cookie = line.split(b";")[0].decode()
     assert locked.raw(request(locked, "GET /api/runs", f"Cookie: {cookie}"))[0] == 200
     assert locked.raw(request(locked, "POST /api/drafts", f"Cookie: {cookie}", "Origin: null"))[0] == 403
+
+
+def test_two_studios_on_one_machine_do_not_log_each_other_out(locked: Served, tmp_path: Path) -> None:
+    cookies: dict[bytes, bytes] = {}  # as a browser keeps them: by host and name, whatever the port
+    with serving(tmp_path, token=KEY[::-1]) as other:
+        for studio, key in ((locked, KEY), (other, KEY[::-1])):
+            answer = studio.raw(request(studio, f"GET /?token={key}"))[1]
+            cookies |= dict(re.findall(rb"(?im)^set-cookie: ([^=]+)=([^;]+)", answer))
+        line = b"Cookie: " + b"; ".join(b"=".join(pair) for pair in cookies.items())
+        for studio in (locked, other):
+            assert studio.raw(request(studio, "GET /api/runs", line.decode()))[0] == 200
 
 
 UP = ("..", "%2e%2e", "..%2f", "%2e%2e%2f", "..\\", "%5c..", "....//", "%252e%252e", "%c0%ae%c0%ae", ".", "%00")

@@ -110,7 +110,7 @@ class Guard:
         if any(ord(letter) < 32 or ord(letter) == 127 for letter in scope["path"]):
             raise Refusal(400, "This address has control characters.")
         self._check_origin(scope, headers, host)
-        return self._check_token(scope, headers)
+        return self._check_token(scope, headers, cookie_name(host))
 
     def _check_origin(self, scope: Scope, headers: dict[str, list[str]], host: str) -> None:
         mine = {f"http://{host}", f"https://{host}"}
@@ -124,16 +124,16 @@ class Guard:
         if elsewhere and not (scope["method"] in READING and headers.get("sec-fetch-mode") == ["navigate"]):
             raise Refusal(403, "Another site's page may not read or change anything here.")
 
-    def _check_token(self, scope: Scope, headers: dict[str, list[str]]) -> str:
+    def _check_token(self, scope: Scope, headers: dict[str, list[str]], name: str) -> str:
         if (token := self.rules.token) is None:
             return ""
         for line in headers.get("cookie", []):
-            if hmac.compare_digest(_cookie_in(line).encode(), self.rules.cookie.encode()):
+            if hmac.compare_digest(_cookie_in(line, name).encode(), self.rules.cookie.encode()):
                 return ""
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [])
         entering = scope["path"] == "/" and scope["method"] == "GET" and len(given) == 1
         if entering and hmac.compare_digest(given[0].encode(), token.encode()):
-            return f"{COOKIE}={self.rules.cookie}; Path=/; HttpOnly; SameSite=Strict; Max-Age=2592000"
+            return f"{name}={self.rules.cookie}; Path=/; HttpOnly; SameSite=Strict; Max-Age=2592000"
         raise Refusal(401, "The studio needs its key: open the whole link that `dreambooth web` printed.")
 
     def _bounded(self, scope: Scope, receive: Receive) -> Receive:
@@ -171,9 +171,15 @@ def _headers(scope: Scope) -> dict[str, list[str]]:
     return found
 
 
-def _cookie_in(line: str) -> str:
+def cookie_name(host: str) -> str:
+    """That of the studio at this host and port: browsers send a cookie to every port, and two would take turns."""
+    port = _PORT.search(host)
+    return f"{COOKIE}_{port[1]}" if port else COOKIE
+
+
+def _cookie_in(line: str, name: str) -> str:
     try:
-        morsel = SimpleCookie(line).get(COOKIE)
+        morsel = SimpleCookie(line).get(name)
     except CookieError:
         return ""
     return morsel.value if morsel else ""
