@@ -207,6 +207,44 @@ def test_a_card_says_what_cannot_fit() -> None:
     assert shown(flux, [small, large])["fits"] == "" and "No GPU" in str(shown(flux, [])["fits"])
 
 
+def test_a_draft_keeps_its_model_when_others_are_offered(tmp_path: Path, jpegs: list[bytes]) -> None:
+    one, two = "/home/ada/one/model", "/home/ada/two/model"
+    with serving(tmp_path, own_models=[one, two]) as served:
+        draft = drafted(served, jpegs)
+        chosen = next(card.id for card in cards([one, two]) if card.model == two)
+        assert served.ask("PATCH", f"/api/drafts/{draft}", {"base": chosen})[1]["base"] == chosen
+    with serving(tmp_path, own_models=[two, one]) as served:
+        shown = served.ask("GET", f"/api/drafts/{draft}")[1]
+        assert next(base["model"] for base in shown["bases"] if base["id"] == shown["base"]) == two
+    with serving(tmp_path, own_models=[one]) as served:
+        shown = served.ask("GET", f"/api/drafts/{draft}")[1]
+        assert shown["base"] == "" and "Choose what draws it." in shown["problems"]
+
+
+TITLES = {
+    "names of their own": (["/home/ada/rex", "/home/ada/mia"], ["rex", "mia"]),
+    "one name": (["/home/ada/rex/model", "/home/ada/mia/model"], ["rex/model", "mia/model"]),
+    "one further up": (["/ada/x/rex/model", "/ada/y/rex/model"], ["x/rex/model", "y/rex/model"]),
+    "names of the hub": (["ada/model", "bob/model"], ["ada/model", "bob/model"]),
+    "the same twice": (["/home/ada/rex", "/home/ada/rex"], ["rex"]),
+    "the same by two paths": ([str(Path.cwd()), "."], [Path.cwd().name]),
+    "at the top": (["/rex", "/home/mia"], ["rex", "mia"]),
+}
+
+
+@pytest.mark.parametrize("case", TITLES)
+def test_offered_models_are_told_apart(case: str) -> None:
+    offered, titles = TITLES[case]
+    mine = cards(offered)[: -len(PUBLISHED) - 1]
+    assert [card.title for card in mine] == titles and len({card.id for card in mine}) == len(mine)
+
+
+@pytest.mark.parametrize("offered", [["/rex/model", "/mia/model"], ["/a/x/y/z/model", "/b/x/y/z/model"]])
+def test_no_title_is_a_whole_path(offered: list[str]) -> None:
+    one, two = cards(offered)[:2]
+    assert one.title != two.title and all(re.fullmatch(r"model \([0-9a-f]{4}\)", card.title) for card in (one, two))
+
+
 NOUNS = (("dog", 83), ("cat", 10), ("horse", 4))
 
 

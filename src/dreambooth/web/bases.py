@@ -9,11 +9,13 @@ from dreambooth.config.families import FAMILIES, family_of
 from dreambooth.config.methods import MethodName
 from dreambooth.config.published import PUBLISHED, Published
 from dreambooth.config.worlds import EMBEDDED, named
-from dreambooth.support.files import at_home
+from dreambooth.support.files import at_home, key_of
 from dreambooth.web.machine import Gpu
 
 WORDS: tuple[MethodName, ...] = ("textual_inversion", "pivotal")
 """Methods that teach a text encoder a word."""
+LONGEST_TITLE = 3
+"""Parts of the path of a model of this machine that may stand on its card."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,14 +59,14 @@ def cards(own: Sequence[str] = ()) -> list[BaseCard]:
     """All of them. own: models on this machine that whoever started the studio named, as --model takes them."""
     mine = [
         BaseCard(
-            id=f"own{number}",
+            id=_id(model),
             model=model,
-            title=Path(model).name,
+            title=title,
             draws="A model of this machine; the studio knows no more of it.",
             licence="as its maker says",
             unfit=_unfit(model),
         )
-        for number, model in enumerate(own, start=1)
+        for model, title in _titles(own).items()
     ]
     return [*mine, *(_card(model, row) for model, row in PUBLISHED.items()), TOY]
 
@@ -72,6 +74,30 @@ def cards(own: Sequence[str] = ()) -> list[BaseCard]:
 def shown(card: BaseCard, found: Sequence[Gpu]) -> dict[str, object]:
     """A card as the page has it. found: the GPUs of this machine."""
     return {**asdict(card), "fits": _fits(card, found)}
+
+
+def _place(model: str) -> Path:
+    """Where it is, whatever path it was offered by; a name of the hub as it is."""
+    return Path(os.path.abspath(model)) if Path(model).exists() else Path(model)
+
+
+def _id(model: str) -> str:
+    """Of a model of this machine: the same wherever among the others it is offered, for drafts keep it."""
+    return f"own-{key_of(str(_place(model)), 6)}"
+
+
+def _titles(own: Sequence[str]) -> dict[str, str]:
+    """What each is called: its name, or as much of its path's end as tells it from the others; never all of a path."""
+    once = {_id(model): model for model in own}.values()
+    parts = {model: [part for part in _place(model).parts if part != os.sep] for model in once}
+    titles = {}
+    for model, mine in parts.items():
+        others = [theirs for other, theirs in parts.items() if other != model]
+        most = max(1, min(LONGEST_TITLE, len(mine) - _place(model).is_absolute()))
+        ends = (mine[-size:] for size in range(1, most + 1))
+        end = next((end for end in ends if all(theirs[-len(end) :] != end for theirs in others)), None)
+        titles[model] = "/".join(end) if end else f"{_place(model).name} ({_id(model)[-4:]})"
+    return titles
 
 
 def _card(model: str, row: Published) -> BaseCard:
