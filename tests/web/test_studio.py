@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -31,6 +32,7 @@ from dreambooth.run.status import STATUS, Status
 from dreambooth.subject import Subject
 from dreambooth.web.bases import cards, shown
 from dreambooth.web.events import losses_from
+from dreambooth.web.exports import BLOCK, archive
 from dreambooth.web.machine import Gpu
 from dreambooth.web.plan import WAITING, Plans
 from dreambooth.web.queue import Queue
@@ -543,6 +545,65 @@ def test_a_draft_that_finds_the_queue_full_stays_a_draft(
             assert status == 409 and "waiting already" in answer["error"]
     assert served.ask("GET", "/api/runs")[1] == [] and len(served.ask("GET", "/api/drafts")[1]) == 1
     served.until(finished, served.ask("POST", f"/api/drafts/{draft}/start")[1]["run"])
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A run with a model of two files that are longer than a block."""
+    make_model(tmp_path, b"1")
+    return tmp_path
+
+
+def make_model(run: Path, letter: bytes) -> None:
+    """As a run makes another: the seals go first and come last."""
+    (run / "model.json").unlink(missing_ok=True)
+    if (run / "model").exists():
+        shutil.rmtree(run / "model")
+    for part in ("unet", "vae"):
+        (run / "model" / part).mkdir(parents=True)
+        (run / "model" / part / "weights").write_bytes(letter * (BLOCK + 1))
+    (run / "model.json").write_text("{}")
+
+
+def test_a_download_holds_one_model_whatever_is_chosen_meanwhile(home: Path) -> None:
+    told = archive(home, "model")
+    parts = [next(told)]
+    make_model(home, b"2")
+    whole = zipfile.ZipFile(io.BytesIO(b"".join([*parts, *told])))
+    assert whole.testzip() is None and whole.namelist() == ["model/unet/weights", "model/vae/weights"]
+    assert {whole.read(name) for name in whole.namelist()} == {b"1" * (BLOCK + 1)}
+
+
+@pytest.mark.parametrize("made", [True, False], ids=["anew", "not yet"])
+def test_no_download_is_made_of_a_model_that_is_being_replaced(
+    made: bool, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opening = Path.open
+
+    def swapped(self: Path, *words: Any) -> Any:
+        if self.parent.name == "vae":
+            monkeypatch.setattr(Path, "open", opening)
+            make_model(home, b"2") if made else shutil.rmtree(home / "model")
+        return opening(self, *words)
+
+    monkeypatch.setattr(Path, "open", swapped)
+    with pytest.raises(Refusal, match="being made anew"):
+        archive(home, "model")
+
+
+@pytest.mark.parametrize("read", [0, 1, 100])
+def test_a_download_closes_its_files(read: int, home: Path) -> None:
+    told = archive(home, "model")
+    assert len(open_below(home)) == 2
+    for _ in range(read):
+        next(told, b"")
+    del told
+    assert open_below(home) == []
+
+
+def open_below(folder: Path) -> list[str]:
+    """Files of a folder that this process has open."""
+    return [file.path for file in psutil.Process().open_files() if file.path.startswith(str(folder))]
 
 
 class Disk:

@@ -2,8 +2,9 @@
 
 import zipfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 from dreambooth.run import contents
 from dreambooth.run.records import MODEL
@@ -39,23 +40,49 @@ def archive(folder: Path, name: str) -> Iterator[bytes]:
     inside = folder / name
     if (name == contents.MODEL and not (folder / MODEL.name).is_file()) or not inside.is_dir() or inside.is_symlink():
         raise Refusal(404, "There is nothing to take home yet: the run has not come so far.")
-    files = [file for file in sorted(inside.rglob("*")) if file.is_file() and not file.is_symlink()]
-    return _zipped(inside, files, name)
+    told = _zipped(folder, inside)
+    next(told)  # from here on its files are open
+    return told
 
 
-def _zipped(inside: Path, files: list[Path], name: str) -> Iterator[bytes]:
+def _zipped(folder: Path, inside: Path) -> Iterator[bytes]:
+    """First nothing, once all files are open: whatever becomes of the folder, they are of one model."""
     pipe = _Pipe()
-    with zipfile.ZipFile(cast(Any, pipe), "w", zipfile.ZIP_STORED, allowZip64=True) as out:
+    with ExitStack() as stack:
+        sources = _opened(folder, inside, stack)
+        yield b""
+        with zipfile.ZipFile(cast(Any, pipe), "w", zipfile.ZIP_STORED, allowZip64=True) as out:
+            for path, source in sources.items():
+                entry = zipfile.ZipInfo.from_file(cast(Any, source.fileno()), path, strict_timestamps=False)
+                with out.open(entry, "w", force_zip64=True) as target:
+                    while block := source.read(BLOCK):
+                        target.write(block)
+                        yield pipe.take()
+                yield pipe.take()
+        yield pipe.take()
+
+
+def _opened(folder: Path, inside: Path, stack: ExitStack) -> dict[str, BinaryIO]:
+    """The files of folder/<inside> by their paths in the archive; raises Refusal where they are just being replaced."""
+    try:
+        before = _state(folder, inside)
+        files = [file for file in sorted(inside.rglob("*")) if file.is_file() and not file.is_symlink()]
+        sources: dict[str, BinaryIO] = {}
         for file in files:
-            entry = zipfile.ZipInfo.from_file(
-                file, f"{name}/{file.relative_to(inside).as_posix()}", strict_timestamps=False
-            )
-            with file.open("rb") as source, out.open(entry, "w", force_zip64=True) as target:
-                while block := source.read(BLOCK):
-                    target.write(block)
-                    yield pipe.take()
-            yield pipe.take()
-    yield pipe.take()
+            source = stack.enter_context(file.open("rb"))
+            sources[f"{inside.name}/{file.relative_to(inside).as_posix()}"] = source
+        if _state(folder, inside) == before:
+            return sources
+    except FileNotFoundError:
+        pass
+    raise Refusal(409, "The model is just being made anew: take it home once the run has finished.")
+
+
+def _state(folder: Path, inside: Path) -> list[tuple[int, int]]:
+    """What changes with every model: its seals are removed before it, and written after it."""
+    record = folder / MODEL.name
+    there = [file.stat() for file in (inside, record) if file is inside or file.exists()]
+    return [(stat.st_ino, stat.st_mtime_ns) for stat in there]
 
 
 def adapter_file(folder: Path, name: str) -> Path:
