@@ -10,10 +10,13 @@ import time
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from threading import Thread
 
 import pytest
+import uvicorn
 from PIL import Image
 
+from dreambooth.web.connections import Connection
 from dreambooth.web.guard import Guard, Message, Receive, Rules, Scope, Send
 from dreambooth.web.server import allowed_hosts
 from studio import KEY, Served, drafted, serving
@@ -356,6 +359,89 @@ def test_an_upload_that_trickles_is_cut_off_in_all(open_: Served, draft: str) ->
 def test_what_is_no_photo_by_its_own_word_is_refused(kind: str, open_: Served, draft: str) -> None:
     status, _ = open_.ask("POST", f"/api/drafts/{draft}/photos", b"x", {"content-type": kind})
     assert status == 415
+
+
+class Hasty(Connection):
+    """A connection that is not awaited for long."""
+
+    patience = 0.5
+
+
+@pytest.fixture(scope="module")
+def hasty() -> Iterator[int]:
+    """The port of a server of such connections, which takes a second to answer."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        while (await receive()).get("more_body"):
+            pass
+        await asyncio.sleep(1.0)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    listening = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(app, http=Hasty, log_level="error", timeout_graceful_shutdown=1, lifespan="off", ws="none")
+    server = uvicorn.Server(config)
+    thread = Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield listening.getsockname()[1]
+    server.should_exit = True
+    thread.join(10)
+
+
+HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n"
+
+
+def is_closed(line: socket.socket, trickle: bytes = b"") -> bool:
+    """Whether a connection is closed from there, whatever still comes from here."""
+    line.settimeout(0.2)
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        try:
+            line.sendall(trickle)
+            if not line.recv(4096):
+                return True
+        except TimeoutError:
+            continue
+        except OSError:
+            return True
+    return False
+
+
+def is_answered(line: socket.socket) -> bool:
+    """Whether the answer comes."""
+    answer = line.makefile("rb")
+    while answer.readline().strip():
+        pass
+    return answer.read(2) == b"ok"
+
+
+def test_a_connection_that_asks_for_nothing_whole_is_closed(hasty: int) -> None:
+    with socket.create_connection(("127.0.0.1", hasty)) as line:
+        assert is_closed(line)
+    with socket.create_connection(("127.0.0.1", hasty)) as line:
+        line.sendall(HEAD)
+        assert is_closed(line, b"x: y\r\n")
+    with socket.create_connection(("127.0.0.1", hasty), timeout=10) as line:
+        line.sendall(HEAD + b"\r\n")
+        assert is_answered(line)
+        line.sendall(HEAD)
+        assert is_closed(line, b"x: y\r\n"), "after an answer too"
+
+
+def test_whoever_asks_is_answered_however_long_it_takes(hasty: int) -> None:
+    with socket.create_connection(("127.0.0.1", hasty), timeout=10) as line:
+        for _ in range(2):
+            line.sendall(HEAD + b"\r\n")
+            assert is_answered(line)
+        line.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n")
+        for _ in range(3):
+            time.sleep(0.4)
+            line.sendall(b"x")
+        assert is_answered(line)
 
 
 def bomb(width: int, height: int) -> bytes:

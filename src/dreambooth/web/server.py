@@ -28,6 +28,8 @@ def serve(root: Path, host: str, port: int, names: Sequence[str] = (), own_model
     """
     import uvicorn
 
+    from dreambooth.web.connections import Connection
+
     token = _token() if host not in LOOPBACK or os.environ.get(TOKEN) else None
     listening = _listen(host, port)
     port = listening.getsockname()[1]
@@ -41,6 +43,7 @@ def serve(root: Path, host: str, port: int, names: Sequence[str] = (), own_model
                 log.warning("whoever has this link can use this machine: it is not encrypted, so trust the network.")
             config = uvicorn.Config(
                 app,
+                http=Connection,
                 log_level="warning",
                 server_header=False,
                 proxy_headers=False,
