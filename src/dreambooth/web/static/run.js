@@ -162,27 +162,53 @@ function changed(what) {
 }
 
 let drawing = null;
+let events = null;
+/** Follow the run while the page is seen: a browser has six connections to one host, and a stream holds one. */
 function follow() {
-  const events = new EventSource(`${base}/events`);
-  events.addEventListener("status", (event) => {
+  if (events || document.hidden) return;
+  const stream = events = new EventSource(`${base}/events`);
+  stream.addEventListener("status", (event) => {
     const view = JSON.parse(event.data);
     if (view.gone) return;
-    page.view = view;
     $("now").classList.remove("away");
-    showNow(view);
-    showButtons(view);
-    showPhotos(view);
+    showRun(view);
     changed([]);
   });
-  events.addEventListener("losses", (event) => {
+  stream.addEventListener("losses", (event) => {
     const told = JSON.parse(event.data);
     losses = told.restart ? told.rows : losses.concat(told.rows);
     if (!drawing) drawing = setTimeout(() => { drawing = null; showCharts(); }, 1000);
   });
-  events.addEventListener("changed", (event) => changed(JSON.parse(event.data)));
-  events.onerror = () => { if (events.readyState === EventSource.CLOSED) setTimeout(follow, 2000); say($("left"), "The studio does not answer; the run goes on without it. Trying again…"); };
+  stream.addEventListener("changed", (event) => changed(JSON.parse(event.data)));
+  stream.onerror = () => {
+    if (stream.readyState === EventSource.CLOSED) { unfollow(); setTimeout(follow, 2000); }
+    say($("left"), "The studio does not answer; the run goes on without it. Trying again…");
+  };
 }
 
-await doing(async () => { page.view = await get(base); showNow(page.view); showButtons(page.view); showPhotos(page.view); });
+function unfollow() {
+  if (events) events.close();
+  events = null;
+}
+
+function showRun(view) {
+  page.view = view;
+  showNow(view);
+  showButtons(view);
+  showPhotos(view);
+}
+
+/** A page that is not seen only asks now and then: its title has the percentage, and it tells when the run has ended. */
+async function glance() {
+  if (!document.hidden || (page.view && !wasBusy)) return;
+  try {
+    const view = await get(base);
+    if (document.hidden) showRun(view); // else the stream has told what is newer
+  } catch { /* asked again, and told once the page is seen */ }
+}
+
+await doing(async () => showRun(await get(base)));
 follow();
+document.addEventListener("visibilitychange", () => { if (document.hidden) unfollow(); else follow(); });
+setInterval(glance, 10000);
 setInterval(() => { if (page.view && stopping) showButtons(page.view); }, 5000);
