@@ -1,6 +1,6 @@
 // Asking for more samples, in words that have the subject's own name.
 
-import { post, put as set, sampleUrl } from "./api.js";
+import { get, post, put as set, sampleUrl } from "./api.js";
 import { $, h, put, say, toast } from "./dom.js";
 import { view } from "./viewer.js";
 import { spoken as said, template } from "./words.js";
@@ -32,14 +32,27 @@ async function generate(event) {
   } catch (error) { toast(error.message); }
 }
 
-async function star(sample) {
-  const name = `${sample.stage}/${sample.file}`;
-  const marked = new Set(page.favourites);
-  if (marked.has(name)) marked.delete(name); else marked.add(name);
-  page.favourites = [...marked];
+let writing = Promise.resolve();
+
+/** Mark a sample, or take its mark away: the marks are kept as one list, so this one goes into the list as it is now. */
+function star(sample) {
+  const name = `${sample.stage}/${sample.file}`, marked = !page.favourites.includes(name);
+  const changed = (names) => [...names.filter((each) => each !== name), ...(marked ? [name] : [])];
+  page.favourites = changed(page.favourites);
   page.starred += 1;
+  const mine = page.starred;
   show();
-  try { await set(`${page.base}/favourites`, { samples: page.favourites }); } catch (error) { toast(error.message); }
+  writing = writing.then(async () => {
+    try {
+      const samples = changed((await get(`${page.base}/samples`)).favourites);
+      await set(`${page.base}/favourites`, { samples });
+      if (page.starred === mine) page.favourites = samples;
+    } catch (error) {
+      page.favourites = marked ? page.favourites.filter((each) => each !== name) : [...page.favourites, name];
+      toast(error.message);
+    }
+    show();
+  });
 }
 
 function again(sample) {
