@@ -20,8 +20,37 @@ export const h = (tag, attributes, ...children) => filled(document.createElement
 export const s = (tag, attributes, ...children) => filled(document.createElementNS(SVG, tag), attributes, children);
 export const $ = (id) => document.getElementById(id);
 
+/** Put children in place of those that are there; where one of them had the keyboard's focus, its successor has it. */
 export function put(element, ...children) {
+  const was = document.activeElement;
+  const place = was !== element && element.contains(was) ? placeOf(was, element) : null;
   element.replaceChildren(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  if (place) focusAgain(place, element);
+}
+
+const FOCUSABLE = "a[href], button, input, select, textarea, summary, [tabindex]";
+const within = (element) => [...element.querySelectorAll(FOCUSABLE)];
+
+/** What tells one from another: made anew it has the same. */
+const keyOf = (its) => its.id || its.dataset.key || (its.name ? `${its.name} ${its.value}` : its.getAttribute("href") || its.getAttribute("aria-label") || its.textContent);
+
+/** Of one kind are those that say the same: the "Remove" of every photo. */
+const kindOf = (its) => `${its.tagName} ${its.textContent}`;
+
+const placeOf = (was, element) => ({
+  key: keyOf(was), kind: kindOf(was), named: Boolean(was.name),
+  index: within(element).filter((its) => kindOf(its) === kindOf(was)).indexOf(was),
+});
+
+/** Focus the element of the same key, else the next one of its kind, else what holds them: never an other button. */
+function focusAgain(place, element) {
+  const alike = within(element).filter((its) => kindOf(its) === place.kind);
+  const same = within(place.named ? document : element).find((its) => keyOf(its) === place.key); // a radio may move
+  const next = same || alike[Math.min(place.index, alike.length - 1)];
+  if (next) next.focus({ preventScroll: true });
+  if (next && document.activeElement === next) return;
+  element.tabIndex = -1;
+  element.focus({ preventScroll: true });
 }
 
 /** Change an element's text only where it is another: screen readers say it again otherwise. */

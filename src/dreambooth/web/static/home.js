@@ -17,7 +17,7 @@ function item(run) {
   const cover = run.cover
     ? h("img", { class: "cover", src: sampleUrl(run.id, run.cover, 256), alt: "", loading: "lazy" })
     : h("div", { class: "cover none", "aria-hidden": "true" }, (run.name[0] || "?").toUpperCase());
-  const box = h("input", { type: "checkbox", checked: chosen.has(run.id), onchange: (event) => {
+  const box = h("input", { type: "checkbox", name: "run", value: run.id, "aria-label": `Compare ${run.name}`, checked: chosen.has(run.id), onchange: (event) => {
     if (event.target.checked) chosen.add(run.id); else chosen.delete(run.id);
     bar();
   } });
@@ -39,7 +39,7 @@ function bar() {
 function drafts(found) {
   put($("drafts"), found.map((draft) => h("p", { class: "row" },
     h("a", { href: `/drafts/${draft.id}` }, `Go on with ${draft.name || "a new subject"} (${draft.photos} photo${draft.photos === 1 ? "" : "s"})`),
-    h("button", { class: "quiet", type: "button", onclick: async () => {
+    h("button", { class: "quiet", type: "button", "data-key": `discard ${draft.id}`, onclick: async () => {
       try { await remove(`/api/drafts/${draft.id}`); await refresh(); } catch (error) { toast(error.message); }
     } }, "Throw away"))));
 }
