@@ -11,6 +11,30 @@ async function doing(work) {
   try { await work(); } catch (error) { toast(error.message); }
 }
 
+let sent = Promise.resolve();
+let failures = 0;
+
+/** Change the draft after all that was asked before, and show the last answer. work: answers the draft; field: where
+ * the change was written, which has the kept value again where it fails. */
+function change(work, field) {
+  const mine = sent.then(async () => {
+    try {
+      draft = await work();
+    } catch (error) {
+      failures += 1;
+      if (field) $(field).value = kept.get(field);
+      toast(error.message);
+    }
+    if (mine === sent) show();
+  });
+  sent = mine;
+  return mine;
+}
+
+const refresh = () => change(() => get(base));
+const afterwards = (work) => change(async () => { await work(); return get(base); });
+const wish = (changes, field) => change(() => patch(base, changes), field);
+
 // Photos
 
 function frame(photo) {
@@ -24,21 +48,16 @@ function frame(photo) {
 }
 
 function card(photo) {
-  const drop = h("button", { type: "button", class: "quiet", "aria-label": `Remove ${photo.name}`, onclick: () => doing(async () => {
-    await remove(`${base}/photos/${photo.id}`);
-    await refresh();
-  }) }, "Remove");
+  const drop = h("button", { type: "button", class: "quiet", "data-key": `remove ${photo.id}`, "aria-label": `Remove ${photo.name}`, onclick: () => afterwards(() => remove(`${base}/photos/${photo.id}`)) }, "Remove");
   if (photo.refused) {
     return h("li", { class: "photo refused" }, h("div", { class: "body" },
       h("span", { class: "verdict bad" }, "✕ Cannot be used"), h("span", { class: "note" }, photo.name),
       h("p", {}, photo.refused), h("div", { class: "row" }, drop)));
   }
-  const cut = h("button", { type: "button", class: "quiet", "aria-label": `Crop ${photo.name}`, onclick: () => doing(async () => {
-    const square = await cropped(photo, `${base}/photos/${photo.id}?size=512`);
-    if (square === undefined) return;
-    if (square) await set(`${base}/photos/${photo.id}/crop`, square); else await remove(`${base}/photos/${photo.id}/crop`);
-    await refresh();
-  }) }, "Crop");
+  const cut = h("button", { type: "button", class: "quiet", "data-key": `crop ${photo.id}`, "aria-label": `Crop ${photo.name}`, onclick: async () => {
+    const square = await cropped(photo, `${base}/photos/${photo.id}?size=512`), path = `${base}/photos/${photo.id}/crop`;
+    if (square !== undefined) afterwards(() => (square ? set(path, square) : remove(path)));
+  } }, "Crop");
   const careful = photo.cautions.length > 0;
   return h("li", { class: "photo" }, h("div", { class: "picture" }, frame(photo)), h("div", { class: "body" },
     h("span", { class: `verdict ${careful ? "warn" : "good"}` }, careful ? "! Look again" : "✓ Good"),
@@ -48,16 +67,19 @@ function card(photo) {
 
 async function add(files) {
   let number = 0;
+  adding += 1;
   for (const file of files) {
     say($("uploading"), `Looking at ${++number} of ${files.length}: ${file.name}`);
     try {
-      await upload(`${base}/photos?name=${encodeURIComponent(file.name.slice(-80))}`, file);
+      await upload(`${base}/photos?name=${encodeURIComponent([...file.name].slice(-80).join(""))}`, file);
     } catch (error) {
       toast(`${file.name}: ${error.message}`);
       if (error.status === 0 || error.status === 409) break;
     }
     await refresh();
   }
+  adding -= 1;
+  show();
   say($("uploading"), "");
   $("files").value = "";
   guess();
@@ -73,10 +95,6 @@ for (const [name, over] of [["dragover", true], ["dragleave", false], ["drop", f
 }
 
 // Name, noun, base, settings
-
-async function wish(changes) {
-  await doing(async () => { draft = await patch(base, changes); show(); });
-}
 
 /** Ask what the photos show, once of each photos and base, where nothing else needs the machine: the noun, and whether
  * the base can draw such things at all, which a typed noun does not tell. */
@@ -132,7 +150,7 @@ function bases() {
 
 let planned = "";
 async function plan() {
-  const now = draft.problems.length ? "" : JSON.stringify([draft.photos.map((photo) => photo.id), draft.noun, draft.base, draft.wished]);
+  const now = problems().length ? "" : JSON.stringify([draft.photos.map((photo) => photo.id), draft.noun, draft.base, draft.wished]);
   put($("extras"), Object.entries(draft.extras).map(([name, value]) => h("button", { type: "button", class: "chip", "aria-label": `Undo ${name}: ${value}`, onclick: () => wish({ unset: [name] }) }, `${name.replaceAll("_", " ")}: ${value} ✕`)));
   if (now === planned) return;
   planned = now;
@@ -146,7 +164,7 @@ async function plan() {
     say($("planning"), its.says);
     put($("plan"), its.rows.map(fact));
     put($("cheaper"), its.less.map((less) => h("li", {}, `${setting(less.flag)}: ${less.says} `,
-      h("button", { type: "button", class: "quiet", "aria-label": `Use ${setting(less.flag)}`, onclick: () => doing(async () => { draft = await post(`${base}/savings`, { flag: less.flag }); show(); }) }, "Use it"))));
+      h("button", { type: "button", class: "quiet", "aria-label": `Use ${setting(less.flag)}`, onclick: () => change(() => post(`${base}/savings`, { flag: less.flag })) }, "Use it"))));
   } catch (error) {
     if (now === planned) { planned = ""; say($("planning"), error.message); }
   }
@@ -166,27 +184,50 @@ function fact(row) {
   return h("div", {}, h("dt", {}, NAMES[row.name] || row.name), h("dd", {}, value, rest ? h("small", {}, rest) : null));
 }
 
-const number = (value) => (value === "" ? null : Number(value));
 function settle(name, value) { return value === null ? { unset: [name] } : { [name]: value }; }
 
-$("name").addEventListener("change", (event) => wish({ name: event.target.value }));
-$("noun").addEventListener("change", (event) => wish({ noun: event.target.value }));
+$("name").addEventListener("change", (event) => wish({ name: event.target.value }, "name"));
+$("noun").addEventListener("change", (event) => wish({ noun: event.target.value }, "noun"));
 $("suggest").addEventListener("click", suggest);
-$("method").addEventListener("change", (event) => wish({ method: event.target.value, unset: ["max_train_steps", "num_class_images"] }));
+$("method").addEventListener("change", (event) => {
+  for (const field of ["steps", "images"]) wrong.delete(field); // they are chosen anew
+  wish({ method: event.target.value, unset: ["max_train_steps", "num_class_images"] }, "method");
+});
 $("early").addEventListener("change", (event) => wish({ early_stopping: event.target.checked }));
 $("keep").addEventListener("change", (event) => wish(event.target.checked ? { checkpoints_total_limit: 1000 } : { unset: ["checkpoints_total_limit"] }));
-$("identifier").addEventListener("change", (event) => wish(settle("identifier", event.target.value.trim() || null)));
+$("identifier").addEventListener("change", (event) => wish(settle("identifier", event.target.value.trim() || null), "identifier"));
 for (const [field, name] of [["steps", "max_train_steps"], ["seed", "seed"], ["images", "num_class_images"]]) {
-  $(field).addEventListener("change", (event) => wish(settle(name, number(event.target.value))));
+  $(field).addEventListener("change", ({ target }) => {
+    if (target.validity.valid) {
+      wrong.delete(field);
+      wish(settle(name, target.value === "" ? null : Number(target.value)), field);
+    } else {
+      wrong.set(field, `${target.labels[0].textContent.trim()}: write a whole number from ${target.min} to ${target.max}.`);
+      show();
+    }
+  });
 }
 
 // The page
 
+const kept = new Map();
+const wrong = new Map();
+let starting = false;
+let adding = 0;
+
 function fill(field, value) {
-  if (document.activeElement !== $(field)) $(field).value = value ?? "";
+  kept.set(field, value ?? "");
+  if (document.activeElement !== $(field) && !wrong.has(field)) $(field).value = value ?? "";
+  $(field).setAttribute("aria-invalid", String(wrong.has(field)));
+}
+
+/** What is in the way of a start: of the draft, and of numbers that stand in a field and cannot be kept. */
+function problems() {
+  return [...draft.problems, ...wrong.values()];
 }
 
 function show() {
+  if (!draft) return;
   put($("photos"), draft.photos.map(card));
   put($("nouns"), draft.nouns.map((noun) => h("option", { value: noun })));
   fill("name", draft.name);
@@ -202,26 +243,27 @@ function show() {
   fill("identifier", draft.wished.identifier);
   $("keep").checked = its.checkpoints_total_limit > 100;
   $("early").checked = Boolean(its.early_stopping);
-  put($("problems"), draft.problems.map((text) => h("li", {}, text)));
-  $("start").disabled = draft.problems.length > 0;
+  put($("problems"), problems().map((text) => h("li", {}, text)));
+  $("start").disabled = starting || adding > 0 || problems().length > 0;
   say($("start"), draft.busy ? "Start when it is free" : "Start");
 }
 
-async function refresh() {
-  draft = await get(base);
-  show();
-}
-
-$("start").addEventListener("click", () => doing(async () => {
-  $("start").disabled = true;
-  try {
-    location.assign(`/runs/${(await post(`${base}/start`)).run}`);
-  } finally {
-    $("start").disabled = false;
+$("start").addEventListener("click", async () => {
+  const before = failures;
+  starting = $("start").disabled = true;
+  await sent; // what was just written may still be on its way
+  if (failures === before) {
+    try {
+      location.assign(`/runs/${(await post(`${base}/start`)).run}`);
+      return;
+    } catch (error) { toast(error.message); }
   }
-}));
+  starting = false;
+  show();
+  if (document.activeElement === document.body) $("start").focus(); // a button that was disabled has lost it
+});
 $("discard").addEventListener("click", () => doing(async () => {
   await remove(base);
   location.assign("/");
 }));
-await doing(refresh);
+await refresh();
