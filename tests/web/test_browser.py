@@ -281,3 +281,169 @@ def test_a_studio_that_is_away_is_told_and_comes_back(browser: Any, tmp_path: Pa
         page.expect("#state").to_have_text("stopped")
         page.wrong.clear()  # the browser's own words of the time without a network
         page.close()
+
+
+HIDDEN = "Object.defineProperty(document, 'hidden', {get: () => Boolean(window.away)})"
+
+
+def seen(page: Any, is_seen: bool) -> None:
+    """Bring a tab to the front, or send it behind another; needs HIDDEN."""
+    page.evaluate("away => { window.away = away; document.dispatchEvent(new Event('visibilitychange')); }", not is_seen)
+
+
+def focused(page: Page) -> str:
+    """What the keyboard is at, once all that was asked is there."""
+    page.page.wait_for_load_state("networkidle")
+    page.page.wait_for_timeout(700)
+    return str(
+        page.page.evaluate("(its => its.value || its.getAttribute('aria-label') || its.innerText)(document.activeElement)")
+    )
+
+
+def test_many_tabs_of_a_run_leave_the_studio_open(browser: Any, tmp_path: Path, jpegs: list[bytes]) -> None:
+    from studio import started
+
+    with serving(tmp_path, environment={"FAKE_STEP": "0.1"}) as served:
+        run = started(served, jpegs, steps=30_000)
+        page = Page(browser, served)
+        page.context.add_init_script(HIDDEN)
+        tabs = [page.page, *(page.context.new_page() for _ in range(6))]
+        for tab in tabs:  # a browser has six connections to one host
+            tab.set_default_timeout(20_000)
+            tab.goto(f"{served.origin}/runs/{run}")
+            playwright.expect(tab.locator("#doing")).to_contain_text("Step ", timeout=20_000)
+            seen(tab, False)
+        doing = tabs[0].locator("#doing")
+        for is_seen in (False, True):  # a tab behind others looks now and then
+            words = doing.inner_text()
+            seen(tabs[0], is_seen)
+            playwright.expect(doing).not_to_have_text(words, timeout=20_000)
+        playwright.expect(tabs[0].locator("#loss svg")).to_be_visible()
+        for tab in tabs[1:]:
+            tab.close()
+        tabs[0].get_by_role("button", name="Stop & save").click()
+        page.expect("#state").to_have_text("stopped")
+        page.close()
+
+
+def test_what_is_put_anew_keeps_the_keyboard_where_it_was(browser: Any, tmp_path: Path, folder: Path) -> None:
+    with serving(tmp_path, environment={"FAKE_STEP": "0.2"}) as served:
+        page = Page(browser, served)
+        drafted(page, folder, steps=3000)
+        page.page.locator("summary", has_text="More base models").click()
+        page.page.get_by_role("radio", name="Toy demo").focus()
+        page.page.keyboard.press("ArrowDown")
+        chosen = focused(page)
+        assert chosen != "toybox" and page.page.locator(f"input[value='{chosen}']").is_checked()
+        page.page.get_by_role("radio", name="Toy demo").focus()
+        page.page.keyboard.press("Space")
+        assert focused(page) == "toybox"
+        page.page.get_by_role("button", name="Crop IMG_0.jpg").press("Enter")
+        page.page.get_by_role("button", name="Use this square").press("Enter")
+        page.expect(".photo .square").to_have_count(1)
+        assert focused(page) == "Crop IMG_0.jpg"
+        page.page.get_by_role("button", name="Remove IMG_0.jpg").press("Enter")
+        page.expect(".photo").to_have_count(2)
+        assert focused(page) == "Remove IMG_1.jpg"
+        page.page.get_by_role("button", name="Start").press("Enter")
+        page.expect("#doing").to_contain_text("Step ")
+        page.open("/")
+        page.page.get_by_role("checkbox", name="Compare Rex").press("Space")
+        words = page.page.locator(".item .note").inner_text()
+        page.expect(".item .note").not_to_have_text(words)
+        assert page.page.evaluate("document.activeElement.getAttribute('aria-label')") == "Compare Rex"
+        page.expect(".item input").to_be_checked()
+        page.page.get_by_role("link", name="Rex").press("Enter")
+        page.page.get_by_role("button", name="Stop & save").press("Enter")
+        page.expect("#state").to_have_text("stopped")
+        assert page.page.evaluate("document.activeElement.id") == "buttons"
+        page.close()
+
+
+def test_marks_and_prompts_keep_the_keyboard_too(browser: Any, finished: Served) -> None:
+    page = Page(browser, finished)
+    page.open("/runs/rex")
+    page.page.locator("#prompts .chip").nth(1).press("Enter")
+    page.expect("#prompts .chip >> nth=1").to_have_attribute("aria-pressed", "true")
+    page.expect("#prompts .chip >> nth=1").to_be_focused()
+    page.page.locator("#own .star").first.press("Enter")
+    page.expect("#own .star >> nth=0").to_have_attribute("aria-pressed", "true")
+    page.expect("#own .star >> nth=0").to_be_focused()
+    page.page.locator("#own .star").first.press("Enter")
+    page.expect("#own .star >> nth=0").to_have_attribute("aria-pressed", "false")
+    page.page.wait_for_load_state("networkidle")
+    page.close()
+
+
+def test_two_tabs_keep_the_marks_of_each_other(browser: Any, finished: Served) -> None:
+    page = Page(browser, finished)
+    other = page.context.new_page()
+    for tab in (page.page, other):
+        tab.goto(f"{finished.origin}/runs/rex")
+        playwright.expect(tab.locator("#own .star")).to_have_count(2)
+    for number, tab in enumerate((page.page, other)):
+        with tab.expect_response("**/favourites"):
+            tab.locator("#own .star").nth(number).click()
+    assert len(finished.ask("GET", "/api/runs/rex/samples")[1]["favourites"]) == 2
+    playwright.expect(other.locator("#own .star[aria-pressed=true]")).to_have_count(2)
+    page.close()
+
+
+@pytest.mark.parametrize("written", ["200000", "1.5", "0"])
+def test_a_number_that_cannot_be_kept_is_told_and_starts_nothing(written: str, browser: Any, finished: Served) -> None:
+    draft = next(iter(finished.ask("GET", "/api/drafts")[1]))["id"]
+    page = Page(browser, finished)
+    page.open(f"/drafts/{draft}")
+    page.expect("#start").to_be_enabled()
+    steps = page.page.get_by_label("Steps")
+    steps.fill(written)
+    page.page.locator("#start").click(force=True)  # the field is left by the very press
+    page.expect("#problems").to_contain_text("Steps: write a whole number from 1 to 100000.")
+    page.expect("#start").to_be_disabled()
+    page.expect("#steps").to_have_attribute("aria-invalid", "true")
+    page.page.get_by_label("Its name").fill("Another")
+    page.page.get_by_label("Its name").blur()
+    page.page.wait_for_load_state("networkidle")
+    page.expect("#steps").to_have_value(written)
+    assert "/drafts/" in page.page.url
+    steps.fill("12")
+    steps.blur()
+    page.expect("#start").to_be_enabled()
+    page.expect("#steps").to_have_attribute("aria-invalid", "false")
+    page.close()
+
+
+def test_a_change_that_fails_is_taken_back_and_a_start_waits_for_it(browser: Any, finished: Served) -> None:
+    draft = next(iter(finished.ask("GET", "/api/drafts")[1]))["id"]
+    page = Page(browser, finished)
+    page.open(f"/drafts/{draft}")
+    page.expect("#start").to_be_enabled()
+    name = page.page.locator("#name").input_value()
+
+    def refuse(route: Any) -> None:
+        if route.request.method != "PATCH":
+            route.continue_()
+            return
+        time.sleep(0.5)
+        route.fulfill(status=409, content_type="application/json", body='{"error": "It is being read."}')
+
+    page.page.route(f"**/api/drafts/{draft}", refuse)
+    page.page.get_by_label("Its name").fill("Another name")
+    page.page.locator("#start").click()
+    page.expect("#toast").to_contain_text("It is being read.")
+    page.expect("#name").to_have_value(name)
+    page.expect("#start").to_be_enabled()
+    assert "/drafts/" in page.page.url and finished.ask("GET", f"/api/drafts/{draft}")[0] == 200
+    page.wrong.clear()  # the browser's own words of a status of 409
+    page.close()
+
+
+def test_a_file_name_is_cut_between_letters(browser: Any, served: Served, jpegs: list[bytes]) -> None:
+    page = Page(browser, served)
+    page.open("/")
+    page.page.get_by_role("button", name="New subject").click()
+    page.page.wait_for_url("**/drafts/*")
+    name = f"{'🐕' * 50}!.jpg"
+    page.page.set_input_files("#files", {"name": name, "mimeType": "image/jpeg", "buffer": jpegs[0]})
+    page.expect(".photo img").to_have_count(1)
+    page.close()
