@@ -137,12 +137,18 @@ def learn(run: Run, steps: int, every: int) -> None:
             )
             if (step + 1) % every == 0 or step + 1 == steps:
                 probe(run, step + 1)
-                state = Checkpoint(step=step + 1, settings="", tensors={})  # no weights: torch takes seconds to import
-                checkpoint.write(run.checkpoints, state, run.config.training.checkpoints_total_limit)
+                save(run, step + 1)
             elif samples_asked(run.root):
                 draw(run, f"step-{step + 1:06d}", run.config.world.probe_prompts[:1], (1, 2))
             if stopped:
+                save(run, step + 1)
                 raise Interrupted(f"stopped by {stopped[0]} after step {step + 1} of {steps}, which is saved.")
+
+
+def save(run: Run, step: int) -> None:
+    """A checkpoint without weights, as torch takes seconds to import."""
+    state = Checkpoint(step=step, settings="", tensors={})
+    checkpoint.write(run.checkpoints, state, run.config.training.checkpoints_total_limit)
 
 
 def probe(run: Run, step: int) -> None:

@@ -94,7 +94,7 @@ def serving(root: Path, token: str | None = None, command: tuple[str, ...] = FAK
     while not server.started:
         time.sleep(0.01)
     try:
-        cookie = f"dreambooth_studio={app.rules.cookie}" if token else ""
+        cookie = f"dreambooth_studio_{port}={app.rules.cookie}" if token else ""
         yield Served(root=root, port=port, cookie=cookie)
     finally:
         server.should_exit = True

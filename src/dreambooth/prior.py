@@ -102,7 +102,8 @@ def class_images_of(run: Run) -> tuple[Path, ...]:
 def seen_in(training: Training, subjects: int = 1) -> int:
     """How many rows of the class a training sees, of each of its subjects, which take turns; of a cascade, its longest
     stage."""
-    steps = max(training.max_train_steps, training.super_resolution_steps or 0)
+    own = {"base": training.max_train_steps, "super_resolution": training.super_resolution_steps or 0}
+    steps = max(own.get(name) or training.max_train_steps for name in training.stages or own)
     batches = steps * training.gradient_accumulation_steps
     return -(-batches // subjects) * training.train_batch_size
 

@@ -295,9 +295,8 @@ def focused(page: Page) -> str:
     """What the keyboard is at, once all that was asked is there."""
     page.page.wait_for_load_state("networkidle")
     page.page.wait_for_timeout(700)
-    return str(
-        page.page.evaluate("(its => its.value || its.getAttribute('aria-label') || its.innerText)(document.activeElement)")
-    )
+    told = "(its => its.value || its.getAttribute('aria-label') || its.innerText)(document.activeElement)"
+    return str(page.page.evaluate(told))
 
 
 def test_many_tabs_of_a_run_leave_the_studio_open(browser: Any, tmp_path: Path, jpegs: list[bytes]) -> None:
@@ -390,8 +389,12 @@ def test_two_tabs_keep_the_marks_of_each_other(browser: Any, finished: Served) -
 
 
 @pytest.mark.parametrize("written", ["200000", "1.5", "0"])
-def test_a_number_that_cannot_be_kept_is_told_and_starts_nothing(written: str, browser: Any, finished: Served) -> None:
-    draft = next(iter(finished.ask("GET", "/api/drafts")[1]))["id"]
+def test_a_number_that_cannot_be_kept_is_told_and_starts_nothing(
+    written: str, browser: Any, finished: Served, jpegs: list[bytes]
+) -> None:
+    from studio import drafted
+
+    draft = drafted(finished, jpegs, "Next")
     page = Page(browser, finished)
     page.open(f"/drafts/{draft}")
     page.expect("#start").to_be_enabled()
@@ -413,8 +416,12 @@ def test_a_number_that_cannot_be_kept_is_told_and_starts_nothing(written: str, b
     page.close()
 
 
-def test_a_change_that_fails_is_taken_back_and_a_start_waits_for_it(browser: Any, finished: Served) -> None:
-    draft = next(iter(finished.ask("GET", "/api/drafts")[1]))["id"]
+def test_a_change_that_fails_is_taken_back_and_a_start_waits_for_it(
+    browser: Any, finished: Served, jpegs: list[bytes]
+) -> None:
+    from studio import drafted
+
+    draft = drafted(finished, jpegs, "Next")
     page = Page(browser, finished)
     page.open(f"/drafts/{draft}")
     page.expect("#start").to_be_enabled()

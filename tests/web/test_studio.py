@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Iterator
 from contextlib import suppress
 from http.client import HTTPConnection
 from pathlib import Path
@@ -610,7 +611,8 @@ class Disk:
     """A file of the queue on a disk that is full while `lets` says so."""
 
     def __init__(self, file: JsonFile[Any]) -> None:
-        self.file, self.name, self.lets = file, file.name, iter(())
+        self.file, self.name = file, file.name
+        self.lets: Iterator[bool] = iter(())
 
     def write(self, folder: Path, value: object) -> None:
         """As the file itself, or not."""

@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 from dreambooth.errors import DiskError
-from dreambooth.support.files import at_home
 
 
 def cache_folder() -> Path:
@@ -14,7 +13,7 @@ def cache_folder() -> Path:
     """
     own, shared = os.environ.get("DREAMBOOTH_CACHE"), os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     try:
-        return at_home(own or Path(shared) / "dreambooth")
+        return Path(own or Path(shared) / "dreambooth").expanduser()
     except RuntimeError as error:  # no HOME, and a user without an entry
         raise DiskError(
             "there is no home folder to keep class images in: set the environment variable DREAMBOOTH_CACHE to a "
