@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from dreambooth.evaluation.bootstrap import interval
+from dreambooth.evaluation.metrics import CHOICES
 
 
 def test_normal_values_have_the_known_interval() -> None:
@@ -21,10 +22,12 @@ def test_a_stricter_level_is_wider() -> None:
     assert narrow and wide and wide[0] < narrow[0] < 0.44 < narrow[1] < wide[1]
 
 
-def test_few_subjects_are_covered_nearly_as_often_as_promised() -> None:
-    draws = torch.randn(300, 8, generator=torch.Generator().manual_seed(2)).tolist()
+@pytest.mark.parametrize(("subjects", "covered"), [(2, 0.62), (4, 0.85), (8, 0.91), (16, 0.92)])
+def test_few_subjects_are_covered_as_often_as_is_told(subjects: int, covered: float) -> None:
+    assert f"of {subjects} in {covered:.2f}".replace("0.", ".") in CHOICES["interval"]
+    draws = torch.randn(300, subjects, generator=torch.Generator().manual_seed(2)).tolist()
     found = [interval(values, seed=at, samples=1000) or (0, 0) for at, values in enumerate(draws)]
-    assert sum(low < 0 < high for low, high in found) / 300 == pytest.approx(0.92, abs=0.03)
+    assert sum(low < 0 < high for low, high in found) / 300 == pytest.approx(covered, abs=0.05)
 
 
 def test_it_is_a_function_of_its_seed() -> None:

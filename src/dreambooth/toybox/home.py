@@ -89,7 +89,7 @@ _METHOD_PRESETS: Mapping[str, Mapping[str, Any]] = {
         **_KEEPING_SCENES,
     },
 }
-"""Measured: docs/log.md. Those of learned words were chosen on the first toybox."""
+"""Measured: docs/log.md. Textual Inversion's was chosen on the first toybox."""
 
 _PIPELINE_PRESETS = {
     # By DDPM the subjects of the cascade are more like themselves (docs/log.md), and at 16 px its steps are cheap; its
