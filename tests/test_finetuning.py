@@ -7,6 +7,7 @@ import resource
 import shutil
 import signal
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +185,13 @@ def test_a_finished_run_does_nothing_more(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_stopped_run_saves_and_goes_on(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_stopped_run_saves_and_goes_on(
+    tmp_path: Path, number: signal.Signals, request: pytest.FixtureRequest
+) -> None:
+    if signal.getsignal(number) is signal.SIG_IGN:  # these tests are run under nohup
+        request.addfinalizer(partial(signal.signal, number, signal.SIG_IGN))
+        signal.signal(number, signal.SIG_DFL)
+
     def stop(step: int, model: DiffusionModel) -> None:
         os.kill(os.getpid(), number)
 

@@ -23,7 +23,7 @@ CHOICES = {
     "only where the judge's name says so.",
     "masked DINO": "Masked DINO is DINO of the subject alone, found without a true mask and put on plain grey, "
     "against the median photo, as one may be odd; a picture in which none is found does not count.",
-    "interval": "Intervals are 95 % bootstrap intervals of the mean over subjects. Of few subjects they hold the true "
+    "interval": "Intervals are 95 % bootstrap intervals of the mean over subjects; of few subjects they hold the true "
     "mean less often, where values are normal: of 2 in .62 of all cases, of 4 in .85, of 8 in .91, of 16 in .92.",
 }
 """One sentence for each thing that the paper leaves open, by what it is about."""
