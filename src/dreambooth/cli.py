@@ -230,9 +230,8 @@ def _fleet(parsed: Namespace) -> None:
     from dreambooth.support.storage import Storage, opened
 
     reach = Storage.at if parsed.list else opened  # a list needs no more than to read
-    storage = (
-        None if parsed.storage is None else reach(parsed.storage)
-    )  # before torch is imported: a mistake shows at once
+    # before torch is imported: a mistake shows at once
+    storage = None if parsed.storage is None else reach(parsed.storage)
     from dreambooth import fleet
 
     out = parsed.output_dir or Path("runs") / parsed.subjects.stem

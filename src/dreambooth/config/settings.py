@@ -79,7 +79,8 @@ class Config(Section):
         they are the usual ones. The world that the model's folder names becomes a setting: it holds where the folder
         has gone, too. Raises ConfigError with every problem at once.
         """
-        given = {name: as_typed(name, value) for name, value in {**(settings or {}), **by_name}.items()}
+        kinds = {name: field.annotation for _, name, field in settings_reference()}
+        given = {name: as_typed(kinds.get(name), value) for name, value in {**(settings or {}), **by_name}.items()}
         settings = {name: located(value) if name in PLACES else value for name, value in given.items()}
         model = str(settings.get("model", EMBEDDED))
         if settings.get("world") is None and (named_there := recorded(model)):
@@ -268,13 +269,11 @@ def without_place(given: Any) -> Any:
     return Path(given).name
 
 
-def as_typed(name: str, value: Any) -> Any:
-    """A value as its setting has it, where a file or a caller has the same in another type.
+def as_typed(kind: Any, value: Any) -> Any:
+    """A value as a setting of this type has it, where a file or a caller has the same in another one.
 
     That is a place as a Path, 8 for the choice "8", and one word for several: prompts = "a {} on the beach".
     """
-    field = next((field for _, its, field in settings_reference() if its == name), None)
-    kind = field.annotation if field else None
     if isinstance(value, Path) or (type(value) is int and any(isinstance(its, str) for its in choices_of(kind))):
         return str(value)
     return (value,) if isinstance(value, str) and get_origin(kind) is tuple else value

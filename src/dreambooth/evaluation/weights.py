@@ -11,7 +11,7 @@ from huggingface_hub import get_repo_discussions, snapshot_download
 from dreambooth.config.worlds import named
 from dreambooth.errors import ModelError
 from dreambooth.support.files import at_home
-from dreambooth.support.hub import out_of_reach
+from dreambooth.support.hub import is_hub_id, out_of_reach
 
 PINNED = {
     "facebook/dinov2-small": "ed25f3a31f01632728cabb09d1542f84ab7b0056",
@@ -60,7 +60,7 @@ def find(model: str, revision: str | None, part: str) -> Found:
         folder = embedded / "judges" / part if embedded else local
         called = f"{model}-{part}" if embedded else local.resolve().name
         return Found(folder=folder, name=f"{called}#{_fingerprint(folder)}")
-    if model.count("/") != 1 or model[0] in "./~":
+    if not is_hub_id(model):
         raise ModelError(
             f"there is no folder {model} to take a judge from, and it is no hub id either: give an existing folder in "
             "transformers' format, or owner/name."

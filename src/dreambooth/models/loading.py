@@ -16,6 +16,7 @@ from dreambooth.models.families import family, require_blocks, require_known, re
 from dreambooth.models.pickles import refuse_pickle
 from dreambooth.models.single_file import names_in
 from dreambooth.support.files import at_home
+from dreambooth.support.hub import is_hub_id
 from dreambooth.support.model_index import MODEL_INDEX, SIDE, read_model_index
 from dreambooth.support.rng import generator
 
@@ -201,7 +202,7 @@ def _folder(base: Base) -> Path:
                 "or give a hub id owner/name."
             )
         return embedded or local
-    if base.model.count("/") != 1 or base.model[0] in "./~":
+    if not is_hub_id(base.model):
         raise ModelError(
             f"there is no folder or file {base.model}, and it is no hub id either: give toybox, an existing diffusers "
             "folder or .safetensors file, or owner/name."

@@ -146,9 +146,7 @@ def score_run(run: Run, reference: Reference) -> SampleScores:
         samples["untuned"] += [sample for sample in read_samples(run.samples / "before") if sample.kind == "class"]
     kinds = {one.template: one.kind for one in samples["tuned"]}
     places = [template for template, kind in kinds.items() if kind == "recontextualization"]
-    asked = {template for template, kind in kinds.items() if kind != "class"}
-    if any(one.template == CLASS_PROMPT.template and one.kind != "class" for one in samples["tuned"]):
-        asked.add(CLASS_PROMPT.template)
+    asked = {one.template for one in samples["tuned"] if one.kind != "class"}
     rows = {step: _row(step, those, reference, places, asked) for step, those in samples.items() if those}
     return scored(reference, rows, places)
 
@@ -184,9 +182,11 @@ def score_pictures(
     if not subject.class_noun:
         if prompts and any(IDENTIFIER_SLOT in prompt for prompt in prompts):
             raise PromptError("{} in a prompt stands for the class noun: give it with --class-noun.")
-        known = [(kind, prompt) for kind, prompt in zip(kinds, asked, strict=True)]
-        classes = (("class", CLASS_PROMPT.template),) if any(kind != "class" for kind, _ in known) else ()
-        asked = ["" if IDENTIFIER_SLOT in its[1] and its not in classes else its[1] for its in known]
+        others = {"class"} != set(kinds)  # then the pictures of the class are told from them by their prompt
+        keep = [others and its == ("class", CLASS_PROMPT.template) for its in zip(kinds, asked, strict=True)]
+        asked = [
+            prompt if kept or IDENTIFIER_SLOT not in prompt else "" for kept, prompt in zip(keep, asked, strict=True)
+        ]
     samples = [
         Sample(path=path, prompt=prompt, template=prompt, kind=kind, seed=0)
         for path, prompt, kind in zip(paths, asked, kinds, strict=True)
