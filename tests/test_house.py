@@ -26,10 +26,10 @@ LAYERS = (
     "errors",
     "support subject",
     "config loss executors",
-    "data diffusion",
+    "data diffusion identifier",
     "models run toybox",
     "adapters evaluation generation",
-    "prior finetuning probe report identifier class_noun",
+    "prior finetuning probe report weak_prior class_noun",
     "along doctor plan subjects",
     "recipe",
     "experiments fleet export web",
@@ -119,7 +119,7 @@ def test_a_file_and_a_function_fit_on_a_few_screens(path: Path) -> None:
 
 def test_families_and_adapters_do_not_see_each_other() -> None:
     families = {module for module, _ in FAMILIES.values()}
-    adapters = {path.stem for path in (SOURCE / "adapters").glob("*.py")} - {"__init__", "base", "kohya"}
+    adapters = {path.stem for path in (SOURCE / "adapters").glob("*.py")} - {"__init__", "base", "kohya", "merging"}
     for package, siblings in (("models", families), ("adapters", adapters)):
         for path in (SOURCE / package).glob("*.py"):
             seen = {module.split(".")[2] for module in imports(path) if module.startswith(f"dreambooth.{package}.")}

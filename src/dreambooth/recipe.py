@@ -20,7 +20,7 @@ from dreambooth.generation.generate import generate_in
 from dreambooth.generation.in_run import live_samples, personal_model, prompts_of
 from dreambooth.generation.prompts import CLASS_PROMPT, Prompt, own_prompts, together, warn_of_nameless
 from dreambooth.generation.samples import Sample
-from dreambooth.identifier import comparison, judge_of_identifiers, with_identifier
+from dreambooth.identifier import with_identifier
 from dreambooth.models.base import DiffusionModel
 from dreambooth.plan import in_run as planning
 from dreambooth.prior import class_prior, seen_in
@@ -40,6 +40,7 @@ from dreambooth.support.device import device
 from dreambooth.support.distributed import world
 from dreambooth.support.files import seals
 from dreambooth.support.progress import log
+from dreambooth.weak_prior import show_weak_priors
 
 
 def dreambooth(
@@ -168,8 +169,7 @@ def name_subject(run: Run, model: DiffusionModel | None = None, compare: bool = 
         subject = with_identifier(run.subject, tokenizers, naming, config.seed, config.method, taken)
         run.save_subject(subject)
         if compare and "identifier_tokens" not in idle(config.method.method):
-            for line in comparison(model, subject, config, judge_of_identifiers(config)):
-                log.info("%s", line)
+            show_weak_priors(model, subject, config)
     log.info('the subject is called "%s"', subject.name)
     return subject
 

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from dreambooth.adapters import Adapter
 from dreambooth.config import Config
+from dreambooth.identifier import rare_tokens
 from dreambooth.models.base import DiffusionModel
 from dreambooth.subject import Subject
 from tiny import attached, tiny_model
@@ -43,6 +44,15 @@ def test_several_vectors_take_the_tokens_in_turn_and_are_read_as_one_word() -> N
     assert torch.equal(vectors, torch.stack([toy, car, toy]))
     read = model.stages[0].condition(["a <car> in the snow"]).embeds
     assert torch.equal(read, tiny_model().stages[0].condition(["a toy car toy in the snow"]).embeds)
+
+
+def test_in_pivotal_tuning_it_begins_as_a_rare_token() -> None:
+    model = tiny_model()
+    rare = rare_tokens(model.tokenizers["text_encoder"])
+    table = model.pipeline.text_encoder.get_input_embeddings().weight.detach().clone()
+    config = Config.build({"model": "tiny", "method": "pivotal"})
+    attached(model, Subject(photos=(), class_noun="toy car", identifier="<car>"), config)
+    assert rare and any(torch.equal(row(model, "<car>"), table[number]) for number in rare)
 
 
 def test_it_can_begin_from_other_words() -> None:

@@ -2,7 +2,7 @@
 
 from dreambooth.adapters.base import Adapter, chosen, layers_named
 from dreambooth.adapters.full import Full
-from dreambooth.adapters.pivotal import Pivotal
+from dreambooth.adapters.pivotal import Pivotal, rare_start
 from dreambooth.adapters.prompt_only import PromptOnly
 from dreambooth.adapters.textual_inversion import TextualInversion
 from dreambooth.config import Config
@@ -26,14 +26,16 @@ def attach(model: DiffusionModel, stage: Stage, subject: Subject, config: Config
         case "dreambooth":
             return Full(stage, config.training)
         case "textual_inversion":
-            return TextualInversion(model, subject, config)
+            return TextualInversion(model, subject, config, start=subject.class_noun)
         case "prompt_only":
             return PromptOnly()
     from dreambooth.adapters.lora import LoRA  # peft takes a second or two to import
 
     lora = LoRA(model, stage, subject, config)
-    # the word second: peft freezes whatever it finds and did not make
-    return Pivotal(lora, TextualInversion(model, subject, config)) if config.method.method == "pivotal" else lora
+    if config.method.method == "lora":
+        return lora
+    start = rare_start(model, subject, config)
+    return Pivotal(lora, TextualInversion(model, subject, config, start))  # second: peft freezes what it did not make
 
 
 def tuned(model: DiffusionModel, config: Config) -> list[Stage]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from dreambooth.adapters.base import Adapter, chosen, copy_state, layers_named, rate
 from dreambooth.adapters.kohya import kohya_layers, write_kohya
+from dreambooth.adapters.merging import merge
 from dreambooth.config import Config, Method
 from dreambooth.models.base import DiffusionModel, Stage
 from dreambooth.subject import Subject
@@ -32,7 +33,7 @@ class LoRA(Adapter):
 
     def __init__(self, model: DiffusionModel, stage: Stage, subject: Subject, config: Config) -> None:
         self._training, self._method = config.training, config.method
-        self._model, self._title = model, subject.name
+        self._model, self._title, self._seed = model, subject.name, config.seed
         self._tuned: dict[str, LoraModel | OFTModel] = {}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator(config.seed, "adapter").initial_seed())
@@ -119,10 +120,8 @@ class LoRA(Adapter):
 
     def merge(self) -> None:
         self._model.weights.gather()
-        for tuner in self._tuned.values():
-            merged = tuner.merge_and_unload()
-            # peft writes through `.data`, which no version counter sees; the fingerprint of the model asks them
-            torch.autograd.graph.increment_version(list(merged.parameters()))
+        for part, tuner in self._tuned.items():
+            merge(tuner, "merge", self._seed, part)
 
 
 def _chosen(config: Any) -> dict[str, Any]:

@@ -7,6 +7,23 @@ from typing import Any, final
 from torch import Tensor, nn
 
 from dreambooth.adapters.base import Adapter
+from dreambooth.config import Config
+from dreambooth.errors import PromptError
+from dreambooth.identifier import choose_identifier
+from dreambooth.models.base import DiffusionModel
+from dreambooth.subject import Subject
+
+
+def rare_start(model: DiffusionModel, subject: Subject, config: Config) -> str:
+    """What the new word starts from: what DreamBooth would have for an identifier (section 3.2), a rare token.
+
+    From the class noun "a [word] dog" would start as "a dog dog", which class images hold where it was (measured on
+    the embedded model: docs/log.md). That is left where the tokenizer has no rare token.
+    """
+    try:
+        return choose_identifier(list(model.tokenizers.values()), 1, config.seed)
+    except PromptError:
+        return subject.class_noun
 
 
 @final

@@ -19,25 +19,25 @@ class TextualInversion(Adapter):
     """The embedding rows of the subject's identifier, a word new to the tokenizers, in every text encoder.
 
     They stand apart from the other rows, so that neither a gradient nor the weight decay can reach those. The first
-    rows are those of the class noun (or of initializer_token): a single one is the mean of its tokens, several take
-    them in turn.
+    rows are those of `start` (or of initializer_token): a single one is the mean of its tokens, several take them in
+    turn.
     """
 
-    def __init__(self, model: DiffusionModel, subject: Subject, config: Config) -> None:
+    def __init__(self, model: DiffusionModel, subject: Subject, config: Config, start: str) -> None:
         if subject.identifier is None:
             raise ValueError("the subject has no identifier yet")
         method = config.method
         self._model, self._token = model, subject.identifier
         self._rate = method.embedding_lr or config.training.learning_rate
-        start = {
-            part: tokenizer(method.initializer_token or subject.class_noun, add_special_tokens=False)["input_ids"]
+        ids_of = {
+            part: tokenizer(method.initializer_token or start, add_special_tokens=False)["input_ids"]
             for part, tokenizer in model.tokenizers.items()
         }
         tokens = [self._token, *(f"{self._token}_{number}" for number in range(1, method.num_vectors))]
         self._embeddings: dict[str, nn.Embedding] = {}
         self._rows: dict[str, _Rows] = {}
         for part, (embedding, ids) in model.add_tokens(tokens).items():
-            rows = _Rows(_first_rows(embedding.weight.detach()[start[part]].float(), len(ids)), ids)
+            rows = _Rows(_first_rows(embedding.weight.detach()[ids_of[part]].float(), len(ids)), ids)
             parametrize.register_parametrization(embedding, "weight", rows)
             self._embeddings[part], self._rows[part] = embedding, rows
 

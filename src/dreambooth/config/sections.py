@@ -120,7 +120,9 @@ class Method(Section):
         1, ge=1, le=32, description="textual_inversion, pivotal: tokens that the new word stands for"
     )
     initializer_token: str | None = Field(
-        None, description="textual_inversion, pivotal: words that the new word starts from; none: the class noun"
+        None,
+        description="textual_inversion, pivotal: words that the new word starts from; none: the class noun, of pivotal "
+        "a rare token",
     )
     description: str | None = Field(
         None, description='prompt_only: the subject in words, without an article: "yellow dog with blue ears"'

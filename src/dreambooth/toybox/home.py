@@ -82,7 +82,6 @@ _METHOD_PRESETS: Mapping[str, Mapping[str, Any]] = {
     "pivotal": {
         "rank": 16,
         "lora_target_modules": _ALL_LAYERS,
-        "initializer_token": "zwx",  # to this model a rare word before a noun means a certain one
         "learning_rate": 1e-3,
         "embedding_lr": 5e-3,
         "max_train_steps": _STEPS,
