@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tomli_w
 import torch
 
 from dreambooth import __version__, cli
@@ -138,6 +139,39 @@ def test_what_learns_one_word_or_says_one_name_is_refused(subjects: list[Subject
     for other in (named[1], subjects[1].named("ZWX")):  # IF and Sana read small letters alone
         with pytest.raises(PromptError, match=f"two subjects are called .*{other.identifier!r}: give each"):
             dreambooth(named[0], Config.build(settings), tmp_path / f"run {other.identifier}", [other])
+
+
+def test_the_command_line_takes_an_identifier_for_each_folder(
+    subjects: list[Subject], config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rex, mia = (str(subject.photos[0].parent) for subject in subjects)
+    words = ["run", rex, "--class-noun", "dog", "--identifier", "zwx", mia, "--class-noun", "cat"]
+    settings = {**SMALL, "model": config.base.model, "probe": False, "max_train_steps": 2, "prompts": ["a {}"]}
+    (tmp_path / "settings.toml").write_text(tomli_w.dumps({**settings, "identifier": "abc"}), encoding="utf-8")
+    words += ["--config", str(tmp_path / "settings.toml"), "--output-dir", str(tmp_path / "run")]
+    assert cli.main(words, __version__) == 2
+    assert "2 folders of photos and 1 times --identifier: give one for each" in capsys.readouterr().err
+    assert cli.main([*words, "--identifier", "grb"], __version__) == 0
+    run = Run.open(tmp_path / "run")
+    names = [its.subject.name for its in (run, *companions(run))]
+    assert names == ["zwx dog", "grb cat"] and run.config.naming.identifier is None
+    assert cli.main([*words, "--identifier", "grb"], __version__) == 0, "the same command is the same run"
+    assert cli.main([*words, "--identifier", "none"], __version__) == 0, "none asks for whichever it has"
+    assert cli.main([*words, "--identifier", "kqp"], __version__) == 2
+    assert "identifier: 'kqp', was 'grb'" in capsys.readouterr().err
+    alone = ["run", rex, "--class-noun", "dog", "--identifier", "zwx", "--identifier", "grb"]
+    assert cli.main(alone, __version__) == 2
+    assert "1 folders of photos and 2 times --identifier" in capsys.readouterr().err
+
+
+def test_one_identifier_for_several_subjects_is_refused(
+    subjects: list[Subject], config: Config, tmp_path: Path
+) -> None:
+    naming = config.naming.model_copy(update={"identifier": "zwx"})
+    one = config.model_copy(update={"naming": naming})
+    with pytest.raises(ConfigError, match="identifier: 'zwx' can name one subject, and 2 are given: leave it out"):
+        dreambooth(subjects[0], one, tmp_path / "run", subjects[1:])
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_command_line_takes_a_noun_for_each_folder(

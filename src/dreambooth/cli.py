@@ -77,15 +77,18 @@ def _run(parsed: Namespace) -> None:
 
         names, subjects, config = read_together(first, given_settings(parsed), parsed.also, nouns)
     else:
+        folders = [first, *parsed.also]
+        identifiers = parsed.identifiers
+        if identifiers and len(folders) > 1:
+            parsed.identifier = None  # of all subjects it is none, whatever --config says
         config = config_of(parsed)  # before torch is imported: a typing error shows at once
         from dreambooth.config.machine import check_reach
 
         check_reach(config)
         from dreambooth.subjects.together import subjects_of
 
-        folders = [first, *parsed.also]
         names = [Path(os.path.abspath(folder)).name for folder in folders]
-        subjects = subjects_of(folders, nouns, config.world)
+        subjects = subjects_of(folders, nouns, config.world, identifiers)
     from dreambooth import recipe
 
     root = parsed.output_dir or Path("runs") / "-".join(names)

@@ -62,9 +62,10 @@ def _add_run(commands: "Commands[Parser]") -> None:
     command.more = "also"
     command.example = "dreambooth run my-dog --class-noun dog --model stable-diffusion-v1-5/stable-diffusion-v1-5"
     command.epilog = (
-        "Each further folder is a further subject in the same model, which take turns; SUBJECTS.toml lists them as for "
-        "`dreambooth fleet`, which makes a model of each. Underscores work too, as in --learning_rate, and so do most "
-        "names of diffusers' scripts and kohya's."
+        "Each further folder is a further subject in the same model, which take turns; --identifier is then given for "
+        "each, in their order (none: a token is chosen), or for no one. SUBJECTS.toml lists them as for `dreambooth "
+        "fleet`, which makes a model of each. Underscores work too, as in --learning_rate, and so do most names of "
+        "diffusers' scripts and kohya's."
     )
     help_ = "folder with the photos, never changed; or a TOML file of several subjects"
     command.add_argument("photos_dir", metavar="PHOTOS_DIR", type=path, help=help_)
@@ -76,7 +77,7 @@ def _add_run(commands: "Commands[Parser]") -> None:
     command.add_argument("--plan", action="store_true", help=text)
     _add_config(command)
     _add_device(command)
-    add_settings(command)
+    add_settings(command, of_each={"identifier": "identifiers"})
 
 
 def _add_class_noun(commands: "Commands[Parser]") -> None:

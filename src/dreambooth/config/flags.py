@@ -24,10 +24,13 @@ COMMON = (
 """The settings that people use; --help shows these, --help-all all."""
 
 
-def add_settings(parser: Parser, only: Collection[str] | None = None, default: str = "") -> None:
+def add_settings(
+    parser: Parser, only: Collection[str] | None = None, default: str = "", of_each: Mapping[str, str] = {}
+) -> None:
     """One flag for each setting, or for `only` these; one that is not given leaves no trace in the namespace.
 
-    default: what the help says that a setting is then, where it is not that of the presets.
+    default: what the help says that a setting is then, where it is not that of the presets.  of_each: of settings that
+    each subject may have of its own, where the namespace keeps all that were given, in their order.
     """
     every = [(section, name, field) for section, name, field in settings_reference() if only is None or name in only]
     groups: dict[str, argparse._ArgumentGroup] = {}
@@ -36,7 +39,8 @@ def add_settings(parser: Parser, only: Collection[str] | None = None, default: s
             summary = (Config.model_fields[section].annotation.__doc__ or "").strip() if section else None
             groups[section] = parser.add_argument_group(f"settings: {section}" if section else "settings", summary)
         text = f"{field.description} [default: {default or '; '.join(_defaults(name, field.default))}]"
-        _add_setting(groups[section], name, field, text.replace("%", "%%"))
+        _add_setting(groups[section], name, field, text.replace("%", "%%"), of_each.get(name))
+    parser.set_defaults(**dict.fromkeys(of_each.values(), ()))
     parser.set_defaults(settings=tuple(name for _, name, _ in every))
     if only is None:
         parser.hide(frozenset(name for _, name, _ in every if name not in COMMON))
@@ -114,9 +118,19 @@ def flat_settings(content: Mapping[str, Any], called: str, root: Path) -> dict[s
     return {name: located(value, root) if name in PLACES else value for name, value in flat.items()}
 
 
-def _add_setting(group: argparse._ArgumentGroup, name: str, field: FieldInfo, text: str) -> None:
+def _add_setting(group: argparse._ArgumentGroup, name: str, field: FieldInfo, text: str, every_one: str | None) -> None:
     flags = with_aliases("--" + name.replace("_", "-"))
-    if field.annotation is bool:
+    if every_one:
+        group.add_argument(
+            *flags,
+            dest=name,
+            action=_OfEach,
+            every_one=every_one,
+            default=argparse.SUPPRESS,
+            metavar=_metavar(field),
+            help=text,
+        )
+    elif field.annotation is bool:
         group.add_argument(
             *flags, dest=name, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text
         )
@@ -126,6 +140,20 @@ def _add_setting(group: argparse._ArgumentGroup, name: str, field: FieldInfo, te
         )
     else:
         group.add_argument(*flags, dest=name, default=argparse.SUPPRESS, metavar=_metavar(field), help=text)
+
+
+class _OfEach(argparse.Action):
+    """Keep the last one as the setting, and all of them in `every_one`."""
+
+    def __init__(self, *, every_one: str, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.every_one = every_one
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, flag: str | None = None
+    ) -> None:
+        setattr(namespace, self.dest, values)
+        setattr(namespace, self.every_one, (*getattr(namespace, self.every_one), _value(values)))
 
 
 def _metavar(field: FieldInfo) -> str:

@@ -85,8 +85,8 @@ def naming_of(run: Run) -> tuple[Naming, set[str]]:
 
 
 def require_turns(config: Config, subjects: Sequence[Subject]) -> None:
-    """Say how several subjects share the steps; raise ConfigError for a method that learns one alone, PhotoError where
-    two have a photo in common."""
+    """Say how several subjects share the steps; raise ConfigError for what suits one alone, PhotoError where two have
+    a photo in common."""
     if len(subjects) == 1:
         return
     photos = Counter(photo.resolve() for its in subjects for photo in its.photos)
@@ -94,6 +94,14 @@ def require_turns(config: Config, subjects: Sequence[Subject]) -> None:
         raise PhotoError([f"{twice[0]}: is given for two subjects: give each photos of its own"])
     if config.method.method not in ("dreambooth", "lora"):
         raise ConfigError([f"method: {config.method.method} learns one subject: give dreambooth or lora for several"])
+    if config.naming.identifier is not None and any(its.identifier is None for its in subjects):
+        raise ConfigError(
+            [
+                f"identifier: {config.naming.identifier!r} can name one subject, and {len(subjects)} are given: leave "
+                "it out and give each its own, by --identifier once for each folder, in their order, or by "
+                "Subject(identifier=...)"
+            ]
+        )
     if not config.naming.super_resolution_identifier:
         raise ConfigError(
             ["super_resolution_identifier: must be on for several subjects: it takes away one name alone"]

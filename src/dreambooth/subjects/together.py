@@ -19,23 +19,31 @@ from dreambooth.support.spelling import shown, suggestion
 IDENTIFIER = "identifier"
 
 
-def subjects_of(folders: Sequence[Path], nouns: Sequence[str], world: World) -> list[Subject]:
+def subjects_of(
+    folders: Sequence[Path], nouns: Sequence[str], world: World, identifiers: Sequence[str | None] = ()
+) -> list[Subject]:
     """A subject for each folder of photos; nouns: one for each, or none at all, where CLIP reads them off the photos.
 
-    Raises DreamBoothError.
+    identifiers: likewise one for each of several subjects, None where a token shall be chosen; of a single one it is a
+    setting. Raises DreamBoothError.
     """
     if runs := [folder for folder in folders if (folder / CONFIG).is_file()]:
         raise DreamBoothError(f"{runs[0]} is a run folder and holds no photos: resume it with `dreambooth continue`.")
-    if nouns and len(nouns) != len(folders):
-        raise DreamBoothError(
-            f"{len(folders)} folders of photos and {len(nouns)} times --class-noun: give one for each, in their order."
-        )
+    for flag, given in (("--class-noun", nouns), ("--identifier", identifiers)):
+        if given and len(given) != len(folders):
+            raise DreamBoothError(
+                f"{len(folders)} folders of photos and {len(given)} times {flag}: give one for each, in their order."
+            )
     photos = [photos_in(folder) for folder in folders]
     if not nouns:
         from dreambooth.class_noun import suggested  # with torch, which takes seconds
 
         nouns = [suggested(paths, world) for paths in photos]
-    return [Subject(photos=paths, class_noun=noun.strip()) for paths, noun in zip(photos, nouns, strict=True)]
+    words = identifiers if len(folders) > 1 and identifiers else [None] * len(folders)
+    return [
+        Subject(photos=paths, class_noun=noun.strip(), identifier=word)
+        for paths, noun, word in zip(photos, nouns, words, strict=True)
+    ]
 
 
 def read_together(
