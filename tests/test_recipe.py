@@ -21,10 +21,11 @@ from dreambooth import __version__, cli
 from dreambooth.config import Config
 from dreambooth.data.photos import photos_in
 from dreambooth.data.pictures import open_image
+from dreambooth.doctor.beforehand import check
 from dreambooth.errors import ConfigError, PhotoError, PromptError, RunError
 from dreambooth.generation.in_run import generate
 from dreambooth.generation.samples import text_of
-from dreambooth.recipe import check, check_world, dreambooth, personalise
+from dreambooth.recipe import check_world, dreambooth, personalise
 from dreambooth.report.page import write_report
 from dreambooth.run import Run
 from dreambooth.run.contents import CONTENTS
@@ -360,6 +361,36 @@ def test_a_prompt_that_names_no_subject_is_reported(subject: Subject, caplog: py
     check(subject, Config.build(settings))
     (warning,) = [message for message in caplog.messages if "photos have faults" not in message]
     assert "'a dog on sand' does not name your subject" in warning
+
+
+def test_settings_that_do_nothing_are_told_once_wherever_they_come_from(
+    base: Path,
+    subject: Subject,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told = ["--early-stopping does nothing without --probe", "--early-stopping-patience does nothing without --probe"]
+
+    def idle() -> list[str]:
+        said = [*caplog.messages, *capsys.readouterr().err.splitlines()]
+        caplog.clear()
+        return [f"--{line.partition('--')[2]}" for line in said if "does nothing" in line]
+
+    check(subject, Config.build(probe=False))
+    assert idle() == []
+    check(subject, Config.build(probe=False, early_stopping=True, early_stopping_patience=5))
+    assert idle() == told
+    check(subject, Config.build(early_stopping_patience=5))
+    assert idle() == ["--early-stopping-patience does nothing without --early-stopping"]
+    (tmp_path / "settings.toml").write_text("[probe]\nprobe = false\nearly_stopping = true\n")
+    words = ["run", str(subject.photos[0].parent), "--class-noun", "dog", "--model", str(base), "--plan"]
+    words += ["--config", str(tmp_path / "settings.toml")]
+    for flags in ([], ["--early-stopping"]):
+        assert cli.main([*words, *flags], __version__) == 0
+        assert idle() == told[:1]
+    assert cli.main([*words, "--early-stopping-patience", "3"], __version__) == 0
+    assert sorted(idle()) == told, "what is the usual value, too, where it was asked for"
 
 
 def test_a_run_without_a_model_says_how_to_make_one(subject: Subject, tmp_path: Path) -> None:

@@ -7,10 +7,8 @@ from pathlib import Path
 from dreambooth import adapters, models
 from dreambooth.along import begin_stage
 from dreambooth.config import Config, idle
-from dreambooth.config.machine import check_machine, check_reach
-from dreambooth.data.masks import check_masks
+from dreambooth.doctor.beforehand import check
 from dreambooth.doctor.faults import warn_of
-from dreambooth.doctor.photos import examine_photos, require_usable
 from dreambooth.doctor.seen import examine_seen
 from dreambooth.errors import ModelError, RunError
 from dreambooth.evaluation import Judges, fit_of, load_judges, warned_of
@@ -18,7 +16,7 @@ from dreambooth.evaluation.subject_masks import subject_masks
 from dreambooth.finetuning import finetune
 from dreambooth.generation.generate import generate_in
 from dreambooth.generation.in_run import live_samples, personal_model, prompts_of
-from dreambooth.generation.prompts import CLASS_PROMPT, Prompt, own_prompts, together, warn_of_nameless
+from dreambooth.generation.prompts import CLASS_PROMPT, Prompt, together
 from dreambooth.generation.samples import Sample
 from dreambooth.identifier import with_identifier
 from dreambooth.models.base import DiffusionModel
@@ -30,12 +28,12 @@ from dreambooth.probe.scoring import FOLDERS, score_run
 from dreambooth.report.write import write_all
 from dreambooth.run import Run
 from dreambooth.run.choice import changes, choose
-from dreambooth.run.companions import companions, create, each, naming_of, require_turns
+from dreambooth.run.companions import companions, create, each, naming_of
 from dreambooth.run.extend import extend
 from dreambooth.run.measured import read_measured
 from dreambooth.run.records import BASE, MODEL, SAMPLES, WORLD_FIT, BaseModel
 from dreambooth.run.timing import read_timings, timed
-from dreambooth.subject import Subject, require_class_noun
+from dreambooth.subject import Subject
 from dreambooth.support.device import device
 from dreambooth.support.distributed import world
 from dreambooth.support.files import seals
@@ -99,21 +97,6 @@ def resume(
         if run.is_personalised:
             log.info("all %d steps are done: --max-train-steps trains more", run.config.training.max_train_steps)
     return dreambooth(run.subject, run.config, run.root, also)
-
-
-def check(subject: Subject, config: Config, also: Sequence[Subject] = ()) -> None:
-    """Whether it can work, as far as can be known without a model; raises what is in errors.py."""
-    check_machine(config)
-    for its in (subject, *also):
-        faults = examine_photos(its.photos, config.data.resolution or config.world.resolution)
-        require_usable(faults, its.photos)
-        warn_of(faults)
-        check_masks(its.photos, config.data.masked_loss)
-        require_class_noun(its.class_noun)
-    require_turns(config, (subject, *also))
-    own = config.generation.prompts
-    warn_of_nameless(own_prompts(own) if own else (), subject, config.naming.identifier)
-    check_reach(config)
 
 
 def open_judges(run: Run) -> Judges | None:
@@ -284,8 +267,8 @@ def score_samples(run: Run, reference: Reference) -> None:
         return
     with timed(run, "score"):
         SAMPLES.write(run.root, score_run(run, reference))
-    for check in read_measured(run).in_samples_alone:
-        log.warning("%s: %s %s", check.failure, check.says, check.change)
+    for failed in read_measured(run).in_samples_alone:
+        log.warning("%s: %s %s", failed.failure, failed.says, failed.change)
 
 
 def report(run: Run) -> Path:

@@ -12,6 +12,7 @@ from dreambooth.config import Config, MethodName, preset_of, settings_reference
 from dreambooth.config.commands import parser
 from dreambooth.config.flags import COMMON, config_of, read_settings
 from dreambooth.config.parser import UsageError
+from dreambooth.config.switches import unusual, warn_of_idle
 from dreambooth.config.worlds import WORLDS, named
 from dreambooth.errors import ConfigError
 
@@ -56,8 +57,13 @@ def test_a_table_of_a_file_has_its_own_settings_each_once(tmp_path: Path) -> Non
 
 
 def test_none_is_no_prompt_and_what_does_nothing_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    words = [*RUN, "--prompts", "none", "--no-with-prior-preservation", "--num-class-images", "5"]
-    assert config_of(TOP.parse(words)).generation.prompts == ()
+    words = [*RUN, "--prompts", "none", "--no-with-prior-preservation", "--num-class-images"]
+    assert config_of(TOP.parse([*words, "100"])).generation.prompts == ()
+    assert "--num-class-images does nothing without --with-prior-preservation" in caplog.text
+    caplog.clear()
+    config = config_of(TOP.parse([*words, "5"]))
+    assert not caplog.records, "what is not the usual value is told once, by the run"
+    warn_of_idle(config, unusual(config))
     assert "--num-class-images does nothing without --with-prior-preservation" in caplog.text
 
 

@@ -13,9 +13,9 @@ from dreambooth import __version__, cli
 from dreambooth.config import Config
 from dreambooth.data.pictures import open_image
 from dreambooth.doctor import installation
+from dreambooth.doctor.beforehand import check
 from dreambooth.doctor.folder import examine_folder
 from dreambooth.doctor.installation import examine_installation
-from dreambooth.recipe import check
 from dreambooth.subject import Subject
 from dreambooth.toybox.photos import photos
 

@@ -147,6 +147,16 @@ def test_what_ended_early_goes_on_where_it_may(settings: dict[str, Any], subject
     assert outcome(run) == outcome(made(tmp_path / "whole", subject, settings, last + 4, **plain))
 
 
+def test_early_stopping_that_nothing_can_decide_is_told(
+    settings: dict[str, Any], subject: Subject, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = made(tmp_path / "run", subject, settings, 3, probe=False)
+    told = "--early-stopping does nothing without --probe"
+    assert told not in caplog.messages
+    resume(run, 4, early_stopping=True)
+    assert caplog.messages.count(told) == 1 and len(LOSSES.read(run.root)) == 4
+
+
 def test_a_schedule_that_falls_over_all_steps_is_told(
     settings: dict[str, Any], subject: Subject, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

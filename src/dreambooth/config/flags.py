@@ -8,14 +8,14 @@ from typing import Any, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from dreambooth.config.methods import FIXED_SETTINGS, MethodName
+from dreambooth.config.methods import MethodName
 from dreambooth.config.parser import Parser
 from dreambooth.config.peers import with_aliases
 from dreambooth.config.presets import preset_of
 from dreambooth.config.settings import PLACES, Config, located, parsed_toml, settings_reference
+from dreambooth.config.switches import unusual, warn_of_idle
 from dreambooth.config.worlds import DEFAULT_WORLD, WORLDS, named
 from dreambooth.errors import ConfigError
-from dreambooth.support.progress import log
 
 COMMON = (
     *("seed", "memory", "model", "method", "rank", "identifier", "resolution", "num_class_images", "max_train_steps"),
@@ -46,16 +46,6 @@ def add_settings(
         parser.hide(frozenset(name for _, name, _ in every if name not in COMMON))
 
 
-ONLY_WITH: Mapping[str, tuple[str, ...]] = {
-    "probe": ("early_stopping",),
-    "use_ema": ("ema_decay",),
-    "masked_loss": ("unmasked_weight",),
-    "train_text_encoder": ("text_encoder_lr",),
-    "with_prior_preservation": ("num_class_images", "prior_loss_weight", "class_sampler", "class_guidance_scale"),
-}
-"""Settings that do nothing while a switch is off; a preset may have them all the same."""
-
-
 def section(name: str) -> tuple[str, ...]:
     """The settings of one section."""
     return tuple(setting for home, setting, _ in settings_reference() if home == name)
@@ -66,11 +56,7 @@ def config_of(parsed: argparse.Namespace) -> Config:
     file: Path | None = getattr(parsed, "config", None)
     given = _flags(parsed)
     config = Config.build(read_settings(file) if file else {}, **given)
-    its = config.flat()
-    for switch, names in ONLY_WITH.items():
-        for name in names if not its[switch] and switch not in FIXED_SETTINGS[config.method.method] else ():
-            if name in given:
-                log.warning("--%s does nothing without --%s", *(word.replace("_", "-") for word in (name, switch)))
+    warn_of_idle(config, given.keys() - unusual(config))  # each run tells the unusual ones, wherever they come from
     return config
 
 
