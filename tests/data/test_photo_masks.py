@@ -14,6 +14,7 @@ from dreambooth.config import Data
 from dreambooth.data.dataset import encode_once, examples
 from dreambooth.data.masks import check_masks, mask_of, open_mask
 from dreambooth.data.photos import photos_in
+from dreambooth.data.pictures import open_image
 from dreambooth.errors import PhotoError
 from dreambooth.finetuning.step import training_step
 from dreambooth.subject import Subject
@@ -88,6 +89,19 @@ def test_what_cannot_be_a_mask_is_told_all_at_once(tmp_path: Path, caplog: pytes
     assert "not used without --masked-loss: small.mask.png, dark" in caplog.text
 
 
+def test_transparency_that_cannot_be_a_mask_is_not_called_one(tmp_path: Path) -> None:
+    for name in ("rex.png", "mia.mask.png"):
+        Image.new("RGBA", (480, 240), (200, 30, 30, 100)).save(tmp_path / name)
+    photos = [tmp_path / "rex.png", disc(tmp_path / "mia.jpg", "RGB")]
+    with pytest.raises(PhotoError) as error:
+        check_masks(photos, used=True)
+    of_photo, of_mask = error.value.problems
+    assert of_photo.startswith(f"{photos[0]} is transparent all over, and --masked-loss takes the opaque part")
+    assert of_photo.endswith("put a mask beside it, rex.mask.png") and "white" not in of_photo
+    assert "mia.mask.png is transparent all over: make it opaque where the subject is" in of_mask
+    check_masks(photos, used=False)
+
+
 @pytest.mark.parametrize("crop", ["subject", "random"])
 def test_the_weight_is_cut_where_the_photo_is(crop: Literal["subject", "random"], tmp_path: Path) -> None:
     photo, mask = disc(tmp_path / "rex.png", "RGB"), disc(tmp_path / "rex.mask.png")
@@ -112,6 +126,11 @@ def test_a_centre_that_its_mask_leaves_out_is_told(tmp_path: Path) -> None:
     side.save(mask := tmp_path / "rex.mask.png")
     with pytest.raises(PhotoError, match="centre holds nothing of its mask"):
         examples(subject_of(photo), [], Data(crop="center"), SIDE, 0, {photo: mask})
+    cut_out = open_image(photo)
+    cut_out.putalpha(side)
+    cut_out.save(alone := tmp_path / "alone.png")
+    with pytest.raises(PhotoError, match="its centre is transparent: give --crop subject"):
+        examples(subject_of(alone), [], Data(crop="center"), SIDE, 0, {alone: alone})
 
 
 def test_the_loss_of_a_step_is_that_of_the_places_that_count(tmp_path: Path) -> None:

@@ -127,7 +127,8 @@ def _crop_offsets(
     width, height = size_of(photo)
     if crop == "center" or width == height:
         if mask and not holds_subject(crop_square(open_mask(mask), 0.5, DETAIL_SIDE)):
-            raise PhotoError([f"{photo}: its centre holds nothing of its mask {mask.name}: give --crop subject"])
+            empty = "is transparent" if mask == photo else f"holds nothing of its mask {mask.name}"
+            raise PhotoError([f"{photo}: its centre {empty}: give --crop subject"])
         return min(width, height), (0.5,)
     # where the subject is known, its outline is the detail that counts
     scores = square_scores(open_mask(mask).convert("RGB") if mask else open_image(photo, at_least=DETAIL_SIDE))

@@ -79,6 +79,13 @@ def _problems(photo: Path, file: Path) -> list[str]:
     if mask.size != (width, height):
         is_, was = (f"{size[0]} x {size[1]} pixels" for size in (mask.size, (width, height)))
         return [f"is {is_}, and its photo {photo.name} is {was}: a mask lies on its photo pixel by pixel"]
-    if not holds_subject(mask):
-        return ["is dark all over: paint the subject white, and all else black"]
-    return []
+    if holds_subject(mask):
+        return []
+    if file == photo:
+        return [
+            "is transparent all over, and --masked-loss takes the opaque part of a photo for the subject: make the "
+            f"subject opaque, save the photo without transparency, or put a mask beside it, {photo.stem}{MASK}"
+        ]
+    if alpha_of(file):
+        return ["is transparent all over: make it opaque where the subject is, or paint it without transparency"]
+    return ["is dark all over: paint the subject white, and all else black"]
