@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from dreambooth import models
 from dreambooth.config import Base, Config
 from dreambooth.config.worlds import DEFAULT_WORLD, EMBEDDED
 from dreambooth.errors import ConfigError, ModelError
+from dreambooth.run import Run
+from dreambooth.subject import Subject
 from tiny import tiny_model, tiny_pipeline
 
 
@@ -43,6 +46,27 @@ def test_a_folder_that_is_no_pipeline(tmp_path: Path) -> None:
     (tmp_path / "model_index.json").write_text("{")
     with pytest.raises(ModelError, match="missing or damaged"):
         load(tmp_path)
+
+
+def test_a_picture_is_told_as_one(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(photo := tmp_path / "photo.png")
+    with pytest.raises(ModelError, match=r"photo\.png is a picture and no model: give a diffusers folder"):
+        load(photo)
+    with pytest.raises(ConfigError, match=r"model: .*photo\.png is a picture and no model"):
+        Config.build(model=str(photo))
+
+
+def test_the_folder_of_a_run_is_told_with_the_model_in_it(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(photo := tmp_path / "photo.png")
+    run = Run.create(tmp_path / "run", Subject(photos=(photo,), class_noun="dog"), Config())
+    for told in ("has no model yet: `dreambooth continue", f"give the model that it made, {run.model}"):
+        with pytest.raises(ModelError, match=f"run is the folder of a run.*{told}"):
+            load(run.root)
+        with pytest.raises(ConfigError, match=f"model: .*run is the folder of a run.*{told}"):
+            Config.build(model=str(run.root))
+        if not run.model.exists():
+            tiny_model().save(run.model)
+    assert load(run.model).name == Config.build(model=str(run.model)).base.model
 
 
 def test_a_hub_model_without_a_network() -> None:

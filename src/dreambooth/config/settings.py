@@ -32,6 +32,7 @@ from dreambooth.config.zeros import zero_hint
 from dreambooth.errors import ConfigError
 from dreambooth.subject import DETERMINERS
 from dreambooth.support.files import at_home
+from dreambooth.support.model_index import no_model
 from dreambooth.support.spelling import shown, suggestion
 
 PLACES = ("model", "super_resolution", "dino_model", "clip_model", "perceptual_model")
@@ -95,7 +96,7 @@ class Config(Section):
                 preset.pop(larger, None)
         sections: dict[str, Any] = {}
         homes = {name: section for section, name, _ in settings_reference()}
-        problems = [f"model: {reason}"] if (reason := refusal(model)) else []
+        problems = [f"model: {reason}"] if (reason := refusal(model) or no_model(at_home(model))) else []
         problems += [
             f"{shown(name)}: there is no such setting. {suggestion(name, homes)}".rstrip()
             for name in settings

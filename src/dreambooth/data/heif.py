@@ -5,14 +5,7 @@ It is an extra, as it brings a decoder of its own, libheif, whose licence is the
 
 from functools import cache
 
-BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
-"""How files begin, after four bytes of length and "ftyp" (ISO/IEC 23008-12)."""
-AVIF_BRANDS = (b"avif", b"avis")
-
-
-def is_heif(start: bytes) -> bool:
-    """Whether a file that starts so is a HEIC or AVIF picture."""
-    return start[4:8] == b"ftyp" and start[8:12] in (*BRANDS, *AVIF_BRANDS)
+from dreambooth.support.picture_files import AVIF_BRANDS, is_heif
 
 
 def refusal(start: bytes) -> str:

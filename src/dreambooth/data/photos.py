@@ -7,12 +7,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from dreambooth.data.heif import is_heif
 from dreambooth.data.masks import is_mask
 from dreambooth.data.pictures import MIN_SIDE, RAW_SUFFIXES, open_image
 from dreambooth.data.subfolders import photos_below, which_to_give
 from dreambooth.errors import PhotoError
 from dreambooth.support.files import at_home, sha256
+from dreambooth.support.picture_files import is_picture
 from dreambooth.support.progress import log, track
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".mpo", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif")
@@ -24,8 +24,6 @@ CAPTIONS = (".txt", ".caption")
 
 MANY = 20
 """Photos that take so long to decode that it is shown."""
-
-_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*")
 
 
 def photos_in(folder: Path | str, quietly: bool = False) -> tuple[Path, ...]:
@@ -116,15 +114,4 @@ def _is_stray(file: Path) -> bool:
 def _is_photo(file: Path) -> bool:
     if is_mask(file):
         return False
-    return file.suffix.lower() in (*SUFFIXES, *RAW_SUFFIXES) or _looks_like_a_picture(file)
-
-
-def _looks_like_a_picture(file: Path) -> bool:
-    if not file.is_file():  # to open a named pipe would wait for ever
-        return False
-    try:
-        with file.open("rb") as stream:
-            start = stream.read(12)
-    except OSError:
-        return False
-    return start.startswith(_MAGIC) or (start[:4] == b"RIFF" and start[8:] == b"WEBP") or is_heif(start)
+    return file.suffix.lower() in (*SUFFIXES, *RAW_SUFFIXES) or is_picture(file)

@@ -17,7 +17,7 @@ from dreambooth.models.pickles import refuse_pickle
 from dreambooth.models.single_file import names_in
 from dreambooth.support.files import at_home
 from dreambooth.support.hub import is_hub_id
-from dreambooth.support.model_index import MODEL_INDEX, SIDE, read_model_index
+from dreambooth.support.model_index import MODEL_INDEX, SIDE, no_model, read_model_index
 from dreambooth.support.rng import generator
 
 
@@ -201,6 +201,8 @@ def _folder(base: Base) -> Path:
                 f"{base.model} is on this disk and has no revisions: leave out --revision {base.revision}, "
                 "or give a hub id owner/name."
             )
+        if reason := "" if embedded else no_model(local):
+            raise ModelError(f"{reason}.")
         return embedded or local
     if not is_hub_id(base.model):
         raise ModelError(

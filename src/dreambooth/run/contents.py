@@ -8,14 +8,14 @@ from pathlib import Path
 
 from dreambooth.errors import DreamBoothError
 from dreambooth.run import records, status
+from dreambooth.support.model_index import RUN_MODEL, RUN_SETTINGS
 
-CONFIG = "config.toml"
+CONFIG, MODEL = RUN_SETTINGS, RUN_MODEL
 CHECKPOINTS = "checkpoints"
 BEST = "best"
 MASKS = "masks"
 SAMPLES = "samples"
 SUBJECTS = "subjects"
-MODEL = "model"
 ADAPTER = "adapter"
 REPORT = "report.html"
 CONTACT_SHEET = "contact-sheet.jpg"
