@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from dreambooth import __version__, cli
 from dreambooth.config import Config
 from dreambooth.errors import ModelError
-from dreambooth.export import push_to_hub
+from dreambooth.export import export_folder, export_single_file, push_to_hub
 from dreambooth.models.stable_diffusion import StableDiffusion
 from dreambooth.run import Run
 from dreambooth.subject import Subject
@@ -48,6 +48,15 @@ def test_the_model_of_a_run_is_written_in_the_precision_that_is_asked_for(
     assert str(tmp_path / "out") in capsys.readouterr().out
     assert dtypes(tmp_path / "out") == {getattr(torch, precision)}
     assert dtypes(run.model) == {torch.float32}
+
+
+def test_files_and_folders_may_be_text(run: Run, tmp_path: Path) -> None:
+    export_folder(str(run.root), str(tmp_path / "out"), "float16")
+    assert dtypes(tmp_path / "out") == {torch.float16}
+    export_folder(run.model, tmp_path / "again", "float32")
+    assert dtypes(tmp_path / "again") == {torch.float32}
+    with pytest.raises(ModelError, match="cannot be one file"):  # a small model is not what is published
+        export_single_file(run.root, str(tmp_path / "dog.safetensors"), "float32")
 
 
 def test_the_embedded_model_can_be_had_in_float32(tmp_path: Path) -> None:

@@ -17,15 +17,15 @@ import torch
 from diffusers import DiffusionPipeline
 from PIL import Image
 
-from dreambooth import __version__, cli
-from dreambooth.config import Config
+from dreambooth import __version__, cli, models
+from dreambooth.config import Base, Config
 from dreambooth.data.photos import photos_in
 from dreambooth.data.pictures import open_image
 from dreambooth.doctor.beforehand import check
 from dreambooth.errors import ConfigError, PhotoError, PromptError, RunError
 from dreambooth.generation.in_run import generate
 from dreambooth.generation.samples import text_of
-from dreambooth.recipe import check_world, dreambooth, personalise
+from dreambooth.recipe import check_world, dreambooth, personalise, resume
 from dreambooth.report.page import write_report
 from dreambooth.run import Run
 from dreambooth.run.contents import CONTENTS
@@ -174,6 +174,24 @@ def test_more_pictures_can_be_drawn(run: Run, capsys: pytest.CaptureFixture[str]
     assert cli.main(["generate", str(run.root), "--prompts", "a {} on the moon"], __version__) == 0
     assert capsys.readouterr().out == f"{sample.path}\n"
     shutil.rmtree(run.samples / "own")
+
+
+def test_a_folder_may_be_given_as_text(
+    run: Run, base: Path, subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = str(shutil.copytree(run.root, tmp_path / "run"))
+    assert Run(folder) == Run(Path(folder)) == Run.open(folder) == resume(folder)  # type: ignore[arg-type]
+    assert Run(folder).model == Path(folder) / "model"  # type: ignore[arg-type]
+    (sample,) = generate(folder, "a {} on the moon", count=1)
+    assert sample.path.is_relative_to(folder)
+    assert Config.from_toml(f"{folder}/config.toml") == run.config
+    assert Config.build(model=base) == Config.build(model=str(base))  # type: ignore[arg-type]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert Run.open("~/run").config == run.config
+    assert Run.create("~/another", subject, run.config).root == tmp_path / "another"
+    models.load(Base(model=str(base))).save("~/saved")
+    assert opened(tmp_path / "saved").unet.config.sample_size == opened(base).unet.config.sample_size
 
 
 def test_every_wish_has_files_of_its_own_that_say_what_they_were_drawn_from(

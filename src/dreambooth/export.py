@@ -14,13 +14,15 @@ from dreambooth.generation.in_run import personal_folder
 from dreambooth.models.base import DiffusionModel
 from dreambooth.run import Run
 from dreambooth.run.contents import CONFIG
-from dreambooth.support.files import require_space
+from dreambooth.support.files import at_home, require_space
 
 Precision = Literal["float32", "float16", "bfloat16"]
 Prediction = Literal["epsilon", "v_prediction"]
 
 
-def export_single_file(source: str, file: Path, precision: Precision, predicts: Prediction | None = None) -> None:
+def export_single_file(
+    source: Path | str, file: Path | str, precision: Precision, predicts: Prediction | None = None
+) -> None:
     """Write a run's model, or a base model, to one .safetensors file of the original layout.
 
     source: a run folder, or what --model takes.  predicts: as the setting prediction_type.  Raises ModelError where
@@ -31,13 +33,15 @@ def export_single_file(source: str, file: Path, precision: Precision, predicts: 
     model.save_single_file(file, title)
 
 
-def export_folder(source: str, folder: Path, precision: Precision, predicts: Prediction | None = None) -> None:
+def export_folder(
+    source: Path | str, folder: Path | str, precision: Precision, predicts: Prediction | None = None
+) -> None:
     """Write the same to a diffusers folder; raises as `export_single_file` does."""
     model, _ = _opened(source, folder, precision, predicts)
     model.save(folder)
 
 
-def push_to_hub(source: str, repo: str, public: bool = False, endpoint: str | None = None) -> str:
+def push_to_hub(source: Path | str, repo: str, public: bool = False, endpoint: str | None = None) -> str:
     """Upload what a run has made, with its card, to a model repository of the hub; returns its address.
 
     The adapter where the method made one, else the model; of a cascade the model, as each of its stages has an adapter
@@ -65,8 +69,11 @@ def push_to_hub(source: str, repo: str, public: bool = False, endpoint: str | No
     return str(made)
 
 
-def _opened(source: str, target: Path, precision: Precision, predicts: Prediction | None) -> tuple[DiffusionModel, str]:
+def _opened(
+    source: Path | str, target: Path | str, precision: Precision, predicts: Prediction | None
+) -> tuple[DiffusionModel, str]:
     """The model in one precision, and what it is called."""
+    source, target = str(source), at_home(target)
     if target.exists():
         raise DiskError(f"{target} exists, and nothing is written over it: choose another name.")
     run = Run.open(Path(source)) if Path(source, CONFIG).is_file() else None

@@ -85,9 +85,16 @@ def plan(subject: Subject, config: Config, root: Path | str, also: Sequence[Subj
 
 
 def resume(
-    run: Run, max_train_steps: int | None = None, early_stopping: bool | None = None, use_step: int | None = None
+    run: Run | Path | str,
+    max_train_steps: int | None = None,
+    early_stopping: bool | None = None,
+    use_step: int | None = None,
 ) -> Run:
-    """Resume a run that was stopped, or a finished one: for more steps (`run.extend`), or at another (`run.choice`)."""
+    """Resume a run that was stopped, or a finished one: for more steps (`run.extend`), or at another (`run.choice`).
+
+    run: it, or its folder.
+    """
+    run = Run.at(run)
     also = [companion.subject for companion in companions(run)]
     with run.lock():
         if changes(use_step, max_train_steps, early_stopping):

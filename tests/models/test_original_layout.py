@@ -87,7 +87,7 @@ def test_what_is_written_to_one_file_comes_back_to_the_bit(case: str, tmp_path: 
     module, family, make = CASES[case]
     pipeline = pipeline_of(make, module.KIND)
     model, its = family(pipeline, "small"), published(pipeline, module)
-    model.save_single_file(tmp_path / "model.safetensors", "zwx dog", its)
+    model.save_single_file(str(tmp_path / "model.safetensors"), "zwx dog", its)
     again: Any = family.open_file(tmp_path / "model.safetensors", Base(model="small"), torch.float32, its)
     for part in module.KIND.weights:
         mine, theirs = getattr(pipeline, part).state_dict(), getattr(again.pipeline, part).state_dict()

@@ -205,12 +205,12 @@ class Config(Section):
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
     @classmethod
-    def from_toml(cls, path: Path) -> Self:
+    def from_toml(cls, path: Path | str) -> Self:
         """The settings that `to_toml` wrote; raises ConfigError with every problem at once."""
-        return cls.from_toml_text(path.read_text(encoding="utf-8"), path)
+        return cls.from_toml_text(at_home(path).read_text(encoding="utf-8"), path)
 
     @classmethod
-    def from_toml_text(cls, text: str, path: Path) -> Self:
+    def from_toml_text(cls, text: str, path: Path | str) -> Self:
         """The same of the text in a file; raises ConfigError, which names the file."""
         try:
             return cls.model_validate(parsed_toml(text, str(path)))

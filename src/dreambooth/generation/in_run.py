@@ -64,16 +64,22 @@ def probe_samples(run: Run, model: DiffusionModel, stage: str, prompts: Sequence
 
 
 def generate(
-    run: Run, prompts: Sequence[str] | str = (), *, count: int | None = None, seed: int | None = None, **settings: Any
+    run: Run | Path | str,
+    prompts: Sequence[str] | str = (),
+    *,
+    count: int | None = None,
+    seed: int | None = None,
+    **settings: Any,
 ) -> list[Sample]:
     """Generate more samples with the personalised model, to samples/own; prompts hold {} where the subject's name goes.
 
-    prompts: [default: the run's].  count: of each [default: as the run has it].  seed: of the first sample, the next
-    ones count on from it [default: the run's seeds].  settings: sampler, num_inference_steps, guidance_scale where they
-    are not the run's. Older samples stay. Each is drawn alone: it depends on its words, seed, settings and weights, and
-    on nothing else. Raises RunError where the run has no model yet, PromptError or ConfigError for what cannot be done.
+    run: it, or its folder.  prompts: [default: the run's].  count: of each [default: as the run has it].  seed: of the
+    first sample, the next ones count on from it [default: the run's seeds].  settings: sampler, num_inference_steps,
+    guidance_scale where they are not the run's. Older samples stay. Each is drawn alone: it depends on its words, seed,
+    settings and weights, and on nothing else. Raises RunError where the run has no model yet, PromptError or
+    ConfigError for what cannot be done.
     """
-    prompts = (prompts,) if isinstance(prompts, str) else prompts
+    run, prompts = Run.at(run), (prompts,) if isinstance(prompts, str) else prompts
     own = own_prompts(prompts)[: len(prompts)]
     warn_of_nameless(own, run.subject)
     if others := settings.keys() - DRAWING:

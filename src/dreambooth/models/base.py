@@ -261,14 +261,14 @@ class DiffusionModel(ABC):
         """
 
     @abstractmethod
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path | str) -> None:
         """Write the model, and the name of its world, as a folder that `DiffusionPipeline.from_pretrained` opens.
 
         Raises ModelError where a weight is not finite.
         """
 
     @abstractmethod
-    def save_single_file(self, file: Path, title: str) -> None:
+    def save_single_file(self, file: Path | str, title: str) -> None:
         """Write all weights as one .safetensors file of the original layout, as ComfyUI and A1111 open it.
 
         title: what the file calls itself.  Raises ModelError where that layout has no place for this model.

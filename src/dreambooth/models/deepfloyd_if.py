@@ -237,7 +237,8 @@ class DeepFloydIF(DiffusionModel):
             its += [asdict(self.refining), noising, pipelines.description(self.larger, "unet", ())]
         return self.weights.fingerprint(its)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path | str) -> None:
+        folder = at_home(folder)
         self.weights.require_finite(self.name)
         marks = {SUPER_RESOLUTION: asdict(self.refining)} if self.larger else {}
         with atomic_write(folder) as aside:
@@ -247,7 +248,7 @@ class DeepFloydIF(DiffusionModel):
         files = opening.files_of(KIND, folder, None)
         self.weights.are(files + (opening.files_of(LARGER, folder / FOLDER, None) if self.larger else []))
 
-    def save_single_file(self, file: Path, title: str) -> None:
+    def save_single_file(self, file: Path | str, title: str) -> None:
         raise ModelError(f"{self.name} is a DeepFloyd IF, which no program reads from one file: export a folder.")
 
 

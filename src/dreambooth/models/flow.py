@@ -136,7 +136,7 @@ class FlowModel(LatentModel):
             self.kind.pipeline, folder, {DENOISER: layers}, {DENOISER: whole}, {DENOISER: self.denoising.network}
         )
 
-    def save_single_file(self, file: Path, title: str) -> None:
+    def save_single_file(self, file: Path | str, title: str) -> None:
         raise ModelError(
             f"{self.name} cannot be one file: a {self.kind.family} model is shared as a diffusers folder, or as its "
             "LoRA in adapter/, which ComfyUI opens on the base model."

@@ -14,6 +14,7 @@ from dreambooth.config import Base
 from dreambooth.models import opening, pipelines, prediction
 from dreambooth.models.base import DENOISER, DiffusionModel, LoraLayout, Sampling, Stage
 from dreambooth.models.weights import Weights
+from dreambooth.support.files import at_home
 from dreambooth.support.model_index import SIDE
 
 
@@ -108,7 +109,8 @@ class LatentModel(DiffusionModel):
         with self.weights.together():
             return pipelines.draw(drawing, self.resolution, prompts, seeds, sampling, self.guidance)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path | str) -> None:
+        folder = at_home(folder)
         self.weights.require_finite(self.name)
         usual = self.denoising(self.pipeline).resolution
         marks = {} if self.resolution == usual else {SIDE: self.resolution}

@@ -15,6 +15,7 @@ from dreambooth.config.families import usual_guidance
 from dreambooth.models import clip, pipelines, schedules, single_file
 from dreambooth.models.base import DENOISER, Conditioning, Sampling, joined
 from dreambooth.models.latent import LatentModel, LatentStage
+from dreambooth.support.files import at_home
 
 
 class UNetStage(LatentStage):
@@ -71,6 +72,6 @@ class UNetModel(LatentModel):
         names = {part: "unet" if part == DENOISER else part for part in weights}
         pipelines.save_lora(self.kind.pipeline, folder, state, configs, names)
 
-    def save_single_file(self, file: Path, title: str, published: single_file.Published | None = None) -> None:
+    def save_single_file(self, file: Path | str, title: str, published: single_file.Published | None = None) -> None:
         metadata = single_file.model_spec(self.lora_layout.architecture, title, self.stages[0])
-        single_file.to_file(self.kind, published or self.published, self.pipeline, file, self.name, metadata)
+        single_file.to_file(self.kind, published or self.published, self.pipeline, at_home(file), self.name, metadata)

@@ -19,7 +19,7 @@ from dreambooth.run.records import LOSSES, MODEL, PHOTOS, SCORES, SUBJECT
 from dreambooth.run.same import BEFORE_THE_MODEL, by_name, changes_of, holds_only, refused
 from dreambooth.run.status import reported
 from dreambooth.subject import Subject
-from dreambooth.support.files import broken_seal, sealed, sweep, unsealed, write_text
+from dreambooth.support.files import at_home, broken_seal, sealed, sweep, unsealed, write_text
 from dreambooth.support.progress import log
 
 
@@ -32,6 +32,9 @@ class Run:
 
     root: Path
     whole: "Run | None" = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root", Path(self.root))  # callers may have it as text
 
     @property
     def checkpoints(self) -> Path:
@@ -99,12 +102,12 @@ class Run:
         return [Run(folder, self) for folder in folders if not (folder / contents.CONFIG).exists()]  # else another run
 
     @classmethod
-    def create(cls, root: Path, subject: Subject, config: Config) -> Self:
+    def create(cls, root: Path | str, subject: Subject, config: Config) -> Self:
         """Make the folder, or open the one that the same command made before.
 
         One whose base model never opened takes the photos and settings of now. Raises what `require_fit` raises.
         """
-        run = cls(Path(os.path.normpath(root)))  # "runs/.." is there, though runs/ is not
+        run = cls(Path(os.path.normpath(at_home(root))))  # "runs/.." is there, though runs/ is not
         there, changes = (run.root / contents.CONFIG).exists(), run.require_fit(subject, config)
         try:
             run.root.mkdir(parents=True, exist_ok=True)
@@ -147,7 +150,7 @@ class Run:
     @classmethod
     def open(cls, root: Path | str) -> Self:
         """An existing run folder; raises RunError where it is none, or its settings are not as they were written."""
-        root = Path(root)
+        root = at_home(root)
         if not (root / contents.CONFIG).is_file():
             raise RunError(
                 f"{root} is not a run folder (it has no config.toml): make one with `dreambooth run PHOTOS_DIR`."
@@ -155,6 +158,11 @@ class Run:
         run = cls(root)
         _ = run.config  # so that no stage begins, nor says that it is complete, on damaged settings
         return run
+
+    @classmethod
+    def at(cls, run: "Run | Path | str") -> "Run":
+        """The run that is given, or the one in the folder that is; raises as `open` does."""
+        return run if isinstance(run, Run) else cls.open(run)
 
     @cached_property
     def config(self) -> Config:
