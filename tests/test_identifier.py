@@ -19,6 +19,7 @@ from dreambooth.identifier import (
     rare_tokens,
     with_identifier,
 )
+from dreambooth.models.single_file import clip_tokenizer
 from dreambooth.subject import Subject
 from dreambooth.support.words import is_word
 from tiny import WORDS, tiny_tokenizer
@@ -75,6 +76,36 @@ def test_t5_uses_the_window_of_the_paper() -> None:
     tokenizer = tiny_t5()
     size = len(tokenizer)
     assert all(size * 5 // 32 <= token <= size * 10 / 32 for token in rare_tokens(tokenizer))
+
+
+@pytest.mark.parametrize("inside", [True, False], ids=["sentinels in the vocabulary", "added to it"])
+def test_t5s_window_is_that_of_its_pieces_and_not_of_its_sentinels(inside: bool) -> None:
+    """The paper's ids 5000 to 10000 of 32 000; T5's tokenizer.json and spiece.model both come out as 32 100 rows."""
+    drawn = random.Random(1)
+    texts = dict.fromkeys("\u2581" + "".join(drawn.choices("bcdfghjkpqvwxz", k=3)) for _ in range(5000))
+    pieces = ["<pad>", "</s>", "<unk>", "\u2581", *(f"{number}z" for number in range(32_000))][:32_000]
+    for number, text in enumerate([text for text in texts if not is_word(text[1:])][:1000]):
+        pieces[4990 + number] = text  # rare texts, from before the window on
+        pieces[9500 + number] = text[1:]  # and to behind it
+    sentinels = [f"<extra_id_{number}>" for number in reversed(range(100))] if inside else []
+    vocabulary = [(piece, -float(at)) for at, piece in enumerate([*pieces, *sentinels])]
+    tokenizer = T5Tokenizer(vocab=vocabulary, extra_ids=100)
+    assert len(tokenizer) == 32_100 and tokenizer.vocab_size == (32_100 if inside else 32_000)
+    rare = rare_tokens(tokenizer)
+    assert (rare[0], rare[-1]) == (5000, 9999)
+    tokenizer.add_tokens(["<toy-car>", "<toy-car>_1"])
+    assert rare_tokens(tokenizer) == rare, "a word that is learned moves nothing"
+
+
+def test_the_choice_of_clips_tokenizers_is_what_it_was() -> None:
+    """Runs that were begun with these are resumed with them, and figures in docs/ are of them."""
+    clip = clip_tokenizer("<|endoftext|>")
+    assert [choose_identifier([clip], 1, seed) for seed in range(4)] == ["vx", "szn", "ygk", "laq"]
+    clip.add_tokens([f"<toy-car>_{at}" for at in range(30)])
+    assert [choose_identifier([clip], 1, seed) for seed in range(4)] == ["vx", "szn", "ygk", "laq"]
+    if TOYBOX.is_dir():
+        toybox = AutoTokenizer.from_pretrained(TOYBOX)
+        assert [choose_identifier([toybox], 1, seed) for seed in range(4)] == ["jyk", "dwq", "rvj", "zwx"]
 
 
 def test_the_identifier_comes_back_through_the_tokenizer(tokenizer: Any) -> None:

@@ -187,9 +187,15 @@ def _require_one_word(identifier: str) -> None:
 
 
 def _rare_window(tokenizer: Any) -> range:
-    marks_words = any(piece.startswith("\u2581") for piece in tokenizer.get_vocab())
-    low, high = SENTENCEPIECE_WINDOW if marks_words else BYTE_PAIR_WINDOW
-    return range(round(len(tokenizer) * low), round(len(tokenizer) * high))
+    size = tokenizer.vocab_size  # without words that were added to it, which are later than the rarest
+    if not any(piece.startswith("\u2581") for piece in tokenizer.get_vocab()):
+        low, high = BYTE_PAIR_WINDOW
+    else:
+        low, high = SENTENCEPIECE_WINDOW
+        added = tokenizer.added_tokens_decoder
+        while size - 1 in added:  # T5's vocabulary has 100 sentinels, <extra_id_0> and so on, after its 32 000 pieces
+            size -= 1
+    return range(round(size * low), round(size * high))
 
 
 def _is_known(tokenizer: Any, identifier: str, ids: list[int]) -> bool:
