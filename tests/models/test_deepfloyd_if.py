@@ -34,7 +34,7 @@ from dreambooth.run import Run
 from dreambooth.run.records import LOSSES
 from dreambooth.subject import Subject
 from dreambooth.support.files import sha256
-from dreambooth.support.model_index import SUPER_RESOLUTION
+from dreambooth.support.model_index import SUPER_RESOLUTION, add_to_model_index
 from dreambooth.support.rng import normal
 from tiny import WORDS
 from tiny_if import BASE, LARGER, Pair, tiny_if_pair, wrapped
@@ -162,6 +162,17 @@ def test_super_resolution_reads_what_its_folder_says_unless_it_is_told_otherwise
     other: Any = models.load(asked)
     assert other.refining == Refining(noise_level=0, guidance_scale=2.0, num_inference_steps=9)
     assert other.fingerprint() != model.fingerprint()  # its class images are others
+
+
+@pytest.mark.parametrize(
+    "said", [{"guidance_scale": 0}, {"num_inference_steps": -3}, {"guidance_scale": "x"}, {"odd": 1}]
+)
+def test_a_folder_that_says_what_super_resolution_cannot_draw_by_is_told(said: dict[str, Any], tmp_path: Path) -> None:
+    pair = tiny_if_pair()
+    DeepFloydIF(pair.base, "tiny", pair.larger).save(tmp_path / "model")
+    add_to_model_index(tmp_path / "model", SUPER_RESOLUTION, said)
+    with pytest.raises(ModelError, match=r"model_index\.json does not say how super-resolution draws"):
+        models.load(Base(model=str(tmp_path / "model")))
 
 
 def test_the_folders_of_if_as_they_are_published_are_one_model(tmp_path: Path) -> None:

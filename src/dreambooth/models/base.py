@@ -4,6 +4,7 @@ Shapes: B rows, C channels, H W pixels, h w latent cells, L tokens, D width, N i
 A family is one file with a final model and its final stages; families share functions and never see each other.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -85,11 +86,21 @@ def padded(rows: Sequence[Conditioning]) -> Conditioning:
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How images are drawn. sampler: one of the model's `samplers`.  guidance_scale: 1 is no guidance."""
+    """How images are drawn. sampler: one of the model's `samplers`.  guidance_scale: 1 is no guidance.
+
+    Raises ValueError for numbers that draw nothing.
+    """
 
     sampler: str
     num_inference_steps: int
     guidance_scale: float
+
+    def __post_init__(self) -> None:
+        steps, scale = self.num_inference_steps, self.guidance_scale
+        if not isinstance(steps, int | np.integer) or steps < 1:
+            raise ValueError(f"num_inference_steps is a whole number from 1 on, not {steps!r}: 20 to 50 are usual")
+        if not isinstance(scale, int | float | np.number) or not (math.isfinite(scale) and scale >= 1):
+            raise ValueError(f"guidance_scale is a number from 1 on, not {scale!r}: 1 is no guidance, 7.5 is usual")
 
 
 class LoraLayout(NamedTuple):

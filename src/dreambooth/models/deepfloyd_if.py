@@ -22,12 +22,12 @@ from dreambooth.data.batch import Batch
 from dreambooth.errors import ModelError
 from dreambooth.models import hub, opening, pipelines, prediction, schedules
 from dreambooth.models.base import DENOISER, Conditioning, DiffusionModel, LoraLayout, Sampling, Stage, joined
-from dreambooth.models.refining import Refining
+from dreambooth.models.refining import Refining, refining_of
 from dreambooth.models.t5 import Reader
 from dreambooth.models.weights import Weights
 from dreambooth.support.device import onto
 from dreambooth.support.files import at_home, atomic_write
-from dreambooth.support.model_index import MODEL_INDEX, SUPER_RESOLUTION, read_model_index
+from dreambooth.support.model_index import SUPER_RESOLUTION
 from dreambooth.support.rng import normal
 
 READERS = {"text_encoder": "tokenizer"}
@@ -173,14 +173,12 @@ class DeepFloydIF(DiffusionModel):
             files += more
         for one in (pipeline, larger) if larger else (pipeline,):
             prediction.settle(one.scheduler, base.prediction_type, name)
-        kept = read_model_index(folder / MODEL_INDEX).get(SUPER_RESOLUTION, {})
         asked = {
             "noise_level": base.noise_level,
             "guidance_scale": base.super_resolution_guidance_scale,
             "num_inference_steps": base.super_resolution_inference_steps,
         }
-        refining = Refining(**{**kept, **{key: value for key, value in asked.items() if value is not None}})
-        return cls(pipeline, name, larger, refining, files)
+        return cls(pipeline, name, larger, refining_of(folder, asked), files)
 
     @property
     def refining(self) -> Refining:

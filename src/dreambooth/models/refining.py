@@ -1,8 +1,13 @@
 """How the second stage of a cascade draws."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
+from dreambooth.errors import ModelError
 from dreambooth.models.base import Sampling
+from dreambooth.support.model_index import MODEL_INDEX, SUPER_RESOLUTION, read_model_index
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,3 +28,20 @@ class Refining:
         """How it samples where the base samples so."""
         steps = self.num_inference_steps or of_base.num_inference_steps
         return replace(of_base, num_inference_steps=steps, guidance_scale=self.guidance_scale)
+
+
+def refining_of(folder: Path, asked: Mapping[str, Any]) -> Refining:
+    """How the cascade in `folder` draws; asked: what goes before what its folder says, None where nothing does.
+
+    Raises ModelError where the folder says what no picture can be drawn by.
+    """
+    kept = read_model_index(folder / MODEL_INDEX).get(SUPER_RESOLUTION, {})
+    try:
+        refining = Refining(**{**kept, **{name: value for name, value in asked.items() if value is not None}})
+        refining.sampling(Sampling(sampler="", num_inference_steps=1, guidance_scale=1))
+    except (TypeError, ValueError) as error:  # what a stranger wrote there
+        raise ModelError(
+            f"{folder / MODEL_INDEX} does not say how super-resolution draws ({error}): copy or download the model "
+            "again."
+        ) from error
+    return refining
