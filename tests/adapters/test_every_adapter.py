@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from peft import PeftModel
 from torch import Tensor
 
 from dreambooth import models
 from dreambooth.adapters import Adapter
 from dreambooth.config import Base, Config
 from dreambooth.models.base import DENOISER, DiffusionModel
+from dreambooth.report.snippets import adapter_snippet
 from dreambooth.run import Run
 from families import FAMILIES, Family
 from tiny import attached
@@ -221,21 +223,31 @@ def test_what_does_not_train_is_bit_identical_in_the_saved_model(
     assert not any(name.startswith("vae.") for name in differing)
 
 
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft asks transformers by it
 def test_the_export_opens_in_diffusers(
-    family: Family, config: Config, plain: DiffusionModel, trained: Trained, tmp_path: Path
+    family: Family,
+    config: Config,
+    plain: DiffusionModel,
+    trained: Trained,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     adapter = trained.root / "adapter"
     if config.method.method in ("dreambooth", "prompt_only"):
         assert not adapter.exists()  # the model is what is shared
         return
-    if config.method.lora_type == "oft":
-        pytest.skip("diffusers reads no OFT; test_lora.py opens it with peft")
     plain.save(tmp_path)
     pipeline = family.open(tmp_path)
     if config.method.method != "lora":
         assert family.load_word is not None
         family.load_word(pipeline, adapter / "learned_embeds.safetensors")
-    if config.method.method != "textual_inversion":
+    if config.method.lora_type == "oft":  # which diffusers does not read: by peft, as the model card says
+        card = adapter_snippet(subject_of(config), config, adapter, trained.root / "model")
+        lines = [line for line in card.splitlines() if line.startswith("PeftModel.")]
+        monkeypatch.chdir(trained.root)
+        exec("\n".join(lines), {"PeftModel": PeftModel, "pipeline": pipeline})
+        assert len(lines) == len(family.components)
+    elif config.method.method != "textual_inversion":
         pipeline.load_lora_weights(adapter, weight_name="pytorch_lora_weights.safetensors")
     theirs: Any = family.wrap(pipeline, "theirs")
     family.stage_of(theirs).resolution = family.stage_of(plain).resolution

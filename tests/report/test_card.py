@@ -3,9 +3,11 @@
 import ast
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from diffusers import DiffusionPipeline
 from huggingface_hub import ModelCard
 from PIL import Image
 
@@ -18,8 +20,9 @@ from dreambooth.report.snippets import adapter_snippet
 from dreambooth.run import Run
 from dreambooth.run.records import RECOMMENDATION, SAMPLES, Recommendation, SampleScores
 from dreambooth.subject import Subject
+from dreambooth.support.rng import normal
 from dreambooth.support.tensor_files import save_tensors
-from tiny import tiny_model
+from tiny import attached, tiny_model
 
 TEMPLATES = {
     "a {}": "subject",
@@ -151,6 +154,35 @@ def test_what_was_learned_has_a_card_with_its_own_lines(method: str, tmp_path: P
     assert "lora" in ModelCard.load(run.adapter / "README.md").data.to_dict()["tags"] or method == "textual_inversion"
 
 
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft asks transformers by it
+@pytest.mark.parametrize("method", ["lora", "pivotal"])
+def test_the_card_of_oft_opens_it(method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """diffusers does not read peft's files: the lines on the card are peft's own, and give the merged model."""
+    model = tmp_path / "somewhere" / "base"
+    tiny_model().save(model)
+    word = "<dog>" if method == "pivotal" else "zwx"
+    run = finished(tmp_path, identifier=word, model=str(model), method=method, lora_type="oft")
+    model.rename(run.root / "base")  # a card that travels names no place: its lines are run beside the base model
+    mine = tiny_model()
+    adapter = attached(mine, run.subject, run.config)
+    adapter.load({name: 0.1 * normal(tensor.shape, name) for name, tensor in adapter.state().items()})
+    adapter.export(run.adapter)
+    adapter.merge()
+    mine.save(run.model)
+    write_cards(run)
+    card = ModelCard.load(run.adapter / "README.md")
+    assert card.data.to_dict()["tags"].count("oft") == 1 and "lora" not in card.data.to_dict()["tags"]
+    opened: dict[str, Any] = {}
+    monkeypatch.chdir(run.root)
+    exec(card.text.partition("```python\n")[2].partition("```")[0], opened)
+    expected = DiffusionPipeline.from_pretrained(run.model)
+    for part in ("unet", "text_encoder"):
+        weights = getattr(expected, part).state_dict()
+        theirs = getattr(opened["pipeline"], part).state_dict()
+        assert theirs.keys() == weights.keys()
+        assert all(torch.equal(theirs[name], tensor) for name, tensor in weights.items())
+
+
 @pytest.mark.parametrize(
     ("weight", "kind"),
     [
@@ -165,7 +197,8 @@ def test_a_base_model_in_one_file_is_opened_by_its_own_pipeline(weight: str, kin
     save_tensors(file, {weight: torch.zeros(2)})
     save_tensors(tmp_path / "pytorch_lora_weights.safetensors", {"x": torch.zeros(2)})
     config = Config.build(method="lora", model=str(file))
-    snippet = adapter_snippet(Subject(photos=(), class_noun="dog", identifier="zwx"), config, tmp_path)
+    subject = Subject(photos=(), class_noun="dog", identifier="zwx")
+    snippet = adapter_snippet(subject, config, tmp_path, tmp_path / "model")
     assert (f'pipeline = {kind}.from_single_file("base.safetensors", dtype=torch.float32)' in snippet) == bool(kind)
     assert bool(snippet) == bool(kind)
 

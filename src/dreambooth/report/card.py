@@ -52,7 +52,7 @@ def write_cards(run: Run) -> None:
     samples = best(samples, measured, SHOWN)
     snippets = {
         run.model: model_snippet(subject, config, run.model),
-        run.adapter: adapter_snippet(subject, config, run.adapter),
+        run.adapter: adapter_snippet(subject, config, run.adapter, run.model),
     }
     for folder, snippet in snippets.items():
         if folder.is_dir() and snippet:
@@ -114,7 +114,10 @@ def _header(subject: Subject, config: Config, samples: list[Sample]) -> str:
     if _HUB_ID.fullmatch(model) and not Path(model).exists():
         lines.append(f"base_model: {_quoted(model)}")
     lines.append(f"instance_prompt: {_quoted(subject.prompt)}")
-    lines += ["tags:", *(f"- {_quoted(tag)}" for tag in ("text-to-image", "diffusers", *TAGS[config.method.method]))]
+    own = TAGS[config.method.method]
+    if config.method.lora_type == "oft":  # whose files no tool for a LoRA reads
+        own = (*(tag for tag in own if "lora" not in tag), "oft")
+    lines += ["tags:", *(f"- {_quoted(tag)}" for tag in ("text-to-image", "diffusers", *own))]
     if samples:
         lines.append("widget:")
     for number, sample in enumerate(samples):

@@ -121,7 +121,7 @@ def _content(run: Run) -> dict[str, Any]:
         "timings": {STAGES.get(stage, stage): seconds for stage, seconds in read_timings(run).items()},
         "planned": {STAGES[name]: number for name, number in read_plan(run).items() if name in STAGES},
         "snippet": model_snippet(subject, config, run.model) if subject.identifier else "",
-        "adapter_snippet": adapter_snippet(subject, config, run.adapter),
+        "adapter_snippet": adapter_snippet(subject, config, run.adapter, run.model),
         "has_model": (run.model / MODEL_INDEX).is_file(),
     }
 

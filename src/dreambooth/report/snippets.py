@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
@@ -42,10 +43,7 @@ def model_snippet(subject: Subject, config: Config, model: Path) -> str:
 
 def _enlarged(model: Path, scheduler: str, steps: int) -> str:
     """Of a cascade, the lines that hand the picture on to the pipeline in model/super_resolution."""
-    try:
-        told = read_model_index(model / MODEL_INDEX).get(SUPER_RESOLUTION)
-    except (OSError, ValueError):  # not made yet
-        return ""
+    told = _index(model).get(SUPER_RESOLUTION)
     if not told:
         return ""
     asked = {**told, "num_inference_steps": told["num_inference_steps"] or steps}
@@ -58,24 +56,43 @@ def _enlarged(model: Path, scheduler: str, steps: int) -> str:
     )
 
 
-def adapter_snippet(subject: Subject, config: Config, adapter: Path) -> str:
+def _index(model: Path) -> dict[str, Any]:
+    """What the model's folder holds; nothing where it is not made yet."""
+    try:
+        return read_model_index(model / MODEL_INDEX)
+    except (OSError, ValueError):
+        return {}
+
+
+def adapter_snippet(subject: Subject, config: Config, adapter: Path, model: Path) -> str:
     """How to open what was learned alone on its base model, in place of model/; "" where the model is all there is.
 
-    adapter: the folder with it.
+    adapter: the folder with it.  model: the folder of the whole, whose parts have the base model's names.
     """
     words, lora = adapter / "learned_embeds.safetensors", adapter / "pytorch_lora_weights.safetensors"
+    turned = list(_turned(adapter, model))
     lines = list(_words(subject, words)) if words.is_file() else []
-    lines += ['pipeline.load_lora_weights("adapter")'] if lora.is_file() else []
+    lines += ['pipeline.load_lora_weights("adapter")'] if lora.is_file() else turned
     kind, opens = _opener(config.base.model)
     if not lines or not kind:
         return ""
-    found, model = f"import torch\nfrom diffusers import {kind}\n", json.dumps(base_name(config))
+    found, base = f"import torch\nfrom diffusers import {kind}\n", json.dumps(base_name(config))
+    found += "from peft import PeftModel\n" if turned else ""
     if inside := EMBEDDED_MODELS.get(config.base.model):
         found += "from importlib.resources import files\n"
-        model = 'str(files("dreambooth.{}") / "{}")'.format(*inside)
+        base = 'str(files("dreambooth.{}") / "{}")'.format(*inside)
     # without it every part is opened in the precision that its own configuration names: several, in many models
-    asked = f"{model}, dtype=torch.{config.base.dtype}"
+    asked = f"{base}, dtype=torch.{config.base.dtype}"
     return "\n".join([found, f"pipeline = {kind}.{opens}({asked})", *lines])
+
+
+def _turned(adapter: Path, model: Path) -> Iterator[str]:
+    """Of OFT, which diffusers does not read, the lines that have peft work it into the part of each of its folders."""
+    index = _index(model)
+    network = next((name for name in ("unet", "transformer") if name in index), "")
+    for folder in sorted(file.parent.name for file in adapter.glob("*/adapter_config.json") if network):
+        part = folder if folder in index else network  # the text encoders are called as the pipeline calls them
+        yield f'PeftModel.from_pretrained(pipeline.{part}, "adapter/{folder}").merge_and_unload()'
 
 
 def _opener(model: str) -> tuple[str, str]:
