@@ -12,6 +12,7 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 from peft import PeftModel
+from peft.tuners.oft.layer import OFTLayer
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
@@ -184,6 +185,30 @@ def test_peft_opens_oft(tmp_path: Path) -> None:
     found, true = changes(before, weights(fresh)), changes(before, weights(model))
     assert found.keys() == true.keys() != set()
     assert all(torch.equal(found[name], change) for name, change in true.items())
+
+
+def test_a_size_of_block_that_peft_would_change_is_refused_with_those_that_fit() -> None:
+    """peft takes the nearest divisor of each layer's width instead: some layers' blocks would have another size."""
+    given: dict[str, Any] = {"model": "tiny", "method": "lora", "lora_type": "oft"}
+    with pytest.raises(ConfigError, match=re.escape("and 3 does not for 40 of 40, such as ")) as caught:
+        check(tiny_model(), Config.build({**given, "rank": 3}))
+    assert caught.value.problems[0].endswith(": sizes that do for all are 2, 4, 8, 16")
+    for rank in (2, 4, 8, 16):
+        adapter = attached(tiny_model(), SUBJECT, Config.build({**given, "rank": rank}))
+        assert {its.oft_block_size["default"] for its in turned(adapter)} == {rank}
+    with pytest.raises(ConfigError, match=re.escape("and 32 does not for ")):
+        attached(tiny_model(), SUBJECT, Config.build({**given, "rank": 32}))  # as wide as some, wider than others
+    given["lora_target_modules"] = ["conv1"]  # 3 x 3 pixels of 8, 16, 24 or 32 channels
+    config = Config.build({**given, "rank": 3})
+    assert {its.oft_block_size["default"] for its in turned(attached(tiny_model(), SUBJECT, config))} == {3}
+    given["lora_target_modules"] = ["fc2", "to_q"]
+    with pytest.raises(ConfigError, match=re.escape("such as encoder.layers.0.mlp.fc2 with 37: no size does for them")):
+        check(tiny_model(), Config.build({**given, "rank": 4}))
+
+
+def turned(adapter: Adapter) -> list[OFTLayer]:
+    """Its layers."""
+    return [its for tuner in adapter.modules().values() for its in tuner.modules() if isinstance(its, OFTLayer)]
 
 
 def test_the_first_values_are_a_function_of_the_seed() -> None:
