@@ -170,7 +170,7 @@ def test_the_plan_knows_of_one_look_more_and_of_no_class_image() -> None:
 
 def test_the_plan_knows_of_the_weights_to_be_pulled_back_to() -> None:
     plain, pulled = (Costs.of(tiny_model(size=16), Config.build(l2_to_base=weight)) for weight in (0.0, 0.1))
-    assert pulled.state - plain.state == plain.trained and pulled.saved == plain.saved
+    assert pulled.state - plain.state == sum(plain.trained) and pulled.saved == plain.saved
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import time
 from importlib.resources import files
 from pathlib import Path
@@ -9,14 +10,15 @@ from typing import Any
 
 import pytest
 
-from dreambooth import Config, Subject, __version__, cli, dreambooth, photos_in
+from dreambooth import Config, Subject, __version__, cli, dreambooth, models, photos_in
 from dreambooth.errors import ConfigError, PromptError, RunError
 from dreambooth.models import hub
 from dreambooth.plan import rates
+from dreambooth.plan.costs import Costs
 from dreambooth.plan.work import Work
 from dreambooth.recipe import plan
 from dreambooth.run import Run
-from dreambooth.run.records import PLAN, TIMINGS
+from dreambooth.run.records import LOSSES, PLAN, SCORES, TIMINGS
 from dreambooth.support.device import device, memory_peak
 from dreambooth.toybox.photos import photos
 from dreambooth.web.plan import read
@@ -78,6 +80,34 @@ def test_a_run_takes_what_was_planned(tmp_path: Path, cache: Path, monkeypatch: 
     assert size < 1.3 * planned["disk"]
 
 
+@pytest.mark.skipif(
+    not (files("dreambooth.toybox") / "cascade" / "model_index.json").is_file(), reason="the weights are not made yet"
+)
+def test_every_stage_of_a_cascade_is_planned(tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Each trains, is probed, and keeps checkpoints and its best step, in a folder of its own."""
+    photos("teapot", 7, 2, tmp_path / "photos", 128)
+    subject = Subject(photos=photos_in(tmp_path / "photos"), class_noun="teapot")
+    few: dict[str, Any] = {"probe_num_inference_steps": 2, "probe_class_images": 2, "probe_images_per_prompt": 1}
+    config = Config.build({**SMALL, **few, "model": "toybox-cascade", "probe": True, "super_resolution_steps": 6})
+    with caplog.at_level("INFO", "dreambooth"):
+        run = dreambooth(subject, config, tmp_path / "run")
+    assert any(" draw, 4 + 6 steps, 6 probes, " in message for message in caplog.messages)
+    larger, names = run.stage("super_resolution"), ("base", "super_resolution")
+    probed = [[row.step for row in SCORES.read(its.root)] for its in (run, larger)]  # the first two rows are the same
+    assert probed == [["real", 0, 2, 4], ["real", 0, 2, 4, 6]]
+    size = sum(file.stat().st_size for file in run.root.rglob("*") if file.is_file())
+    assert PLAN.read(run.root)["disk"] / 1.3 < size < PLAN.read(run.root)["disk"]
+    costs = Costs.of(models.load(config.base), config)
+    taken = [LOSSES.read(its.root) for its in (run, larger)]
+    (rate,) = (rate for name, rate in rates.known().items() if name.startswith("one step"))
+    flop = sum(len(losses) * each for losses, each in zip(taken, costs.steps, strict=True))
+    assert rate == pytest.approx(sum(loss.seconds for losses in taken for loss in losses) / flop)
+    run.model.rename(tmp_path / "away")
+    shutil.rmtree(larger.checkpoints)
+    left = Work.of(config, subject, run, 0, names)
+    assert (dict(left.steps), left.probes) == ({"base": 0, "super_resolution": 6}, 3)
+
+
 def test_planning_alone_writes_nothing_and_says_all(
     base: Path, photos_dir: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -129,8 +159,8 @@ def test_what_is_done_is_not_planned_again(base: Path, photos_dir: Path, cache: 
     run = dreambooth(subject, config, tmp_path / "run")
     longer = Config.build({**config.flat(), "max_train_steps": 6})
     work = Work.of(longer, subject, Run(tmp_path / "none"), 3)
-    assert (work.steps, work.class_images, dict(work.samples)) == (
-        6,
+    assert (dict(work.steps), work.class_images, dict(work.samples)) == (
+        {"base": 6},
         3,
         {"samples before": 3, "samples untuned": 0, "samples after": 3},
     )
@@ -138,7 +168,7 @@ def test_what_is_done_is_not_planned_again(base: Path, photos_dir: Path, cache: 
     (run.model / "model_index.json").unlink()
     run.model.rename(tmp_path / "away")
     left = Work.of(longer, subject, run, 0)
-    assert (left.steps, dict(left.samples)["samples before"]) == (4, 0)
+    assert (dict(left.steps), dict(left.samples)["samples before"]) == ({"base": 4}, 0)
 
 
 def test_rates_that_are_damaged_are_measured_again(cache: Path, caplog: pytest.LogCaptureFixture) -> None:

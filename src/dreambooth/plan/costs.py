@@ -37,9 +37,9 @@ class Costs:
     evaluations: FLOP of a forward pass for one picture, by stage.  picture: FLOP to encode one; decoding is taken as
     DECODED times that.  steps: FLOP of one batch forward and backward, of each stage.  weights: bytes of all weights,
     as they are while it trains.  kept_on_cpu: of those that are never on the device at once.  trained: of those that
-    train.  step_peak: what a batch holds at most, gradients included.  draw_peak: what drawing one picture holds at
-    most.  state: bytes of the optimizer, the running average and the weights to be pulled back to.  saved: of one
-    checkpoint.
+    train, of each stage.  step_peak: what a batch holds at most, gradients included.  draw_peak: what drawing one
+    picture holds at most.  state: bytes of the optimizer, the running average and the weights to be pulled back to, at
+    most.  saved: of one checkpoint of each stage. A stage that is not tuned has no steps, and trains and saves nothing.
     """
 
     evaluations: tuple[float, ...]
@@ -47,11 +47,11 @@ class Costs:
     steps: tuple[float, ...]
     weights: int
     kept_on_cpu: int
-    trained: int
+    trained: tuple[int, ...]
     step_peak: int
     draw_peak: int
     state: int
-    saved: int
+    saved: tuple[int, ...]
 
     @classmethod
     def of(cls, model: DiffusionModel, config: Config) -> Self:
@@ -64,20 +64,18 @@ class Costs:
     def _counted(cls, model: DiffusionModel, config: Config) -> Self:
         low = LOW[config.training.mixed_precision]
         each = [_Stage.of(model, at, config, low) for at in range(len(model.stages))]
-        trained = max(its.trained for its in each)
-        moments, average = max(its.moments for its in each), trained * config.training.use_ema
-        start = trained * (config.training.l2_to_base > 0)
+        average, start = config.training.use_ema, config.training.l2_to_base > 0
         return cls(
             evaluations=tuple(its.forward for its in each),
             picture=max(its.encode.flop for its in each),
             steps=tuple(its.step.flop for its in each),
             weights=max(its.weights for its in each),
             kept_on_cpu=max(its.kept_on_cpu for its in each),
-            trained=trained,
+            trained=tuple(its.trained for its in each),
             step_peak=max(its.step.peak for its in each),
             draw_peak=max(max(2 * its.forward_peak, round(DECODING * its.encode.peak)) for its in each),
-            state=moments + average + start,
-            saved=trained + moments + average,
+            state=max(its.moments + (average + start) * its.trained for its in each),
+            saved=tuple(its.moments + (1 + average) * its.trained for its in each),
         )
 
     def pictures(self, count: int, looks: Sequence[int]) -> float:
@@ -92,7 +90,7 @@ class Costs:
 
     def drawing(self, batch_size: int, while_training: bool) -> int:
         """Bytes while pictures are drawn, at most; with the running average in use the trained weights are aside."""
-        aside = self.state + self.trained if while_training else 0
+        aside = self.state + max(self.trained) if while_training else 0
         return self.weights - self.kept_on_cpu + aside + batch_size * self.draw_peak
 
 
@@ -110,7 +108,7 @@ def _key(model: DiffusionModel, config: Config) -> str:
     held = [config.base.base_bits, config.base.group_offload]
     how = [training.train_batch_size, training.gradient_checkpointing, training.mixed_precision]
     how += [training.use_ema, training.train_text_encoder, training.use_8bit_adam, training.l2_to_base > 0]
-    return key_of([shapes, sides, settings, held, how], 16)
+    return key_of([shapes, sides, settings, held, how, training.stages], 16)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,14 +137,14 @@ class _Stage:
             alone = zeros(latent, 1, 0, side, stage.low_res)
             words = _read(real, alone.prompts)
             once = cost(lambda: forward(stage, alone, words, low), lambda: _tensors(model))
-        adapter = adapters.attach(model, stage, STAND_IN, config)
-        groups = adapter.parameter_groups()
+        adapter = adapters.attach(model, stage, STAND_IN, config) if stage in adapters.tuned(model, config) else None
+        groups = adapter.parameter_groups() if adapter else []
         trained: list[Tensor] = [parameter for group in groups for parameter in group["params"]]
         return cls(
             forward=once.flop,
             forward_peak=once.peak,
             encode=encode,
-            step=_training(real, model, stage, adapter, config, latent, side) if groups else Cost(0.0, 0),
+            step=_training(real, model, stage, adapter, config, latent, side) if adapter and groups else Cost(0.0, 0),
             weights=sum(tensor.nbytes for tensor in _tensors(model)),
             kept_on_cpu=model.weights.kept_on_cpu,
             trained=sum(parameter.nbytes for parameter in trained),

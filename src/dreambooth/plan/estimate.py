@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from dreambooth import adapters
 from dreambooth.config import Config
 from dreambooth.generation.requests import sampling_of
 from dreambooth.models.base import DiffusionModel, Sampling
@@ -51,15 +50,13 @@ class Estimate:
     @property
     def trained(self) -> float:
         """FLOP of all steps to come."""
-        training, tuned = self.config.training, adapters.tuned(self.model, self.config)
-        if not training.max_train_steps:
-            return 0.0
-        whole = sum(
-            flop * self.config.of_stage(stage.name).training.max_train_steps
-            for stage, flop in zip(self.model.stages, self.costs.steps, strict=True)
-            if stage in tuned
-        )
-        return self.work.steps / training.max_train_steps * training.gradient_accumulation_steps * whole
+        return self.flop_of(self.work.steps)
+
+    def flop_of(self, steps: Mapping[str, int]) -> float:
+        """FLOP of so many steps of each stage of the model."""
+        each = zip(self.model.stages, self.costs.steps, strict=True)
+        whole = sum(flop * steps.get(stage.name, 0) for stage, flop in each)
+        return self.config.training.gradient_accumulation_steps * whole
 
     def seconds(self, speed: Mapping[str, float], opened: Mapping[str, float]) -> dict[str, float]:
         """By stage. speed: seconds a unit of "draw", "step" and "judge", and where known a run's "around" its steps.
@@ -69,7 +66,7 @@ class Estimate:
         more = {
             "load": 2 * opened.get("load", 0.0),  # the personal model is opened as the base model was
             "probe": opened.get("probe", 0.0) + judged * speed["judge"],
-            "finetune": self.trained * speed["step"] + speed.get("around", 0.0) * (self.work.steps > 0),
+            "finetune": self.trained * speed["step"] + speed.get("around", 0.0) * self.work.trains,
             "score": self.work.scored * speed["judge"],
         }
         return seconds | {stage: value + seconds.get(stage, 0.0) for stage, value in more.items() if value}
@@ -86,13 +83,15 @@ class Estimate:
         """Bytes of the run itself at most, on any device."""
         at_once = max(1, min(self.config.prior.sample_batch_size, PIXELS_AT_ONCE // self.model.resolution**2))
         drawing = self.costs.drawing(at_once, while_training=self.work.probes > 0)
-        return max(drawing, self.costs.training if self.work.steps else 0)
+        return max(drawing, self.costs.training if self.work.trains else 0)
 
     @property
     def disk(self) -> int:
-        """Bytes of the run folder, and of new class images, at most."""
-        training, work, costs = self.config.training, self.work, self.costs
-        kept = min(training.checkpoints_total_limit + 1, -(-work.steps // training.checkpointing_steps))
+        """Bytes of the run folder, and of new class images, at most: every stage keeps checkpoints of its own."""
+        training, work, costs, whole = self.config.training, self.work, self.costs, 0.0
+        for stage, saved, trained in zip(self.model.stages, costs.saved, costs.trained, strict=True):
+            written = -(-work.steps.get(stage.name, 0) // training.checkpointing_steps)
+            whole += min(training.checkpoints_total_limit + 1, written) * saved
+            whole += 2 * trained if work.probes else 0
         pictures = work.class_images + sum(work.samples.values()) + work.probes * work.probed + work.live
-        best = 2 * costs.trained if work.probes else 0
-        return round(kept * costs.saved + best + costs.weights + pictures * PNG * self.model.resolution**2)
+        return round(whole + costs.weights + pictures * PNG * self.model.resolution**2)

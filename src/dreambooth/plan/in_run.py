@@ -1,7 +1,7 @@
 """The plan in a run: told before the work and kept in plan.json, then compared with what the run took."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -16,7 +16,7 @@ from dreambooth.plan.work import Work
 from dreambooth.prior import lacking, seen_in
 from dreambooth.run import Run
 from dreambooth.run.companions import each
-from dreambooth.run.records import LOSSES, PLAN
+from dreambooth.run.records import LOSSES, PLAN, Loss
 from dreambooth.run.timing import read_timings
 from dreambooth.subject import Subject
 from dreambooth.support.device import device
@@ -63,7 +63,8 @@ class Watch:
     before: Mapping[str, float]
     planner: Planner | None
     planned: Mapping[str, float]
-    steps: int
+    before_now: Mapping[str, int]
+    """Steps that earlier processes have taken, by stage."""
 
     def end(self) -> None:
         """Say what it took beside what was planned, and keep how fast this machine was."""
@@ -71,7 +72,8 @@ class Watch:
             return
         took = _since(self.before, read_timings(self.run))
         log.info("%s", compared(self.planned, took))
-        self.planner.learn(took, LOSSES.read(self.run.root)[self.steps :])
+        taken = _losses(self.run, self.before_now)
+        self.planner.learn(took, {stage: losses[self.before_now[stage] :] for stage, losses in taken.items()})
 
 
 def watch(run: Run, model: DiffusionModel, before: Mapping[str, float]) -> Watch:
@@ -79,9 +81,9 @@ def watch(run: Run, model: DiffusionModel, before: Mapping[str, float]) -> Watch
 
     Nothing is planned where only the report is to be made. No run fails for its plan.
     """
-    steps = len(LOSSES.read(run.root))
     if run.is_personalised:
-        return Watch(run, before, None, {}, steps)
+        return Watch(run, before, None, {}, {})
+    steps = {stage: len(its) for stage, its in _losses(run, [its.name for its in model.stages]).items()}
     planner = Planner(
         config=run.config,
         model=model,
@@ -114,14 +116,18 @@ def _work(
         return min(prior.num_class_images, seen) * prior.draws_class_images
 
     def work(config: Config) -> Work:
-        works = []
+        works, stages = [], [stage.name for stage in adapters.tuned(model, config)]
         for at, subject in enumerate(subjects):
             run = runs[at] if at < len(runs) else runs[0]
             first_of_class = subject.class_noun not in shared[:at]
-            works.append(Work.of(config, subject, run, class_images(config, subject) * first_of_class))
+            works.append(Work.of(config, subject, run, class_images(config, subject) * first_of_class, stages))
         return reduce(Work.and_of, works)
 
     return work
+
+
+def _losses(run: Run, stages: Iterable[str]) -> dict[str, list[Loss]]:
+    return {stage: LOSSES.read(run.stage(stage).root) for stage in stages}
 
 
 def _since(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:

@@ -52,8 +52,8 @@ class Plan:
         speed = "at the speed of earlier runs here" if self.measured else "a guess: by one forward pass of the model"
         there = f" of {size_of(size)}" if size else ""
         lines = [
-            f"plan      {work.class_images} class images to draw, {work.steps} steps, {work.probes} probes, "
-            f"{sum(work.samples.values())} samples",
+            f"plan      {work.class_images} class images to draw, {' + '.join(map(str, work.steps.values()))} steps, "
+            f"{work.probes} probes, {sum(work.samples.values())} samples",
             f"  time    about {duration(self.total)} ({speed}): {', '.join(parts)}",
             f"  memory  {size_of(self.estimate.memory)} at most{there}{self._on_card()}",
             f"  disk    {size_of(self.estimate.disk)} of {size_of(_free(folder))} that are free; "

@@ -53,7 +53,7 @@ class Planner:
         """Seconds a unit of work, and whether earlier runs took them."""
         known = rates.known()
         speed = {kind: known[name] for kind, name in self._names.items() if name in known}
-        measured = "draw" in speed and ("step" in speed or not self.estimate.work.steps)
+        measured = "draw" in speed and ("step" in speed or not self.estimate.work.trains)
         if not measured:
             timed = rates.look(self.model, self.estimate.costs)
             speed = {"draw": timed, "step": timed} | speed
@@ -68,16 +68,19 @@ class Planner:
             estimate=self.estimate, seconds=seconds, measured=measured, less=tuple(savings), download=self.download
         )
 
-    def learn(self, took: Mapping[str, float], steps: Sequence[Loss]) -> None:
-        """Keep the speed of a whole run: its seconds by stage, and its steps, which say how long each took."""
+    def learn(self, took: Mapping[str, float], steps: Mapping[str, Sequence[Loss]]) -> None:
+        """Keep the speed of a whole run: its seconds by stage, and the steps of each stage of its model.
+
+        Each step says how long it took.
+        """
         drawn, work = self.estimate.drawn, self.estimate.work
         stages = [stage for stage in ("prior", *work.samples) if drawn.get(stage) and took.get(stage)]
         flop, seconds = sum(drawn[stage] for stage in stages), sum(took[stage] for stage in stages)
         measured = {"draw": (seconds, flop), "judge": (took.get("score", 0.0), float(work.scored))}
-        if flop and work.steps:
+        if flop and work.trains:
             training = took.get("finetune", 0.0) - drawn["finetune"] * seconds / flop
-            stepping = sum(step.seconds for step in steps)
-            measured["step"] = (stepping, self.estimate.trained * len(steps) / work.steps)
+            stepping = sum(step.seconds for its in steps.values() for step in its)
+            measured["step"] = (stepping, self.estimate.flop_of({stage: len(its) for stage, its in steps.items()}))
             measured["around"] = (training - stepping, 1.0)
         rates.learn({self._names[kind]: its for kind, its in measured.items()})
 
