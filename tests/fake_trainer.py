@@ -95,7 +95,7 @@ def _command(words: Sequence[str]) -> None:
         subject = Subject(photos=photos_in(parsed.photos_dir), class_noun=parsed.class_nouns[0])
         check_photos(subject.photos)
         run = Run.create(parsed.output_dir, subject, config)
-    with run.lock():
+    with run.lock(whole=True):
         train(run)
 
 

@@ -6,6 +6,7 @@ import shutil
 import time
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from dreambooth.report.page import write_report
 from dreambooth.run import Run
+from dreambooth.run.status import STATUS
 from studio import Served, serving
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -193,6 +195,27 @@ def finished(tmp_path_factory: pytest.TempPathFactory, jpegs: list[bytes]) -> It
         served.until(lambda its: its["state"] == "finished", run)
         drafted(served, jpegs, "Next")
         yield served
+
+
+def test_the_rest_of_a_stopped_drawing_is_drawn_by_a_button(browser: Any, tmp_path: Path, jpegs: list[bytes]) -> None:
+    from dreambooth.web.records import ENDED
+    from studio import started
+
+    with serving(tmp_path, environment={"FAKE_STEP": "0.005"}) as served:
+        run = started(served, jpegs)
+        served.until(lambda its: its["state"] == "finished", run)
+        root, beside = served.root / run, served.root / ".studio" / "runs" / run
+        words = ("generate", str(root), "--prompts=a {} at night", "--count=2")
+        STATUS.write(root, replace(STATUS.read(root), state="stopped"))
+        ENDED.write(beside, replace(ENDED.read(beside), kind="generate", code=130, words=words))
+        page = Page(browser, served)
+        page.open(f"/runs/{run}")
+        page.page.get_by_role("button", name="Draw the rest").click()
+        page.expect("#own img").to_have_count(2)
+        page.expect("#state").to_have_text("finished")
+        playwright.expect(page.page.get_by_role("button", name="Draw the rest")).to_have_count(0)
+        page.open("/")
+        page.close()
 
 
 @pytest.mark.parametrize("width", [360, 390, 1280])

@@ -28,19 +28,22 @@ from dreambooth.errors import DiskError
 from dreambooth.run import Run
 from dreambooth.run.contents import CONTENTS
 from dreambooth.run.files import JsonFile
-from dreambooth.run.records import LOSSES, Loss
+from dreambooth.run.records import BASE, LOSSES, MODEL, BaseModel, Loss
 from dreambooth.run.status import STATUS, Status
 from dreambooth.subject import Subject
+from dreambooth.support.files import seals
 from dreambooth.web.bases import cards, shown
 from dreambooth.web.events import losses_from
 from dreambooth.web.exports import BLOCK, archive
 from dreambooth.web.machine import Gpu
 from dreambooth.web.plan import WAITING, Plans
-from dreambooth.web.queue import Queue
-from dreambooth.web.records import ENDED, JOBS
+from dreambooth.web.queue import COMMAND, Queue
+from dreambooth.web.records import ENDED, JOBS, Ended
 from dreambooth.web.refusal import Refusal
 from dreambooth.web.studio import Studio
+from dreambooth.web.views import undrawn
 from studio import FAKE, Served, drafted, serving, started
+from tiny import tiny_model
 
 
 def finished(view: dict[str, object]) -> bool:
@@ -330,6 +333,54 @@ def test_more_samples_are_drawn_and_favourites_are_kept(served: Served, jpegs: l
     wrong.append({"prompts": ["a {}"], "count": 99})
     for bad in wrong:
         assert served.ask("POST", f"/api/runs/{run}/generate", bad)[0] in (409, 422)
+
+
+def test_a_drawing_that_was_stopped_is_taken_up_again(tmp_path: Path) -> None:
+    """By the command line itself, on a finished run of a small model: what was drawn stays as it is."""
+    subject = Subject(photos=(), class_noun="dog", identifier="sks")
+    run = Run.create(tmp_path / "rex", subject, Config.build({"num_inference_steps": 10, "guidance_scale": 1.0}))
+    tiny_model().save(run.model)
+    MODEL.write(run.root, seals(run.model))
+    BASE.write(run.root, BaseModel(model="tiny", fingerprint=""))
+    run.report.write_text("<!doctype html>")
+    with run.lock(whole=True):
+        pass
+    own, wish = run.samples / "own", {"prompts": [f"a {{}} on {number} mugs" for number in range(8)], "count": 16}
+
+    def drawn() -> dict[str, int]:
+        return {path.name: path.stat().st_mtime_ns for path in own.glob("*.png")}
+
+    with serving(tmp_path, command=COMMAND) as served:
+        assert served.ask("GET", "/api/runs/rex")[1]["state"] == "finished"
+        assert served.ask("POST", "/api/runs/rex/generate", wish)[0] == 200
+        served.until(lambda its: bool(drawn()), "rex")
+        assert served.ask("POST", "/api/runs/rex/stop", {})[0] == 200
+        served.until(lambda its: its["state"] == "finished" and its["undrawn"], "rex")
+        before = drawn()
+        assert 0 < len(before) < 128
+        assert served.ask("POST", "/api/runs/rex/continue", {})[0] == 200
+        served.until(lambda its: its["state"] == "finished" and not its["undrawn"], "rex")
+        after = drawn()
+        assert len(after) == 128 and before.items() <= after.items()
+
+
+@pytest.mark.parametrize(
+    ("status", "ended", "offered"),
+    [
+        ({"state": "stopped", "whole": True}, {"kind": "generate", "code": 130}, True),
+        ({"state": "running", "whole": True}, {"kind": "generate", "code": -9}, True),
+        ({"state": "done", "whole": True}, {"kind": "generate", "code": None}, False),  # drawn since, in a terminal
+        ({"state": "stopped", "whole": True}, {"kind": "generate", "code": 0}, False),  # a later one, in a terminal
+        ({"state": "stopped", "whole": False}, {"kind": "generate", "code": 130}, False),  # the run itself goes first
+        ({"state": "stopped", "whole": True}, {"kind": "continue", "code": 130}, False),
+    ],
+)
+def test_only_a_drawing_that_was_cut_short_is_offered_again(
+    status: dict[str, Any], ended: dict[str, Any], offered: bool
+) -> None:
+    its = Ended(**ended, message="", at=0.0, words=("generate", "runs/rex"))
+    assert undrawn(Status(**status), its) == (its.words if offered else ())
+    assert undrawn(None, its) == undrawn(Status(**status), None) == ()
 
 
 def test_runs_are_compared(served: Served, jpegs: list[bytes]) -> None:

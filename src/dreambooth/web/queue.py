@@ -207,7 +207,7 @@ class Queue:
         self._children.pop(job.id, None)  # last: where a full disk lets nothing be written, it is asked again
 
     def _ended(self, job: Job, code: int | None, message: str) -> None:
-        ended = Ended(kind=job.kind, code=code, message=message, at=time.time())
+        ended = Ended(kind=job.kind, code=code, message=message, at=time.time(), words=job.words)
         ENDED.write(self.studio.beside(job.run), ended)
 
     def _end(self, job: Job, how: Callable[[psutil.Process], None]) -> None:

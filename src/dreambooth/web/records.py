@@ -77,12 +77,16 @@ class Jobs:
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """How the last job of a run ended. code: None of one whose end nobody saw.  message: what it printed last."""
+    """How the last job of a run ended. code: None of one whose end nobody saw.  message: what it printed last.
+
+    words: of its command line.
+    """
 
     kind: Kind
     code: int | None
     message: str
     at: float
+    words: tuple[str, ...] = ()
 
 
 DRAFT = JsonFile("draft.json", Draft)

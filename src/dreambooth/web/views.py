@@ -81,6 +81,7 @@ class Views:
             "seconds_left": status.seconds_left if status and state == "running" else None,
             "left": _left(status) if status and state == "running" else "",
             "message": _message(state, status, ended, saved),
+            "undrawn": bool(undrawn(status, ended)),
             "host": status.host if status else "",
             "is_ours": job is not None,
             "likeness": _likeness(measured),
@@ -127,6 +128,16 @@ def state_of(folder: Path, status: Status | None, ended: Ended | None, job: Job 
     if status and status.state in ("stopped", "failed"):
         return "stopped" if status.state == "stopped" else "failed"
     return "finished" if there else "stopped"
+
+
+def undrawn(status: Status | None, ended: Ended | None) -> tuple[str, ...]:
+    """The words of a drawing of a finished run that did not come to its end; else none.
+
+    Given again they draw what is lacking: a sample that is there is kept.
+    """
+    if ended is None or ended.kind != "generate" or ended.code == 0:
+        return ()
+    return ended.words if status and status.is_whole and status.state != "done" else ()
 
 
 def found_in(folder: Path, file: JsonFile[T]) -> T | None:
@@ -206,7 +217,8 @@ def _message(state: State, status: Status | None, ended: Ended | None, saved: in
     if state == "lost":
         silent = duration(time.time() - status.heartbeat) if status else ""
         why = ended.message if ended and ended.message else "It was ended from outside."
-        return f"Nothing was heard from it for {silent}. {why} Continue it: it goes on after step {saved}."
+        goes_on = "it draws what is lacking" if undrawn(status, ended) else f"it goes on after step {saved}"
+        return f"Nothing was heard from it for {silent}. {why} Continue it: {goes_on}."
     if state in ("failed", "finished") and ended and (ended.code or 0) > 0 and ended.code != STOPPED:
         return ended.message
     return status.message if status and state == "failed" else ""

@@ -14,13 +14,13 @@ from dreambooth.run import Run, contents
 from dreambooth.run.compare import compare
 from dreambooth.run.contents import CONFIG
 from dreambooth.run.records import RECOMMENDATION, SUBJECT
-from dreambooth.run.status import ask_for_samples
+from dreambooth.run.status import ask_for_samples, read_status
 from dreambooth.web import exports, pictures
-from dreambooth.web.records import DRAFT, FAVOURITES
+from dreambooth.web.records import DRAFT, ENDED, FAVOURITES
 from dreambooth.web.refusal import Refusal
 from dreambooth.web.routes.drafts import Strict
 from dreambooth.web.state import Its
-from dreambooth.web.views import best_of, found_in, probes_of
+from dreambooth.web.views import best_of, found_in, probes_of, undrawn
 
 router = APIRouter(prefix="/api")
 
@@ -156,9 +156,11 @@ def stop(id: str, how: Stop, its: Its) -> dict[str, bool]:
 
 @router.post("/runs/{id}/continue")
 def go_on(id: str, how: Continue, its: Its) -> dict[str, bool]:
-    """Resume, or train more steps; what never came to a folder of its own begins anew."""
+    """Resume, or train more steps, or draw the rest of what was asked for; what never came to a folder begins anew."""
     folder = its.studio.run(id)
-    if (folder / CONFIG).is_file():
+    if not how.more and (rest := undrawn(read_status(folder), found_in(its.studio.beside(id), ENDED))):
+        its.queue.add(id, "generate", rest)
+    elif (folder / CONFIG).is_file():
         words = ["continue", str(folder), *_more(folder, how.more)]
         its.queue.add(id, "continue", words)
     else:

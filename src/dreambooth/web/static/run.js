@@ -74,6 +74,7 @@ function showButtons(view) {
     if (view.is_ours && Date.now() - stopping > 15000) found.push(button("Stop at once", "quiet", () => stop(true)));
   }
   if (["stopped", "failed", "lost"].includes(view.state)) found.push(button(view.step ? "Continue" : "Try again", "primary", () => more(0)));
+  if (view.state === "finished" && view.undrawn) found.push(button("Draw the rest", "primary", () => more(0)));
   if (view.state === "finished" && view.steps) {
     for (const steps of [Math.max(1, Math.round(view.steps / 2)), view.steps]) found.push(button(`+ ${steps} steps`, "quiet", () => more(steps)));
   }
