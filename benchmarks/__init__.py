@@ -1,5 +1,5 @@
 """Measurements behind the figures of the README and the docs: one module a claim, one dated result file each."""
 
-from dreambooth.support.progress import quiet_libraries
+from dreambooth.support.libraries import quiet_libraries
 
 quiet_libraries()

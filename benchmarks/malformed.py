@@ -38,7 +38,7 @@ from dreambooth.run.checkpoint import Checkpoint
 from dreambooth.run.files import JsonFile, JsonLines
 from dreambooth.subject import Subject, require_class_noun
 from dreambooth.support.files import sha256, write_json
-from dreambooth.support.progress import quiet_libraries
+from dreambooth.support.libraries import quiet_libraries
 from dreambooth.support.tensor_files import save_tensors
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))

@@ -18,7 +18,8 @@ from dreambooth.config.worlds import EMBEDDED
 from dreambooth.errors import DreamBoothError, Interrupted, in_words
 from dreambooth.support.device import computing_on
 from dreambooth.support.distributed import joined
-from dreambooth.support.progress import log, quiet_libraries, show_log
+from dreambooth.support.libraries import quiet_libraries
+from dreambooth.support.progress import log, show_log
 from dreambooth.support.signals import sigterm_as_ctrl_c
 
 if TYPE_CHECKING:

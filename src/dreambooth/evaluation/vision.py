@@ -13,6 +13,7 @@ from dreambooth.evaluation.base import Pictures
 from dreambooth.evaluation.weights import Found
 from dreambooth.models.bounds import PIXELS, require_part_in_bounds, require_small
 from dreambooth.support.device import device
+from dreambooth.support.libraries import hushed
 from dreambooth.support.tensor_files import require_finite
 from dreambooth.support.variants import variant_of
 
@@ -25,6 +26,7 @@ TOGETHER = 32
 """Pictures or texts that are embedded at a time."""
 
 
+@hushed()
 def opened(found: Found, architectures: Mapping[str, Callable[..., Any]], task: str) -> tuple[Any, Any]:
     """The model in float32, frozen, on the GPU where there is one; and its image processor.
 

@@ -17,10 +17,12 @@ from dreambooth.models.pickles import refuse_pickle
 from dreambooth.models.single_file import names_in
 from dreambooth.support.files import at_home
 from dreambooth.support.hub import is_hub_id
+from dreambooth.support.libraries import hushed
 from dreambooth.support.model_index import MODEL_INDEX, SIDE, no_model, read_model_index
 from dreambooth.support.rng import generator
 
 
+@hushed()
 def load(base: Base, resolution: int | None = None) -> DiffusionModel:
     """Open a base model on the CPU: the embedded one, a diffusers folder, a .safetensors file or a hub id "owner/name".
 
@@ -58,6 +60,7 @@ def _opened(base: Base, resolution: int | None) -> DiffusionModel:
     return model
 
 
+@hushed()
 def to_come(base: Base) -> tuple[DiffusionModel | None, int]:
     """The bytes of a model of the hub that are not on this disk, and that model as it is published, without values.
 

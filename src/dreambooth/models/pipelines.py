@@ -19,6 +19,7 @@ from dreambooth.models import clip
 from dreambooth.models.base import DENOISER, Sampling
 from dreambooth.models.schedules import schedule
 from dreambooth.support.files import atomic_write, write_json
+from dreambooth.support.libraries import hushed
 from dreambooth.support.model_index import add_to_model_index
 from dreambooth.support.tensor_files import make_canonical, save_tensors
 
@@ -192,7 +193,8 @@ def write(
         backend = tokenizer(getattr(pipeline, reader)).backend_tokenizer
         backend.no_truncation()
         backend.no_padding()
-    pipeline.save_pretrained(folder, safe_serialization=True)
+    with hushed():
+        pipeline.save_pretrained(folder, safe_serialization=True)
     for config in folder.rglob("*.json"):
         _leave_out_places(config)
     record(folder, world)

@@ -14,6 +14,7 @@ from dreambooth.errors import ModelError
 from dreambooth.models import group_offload
 from dreambooth.models.quantized import Bits, Quantized, dequantize, quantize
 from dreambooth.support.files import sha256
+from dreambooth.support.libraries import hushed
 from dreambooth.support.tensor_files import is_finite
 
 
@@ -89,8 +90,9 @@ class Weights:
 
     def round_to(self, dtype: torch.dtype) -> bool:
         """Have all weights in one precision; whether all of them are finite in it."""
-        for module in self.parts.values():
-            module.to(dtype)
+        with hushed():  # diffusers warns of casts, also of a network that has nothing to be kept in float32
+            for module in self.parts.values():
+                module.to(dtype)
         return all(bool(p.isfinite().all()) for module in self.parts.values() for p in module.parameters())
 
     def require_finite(self, name: str) -> None:

@@ -1,7 +1,6 @@
 """What a stage shows while it runs: a bar with the time left, and the log."""
 
 import logging
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,17 +16,6 @@ SECONDS_BETWEEN_LINES = 10.0
 log = logging.getLogger("dreambooth")
 """Every stage writes here; the command line shows it, a library user decides for himself."""
 log.addHandler(logging.NullHandler())
-
-
-def quiet_libraries() -> None:
-    """Silence the advice of libraries, which is for the people who call them; before they are imported.
-
-    Their progress bars stay for what takes long, such as a download. What the environment already says is respected.
-    """
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
-    os.environ.setdefault("TQDM_DELAY", "5")
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # names kernels that it would download
 
 
 def show_log() -> None:
