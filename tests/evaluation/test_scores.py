@@ -13,6 +13,7 @@ from dreambooth.data.photos import photos_in
 from dreambooth.errors import PhotoError
 from dreambooth.evaluation import Judges, Photos, measure_photos, score, score_each, scored_prompt
 from dreambooth.evaluation.masks import Look
+from dreambooth.evaluation.scores import Seen
 from dreambooth.run.records import Scores
 from dreambooth.subject import Subject
 from small_judges import pictures
@@ -87,9 +88,19 @@ def test_copies_show_by_the_nearest_photo(photos: Photos, judges: Judges, photos
 
 def test_the_real_row_has_what_photos_can_tell(photos: Photos) -> None:
     row = asdict(photos.real_row)
-    assert {name for name, value in row.items() if value is not None} == {"dino", "clip_i", "masked_dino"}
+    told = {"dino", "median_dino", "clip_i", "masked_dino", "nearest_photo"}
+    assert {name for name, value in row.items() if value is not None} == told
     cosines = photos.seen.dino @ photos.seen.dino.T
     assert row["dino"] == pytest.approx(((cosines.sum() - 4) / 12).item(), abs=1e-6)
+
+
+def test_one_odd_photo_changes_no_ceiling_that_pictures_meet_by_the_median_photo() -> None:
+    usual, odd = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
+    of_all = torch.stack([usual, usual, usual, odd])
+    seen = Seen(dino=of_all, clip=of_all, masked=of_all, found=torch.ones(4, dtype=torch.bool))
+    real = Photos(seen=seen, look=Look(subject=usual)).real_row
+    assert (real.masked_dino, real.median_dino, real.nearest_photo) == (1, 1, 1)
+    assert real.dino == real.clip_i == 0.5
 
 
 def test_every_picture_needs_its_prompt(photos: Photos, judges: Judges) -> None:

@@ -113,6 +113,8 @@ def test_what_a_cell_keeps_is_small_and_says_what_was_asked(table1: Path) -> Non
     assert "dog-in-the-snow" in picture["file"] and "a-dog-in-the-snow" not in picture["file"]  # it was described
     assert all(cell["scores"]["pres"] is not None and cell["scores"]["div"] is not None for cell in cells)
     assert {len(cell["class_pictures"]) for cell in cells} == {8}
+    medians = {"median_dino", "masked_dino", "nearest_photo"}  # of photos as of pictures
+    assert all(medians <= cell[of].keys() for cell in cells for of in ("real", "scores"))
 
 
 def test_the_text_and_the_page_say_how_it_was_measured(table1: Path) -> None:

@@ -41,11 +41,18 @@ class Photos:
 
     @property
     def real_row(self) -> Scores:
-        """Table 1's "Real Images" for this subject: the photos against each other; None throughout for one photo."""
+        """Table 1's "Real Images" for this subject: the photos against each other; None throughout for one photo.
+
+        What a picture has against the median photo, or the nearest, is the median photo's against the others. Two
+        photos cannot tell how near the nearest of several is.
+        """
+        seen = self.seen
         return Scores(
-            dino=metrics.real_row(self.seen.dino),
-            clip_i=metrics.real_row(self.seen.clip),
-            masked_dino=metrics.real_row(self.seen.masked[self.seen.found]),
+            dino=metrics.real_row(seen.dino),
+            median_dino=metrics.among_themselves(seen.dino, metrics.median_resemblance),
+            clip_i=metrics.real_row(seen.clip),
+            masked_dino=metrics.among_themselves(seen.masked[seen.found], metrics.median_resemblance),
+            nearest_photo=metrics.among_themselves(seen.dino, metrics.nearest_photo) if len(seen.dino) > 2 else None,
         )
 
 

@@ -1,10 +1,9 @@
 """Pictures in, what the judges see in them out: of one step, a line of scores.jsonl."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
-import torch
 from torch import Tensor
 
 from dreambooth.config import World
@@ -18,7 +17,7 @@ from dreambooth.evaluation import (
     variety,
 )
 from dreambooth.evaluation.base import Pictures
-from dreambooth.evaluation.metrics import background_invariance, median_resemblance, nearest_photo, pres
+from dreambooth.evaluation.metrics import background_invariance, pres
 from dreambooth.generation.prompts import CLASS_PROMPT
 from dreambooth.generation.samples import Sample, opened
 from dreambooth.run.records import Probed, PromptScores, Scores, Step, Variety
@@ -26,27 +25,11 @@ from dreambooth.subject import Subject
 
 
 def real_row(photos: Photos) -> Probed:
-    """The photos among themselves, and how little the judge depends on their background.
-
-    median_dino, masked_dino, nearest_photo: the median photo's against the others, as one may be odd. Two photos cannot
-    tell how near the nearest of several is.
-    """
+    """The photos among themselves, and how little the judge depends on their background."""
     seen = photos.seen
     whole, alone = seen.dino[seen.found], seen.masked[seen.found]
-    medians = {
-        "median_dino": _against_the_others(seen.dino, median_resemblance),
-        "masked_dino": _against_the_others(alone, median_resemblance),
-        "nearest_photo": _against_the_others(seen.dino, nearest_photo) if len(seen.dino) > 2 else None,
-        "background_invariance": background_invariance(whole, alone) if len(whole) else None,
-    }
-    return Probed(step="real", **(asdict(photos.real_row) | medians), pictures=len(seen.dino))
-
-
-def _against_the_others(rows: Tensor, likeness: Callable[[Tensor, Tensor], Tensor]) -> float | None:
-    if len(rows) < 2:
-        return None
-    each = [likeness(row[None], torch.cat([rows[:at], rows[at + 1 :]])) for at, row in enumerate(rows)]
-    return torch.cat(each).quantile(0.5).item()
+    invariance = {"background_invariance": background_invariance(whole, alone) if len(whole) else None}
+    return Probed(step="real", **(asdict(photos.real_row) | invariance), pictures=len(seen.dino))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
