@@ -1,4 +1,4 @@
-"""Who calls this package hears nothing that libraries say to us, and his own logs are as he had them."""
+"""Callers of this package hear nothing that libraries say to us, and their own logging is as they had it."""
 
 import logging
 import os

@@ -54,10 +54,8 @@ _UNDO: list[Callable[[], None]] = []
 def _hush_logs() -> Iterator[Callable[[], None]]:
     for name in LIBRARIES:
         logger = logging.getLogger(name)
-        if (level := logger.level) in (
-            logging.NOTSET,
-            logging.WARNING,
-        ) and f"{name.upper()}_VERBOSITY" not in os.environ:
+        level, asked_for = logger.level, f"{name.upper()}_VERBOSITY" in os.environ
+        if level in (logging.NOTSET, logging.WARNING) and not asked_for:
             logger.setLevel(logging.ERROR)
             yield partial(_restore, logger, level)
 
