@@ -79,8 +79,7 @@ def _run(parsed: Namespace) -> None:
         names, subjects, config = read_together(first, given_settings(parsed), parsed.also, nouns)
     else:
         folders = [first, *parsed.also]
-        identifiers = parsed.identifiers
-        if identifiers and len(folders) > 1:
+        if parsed.identifiers and parsed.also:
             parsed.identifier = None  # of all subjects it is none, whatever --config says
         config = config_of(parsed)  # before torch is imported: a typing error shows at once
         from dreambooth.config.machine import check_reach
@@ -89,7 +88,7 @@ def _run(parsed: Namespace) -> None:
         from dreambooth.subjects.together import subjects_of
 
         names = [Path(os.path.abspath(folder)).name for folder in folders]
-        subjects = subjects_of(folders, nouns, config.world, identifiers)
+        subjects = subjects_of(folders, nouns, config.world, parsed.identifiers)
     from dreambooth import recipe
 
     root = parsed.output_dir or Path("runs") / "-".join(names)
