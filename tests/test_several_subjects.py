@@ -150,7 +150,11 @@ def test_the_command_line_takes_an_identifier_for_each_folder(
     (tmp_path / "settings.toml").write_text(tomli_w.dumps({**settings, "identifier": "abc"}), encoding="utf-8")
     words += ["--config", str(tmp_path / "settings.toml"), "--output-dir", str(tmp_path / "run")]
     assert cli.main(words, __version__) == 2
-    assert "2 folders of photos and 1 times --identifier: give one for each" in capsys.readouterr().err
+    assert "--identifier: 1 for 2 folders of photos. Give it once for each" in capsys.readouterr().err
+    for other, problem in (("ZWX", "two subjects are called 'zwx' and 'ZWX'"), ("two words", "must be one word")):
+        for plan in (["--plan"], []):
+            assert cli.main([*words, "--identifier", other, *plan], __version__) == 2
+            assert problem in capsys.readouterr().err and not (tmp_path / "run").exists()
     assert cli.main([*words, "--identifier", "grb"], __version__) == 0
     run = Run.open(tmp_path / "run")
     names = [its.subject.name for its in (run, *companions(run))]
@@ -161,7 +165,7 @@ def test_the_command_line_takes_an_identifier_for_each_folder(
     assert "identifier: 'kqp', was 'grb'" in capsys.readouterr().err
     alone = ["run", rex, "--class-noun", "dog", "--identifier", "zwx", "--identifier", "grb"]
     assert cli.main(alone, __version__) == 2
-    assert "1 folders of photos and 2 times --identifier" in capsys.readouterr().err
+    assert "--identifier: 2 for one folder of photos" in capsys.readouterr().err
 
 
 def test_one_identifier_for_several_subjects_is_refused(
@@ -179,7 +183,7 @@ def test_the_command_line_takes_a_noun_for_each_folder(
 ) -> None:
     rex, mia = (str(subject.photos[0].parent) for subject in subjects)
     assert cli.main(["run", rex, "--class-noun", "dog", mia], __version__) == 2
-    assert "2 folders of photos and 1 times --class-noun" in capsys.readouterr().err
+    assert "--class-noun: 1 for 2 folders of photos" in capsys.readouterr().err
     assert cli.main(["run", rex, "--class-noun", "dog", f"{mia}-gone"], __version__) == 2
     assert "is not expected here" in capsys.readouterr().err
     words = ["run", rex, "--class-noun", "dog", mia, "--class-noun", "cat", "--output-dir", str(tmp_path / "run")]

@@ -51,7 +51,7 @@ def push_to_hub(source: Path | str, repo: str, public: bool = False, endpoint: s
     """
     from huggingface_hub import HfApi
 
-    if not Path(source, CONFIG).is_file():
+    if not (at_home(source) / CONFIG).is_file():
         raise ModelError(f"{source} is no run: --push-to-hub takes the folder that `dreambooth run` made.")
     run = Run.open(Path(source))
     model = personal_folder(run)
@@ -76,7 +76,7 @@ def _opened(
     source, target = str(source), at_home(target)
     if target.exists():
         raise DiskError(f"{target} exists, and nothing is written over it: choose another name.")
-    run = Run.open(Path(source)) if Path(source, CONFIG).is_file() else None
+    run = Run.open(source) if (at_home(source) / CONFIG).is_file() else None
     model = models.load(Base(model=str(personal_folder(run)) if run else source, prediction_type=predicts))
     if not model.weights.round_to(getattr(torch, precision)):
         raise ModelError(f"{source} has weights too large for {precision}: give --dtype bfloat16 or float32.")

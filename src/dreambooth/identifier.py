@@ -56,9 +56,7 @@ def with_identifier(
             subject = subject.named(_new_word(tokenizers, given, subject))
         case "dreambooth" | "lora":
             subject = subject.named(_rare_identifier(tokenizers, given, naming.identifier_tokens, seed, taken))
-    if alike := [word for word in taken if word.casefold() == (subject.identifier or "").casefold()]:
-        both = " and ".join(dict.fromkeys(map(repr, (subject.identifier, *alike))))
-        raise PromptError(f"two subjects are called {both}: give each an identifier of its own, also in small letters.")
+    require_free(subject.identifier or "", taken)
     for tokenizer in tokenizers:
         length, limit = len(tokenizer(subject.prompt)["input_ids"]) + method.num_vectors - 1, tokenizer.model_max_length
         if length > limit:
@@ -84,7 +82,7 @@ def _new_word(tokenizers: Sequence[Any], given: str | None, subject: Subject) ->
     Raises PromptError where a tokenizer has it already.
     """
     word = given or _word_for(subject.class_noun)
-    _require_one_word(word)
+    require_one_word(word)
     if any(len(_tokens_of(tokenizer, word)) == 1 for tokenizer in tokenizers):
         raise PromptError(
             f"the model already knows the word {word!r}, which was to be learned: give a new one, "
@@ -146,7 +144,7 @@ def _drawn(tokenizers: Sequence[Any], length: int, seed: int) -> Iterator[str]:
 
 def check_identifier(tokenizers: Sequence[Any], identifier: str) -> list[str]:
     """What speaks against an identifier that the user chose, a sentence each; raises PromptError if it cannot work."""
-    _require_one_word(identifier)
+    require_one_word(identifier)
     doubts = dict.fromkeys(doubt for tokenizer in tokenizers for doubt in _doubts(tokenizer, identifier))
     advice = "Leave --identifier away to have a rare token chosen."
     return [f"the identifier {identifier!r} {doubt}. {advice}" for doubt in doubts]
@@ -177,7 +175,15 @@ def _reads_back(tokenizer: Any, text: str) -> bool:
     return len(ids) <= 3 and _detokenise(tokenizer, ids) == text and not _is_known(tokenizer, text, ids)
 
 
-def _require_one_word(identifier: str) -> None:
+def require_free(identifier: str, taken: Collection[str]) -> None:
+    """Raise PromptError where another subject is called so, also where capitals alone differ."""
+    if alike := [word for word in taken if word.casefold() == identifier.casefold()]:
+        both = " and ".join(dict.fromkeys(map(repr, (identifier, *alike))))
+        raise PromptError(f"two subjects are called {both}: give each an identifier of its own, also in small letters.")
+
+
+def require_one_word(identifier: str) -> None:
+    """Raise PromptError for what no model can read as a word."""
     usable = 0 < len(identifier) <= MAX_CHARACTERS and identifier.isprintable() and not set(" {}") & set(identifier)
     if not usable:
         raise PromptError(

@@ -58,7 +58,8 @@ def dreambooth(
         for its in each(run):
             check_world(its, judges)
         model = base_model(run)  # section 3.1: a pre-trained text-to-image model
-        adapters.check(model, config)
+        if not run.is_personalised:  # a finished run is only reported on, or drawn from
+            adapters.check(model, config)
         for its in each(run):
             name_subject(its, model)  # section 3.2: a rare token, unless the user chose one
             subject_masks(its, judges)  # where it is in its photos, for --masked-loss

@@ -193,6 +193,8 @@ def test_a_size_of_block_that_peft_would_change_is_refused_with_those_that_fit()
     with pytest.raises(ConfigError, match=re.escape("and 3 does not for 40 of 40, such as ")) as caught:
         check(tiny_model(), Config.build({**given, "rank": 3}))
     assert caught.value.problems[0].endswith(": sizes that do for all are 2, 4, 8, 16")
+    with pytest.raises(ConfigError, match="one of 1 turns nothing"):
+        check(tiny_model(), Config.build({**given, "rank": 1}))
     for rank in (2, 4, 8, 16):
         adapter = attached(tiny_model(), SUBJECT, Config.build({**given, "rank": rank}))
         assert {its.oft_block_size["default"] for its in turned(adapter)} == {rank}

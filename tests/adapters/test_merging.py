@@ -24,6 +24,8 @@ def test_rounding_is_right_on_the_mean_and_leaves_what_is_exact() -> None:
     assert abs(drawn.mean() - value) < 4 * deviation
     exact = torch.tensor([0.0, -0.0, 1.0, -1.5, 2.0**-126, float("inf"), -float("inf")])
     assert torch.equal(rounded(exact, "test").float(), exact)
+    every_bit = torch.full((100,), -1, dtype=torch.int32).view(torch.float32)  # NaN, and would overflow as a number
+    assert rounded(every_bit, "test").isnan().all()
     either = rounded(torch.full((20_000,), -value), "test").float()
     assert set(either.tolist()) == {-1.0, -1 - 2**-7} and abs(either.mean() + value) < 4 * deviation
 

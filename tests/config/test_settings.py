@@ -182,7 +182,6 @@ def test_each_method_has_the_prior_where_it_fits() -> None:
         ({"rank": 8}, ["rank"]),
         ({"method": "lora", "num_vectors": 2, "description": "red dog"}, ["num_vectors", "description"]),
         ({"method": "lora", "lora_type": "oft", "lora_alpha": 2}, ["lora_alpha"]),
-        ({"method": "lora", "lora_type": "oft", "rank": 1}, ["rank"]),
         ({"method": "textual_inversion", "with_prior_preservation": True}, ["with_prior_preservation"]),
         ({"method": "textual_inversion", "train_text_encoder": True, "rank": 2}, ["train_text_encoder", "rank"]),
         ({"method": "pivotal", "identifier_tokens": 2}, ["identifier_tokens"]),

@@ -69,6 +69,15 @@ def test_the_folder_of_a_run_is_told_with_the_model_in_it(tmp_path: Path) -> Non
     assert load(run.model).name == Config.build(model=str(run.model)).base.model
 
 
+def test_a_run_that_is_called_as_the_embedded_model_stands_in_nobodys_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (8, 8)).save(photo := tmp_path / "photo.png")
+    Run.create(tmp_path / "toybox", Subject(photos=(photo,), class_noun="dog"), Config())
+    monkeypatch.chdir(tmp_path)
+    assert Config.build().base.model == "toybox"
+
+
 def test_a_hub_model_without_a_network() -> None:
     with pytest.raises(ModelError, match=r"nobody/nothing at revision abc could not be downloaded, and it is not in"):
         load("nobody/nothing", revision="abc")

@@ -1,6 +1,6 @@
 """What the photos change of the model: a method each, behind one contract."""
 
-from dreambooth.adapters import blocks
+from dreambooth.adapters import oft
 from dreambooth.adapters.base import Adapter, chosen, layers_named
 from dreambooth.adapters.full import Full
 from dreambooth.adapters.pivotal import Pivotal, rare_start
@@ -48,7 +48,7 @@ def tuned(model: DiffusionModel, config: Config) -> list[Stage]:
 def check(model: DiffusionModel, config: Config) -> None:
     """Raise ConfigError for a method that the model cannot have, layers that do not train, or blocks that do not fit.
 
-    It costs nothing, so ask early.
+    To ask costs nothing, so do it early.
     """
     parts = [part for stage in model.stages for part in chosen(stage, config.training).values()]
     endings = config.method.lora_target_modules
@@ -64,7 +64,7 @@ def check(model: DiffusionModel, config: Config) -> None:
             for stage in tuned(model, config)
             for part, module in chosen(stage, config.training).items()
         ]
-        problems += blocks.problems(config.method.rank, turned)
+        problems += oft.problems(config.method.rank, turned)
     if config.base.base_bits and len(tuned(model, config)) > 1:
         problems.append("base_bits: is for one stage of a cascade: give --stages base, or leave it out")
     if not all(stage.text_trains for stage in model.stages):

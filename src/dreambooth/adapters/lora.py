@@ -121,7 +121,7 @@ class LoRA(Adapter):
     def merge(self) -> None:
         self._model.weights.gather()
         for part, tuner in self._tuned.items():
-            merge(tuner, "merge", self._seed, part)
+            merge(tuner, self._seed, part)
 
 
 def _chosen(config: Any) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from dreambooth.subject import Subject
 def rare_start(model: DiffusionModel, subject: Subject, config: Config) -> str:
     """What the new word starts from: what DreamBooth would have for an identifier (section 3.2), a rare token.
 
-    From the class noun "a [word] dog" would start as "a dog dog", which class images hold where it was (measured on
-    the embedded model: docs/log.md). That is left where the tokenizer has no rare token.
+    From the class noun "a [word] dog" would begin as "a dog dog", and the class images would keep it there (measured on
+    the embedded model: docs/log.md). The class noun is used only where the tokenizer has no rare token.
     """
     try:
         return choose_identifier(list(model.tokenizers.values()), 1, config.seed)

@@ -62,10 +62,10 @@ def _add_run(commands: "Commands[Parser]") -> None:
     command.more = "also"
     command.example = "dreambooth run my-dog --class-noun dog --model stable-diffusion-v1-5/stable-diffusion-v1-5"
     command.epilog = (
-        "Each further folder is a further subject in the same model, which take turns; --identifier is then given for "
-        "each, in their order (none: a token is chosen), or for no one. SUBJECTS.toml lists them as for `dreambooth "
-        "fleet`, which makes a model of each. Underscores work too, as in --learning_rate, and so do most names of "
-        "diffusers' scripts and kohya's."
+        "Each further folder is a further subject in the same model, which take turns; of folders, --identifier is "
+        "given once for each, in their order (none: a token is chosen), or not at all. SUBJECTS.toml lists them as for "
+        "`dreambooth fleet`, which makes a model of each. Underscores work too, as in --learning_rate, and so do most "
+        "names of diffusers' scripts and kohya's."
     )
     help_ = "folder with the photos, never changed; or a TOML file of several subjects"
     command.add_argument("photos_dir", metavar="PHOTOS_DIR", type=path, help=help_)

@@ -96,7 +96,8 @@ class Config(Section):
                 preset.pop(larger, None)
         sections: dict[str, Any] = {}
         homes = {name: section for section, name, _ in settings_reference()}
-        problems = [f"model: {reason}"] if (reason := refusal(model) or no_model(at_home(model))) else []
+        elsewhere = "" if model in EMBEDDED_MODELS else no_model(at_home(model))
+        problems = [f"model: {reason}"] if (reason := refusal(model) or elsewhere) else []
         problems += [
             f"{shown(name)}: there is no such setting. {suggestion(name, homes)}".rstrip()
             for name in settings
@@ -148,8 +149,6 @@ class Config(Section):
             problems.append(f"preset: fast has no settings for {self.base.model}: leave it out")
         if self.method.lora_type == "oft" and self.method.lora_alpha is not None:
             problems.append("lora_alpha: oft turns weights and adds nothing that could be scaled: leave it out")
-        if self.method.lora_type == "oft" and self.method.rank == 1:
-            problems.append("rank: oft turns blocks of this size, and one of 1 turns nothing: give 2 or more")
         if self.method.initializer_token is not None and not self.method.initializer_token.strip():
             problems.append("initializer_token: is blank: give words for the new word to start from, or leave it out")
         if "description" in OWN_SETTINGS[name] and not (self.method.description or "").strip():

@@ -18,8 +18,7 @@ ONLY_WITH: Mapping[str, tuple[str, ...]] = {
 
 
 def unusual(config: Config) -> frozenset[str]:
-    """The settings that are neither the paper's nor as base model, method, card and --preset have them: somebody set
-    them."""
+    """The settings that somebody set: neither the paper's nor those of base model, method, card and --preset."""
     paper, usual = Config().flat(), config.usual()
     return frozenset(name for name, value in config.flat().items() if value not in (paper[name], usual[name]))
 

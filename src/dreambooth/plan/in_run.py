@@ -43,7 +43,7 @@ def plan(subjects: Sequence[Subject], config: Config, root: Path) -> str:
     models.check(model, config)
     adapters.check(model, config)
     if not download:  # of a model that is still to come nobody knows how it reads
-        with_identifier(subjects[0], list(model.tokenizers.values()), config.naming, config.seed, config.method)
+        _require_names(subjects, model, config)
     planner = Planner(
         config=config,
         model=model,
@@ -55,6 +55,15 @@ def plan(subjects: Sequence[Subject], config: Config, root: Path) -> str:
     return planner.plan(with_savings=True).told(root)
 
 
+def _require_names(subjects: Sequence[Subject], model: DiffusionModel, config: Config) -> None:
+    """Raise PromptError for an identifier that cannot work; --identifier as a setting names the first subject."""
+    tokenizers, naming, taken = list(model.tokenizers.values()), config.naming, list[str]()
+    for subject in subjects:
+        named = with_identifier(subject, tokenizers, naming, config.seed, config.method, taken)
+        taken.append(named.identifier or "")
+        naming = naming.model_copy(update={"identifier": None})
+
+
 @dataclass(frozen=True)
 class Watch:
     """A run between its plan and its end."""
@@ -63,7 +72,7 @@ class Watch:
     before: Mapping[str, float]
     planner: Planner | None
     planned: Mapping[str, float]
-    before_now: Mapping[str, int]
+    steps_before: Mapping[str, int]
     """Steps that earlier processes have taken, by stage."""
 
     def end(self) -> None:
@@ -72,8 +81,8 @@ class Watch:
             return
         took = _since(self.before, read_timings(self.run))
         log.info("%s", compared(self.planned, took))
-        taken = _losses(self.run, self.before_now)
-        self.planner.learn(took, {stage: losses[self.before_now[stage] :] for stage, losses in taken.items()})
+        taken = _losses(self.run, self.steps_before)
+        self.planner.learn(took, {stage: losses[self.steps_before[stage] :] for stage, losses in taken.items()})
 
 
 def watch(run: Run, model: DiffusionModel, before: Mapping[str, float]) -> Watch:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dreambooth.config import Config, Naming
 from dreambooth.errors import ConfigError, PhotoError, RunError
+from dreambooth.identifier import require_free, require_one_word
 from dreambooth.run.contents import SUBJECTS
 from dreambooth.run.folder import Run
 from dreambooth.run.records import BASE, SUBJECT
@@ -94,6 +95,10 @@ def require_turns(config: Config, subjects: Sequence[Subject]) -> None:
         raise PhotoError([f"{twice[0]}: is given for two subjects: give each photos of its own"])
     if config.method.method not in ("dreambooth", "lora"):
         raise ConfigError([f"method: {config.method.method} learns one subject: give dreambooth or lora for several"])
+    words = [its.identifier for its in subjects if its.identifier is not None]
+    for at, word in enumerate(words):
+        require_one_word(word)
+        require_free(word, words[at + 1 :])
     if config.naming.identifier is not None and any(its.identifier is None for its in subjects):
         raise ConfigError(
             [

@@ -34,7 +34,7 @@ class Run:
     whole: "Run | None" = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "root", Path(self.root))  # callers may have it as text
+        object.__setattr__(self, "root", at_home(self.root))  # callers may have it as text
 
     @property
     def checkpoints(self) -> Path:

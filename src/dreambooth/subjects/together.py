@@ -31,8 +31,9 @@ def subjects_of(
         raise DreamBoothError(f"{runs[0]} is a run folder and holds no photos: resume it with `dreambooth continue`.")
     for flag, given in (("--class-noun", nouns), ("--identifier", identifiers)):
         if given and len(given) != len(folders):
+            there = f"{len(folders)} folders" if len(folders) > 1 else "one folder"
             raise DreamBoothError(
-                f"{len(folders)} folders of photos and {len(given)} times {flag}: give one for each, in their order."
+                f"{flag}: {len(given)} for {there} of photos. Give it once for each folder, in their order."
             )
     photos = [photos_in(folder) for folder in folders]
     if not nouns:

@@ -159,7 +159,7 @@ def go_on(id: str, how: Continue, its: Its) -> dict[str, bool]:
     """Resume, or train more steps, or draw the rest of what was asked for; what never came to a folder begins anew."""
     folder = its.studio.run(id)
     if not how.more and (rest := undrawn(read_status(folder), found_in(its.studio.beside(id), ENDED))):
-        its.queue.add(id, "generate", rest)
+        its.queue.add(id, "generate", [rest[0], str(folder), *rest[2:]])  # the folder may have been moved since
     elif (folder / CONFIG).is_file():
         words = ["continue", str(folder), *_more(folder, how.more)]
         its.queue.add(id, "continue", words)

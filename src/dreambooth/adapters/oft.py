@@ -19,6 +19,8 @@ def problems(size: int, parts: Sequence[tuple[nn.Module, Sequence[str]]]) -> lis
 
     parts: modules, each with the ends of the names of its layers that are to be turned.
     """
+    if size == 1:
+        return ["rank: oft turns blocks of this size, and one of 1 turns nothing: give 2 or more"]
     layers = [
         (name, _width(module.get_submodule(name)))
         for module, endings in parts
