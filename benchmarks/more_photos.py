@@ -19,7 +19,7 @@ def main() -> None:
     """Carry out what is unfinished, and print the table with its differences; `out` keeps it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("build/more_photos"), help="folder of the cells")
-    parser.add_argument("--subject-seeds", type=int, nargs="+", default=list(range(11, 27)), help="of the toys")
+    parser.add_argument("--subject-seeds", type=int, nargs="+", default=list(range(11, 35)), help="of the toys")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the training")
     parser.add_argument("--photos", type=int, nargs="+", default=[1, 4], help="how many a toy is learned from")
     parser.add_argument("--max-train-steps", type=int, default=1500)
