@@ -23,11 +23,12 @@ def attach(model: DiffusionModel, stage: Stage, subject: Subject, config: Config
     check(model, config)
     for later in model.stages[1:] if not config.naming.super_resolution_identifier else ():
         later.unread = subject.identifier or ""
+    words = config.method.initializer_token
     match config.method.method:
         case "dreambooth":
             return Full(stage, config.training)
         case "textual_inversion":
-            return TextualInversion(model, subject, config, start=subject.class_noun)
+            return TextualInversion(model, subject, config, start=words or subject.class_noun)
         case "prompt_only":
             return PromptOnly()
     from dreambooth.adapters.lora import LoRA  # peft takes a second or two to import
@@ -35,7 +36,7 @@ def attach(model: DiffusionModel, stage: Stage, subject: Subject, config: Config
     lora = LoRA(model, stage, subject, config)
     if config.method.method == "lora":
         return lora
-    start = rare_start(model, subject, config)
+    start = words or rare_start(model, subject, config)
     return Pivotal(lora, TextualInversion(model, subject, config, start))  # second: peft freezes what it did not make
 
 

@@ -19,8 +19,7 @@ class TextualInversion(Adapter):
     """The embedding rows of the subject's identifier, a word new to the tokenizers, in every text encoder.
 
     They stand apart from the other rows, so that neither a gradient nor the weight decay can reach those. The first
-    rows are those of `start` (or of initializer_token): a single one is the mean of its tokens, several take them in
-    turn.
+    rows are those of the words `start`: a single one is the mean of its tokens, several take them in turn.
     """
 
     def __init__(self, model: DiffusionModel, subject: Subject, config: Config, start: str) -> None:
@@ -30,7 +29,7 @@ class TextualInversion(Adapter):
         self._model, self._token = model, subject.identifier
         self._rate = method.embedding_lr or config.training.learning_rate
         ids_of = {
-            part: tokenizer(method.initializer_token or start, add_special_tokens=False)["input_ids"]
+            part: tokenizer(start, add_special_tokens=False)["input_ids"]
             for part, tokenizer in model.tokenizers.items()
         }
         tokens = [self._token, *(f"{self._token}_{number}" for number in range(1, method.num_vectors))]

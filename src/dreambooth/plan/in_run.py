@@ -56,12 +56,11 @@ def plan(subjects: Sequence[Subject], config: Config, root: Path) -> str:
 
 
 def _require_names(subjects: Sequence[Subject], model: DiffusionModel, config: Config) -> None:
-    """Raise PromptError for an identifier that cannot work; --identifier as a setting names the first subject."""
-    tokenizers, naming, taken = list(model.tokenizers.values()), config.naming, list[str]()
+    """Raise PromptError for an identifier that cannot work; as a setting it is that of a single subject."""
+    tokenizers, taken = list(model.tokenizers.values()), list[str]()
     for subject in subjects:
-        named = with_identifier(subject, tokenizers, naming, config.seed, config.method, taken)
+        named = with_identifier(subject, tokenizers, config.naming, config.seed, config.method, taken)
         taken.append(named.identifier or "")
-        naming = naming.model_copy(update={"identifier": None})
 
 
 @dataclass(frozen=True)
