@@ -70,7 +70,9 @@ def test_an_address_depends_on_all_that_pictures_depend_on(subjects: tuple[Named
     said_again = Cells(settings={"world": TOYBOX.name}, protocol=SMALL, world=TOYBOX)
     probing = cell.config.probe.model_copy(update={"probe_class_images": 99})  # as another preset might say
     probed = replace(cell, config=cell.config.model_copy(update={"probe": probing}))
-    same = [SMALL_CELLS.cell(moved, 0), other_judge.cell(subject, 0), said_again.cell(subject, 0), probed]
+    tracked = Cells(settings={"report_to": "tensorboard"}, protocol=SMALL, world=TOYBOX)
+    others = [cells.cell(subject, 0) for cells in (other_judge, said_again, tracked)]
+    same = [SMALL_CELLS.cell(moved, 0), *others, probed]
     assert {each.address("w") for each in same} == {cell.address("w")}
     (tmp_path / "moved" / subject.photos[0].name).write_bytes(subject.photos[1].read_bytes())
     longer = Cells(settings={"max_train_steps": 3}, protocol=SMALL, world=TOYBOX)

@@ -88,7 +88,8 @@ class Cell:
         """
         masked = self.config.data.masked_loss
         photos = self.subject.photos
-        elsewhere: Any = {"preset": True, "evaluation": True, "probe": True, "base": {"world"}}
+        unseen = ("preset", "memory", "tracking", "evaluation", "probe")  # the first two chose some of the others
+        elsewhere: Any = dict.fromkeys(unseen, True) | {"base": {"world"}}
         payload = [
             _FORMAT,
             weights,
