@@ -55,6 +55,15 @@ def test_in_pivotal_tuning_it_begins_as_a_rare_token() -> None:
     assert rare and any(torch.equal(row(model, "<car>"), table[number]) for number in rare)
 
 
+def test_in_pivotal_tuning_it_begins_as_the_class_noun_where_no_token_is_rare(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model()
+    noun = row(model, "mug")
+    monkeypatch.setattr("dreambooth.identifier.rare_tokens", lambda _: [])
+    config = Config.build({"model": "tiny", "method": "pivotal"})
+    attached(model, Subject(photos=(), class_noun="mug", identifier="<car>"), config)
+    assert torch.equal(row(model, "<car>"), noun)
+
+
 def test_it_can_begin_from_other_words() -> None:
     model = tiny_model()
     mug = row(model, "mug")
