@@ -56,6 +56,17 @@ def clip_parts(full_size: bool = False) -> tuple[Any, Any, Any]:
     return _random(TRANSFORMERS.CLIPModel, config), TRANSFORMERS.CLIPImageProcessorPil(**size), tokenizer
 
 
+def two_towers() -> tuple[Any, Any, Any]:
+    """A LeViT and a CLIP text tower of random weights that share a space, an image processor and a tokenizer."""
+    clip, processor, tokenizer = clip_parts()
+    hidden = [32, 48, 64]
+    seen = TRANSFORMERS.LevitConfig(image_size=32, patch_size=16, hidden_sizes=hidden, hidden_size=64, depths=[1] * 3)
+    config = TRANSFORMERS.VisionTextDualEncoderConfig(
+        vision_config=seen.to_dict(), text_config=clip.config.text_config.to_dict(), projection_dim=24
+    )
+    return _random(TRANSFORMERS.VisionTextDualEncoderModel, config), processor, tokenizer
+
+
 def save(folder: Path, parts: tuple[Any, ...]) -> Path:
     """Write the parts of a judge as transformers does; returns the folder."""
     for part in parts:

@@ -19,7 +19,7 @@ from dreambooth.evaluation.dino import Dino
 from dreambooth.evaluation.weights import find
 from dreambooth.generation.photographs import PHOTOGRAPHS
 from dreambooth.toybox.home import TOYBOX
-from small_judges import dino_parts, dinov2_parts, pictures, save
+from small_judges import dino_parts, dinov2_parts, pictures, save, two_towers
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -86,6 +86,30 @@ def test_dinov2(registers: int, tmp_path: Path) -> None:
     judge = open_dino(save(tmp_path / "dinov2", dinov2_parts(registers)))
     assert judge.patches(pictures(2)).shape == (2, 4, 4, 3 * 32)
     assert judge.images(pictures(2)).shape == (2, 32)
+
+
+def test_a_clip_with_a_levit_sees_and_hears_as_before_it_was_saved(tmp_path: Path) -> None:
+    model, processor, tokenizer = two_towers()
+    judge = Clip.open(find(str(save(tmp_path / "towers", (model, processor, tokenizer))), None, "clip"))
+    before = Clip(model.eval(), processor, tokenizer, "before")
+    torch.testing.assert_close(judge.images(pictures(2)), before.images(pictures(2)))
+    torch.testing.assert_close(judge.texts(["a dog"]), before.texts(["a dog"]))
+    assert judge.scale == before.scale
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "message"),
+    [
+        ("text_config", {"model_type": "roberta"}, "is of two towers, levit and roberta: only levit and clip_text"),
+        ("vision_config", {"image_size": 3200}, "pictures of 3200 pixels; of a LeViT at most 256"),
+        ("vision_config", {"depths": [1, 10**6, 1]}, "depths"),
+    ],
+)
+def test_towers_that_no_judge_has(part: str, change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    config = save(tmp_path / "towers", two_towers()) / "config.json"
+    edit(config, **{part: json.loads(config.read_text())[part] | change})
+    with pytest.raises(ModelError, match=message):
+        Clip.open(find(str(config.parent), None, "clip"))
 
 
 def test_patches_of_a_judge_that_cuts_out_the_middle_are_those_of_the_whole_picture(tmp_path: Path) -> None:

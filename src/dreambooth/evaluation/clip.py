@@ -15,10 +15,16 @@ from dreambooth.evaluation.weights import Found
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 """One of them must be there: without any, transformers makes up an empty tokenizer."""
 
+TWO_TOWERS = "vision-text-dual-encoder"
+TOWERS = {"vision_config": "levit", "text_config": "clip_text_model"}
+"""What a model of two towers may consist of: the toybox's next judge is one, and no other was tried."""
+LEVIT_SIDE = 256
+"""A LeViT makes tables of (side / patch)^4 numbers when it is opened."""
+
 
 @final
 class Clip(TextImageEmbedder):
-    """A CLIPModel of transformers; its embeddings are the projected ones, which pictures and texts share."""
+    """A CLIP of transformers; its embeddings are the projected ones, which pictures and texts share."""
 
     def __init__(self, model: Any, processor: Any, tokenizer: Any, name: str) -> None:
         self.model, self.processor, self.tokenizer, self.name = model, processor, tokenizer, name
@@ -27,7 +33,13 @@ class Clip(TextImageEmbedder):
     @classmethod
     def open(cls, found: Found) -> Self:
         """Raises ModelError where it is no CLIP, or damaged."""
-        model, processor = opened(found, {"clip": TRANSFORMERS.CLIPModel.from_pretrained}, "CLIP-I and CLIP-T")
+        architectures = {
+            "clip": TRANSFORMERS.CLIPModel.from_pretrained,
+            TWO_TOWERS: TRANSFORMERS.VisionTextDualEncoderModel.from_pretrained,
+        }
+        if found.config.get("model_type") == TWO_TOWERS:
+            _require_known_towers(found)
+        model, processor = opened(found, architectures, "CLIP-I and CLIP-T")
         judge = cls(model, processor, _tokenizer(found), found.name)
         try_out(judge.name, judge.images)
         return judge
@@ -47,6 +59,23 @@ class Clip(TextImageEmbedder):
             )
             found.append(self.model.get_text_features(**tokens.to(self.model.device)).pooler_output)
         return _unit(found)
+
+
+def _require_known_towers(found: Found) -> None:
+    parts = [found.config.get(part) for part in TOWERS]
+    towers: list[dict[str, Any]] = [part if isinstance(part, dict) else {} for part in parts]
+    kinds = [str(tower.get("model_type")) for tower in towers]
+    if kinds != [*TOWERS.values()]:
+        raise ModelError(
+            f"the judge {found.name} is of two towers, {' and '.join(kinds)}: only {' and '.join(TOWERS.values())} "
+            "are taken. Choose another."
+        )
+    side = towers[0].get("image_size")
+    if not (isinstance(side, int) and 0 < side <= LEVIT_SIDE):
+        raise ModelError(
+            f"the judge {found.name} takes pictures of {side} pixels; of a LeViT at most {LEVIT_SIDE} are taken. Copy "
+            "or download it again, or choose another."
+        )
 
 
 def _tokenizer(found: Found) -> Any:

@@ -64,7 +64,7 @@ def _most(tensors: int, widest: int) -> Callable[[str, float], float]:
 
     def most(setting: str, value: float) -> float:
         last = setting.rpartition(".")[2]
-        counted = "layers" in last or "blocks" in last
+        counted = any(word in last for word in ("layers", "blocks", "depths"))
         if (counted and not last.startswith("max_")) or last.endswith("[]"):  # a "max" makes no layer
             return tensors
         if "size" in last and ("sample" in last or "image" in last):
