@@ -15,12 +15,14 @@ import json
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import CLIPModel, CLIPTokenizer, ViTModel
+from transformers import CLIPTokenizer, ViTModel
 
 from benchmarks.machine import machine
+from dreambooth.evaluation.weights import find
 from dreambooth.toybox import colours, world
 from dreambooth.toybox.photos import SIZE
 from pretraining import judge_clip, judge_dino, renders, text_encoder
@@ -35,10 +37,9 @@ CHANGES: dict[str, tuple[str, ...]] = {
 }
 
 
-def clip() -> tuple[CLIPModel, CLIPTokenizer]:
-    """The packaged CLIP and its tokenizer."""
-    model = CLIPModel.from_pretrained(judge_clip.PACKAGED, local_files_only=True, dtype=torch.float32).eval()
-    return model, CLIPTokenizer.from_pretrained(judge_clip.PACKAGED, local_files_only=True)
+def clip(folder: Path = judge_clip.PACKAGED) -> tuple[Any, CLIPTokenizer]:
+    """The CLIP in a folder, by default the packaged one, and its tokenizer."""
+    return judge_clip.opened(folder), CLIPTokenizer.from_pretrained(folder, local_files_only=True)
 
 
 def drawn(truths: list[renders.Truth]) -> Tensor:
@@ -96,9 +97,9 @@ def subjects_told_apart(model: ViTModel, toys: int, shots: int, same_words: bool
 
 
 @torch.no_grad()
-def captions_told_apart(model: CLIPModel, tokenizer: CLIPTokenizer, count: int) -> dict[str, tuple[float, int]]:
+def captions_told_apart(model: Any, tokenizer: CLIPTokenizer, count: int) -> dict[str, tuple[float, int]]:
     """The share of captions ranked right and their number, by what was changed; over `count` held-out renders."""
-    truths = renders.truths_of(1_000_002, count)
+    truths = renders.truths_of(renders.CAPTIONED, count)
     images = judge_clip.image_embeddings(model, drawn(truths))
     rows: dict[str, list[tuple[int, str, str]]] = {}
     for row, truth in enumerate(truths):
@@ -129,7 +130,7 @@ def spearman(x: Tensor, y: Tensor) -> float:
 
 
 @torch.no_grad()
-def correlations(dino: ViTModel, clip: CLIPModel, count: int) -> dict[str, float]:
+def correlations(dino: ViTModel, clip: Any, count: int) -> dict[str, float]:
     """Of each metric with the true distance, over all pairs of `count` toys and over those of one class."""
     rng, truths = random.Random("judges held out/distances"), []
     for row in range(count):
@@ -158,9 +159,10 @@ def main() -> None:
     parser.add_argument("--toys", type=int, default=24, help="held-out toys of each class")
     parser.add_argument("--shots", type=int, default=4, help="pairs of settings that each toy is drawn in")
     parser.add_argument("--captions", type=int, default=1024, help="held-out renders with captions")
+    parser.add_argument("--clip", type=Path, default=judge_clip.PACKAGED, help="folder of the CLIP [default: packaged]")
     parser.add_argument("--results", type=Path, default=None, help="write the result to this JSON file")
     options = parser.parse_args()
-    eyes, (reader, tokenizer) = judge_dino.packaged(), clip()
+    eyes, (reader, tokenizer) = judge_dino.packaged(), clip(options.clip)
     subjects = {
         kind: subjects_told_apart(eyes, options.toys, options.shots, kind == "same words")
         for kind in ("any toys", "same words")
@@ -179,7 +181,15 @@ def main() -> None:
         print(f"  {name}: {value:.3f}")
     if options.results:
         counts = {"toys of each class": options.toys, "pairs of shots": options.shots, "captions": options.captions}
-        payload = {"machine": machine(), "n": counts, "DINO": subjects, "CLIP-T": captions, "correlation": alike}
+        judged = find(str(options.clip), None, "clip").name
+        payload = {
+            "machine": machine(),
+            "clip": judged,
+            "n": counts,
+            "DINO": subjects,
+            "CLIP-T": captions,
+            "correlation": alike,
+        }
         options.results.parent.mkdir(parents=True, exist_ok=True)
         options.results.write_text(json.dumps(payload, indent=2) + "\n")
 

@@ -14,7 +14,9 @@
     python -m pretraining.evaluate      does "a red car in the snow" show a car, red, snow
     python -m pretraining.judge_renders several shots of each of many toys
     python -m pretraining.judge_dino    the embedded DINO: is it the same toy
-    python -m pretraining.judge_clip    the embedded CLIP: is it what the caption says
+    python -m pretraining.patterned     more pictures, most of them of striped and spotted toys, and where that shows
+    python -m pretraining.judge_patterns  --learner teacher, then without: a vision tower that sees stripes and spots
+    python -m pretraining.judge_clip    the embedded CLIP, from the packaged one: is it what the caption says
 
 A pixel cascade in DeepFloyd IF's form, 16 to 64 px, from the same renders; `--model toybox-cascade` opens it:
 
@@ -24,6 +26,6 @@ A pixel cascade in DeepFloyd IF's form, 16 to 64 px, from the same renders; `--m
     python -m pretraining.cascade_pack      the folder that `dreambooth run PHOTOS --model FOLDER` tunes
     python -m pretraining.cascade_unpack    the way back: states from a packaged cascade, to go on training it
 
-`bash pretraining/on_a_gpu.sh` goes on from the packaged weights on one GPU in nine minutes, with the CLIP judge and,
-where it is asked for, the cascade beside it. State is kept in one folder (--state); `log.txt` in it tells what was run.
+`bash pretraining/on_a_gpu.sh` trains the packaged weights further on one GPU in nine minutes, and the cascade beside
+them where CASCADE names one. State is kept in one folder (--state); `log.txt` in it tells what was run.
 """

@@ -1,65 +1,76 @@
 """The embedded CLIP: pictures and captions in one space, https://arxiv.org/abs/2103.00020, on the toybox.
 
 Beside the captions of the other pictures in a batch, each picture has hard negatives of its own: its true caption with
-one thing changed (a cat for the dog, blue for red, the beach for the snow). Neither tower starts from nothing: the text
-tower is the embedded model's text encoder, which knows the attributes already, and the vision tower is the embedded
-DINO, which sees markings; and beside the contrast, every attribute is read off each picture's embedding, so that what
-few captions differ in (the pattern) is learned too.
+one thing changed (a cat for the dog, blue for red, the beach for the snow). Beside the contrast, every attribute is
+read off each picture's embedding. Neither tower starts from nothing: the text tower is the packaged judge's, to whose
+embeddings the pictures' are pulled at first, and the vision tower comes from `judge_patterns`, whose lesson goes on.
+The packaged judge itself was trained from nothing, by this module as it was at commit 03bb39f.
 """
 
 import argparse
 import math
 import random
-import time
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
-from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer, CLIPVisionConfig, ViTModel
+from transformers import (
+    AutoModel,
+    CLIPImageProcessorPil,
+    CLIPTokenizer,
+    VisionTextDualEncoderConfig,
+    VisionTextDualEncoderModel,
+)
 
 from dreambooth.support.files import atomic_write
 from dreambooth.toybox import world
 from dreambooth.toybox.colours import COLOURS
-from pretraining import classifier, judge_dino, judge_renders, renders, text_encoder
+from pretraining import classifier, judge_patterns, judge_renders, renders, text_encoder
+from pretraining.learning import begun, learn, learning_arguments
 from pretraining.sizes import Size
-from pretraining.state import Trained, arguments, log, prepare
+from pretraining.state import Trained, prepare
 
 PACKAGED = Path(__file__).parent.parent / "src" / "dreambooth" / "toybox" / "judges" / "clip"
-HARD = 2
+CANDIDATE = Path(__file__).parent / "weights" / "clip"
+"""The last training's result. It replaces the packaged judge once every CLIP number of docs is measured with it."""
+HARD = 3
 """Captions with one thing changed, a picture."""
+AS_BEFORE = 0.5
+"""The share of a training in which embeddings are pulled towards the packaged judge's too, ever less."""
 UNSAID = ("", "plain", "matte")
 """Values that no caption puts into words."""
 
 
-def build(size: Size, tokenizer: CLIPTokenizer) -> CLIPModel:
-    """A fresh CLIP of this size, with the text tower of the embedded model's shape."""
-    vision = CLIPVisionConfig(
-        image_size=size.resolution,
-        **judge_renders.VISION,
-        hidden_act="gelu",  # as the ViT that it starts from
+def build(size: Size, tokenizer: CLIPTokenizer) -> VisionTextDualEncoderModel:
+    """Fresh weights: a LeViT, and a text tower of the embedded model's shape."""
+    config = VisionTextDualEncoderConfig(
+        vision_config=judge_patterns.build_tower(size).config.to_dict(),
+        text_config=text_encoder.build(size, tokenizer).config.to_dict(),
         projection_dim=size.text_width,
     )
-    text = text_encoder.build(size, tokenizer).config
-    return CLIPModel(
-        CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=size.text_width)
-    )
+    return VisionTextDualEncoderModel(config).to(memory_format=torch.channels_last)
 
 
-def image_embeddings(model: CLIPModel, images: Tensor) -> Tensor:
+def opened(folder: Path = PACKAGED) -> Any:
+    """The judge in a folder, in float32; by default the packaged one."""
+    return AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32).eval()
+
+
+def image_embeddings(model: Any, images: Tensor) -> Tensor:
     """Unit vectors (N, D) of images (N, 3, H, W) in [0, 1]."""
     features: Tensor = model.get_image_features(judge_renders.normalised(images)).pooler_output
-    return F.normalize(features, dim=-1)
+    return F.normalize(features.float(), dim=-1)
 
 
-def text_embeddings(model: CLIPModel, tokenizer: CLIPTokenizer, texts: list[str]) -> Tensor:
+def text_embeddings(model: Any, tokenizer: CLIPTokenizer, texts: list[str]) -> Tensor:
     """Unit vectors (N, D) of texts."""
     ids = tokenizer(texts, padding=True, truncation=True, return_tensors="pt").input_ids
     features: Tensor = model.get_text_features(ids.to(model.device)).pooler_output
-    return F.normalize(features, dim=-1)
+    return F.normalize(features.float(), dim=-1)
 
 
 def changed(truth: renders.Truth, seed: str) -> dict[str, str]:
@@ -102,7 +113,7 @@ def wordings(truths: list[renders.Truth], step: int) -> list[list[str]]:
     return rows
 
 
-def contrastive_loss(model: CLIPModel, tokenizer: CLIPTokenizer, seen: Tensor, texts: list[list[str]]) -> Tensor:
+def contrastive_loss(model: Any, tokenizer: CLIPTokenizer, seen: Tensor, texts: list[list[str]]) -> Tensor:
     """CLIP's symmetric loss, plus that of each picture telling its true caption from its own hard negatives.
 
     seen: (B, D) the pictures' embeddings.  texts: B rows, the true caption first.
@@ -111,41 +122,13 @@ def contrastive_loss(model: CLIPModel, tokenizer: CLIPTokenizer, seen: Tensor, t
     padded = [[places[text] for text in row] + [-1] * (1 + HARD - len(row)) for row in texts]
     own = torch.tensor(padded, device=seen.device)  # (B, 1 + HARD)
     embedded = text_embeddings(model, tokenizer, list(places))
-    alike = model.logit_scale.exp() * seen @ embedded.T  # (B, texts)
+    with torch.autocast(seen.device.type, enabled=False):  # in bfloat16 two patterns' captions would hardly differ
+        alike = model.logit_scale.exp() * seen @ embedded.T  # (B, texts)
     among_own = alike.gather(1, own.clamp(min=0)).masked_fill(own < 0, -math.inf)
     among_others = alike[:, own[:, 0]]  # (B, B)
     labels = torch.arange(len(seen), device=seen.device)
     symmetric = (F.cross_entropy(among_others, labels) + F.cross_entropy(among_others.T, labels)) / 2
     return symmetric + F.cross_entropy(among_own, torch.zeros_like(labels))
-
-
-CLIPS_NAMES = {
-    "embeddings.cls_token": "embeddings.class_embedding",
-    "embeddings.position_embeddings": "embeddings.position_embedding.weight",
-    "embeddings.patch_embeddings.projection": "embeddings.patch_embedding",
-    "layers.": "encoder.layers.",
-    "layernorm_before": "layer_norm1",
-    "layernorm_after": "layer_norm2",
-    "layernorm.": "post_layernorm.",
-    "attention.o_proj": "attention.out_proj",
-    "attention.": "self_attn.",
-}
-"""What a ViT calls its layers, and what CLIP's vision tower does."""
-
-
-def see_as(vision: nn.Module, dino: ViTModel) -> None:
-    """Give CLIP's vision tower the weights of a ViT of its shape; only the norm after the embeddings is CLIP's own.
-
-    What the ViT's patches have as a bias goes into their positions, for CLIP's have none.
-    """
-    theirs = {name: tensor.detach().clone() for name, tensor in dino.named_parameters()}
-    theirs["embeddings.position_embeddings"][:, 1:] += theirs.pop("embeddings.patch_embeddings.projection.bias")
-    own = dict(vision.named_parameters())
-    with torch.no_grad():
-        for name, tensor in theirs.items():
-            for vits, clips in CLIPS_NAMES.items():
-                name = name.replace(vits, clips)
-            own[name].copy_(tensor.view_as(own[name]))
 
 
 class Reader(nn.Module):
@@ -162,20 +145,22 @@ class Reader(nn.Module):
         return torch.stack(losses).mean()
 
 
-def start(options: argparse.Namespace, size: Size, tokenizer: CLIPTokenizer) -> CLIPModel:
-    """A CLIP whose towers are the embedded model's text encoder and the packaged DINO."""
+def start(
+    options: argparse.Namespace, size: Size, tokenizer: CLIPTokenizer, older: Any, lesson: judge_patterns.Lesson
+) -> VisionTextDualEncoderModel:
+    """The text tower of `older` and the vision tower of `judge_patterns`, whose lesson is loaded in its place too."""
     model = build(size, tokenizer)
-    encoder = text_encoder.build(size, tokenizer)
-    parts = {"text_encoder": encoder, "reader": text_encoder.Reader(size.text_width)}
-    Trained(parts, 1e-3, decay=0.5).load(options.state / "text_encoder.safetensors", weights_only=True)
-    model.text_model.load_state_dict(encoder.state_dict())
-    see_as(model.vision_model, judge_dino.packaged())
+    for part in ("text_model", "text_projection"):
+        getattr(model, part).load_state_dict(getattr(older, part).state_dict())
+    model.logit_scale.data.copy_(older.logit_scale.data)
+    seen = {"tower": model.vision_model, "lesson": lesson}
+    Trained(seen, 1e-3, decay=0.5).load(options.state / "judge_patterns.safetensors", weights_only=True)
     return model.to(options.device)
 
 
-def pack(model: CLIPModel, tokenizer: CLIPTokenizer, folder: Path) -> None:
-    """Write the folder that the package ships: fp16 weights, tokenizer, preprocessing."""
-    side = model.config.vision_config.image_size
+def pack(model: VisionTextDualEncoderModel, tokenizer: CLIPTokenizer, folder: Path) -> None:
+    """Write the folder of a judge: fp16 weights, tokenizer, preprocessing."""
+    side: int = model.config.vision_config.image_size
     with atomic_write(folder) as aside:
         model.half().save_pretrained(aside)
         tokenizer.save_pretrained(aside)
@@ -187,72 +172,52 @@ def pack(model: CLIPModel, tokenizer: CLIPTokenizer, folder: Path) -> None:
         ).save_pretrained(aside)
 
 
-Batch = tuple[Tensor, list[list[str]], dict[str, Tensor]]
-"""Pictures (B, 3, H, W) uint8, the wordings of each, and the index of each attribute (B,)."""
+Example = tuple[judge_patterns.Batch, list[list[str]], dict[str, Tensor]]
+"""Pictures and their patterns, the wordings of each, and the index of each attribute (B,)."""
 
 
-class Batches(Dataset[Batch]):
-    """What a step sees, by its number; each shard is gone through in an order of its own."""
+class Examples(Dataset[Example]):
+    """What a step sees, by its number."""
 
-    def __init__(self, state: Path, rows: int) -> None:
-        self.state, self.rows = state, rows
-        self.shards = renders.shards(state)
-        self.load = lru_cache(maxsize=1)(renders.load)
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.batches = judge_patterns.Batches(options, "judge_clip")
 
-    def __getitem__(self, step: int) -> Batch:
-        turn, part = divmod(step, renders.SHARD // self.rows)
-        images, truths = self.load(self.state, self.shards[turn % len(self.shards)])
-        order = torch.randperm(renders.SHARD, generator=torch.Generator().manual_seed(turn))
-        places = order[part * self.rows : (part + 1) * self.rows]
-        some = [truths[place] for place in places.tolist()]
-        return images[places], wordings(some, step), classifier.labels_of(some)
-
-
-def judging_arguments() -> argparse.Namespace:
-    """The flags of this module."""
-    parser = arguments(__doc__)
-    parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--minutes", type=float, default=math.inf, help="decay to the end in so long, if that is less")
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--workers", type=int, default=0, help="processes that word captions ahead")
-    parser.add_argument("--learning-rate", type=float, default=1.5e-3)
-    parser.add_argument("--muon-rate", type=float, default=5e-3)
-    parser.add_argument("--out", type=Path, default=PACKAGED)
-    return parser.parse_args()
+    def __getitem__(self, step: int) -> Example:
+        shard, places = self.batches.rows_of(step)
+        truths = [shard.truths[place] for place in places.tolist()]
+        return self.batches.worn(step, shard, places), wordings(truths, step), classifier.labels_of(truths)
 
 
 def main() -> None:
-    """Train, or go on; then write the folder that the package ships."""
-    options = judging_arguments()
+    """Train, or go on; then write a folder as the package ships one."""
+    parser = learning_arguments(__doc__, steps=4500)
+    parser.add_argument("--workers", type=int, default=0, help="processes that prepare pictures and captions ahead")
+    parser.add_argument("--out", type=Path, default=CANDIDATE)
+    options = parser.parse_args()
     size = prepare(options)
     torch.manual_seed(0)
-    tokenizer = CLIPTokenizer.from_pretrained(options.state / "tokenizer", local_files_only=True)
-    model = start(options, size, tokenizer)
-    reader = Reader(size.text_width).to(options.device)
-    trained = Trained({"clip": model, "reader": reader}, options.learning_rate, 0.95, 0.05, options.muon_rate)
+    tokenizer = CLIPTokenizer.from_pretrained(PACKAGED, local_files_only=True)  # the ids that the text tower knows
+    lesson, older = judge_patterns.learned_lesson(options), opened().to(options.device)
+    model, reader = start(options, size, tokenizer, older, lesson), Reader(size.text_width).to(options.device)
     path = options.state / "judge_clip.safetensors"
-    if path.exists():
-        trained.load(path)
+    trained = begun(options, {"clip": model, "reader": reader, "lesson": lesson}, path)
     steps = range(trained.step, options.steps)
-    batches = DataLoader(
-        Batches(options.state, options.batch), batch_size=None, sampler=steps, num_workers=options.workers
-    )
-    started = time.time()
-    for step, (images, texts, labels) in zip(steps, batches, strict=True):
-        gone = max(step / options.steps, (time.time() - started) / 60 / options.minutes)
-        if gone >= 1:
-            break
-        pictures = judge_renders.worn(images.to(options.device).float() / 255, torch.Generator().manual_seed(step))
-        seen = image_embeddings(model, pictures)
-        reading = reader.loss(seen, {name: values.to(options.device) for name, values in labels.items()})
-        loss = contrastive_loss(model, tokenizer, seen, texts) + reading
-        trained.update(loss, judge_renders.share_at(step, gone))
-        if trained.step % 20 == 0:
-            log(options.state, f"judge_clip: step {trained.step} loss {loss.item():.3f} reading {reading.item():.3f}")
-        if trained.step % 500 == 0:
-            trained.save(path)
-    trained.save(path)
-    trained.use_average()
+    examples = DataLoader(Examples(options), batch_size=None, sampler=steps, num_workers=options.workers)
+
+    def loss_of(example: Example, gone: float) -> Tensor:
+        batch, texts, labels = example
+        batch = batch.to(options.device)
+        cells, whole = lesson.seen(model.vision_model, batch.pictures)
+        seen = F.normalize(model.visual_projection(whole).float(), dim=-1)
+        loss = contrastive_loss(model, tokenizer, seen, texts) + lesson.loss(cells, whole, batch)
+        loss = loss + reader.loss(seen, {name: values.to(options.device) for name, values in labels.items()})
+        if gone < AS_BEFORE:
+            with torch.no_grad():
+                known = image_embeddings(older, batch.pictures)
+            loss = loss + 2 * (1 - gone / AS_BEFORE) * (1 - (seen * known).sum(1)).mean()
+        return loss
+
+    learn(options, trained, path, examples, loss_of)
     pack(model, tokenizer, options.out)
 
 

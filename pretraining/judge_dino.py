@@ -22,13 +22,20 @@ from pretraining.state import Trained, arguments, log, prepare
 
 PACKAGED = Path(__file__).parent.parent / "src" / "dreambooth" / "toybox" / "judges" / "dino"
 TEMPERATURE = 0.1
+SHAPE = {
+    "patch_size": 16,
+    "hidden_size": 128,
+    "intermediate_size": 512,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+}
 
 
 def build(size: Size) -> ViTModel:
     """A fresh ViT."""
     config = ViTConfig(
         image_size=size.resolution,
-        **judge_renders.VISION,
+        **SHAPE,
     )
     return ViTModel(config, add_pooling_layer=False)
 

@@ -1,4 +1,4 @@
-"""Pictures for the embedded judges: shots of the same toy, and the light wear that makes renders look like samples.
+"""Pictures for the embedded DINO: shots of the same toy; and for both judges the wear that makes renders like samples.
 
 A shard holds toys of one class that go by two colour names, several shots each: many of them share every word, and
 pose, scene, light, what is worn and the style differ between the shots of a toy. Like the other renders they are drawn
@@ -21,14 +21,6 @@ from pretraining import renders
 from pretraining.state import arguments, log, prepare
 
 TOYS, SHOTS = 256, 4
-VISION = {
-    "patch_size": 16,
-    "hidden_size": 128,
-    "intermediate_size": 512,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-}
-"""The shape of both judges' vision transformers."""
 MEAN, STD = (0.58, 0.55, 0.49), (0.32, 0.29, 0.33)  # of the renders
 
 
@@ -65,22 +57,33 @@ def worn(images: Tensor, generator: torch.Generator) -> Tensor:
 
     Samples of a diffusion model are softer than renders: a judge must not read softness as another toy.
     """
+    return softened(framed(images, generator), generator)
 
-    def uniform(low: float, high: float) -> Tensor:
-        return torch.empty(len(images), 1, 1, 1).uniform_(low, high, generator=generator).to(images.device)
 
-    scale, shift = uniform(0.85, 1.05), torch.cat([uniform(-0.1, 0.1), uniform(-0.1, 0.1)], 1)[..., 0]
+def _uniform(images: Tensor, generator: torch.Generator, low: float, high: float) -> Tensor:
+    return torch.empty(len(images), 1, 1, 1).uniform_(low, high, generator=generator).to(images.device)
+
+
+def framed(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Images (N, C, H, W), each cropped and mirrored."""
+    scale = _uniform(images, generator, 0.85, 1.05)
+    shift = torch.cat([_uniform(images, generator, -0.1, 0.1), _uniform(images, generator, -0.1, 0.1)], 1)[..., 0]
     theta = torch.cat([torch.eye(2, device=images.device) * scale[:, 0], shift], 2)
-    theta[:, 0, 0] *= uniform(-1, 1)[:, 0, 0, 0].sign()
+    theta[:, 0, 0] *= _uniform(images, generator, -1, 1)[:, 0, 0, 0].sign()
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)
-    images = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+
+
+def softened(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Images in [0, 1] (N, 3, H, W), each blurred, and noisy."""
     soft = F.interpolate(F.avg_pool2d(images, 2), scale_factor=2.0, mode="bilinear")
     noise = torch.randn(images.shape, generator=generator).to(images.device)
-    return images.lerp(soft, uniform(-0.5, 1).clamp(min=0)) + 0.03 * uniform(0, 1) * noise
+    blur = _uniform(images, generator, -0.5, 1).clamp(min=0)
+    return images.lerp(soft, blur) + 0.03 * _uniform(images, generator, 0, 1) * noise
 
 
 def share_at(step: int, gone: float) -> float:
-    """The share of both judges' learning rates: warm-up, then half a cosine down to a hundredth.
+    """The share of the learning rates: warm-up, then half a cosine down to a hundredth.
 
     gone: of the whole training, in [0, 1].
     """

@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
-# The embedded models on one GPU, at the same time: the Stable Diffusion and the CLIP judge trained on from what is
-# packaged, and, where CASCADE names a folder with what `pretraining.cascade_text` left, the two stages of the cascade.
+# The embedded models on one GPU, at the same time: the Stable Diffusion trained on from what is packaged, and, where
+# CASCADE names a folder with what `pretraining.cascade_text` left, the two stages of the cascade.
 #
 # Renders are drawn on the GPU by several processes, since half of a render's time is Python's, and on the CPU where that
 # fails; they stop after RENDERING seconds, those of CPU_RENDERERS further processes after CPU_RENDERING. All of it ends
 # within LIMIT seconds, and what comes out is written to $OUT in parts of 15 MB: `cat weights.tar.* | tar x`.
-# JUDGE_STEPS=0: no CLIP judge.
 set -euo pipefail
 OUT=${OUT:-build/gpu}
 state=${STATE:-build/pretraining}
@@ -65,13 +64,6 @@ if [ -n "${CASCADE:-}" ]; then
             --minutes "$(minutes "$share*0.66")" --cooldown-minutes "$(minutes "$share*0.34")" >"$OUT/$stage.log" 2>&1 &
         others+=($!)
     done
-fi
-
-if [ "${JUDGE_STEPS:-5000}" != 0 ]; then
-    while [ "$SECONDS" -lt "$((rendering + 10))" ]; do sleep 1; done # the judge lists its shards once
-    nice -n 5 python3 -W ignore -m pretraining.judge_clip $flags --batch 256 --workers 3 \
-        --steps "${JUDGE_STEPS:-5000}" --minutes "$(minutes 0.9)" --out "$OUT/weights/clip" >"$OUT/judge_clip.log" 2>&1 &
-    others+=($!)
 fi
 
 for job in "$denoiser" "${others[@]}"; do

@@ -26,6 +26,8 @@ from pretraining.state import arguments, log, prepare
 SHARD = 1024
 CPU_BATCH = 32
 FAMOUS, RECOLOURED, POLISHED = 0.25, 0.12, 0.08  # of renders; of the famous ones
+CAPTIONED = 1_000_002
+"""The held-out shard whose captions a CLIP has to tell from changed ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +92,11 @@ def truths_of(shard: int, count: int = SHARD) -> list[Truth]:
     return [Truth.sample(rng) for _ in range(count)]
 
 
+def generator(seed: str) -> torch.Generator:
+    """Random numbers by a name."""
+    return torch.Generator().manual_seed(random.Random(seed).getrandbits(63))
+
+
 def draw(truths: Sequence[Truth], size: int, device: str = "cpu") -> Tensor:
     """The pictures (N, 3, size, size), uint8."""
     parts, count = [], CPU_BATCH if device == "cpu" else SHARD  # a GPU waits for launches, a CPU's cache is small
@@ -100,14 +107,14 @@ def draw(truths: Sequence[Truth], size: int, device: str = "cpu") -> Tensor:
     return torch.cat(parts)
 
 
-def shard_path(state: Path, shard: int) -> Path:
+def shard_path(state: Path, shard: int, folder: str = "renders") -> Path:
     """Where a shard's pictures are; the truths lie beside it as .json."""
-    return state / "renders" / f"{shard:05}.safetensors"
+    return state / folder / f"{shard:05}.safetensors"
 
 
-def shards(state: Path) -> list[int]:
+def shards(state: Path, folder: str = "renders") -> list[int]:
     """The numbers of the shards that are complete."""
-    return sorted(int(path.stem) for path in (state / "renders").glob("*.safetensors"))
+    return sorted(int(path.stem) for path in (state / folder).glob("*.safetensors"))
 
 
 def load(state: Path, shard: int) -> tuple[Tensor, list[Truth]]:
@@ -120,9 +127,15 @@ def load_images(state: Path, shard: int) -> Tensor:
     return load_file(shard_path(state, shard))["images"]
 
 
-def load_truths(state: Path, shard: int) -> list[Truth]:
+def load_truths(state: Path, shard: int, folder: str = "renders") -> list[Truth]:
     """A shard's truths alone."""
-    return [Truth.from_dict(row) for row in json.loads(shard_path(state, shard).with_suffix(".json").read_text())]
+    rows = json.loads(shard_path(state, shard, folder).with_suffix(".json").read_text())
+    return [Truth.from_dict(row) for row in rows]
+
+
+def save_truths(path: Path, truths: Sequence[Truth]) -> None:
+    """Write a shard's truths beside where its pictures will be."""
+    write_text(path.with_suffix(".json"), json.dumps([truth.as_dict() for truth in truths]))
 
 
 def main() -> None:
@@ -143,7 +156,7 @@ def main() -> None:
         if path.exists():
             continue
         truths = truths_of(shard)
-        write_text(path.with_suffix(".json"), json.dumps([truth.as_dict() for truth in truths]))
+        save_truths(path, truths)
         with atomic_write(path) as aside:
             save_file({"images": draw(truths, side, options.device)}, aside)
         log(options.state, f"renders: shard {shard}")

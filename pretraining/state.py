@@ -54,6 +54,8 @@ def log(folder: Path, line: str) -> None:
 class Trained:
     """Modules, their running average and their optimizers, which save and load together.
 
+    What batch norms have counted is that of the weights, not of their average: near the end of a training they agree.
+
     modules: named parts that train.  learning_rate: of AdamW.  decay: of the running average, a step.
     muon_rate: where given, layers' weights are trained by Muon at this rate, and AdamW has the rest.
     """
@@ -92,6 +94,12 @@ class Trained:
             for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
                 group["lr"] = torch.tensor(group["lr"], device=device)
         self.average = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
+        self.buffers = {
+            f"{part}.{name}": buffer
+            for part, module in modules.items()
+            for name, buffer in module.named_buffers()
+            if buffer.is_floating_point()
+        }
         self.decay = decay
         self.step = 0
 
@@ -132,9 +140,10 @@ class Trained:
         raise KeyError("no optimizer trains this parameter")
 
     def save(self, path: Path) -> None:
-        """Write weights, average and optimizer state to one safetensors file."""
+        """Write weights, average, running statistics and optimizer state to one safetensors file."""
         tensors = {f"weights/{name}": p.detach() for name, p in self.parameters.items()}
         tensors |= {f"average/{name}": p for name, p in self.average.items()}
+        tensors |= {f"buffers/{name}": buffer for name, buffer in self.buffers.items()}
         for name, parameter in self.parameters.items():
             for key, value in self._state_of(parameter).items():
                 tensors[f"optimizer/{key}/{name}"] = value
@@ -150,6 +159,8 @@ class Trained:
             for name, parameter in self.parameters.items():
                 parameter.copy_(tensors[("average/" if weights_only else "weights/") + name])
                 self.average[name].copy_(tensors[f"average/{name}"])
+            for name, buffer in self.buffers.items():
+                buffer.copy_(tensors[f"buffers/{name}"])
         if weights_only:
             return
         with safe_open(path, "pt") as file:

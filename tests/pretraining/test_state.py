@@ -47,3 +47,17 @@ def test_a_saved_training_goes_on_to_the_bit(tmp_path: Path) -> None:
     for name, parameter in whole.parameters.items():
         assert torch.equal(parameter, second.parameters[name])
         assert torch.equal(whole.average[name], second.average[name])
+
+
+def test_the_running_statistics_of_batch_norms_are_saved_with_it(tmp_path: Path) -> None:
+    def normed() -> Trained:
+        torch.manual_seed(0)
+        return Trained({"net": nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))}, 1e-3, decay=0.9)
+
+    first, second = normed(), normed()
+    first.update(loss_of(first), 0.5)
+    first.save(tmp_path / "state.safetensors")
+    second.load(tmp_path / "state.safetensors", weights_only=True)
+    for name, values in first.buffers.items():
+        assert torch.equal(values, second.buffers[name])
+    assert second.modules["net"][1].running_mean.abs().sum() > 0  # type: ignore[index]
