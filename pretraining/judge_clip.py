@@ -48,7 +48,7 @@ UNSAID = ("", "plain", "matte")
 def build(size: Size, tokenizer: CLIPTokenizer) -> VisionTextDualEncoderModel:
     """Fresh weights: a LeViT, and a text tower of the embedded model's shape."""
     config = VisionTextDualEncoderConfig(
-        vision_config=judge_patterns.build_tower(size).config.to_dict(),
+        vision_config=judge_patterns.tower_config(size).to_dict(),
         text_config=text_encoder.build(size, tokenizer).config.to_dict(),
         projection_dim=size.text_width,
     )

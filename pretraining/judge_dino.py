@@ -17,8 +17,9 @@ from transformers import ViTConfig, ViTImageProcessorPil, ViTModel
 
 from dreambooth.support.files import atomic_write
 from pretraining import judge_renders
+from pretraining.learning import begun, learn, learning_arguments
 from pretraining.sizes import Size
-from pretraining.state import Trained, arguments, log, prepare
+from pretraining.state import prepare
 
 PACKAGED = Path(__file__).parent.parent / "src" / "dreambooth" / "toybox" / "judges" / "dino"
 TEMPERATURE = 0.1
@@ -75,33 +76,23 @@ def pairs(folder: list[Path], step: int, count: int) -> tuple[Tensor, Tensor]:
 
 def main() -> None:
     """Train, or go on; then write the folder that the package ships."""
-    parser = arguments(__doc__)
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--batch", type=int, default=96, help="toys, in two shots each")
-    parser.add_argument("--learning-rate", type=float, default=1.5e-3)
-    parser.add_argument("--muon-rate", type=float, default=5e-3)
+    parser = learning_arguments(__doc__, steps=300, batch=96)  # toys, in two shots each
     parser.add_argument("--out", type=Path, default=PACKAGED)
     options = parser.parse_args()
     size = prepare(options)
     torch.manual_seed(0)
     model = build(size).to(options.device)
-    trained = Trained({"dino": model}, options.learning_rate, 0.95, 0.05, options.muon_rate)
     path = options.state / "judge_dino.safetensors"
-    if path.exists():
-        trained.load(path)
+    trained = begun(options, {"dino": model}, path, decay=0.95)
     folder = judge_renders.shards(options.state)
-    while trained.step < options.steps:
-        generator = torch.Generator().manual_seed(trained.step)
-        views = torch.cat(pairs(folder, trained.step, options.batch)).to(options.device).float() / 255
+
+    def loss_of(step: int, _: float) -> Tensor:
+        generator = torch.Generator().manual_seed(step)
+        views = torch.cat(pairs(folder, step, options.batch)).to(options.device).float() / 255
         first, second = embedded(model, judge_renders.worn(views, generator)).chunk(2)
-        loss = contrastive_loss(first, second)
-        trained.update(loss, judge_renders.share_at(trained.step, trained.step / options.steps))
-        if trained.step % 10 == 0:
-            log(options.state, f"judge_dino: step {trained.step} loss {loss.item():.3f}")
-        if trained.step % 50 == 0:
-            trained.save(path)
-    trained.save(path)
-    trained.use_average()
+        return contrastive_loss(first, second)
+
+    learn(options, trained, path, range(trained.step, options.steps), loss_of)
     with atomic_write(options.out) as aside:
         model.half().save_pretrained(aside)
         side = {"height": size.resolution, "width": size.resolution}

@@ -107,10 +107,14 @@ class Teacher(nn.Module):
         return logits
 
 
+def tower_config(size: Size) -> LevitConfig:
+    """The tower's shape; in a VisionTextDualEncoderModel it has to say how wide its last state is."""
+    return LevitConfig(image_size=size.resolution, **LEVIT, hidden_size=LAST)
+
+
 def build_tower(size: Size) -> LevitModel:
-    """A fresh tower; in a VisionTextDualEncoderModel it has to say how wide its last state is."""
-    tower = LevitModel(LevitConfig(image_size=size.resolution, **LEVIT, hidden_size=LAST))
-    return tower.to(memory_format=torch.channels_last)
+    """A fresh tower."""
+    return LevitModel(tower_config(size)).to(memory_format=torch.channels_last)
 
 
 class Lesson(nn.Module):

@@ -1,4 +1,4 @@
-"""How the parts of the embedded CLIP are trained: flags, rates and the loop, for `judge_patterns` and `judge_clip`."""
+"""How the embedded judges are trained: flags, rates and the loop, for `judge_dino`, `judge_patterns`, `judge_clip`."""
 
 import argparse
 import math
@@ -16,21 +16,21 @@ from pretraining.state import Trained, arguments, autocast, log
 Example = TypeVar("Example")
 
 
-def learning_arguments(description: str | None, steps: int) -> argparse.ArgumentParser:
+def learning_arguments(description: str | None, steps: int, batch: int = 64) -> argparse.ArgumentParser:
     """The flags of such a training."""
     parser = arguments(description)
     parser.add_argument("--steps", type=int, default=steps)
     parser.add_argument("--minutes", type=float, default=math.inf, help="decay to the end in so long, if that is less")
-    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=batch)
     parser.add_argument("--learning-rate", type=float, default=1.5e-3)
     parser.add_argument("--muon-rate", type=float, default=5e-3)
     return parser
 
 
-def begun(options: argparse.Namespace, modules: Mapping[str, nn.Module], path: Path) -> Trained:
-    """The training of these modules, taken up where a state of it was kept."""
+def begun(options: argparse.Namespace, modules: Mapping[str, nn.Module], path: Path, decay: float = 0.98) -> Trained:
+    """The training of these modules, taken up where a state of it was kept. decay: of the running average, a step."""
     muon_dtype = torch.bfloat16 if options.bf16 else torch.float32
-    trained = Trained(modules, options.learning_rate, 0.98, 0.05, options.muon_rate, muon_dtype)
+    trained = Trained(modules, options.learning_rate, decay, 0.05, options.muon_rate, muon_dtype)
     if path.exists():
         trained.load(path)
     return trained
@@ -58,9 +58,9 @@ def learn(
         with autocast(options):
             loss = loss_of(example, gone)
         trained.update(loss, judge_renders.share_at(trained.step, gone))
-        if trained.step % 20 == 0:
+        if trained.step % 10 == 0:
             log(options.state, f"{path.stem}: step {trained.step} loss {loss.item():.3f}")
-        if trained.step % 500 == 0:
+        if trained.step % 50 == 0:
             trained.save(path)
     trained.save(path)
     trained.use_average()
