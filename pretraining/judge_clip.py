@@ -4,7 +4,7 @@ Beside the captions of the other pictures in a batch, each picture has hard nega
 one thing changed (a cat for the dog, blue for red, the beach for the snow). Beside the contrast, every attribute is
 read off each picture's embedding. Neither tower starts from nothing: the text tower is the packaged judge's, to whose
 embeddings the pictures' are pulled at first, and the vision tower comes from `judge_patterns`, whose lesson goes on.
-The packaged judge itself was trained from nothing, by this module as it was at commit 03bb39f.
+The first of these judges was trained from nothing, by this module as it was at commit 03bb39f.
 """
 
 import argparse
@@ -35,8 +35,6 @@ from pretraining.sizes import Size
 from pretraining.state import Trained, prepare
 
 PACKAGED = Path(__file__).parent.parent / "src" / "dreambooth" / "toybox" / "judges" / "clip"
-CANDIDATE = Path(__file__).parent / "weights" / "clip"
-"""The last training's result. It replaces the packaged judge once every CLIP number of docs is measured with it."""
 HARD = 3
 """Captions with one thing changed, a picture."""
 AS_BEFORE = 0.5
@@ -192,7 +190,7 @@ def main() -> None:
     """Train, or go on; then write a folder as the package ships one."""
     parser = learning_arguments(__doc__, steps=4500)
     parser.add_argument("--workers", type=int, default=0, help="processes that prepare pictures and captions ahead")
-    parser.add_argument("--out", type=Path, default=CANDIDATE)
+    parser.add_argument("--out", type=Path, default=PACKAGED)
     options = parser.parse_args()
     size = prepare(options)
     torch.manual_seed(0)

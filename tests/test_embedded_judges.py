@@ -12,12 +12,12 @@ from benchmarks.judges import captions_told_apart, clip, subjects_told_apart
 from dreambooth.toybox.photos import SIZE
 from pretraining import judge_clip, judge_dino, judge_renders
 
-FOLDERS = (judge_clip.PACKAGED, judge_clip.CANDIDATE, judge_dino.PACKAGED)
+FOLDERS = (judge_clip.PACKAGED, judge_dino.PACKAGED)
 
 
 def test_they_are_small_and_half_precision() -> None:
     files = [file for folder in FOLDERS for file in folder.rglob("*") if file.is_file()]
-    assert sum(file.stat().st_size for file in files) <= 13e6
+    assert sum(file.stat().st_size for file in files) <= 10e6
     assert {file.suffix for file in files} <= {".json", ".safetensors", ".txt"}
     for folder in FOLDERS:
         model = AutoModel.from_pretrained(folder, local_files_only=True)
@@ -35,7 +35,7 @@ def test_transformers_opens_the_clip() -> None:
     assert torch.allclose(short[0], long[0], atol=1e-4), "padding changes what a caption means"
 
 
-@pytest.mark.parametrize("folder", FOLDERS, ids=("clip", "the next clip", "dino"))
+@pytest.mark.parametrize("folder", FOLDERS, ids=("clip", "dino"))
 def test_the_processor_prepares_a_picture_as_the_training_did(folder: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
     processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
@@ -63,7 +63,6 @@ def test_clip_hears_a_changed_word() -> None:
     assert min(right[name][0] for name in ("class_noun", "colour", "scene")) >= 0.85
 
 
-def test_the_clip_that_comes_next_tells_stripes_from_spots() -> None:
-    model, tokenizer = clip(judge_clip.CANDIDATE)
-    right = captions_told_apart(model, tokenizer, 1024)
-    assert right["pattern"][0] >= 0.75 and right["all"][0] >= 0.9
+def test_clip_tells_stripes_from_spots() -> None:
+    model, tokenizer = clip()
+    assert captions_told_apart(model, tokenizer, 1024)["pattern"][0] >= 0.8

@@ -17,7 +17,7 @@ TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 
 TWO_TOWERS = "vision-text-dual-encoder"
 TOWERS = {"vision_config": "levit", "text_config": "clip_text_model"}
-"""What a model of two towers may consist of: the toybox's next judge is one, and no other was tried."""
+"""What a model of two towers may consist of: the toybox's judge is one, and no other was tried."""
 LEVIT_SIDE = 256
 """A LeViT makes tables of (side / patch)^4 numbers when it is opened."""
 
