@@ -57,7 +57,8 @@ def effective(counts: Sequence[int]) -> float:
 def effective_error(counts: Sequence[int]) -> float:
     """The standard error of `effective` as a share of it: that of the entropy of the counts (Basharin 1959).
 
-    0 where every scene was seen equally often.  Raises ValueError for no pictures.
+    0 where every scene was seen equally often.  Of 8 pictures it is a quarter to a third too small; the jackknife's is
+    as much too large where many scenes are frequent.  Raises ValueError for no pictures.
     """
     total, entropy = sum(counts), math.log(effective(counts))
     shares = [count / total for count in counts if count]
