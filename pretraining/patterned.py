@@ -9,13 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from dreambooth.support.files import atomic_write
 from pretraining import renders
-from pretraining.state import arguments, log, prepare
+from pretraining.state import prepare
 
 FOLDER = "patterned"
 PLAIN_KEPT = 0.15
@@ -65,24 +64,15 @@ def load(state: Path, shard: int) -> Shard:
 
 def main() -> None:
     """Render the shards that are missing."""
-    parser = arguments(__doc__)
-    parser.add_argument("--shards", type=int, default=40, help=f"shards of {renders.SHARD} pictures")
-    parser.add_argument("--part", default="0/1", help="i/n: this process renders every n-th shard from the i-th")
-    options = parser.parse_args()
+    options = renders.rendering_arguments(__doc__, shards=40).parse_args()
     size = prepare(options)
-    part, parts = map(int, options.part.split("/"))
-    for shard in range(part, options.shards, parts):
-        path = renders.shard_path(options.state, shard, FOLDER)
-        if path.exists():
-            continue
-        truths = truths_of(shard)
+
+    def drawn(truths: list[renders.Truth]) -> dict[str, Tensor]:
         images = renders.draw(truths, size.resolution, options.device)
         bare = [replace(truth, toy=replace(truth.toy, pattern="plain")) for truth in truths]
-        shown = where(images, renders.draw(bare, size.resolution, options.device))
-        renders.save_truths(path, truths)
-        with atomic_write(path) as aside:
-            save_file({"images": images, "shown": shown}, aside)
-        log(options.state, f"patterned: shard {shard}")
+        return {"images": images, "shown": where(images, renders.draw(bare, size.resolution, options.device))}
+
+    renders.render_missing(options, range(options.shards), drawn, truths_of, FOLDER)
 
 
 if __name__ == "__main__":

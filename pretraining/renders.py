@@ -7,9 +7,10 @@ them is famous, and a share of those wears another colour or material, which its
 
 from __future__ import annotations
 
+import argparse
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -133,33 +134,52 @@ def load_truths(state: Path, shard: int, folder: str = "renders") -> list[Truth]
     return [Truth.from_dict(row) for row in rows]
 
 
-def save_truths(path: Path, truths: Sequence[Truth]) -> None:
-    """Write a shard's truths beside where its pictures will be."""
-    write_text(path.with_suffix(".json"), json.dumps([truth.as_dict() for truth in truths]))
+def render_missing(
+    options: argparse.Namespace,
+    numbers: Sequence[int],
+    drawn: Callable[[list[Truth]], dict[str, Tensor]],
+    truths: Callable[[int], list[Truth]] = truths_of,
+    folder: str = "renders",
+) -> None:
+    """Write the shards of these numbers that are missing: this process's part of them.
+
+    drawn: what is kept of a shard's truths, by name.
+    """
+    part, parts = map(int, options.part.split("/"))
+    for shard in numbers[part::parts]:
+        path = shard_path(options.state, shard, folder)
+        if path.exists():
+            continue
+        its = truths(shard)
+        write_text(path.with_suffix(".json"), json.dumps([truth.as_dict() for truth in its]))
+        with atomic_write(path) as aside:
+            save_file(drawn(its), aside)
+        log(options.state, f"{folder}: shard {shard}")
+
+
+def rendering_arguments(description: str | None, shards: int) -> argparse.ArgumentParser:
+    """The flags of whoever renders shards."""
+    parser = arguments(description)
+    parser.add_argument("--shards", type=int, default=shards, help=f"shards of {SHARD} pictures")
+    parser.add_argument("--part", default="0/1", help="i/n: this process renders every n-th shard from the i-th")
+    return parser
 
 
 def main() -> None:
     """Render the shards that are missing."""
-    parser = arguments(__doc__)
-    parser.add_argument("--shards", type=int, default=64, help=f"shards of {SHARD} pictures")
+    parser = rendering_arguments(__doc__, shards=64)
     parser.add_argument("--first", type=int, default=0, help="number of the first: a model trained on sees new ones")
-    parser.add_argument("--part", default="0/1", help="i/n: this process renders every n-th shard from the i-th")
     parser.add_argument(
         "--resolution", type=int, help="side of new pictures [default: what the embedded model draws]; one in a folder"
     )
     options = parser.parse_args()
     size = prepare(options)
     side = options.resolution or size.resolution
-    part, parts = map(int, options.part.split("/"))
-    for shard in range(options.first + part, options.first + options.shards, parts):
-        path = shard_path(options.state, shard)
-        if path.exists():
-            continue
-        truths = truths_of(shard)
-        save_truths(path, truths)
-        with atomic_write(path) as aside:
-            save_file({"images": draw(truths, side, options.device)}, aside)
-        log(options.state, f"renders: shard {shard}")
+
+    def drawn(truths: list[Truth]) -> dict[str, Tensor]:
+        return {"images": draw(truths, side, options.device)}
+
+    render_missing(options, range(options.first, options.first + options.shards), drawn)
 
 
 if __name__ == "__main__":

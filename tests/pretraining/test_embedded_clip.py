@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 from transformers import CLIPTokenizer
@@ -35,12 +34,29 @@ def options(tmp_path: Path) -> argparse.Namespace:
     shown[:, 4:20, 8:16] = 255
     images = torch.zeros(renders.SHARD, 3, 128, 128, dtype=torch.uint8)
     images[:, 0] = F.interpolate(shown[:, None].float(), (128, 128))[:, 0].to(torch.uint8)
-    path = renders.shard_path(tmp_path, 0, patterned.FOLDER)
-    renders.save_truths(path, patterned.truths_of(0))
-    save_file({"images": images, "shown": shown}, path)
-    return argparse.Namespace(
+    found = argparse.Namespace(
         state=tmp_path, device="cpu", batch=4, steps=4, minutes=1e9, learning_rate=1e-3, muon_rate=1e-2, bf16=False
     )
+    found.part = "0/1"
+    drawn = {"images": images, "shown": shown}
+    renders.render_missing(found, range(1), lambda _: drawn, patterned.truths_of, patterned.FOLDER)
+    return found
+
+
+def test_processes_share_the_shards_and_leave_what_is_there(options: argparse.Namespace) -> None:
+    drawn: list[renders.Truth] = []
+
+    def draw(truths: list[renders.Truth]) -> dict[str, torch.Tensor]:
+        drawn.extend(truths)
+        return {"images": torch.zeros(len(truths), 3, 1, 1, dtype=torch.uint8)}
+
+    options.part = "0/2"
+    renders.render_missing(options, range(4), draw, patterned.truths_of, patterned.FOLDER)
+    assert patterned.shards(options.state) == [0, 2]
+    assert drawn == patterned.truths_of(2) == renders.load_truths(options.state, 2, patterned.FOLDER)  # 0 was there
+    options.part = "1/2"
+    renders.render_missing(options, range(4), draw, patterned.truths_of, patterned.FOLDER)
+    assert patterned.shards(options.state) == [0, 1, 2, 3]
 
 
 def test_a_pattern_shows_where_a_picture_changes_without_it() -> None:
