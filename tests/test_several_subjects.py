@@ -18,9 +18,10 @@ from dreambooth.data.turns import Turns, in_turns
 from dreambooth.errors import ConfigError, PhotoError, PromptError, RunError
 from dreambooth.generation.samples import read_samples
 from dreambooth.recipe import dreambooth, resume
+from dreambooth.report.page import write_report
 from dreambooth.run import Run
-from dreambooth.run.companions import companions, create
-from dreambooth.run.records import CLASS_IMAGES, RECOMMENDATION, SAMPLES, SCORES
+from dreambooth.run.companions import companions, create, each
+from dreambooth.run.records import CHOSEN, CLASS_IMAGES, RECOMMENDATION, SAMPLES, SCORES
 from dreambooth.subject import Subject
 from small_judges import clip_parts, dino_parts, save
 from tiny import SHORT, tiny_pipeline
@@ -101,6 +102,28 @@ def test_one_model_has_both_and_each_is_named_drawn_and_scored(run: Run) -> None
     prompts = Counter(sample.prompt for sample in read_samples(run.samples / "together"))
     assert f"{dog.prompt} next to {cat.prompt}" in prompts
     assert {sample.prompt for sample in read_samples(mia.samples / "after")} >= {f"a {cat.name} in the snow"}
+
+
+def test_each_stage_is_of_both(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    both = Run(shutil.copytree(run.root, tmp_path / "both"))
+    for its in each(both):
+        shutil.rmtree(its.samples / "after")
+    assert cli.main(["generate", str(both.root)], __version__) == 0
+    for its in each(both):
+        before = read_samples(run.root / its.root.relative_to(both.root) / "samples" / "after")
+        assert [sample.path.name for sample in read_samples(its.samples / "after")] == [s.path.name for s in before]
+    capsys.readouterr()
+    assert cli.main(["identifier", str(both.root)], __version__) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == [its.subject.name for its in each(both)]
+
+
+def test_the_page_of_the_other_says_where_the_model_is_and_who_chose_the_step(run: Run, tmp_path: Path) -> None:
+    both = Run(shutil.copytree(run.root, tmp_path / "both"))
+    first, other = each(both)
+    assert "in the folder <code>model</code> beside this page" in write_report(first).read_text()
+    assert "two folders above this page" in write_report(other).read_text()
+    CHOSEN.write(both.root, RECOMMENDATION.read(both.root).step)
+    assert all("is the one that was chosen by hand" in write_report(its).read_text() for its in each(both))
 
 
 def test_a_run_of_both_that_is_cut_short_ends_the_same(run: Run, tmp_path: Path) -> None:

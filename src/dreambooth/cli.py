@@ -147,14 +147,16 @@ def _stage(parsed: Namespace) -> None:
 
     run = Run.open(parsed.run_dir)
     from dreambooth import recipe
+    from dreambooth.run.companions import each
 
     with run.lock():
         match parsed.command:
             case "identifier":
-                print(recipe.name_subject(run, compare=True).name)
+                model = recipe.base_model(run)
+                print(*(recipe.name_subject(its, model, compare=True).name for its in each(run)), sep="\n")
             case "prior":
                 count = sum(map(len, recipe.generate_class_images(run)))
-                print(f"{count} class images, listed in {run.root / 'prior.json'}")
+                print(f"{count} class images, listed in {run.root / 'prior.json'}" if count else "It takes none.")
             case "finetune":
                 print(recipe.personalise(run))
             case "report":
@@ -172,10 +174,13 @@ def _generate(parsed: Namespace) -> None:
         print(*(sample.path for sample in samples), sep="\n")
     else:
         from dreambooth.recipe import generate_samples
+        from dreambooth.run.companions import each
 
         with run.lock():
-            generate_samples(run, personal_model(run), "after")
-        print(run.samples / "after")
+            model = personal_model(run)
+            for its in each(run):
+                generate_samples(its, model, "after")
+        print(*(its.samples / "after" for its in each(run)), sep="\n")
 
 
 def _export(parsed: Namespace) -> None:

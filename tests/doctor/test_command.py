@@ -34,6 +34,11 @@ def test_good_photos_have_no_fault(tmp_path: Path, capsys: pytest.CaptureFixture
     assert capsys.readouterr().out == "No fault was found.\n"
 
 
+def test_a_noun_that_no_run_takes_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert doctor(str(folder_of(tmp_path)), "--class-noun", "a dog") == 2
+    assert 'give the noun alone, --class-noun "dog"' in capsys.readouterr().err
+
+
 def test_every_fault_is_in_one_table_with_its_remedy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = folder_of(tmp_path)
     (folder / "cut.png").write_bytes((folder / "00.png").read_bytes()[:2000])

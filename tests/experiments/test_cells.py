@@ -149,14 +149,15 @@ def test_prompts_are_the_papers_or_the_toyboxs() -> None:
 
 
 def test_subjects_in_folders_take_their_class_from_the_file_or_the_name(photos_dir: Path, tmp_path: Path) -> None:
-    for name in ("dog6", "rc_car", "grey_sloth_plushie"):
+    for name in ("dog6", "dog-12", "toy_car_3", "rc_car", "grey_sloth_plushie"):
         shutil.copytree(photos_dir, tmp_path / name)
     (tmp_path / "classes.csv").write_text("grey_sloth_plushie, stuffed animal, grey plush sloth\n")
     listed = "Classes\n\nsubject_name,class\nrc_car,toy\nwolf_plushie,stuffed animal\n\nprompt_list = [\n'a {0}, b',\n"
     (tmp_path / "prompts_and_classes.txt").write_text(listed)
     found = {subject.name: (subject.class_noun, subject.description) for subject in in_folder(tmp_path)}
     sloth = ("stuffed animal", "grey plush sloth")
-    assert found == {"dog6": ("dog", None), "grey_sloth_plushie": sloth, "rc_car": ("toy", None)}
+    numbered = {"dog6": ("dog", None), "dog-12": ("dog", None), "toy_car_3": ("toy car", None)}
+    assert found == {**numbered, "grey_sloth_plushie": sloth, "rc_car": ("toy", None)}
     cells = Cells(settings={"model": "x"}, protocol=SMALL, world=PHOTOGRAPHS)
     rows = table("table1", cells, in_folder(tmp_path), (0,), Share(subjects=30, seeds=1)).rows
     assert {row.name: len(row.cells) for row in rows}["prompt_only"] == 1  # of those that are described

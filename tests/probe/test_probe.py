@@ -171,10 +171,10 @@ def test_the_reason_says_what_is_left_of_the_variety() -> None:
     assert 'model\'s variety (DIV) "a sks dog" keeps 50% and "a dog" keeps 50%' in reason(10, unread, DOG)
 
 
-def test_the_reason_says_where_the_base_model_already_draws_the_subject() -> None:
+def test_the_reason_says_where_progress_cannot_be_told() -> None:
     known = probed(0, masked=0.2, nearest=0.3, dino=0.72, pres=0.72)
     sentence = reason(10, {"real": REAL, 0: known, 10: probed(10, dino=0.78, pres=0.75)}, DOG)
-    assert "the base model already draws this (DINO of its pictures and the photos is 0.72" in sentence
+    assert "cannot be told (DINO of the untuned model's pictures and the photos is 0.72, of the photos" in sentence
     assert "of the way" not in sentence
 
 
@@ -288,7 +288,10 @@ def test_photos_among_themselves_are_those_of_the_median_photo() -> None:
 def test_a_failure_of_the_last_step_alone_says_so() -> None:
     probes: dict[Step, Probed] = {"real": REAL, 0: UNTUNED, 10: probed(10, dino=0.7, pres=0.25)}
     (finding,) = diagnose(probes | {20: probed(20, dino=0.8, pres=0.75)}, 10)
-    assert finding.metric == "pres" and finding.says.startswith("Only the last step, 20, shows this")
+    assert finding.metric == "pres" and finding.avoided
+    assert finding.says.startswith("Only the last step, 20, shows this")
+    (its,) = diagnose(probes | {20: probed(20, dino=0.8, pres=0.75)}, 20)
+    assert its.metric == "pres" and not its.avoided
 
 
 def test_a_line_is_read_as_it_was_written(tmp_path: Path) -> None:

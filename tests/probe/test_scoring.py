@@ -19,6 +19,7 @@ from dreambooth.generation.samples import read_samples, save_sample, text_of
 from dreambooth.probe.measuring import Reference
 from dreambooth.probe.scoring import score_run
 from dreambooth.recipe import dreambooth
+from dreambooth.report.pictures import on_request
 from dreambooth.run import Run
 from dreambooth.run.measured import read_measured
 from dreambooth.run.records import DIAGNOSIS, SAMPLES, Diagnosis, SampleScores
@@ -210,6 +211,26 @@ def test_pictures_say_themselves_what_was_asked_for(drawn: Path, photos_dir: Pat
     assert "pres" in row and row["pictures"] == 2  # and still a picture of the class is none of the subject
 
 
+def test_pictures_are_looked_at_as_photos_are(tmp_path: Path, photos_dir: Path, judge_flags: list[str]) -> None:
+    """A phone's picture that lies on its side, and one on nothing, have the scores of the upright ones on white."""
+    (colours,) = pictures(1)
+    half, clear = colours.resize((64, 32)), Image.new("RGBA", (64, 64), (200, 0, 0, 0))
+    lying = half.getexif()
+    lying[0x0112] = 6  # turned by a quarter
+    found = []
+    for name, (first, second), said in (
+        ("upright", (half.transpose(Image.Transpose.ROTATE_270), Image.new("RGB", (64, 64), "white")), None),
+        ("stored", (half, clear), lying),
+    ):
+        folder = tmp_path / name
+        folder.mkdir()
+        first.save(folder / "0.png", **({"exif": said} if said else {}))
+        second.save(folder / "1.png")
+        assert evaluate(str(folder), "--photos", str(photos_dir), *judge_flags) == 0
+        found.append(json.loads((folder / "evaluation.json").read_text())["rows"]["pictures"])
+    assert found[0] == found[1]
+
+
 def test_no_file_but_an_older_evaluation_is_replaced(
     run: Run, drawn: Path, tmp_path: Path, judge_flags: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -232,6 +253,8 @@ def test_pictures_that_another_model_drew_are_not_counted_with_the_runs_own(
         save_sample(Image.new("RGB", (16, 16), "red"), its.samples / "own" / f"{at}.png", text)
     reference = Reference.of(judges, its.subject, its.config.world)
     assert score_run(its, reference).rows["own"].pictures == 1
+    (shown,) = on_request(its)
+    assert [(stage.label, len(stage.pictures)) for stage in shown.stages] == [("by the model before", 1), ("after", 1)]
 
 
 @pytest.mark.parametrize(
@@ -245,6 +268,7 @@ def test_pictures_that_another_model_drew_are_not_counted_with_the_runs_own(
         (["{drawn}", "--photos", "{photos}", "--prompts", "a {}"], ["{} in a prompt", "--class-noun"]),
         (["{drawn}", "--photos", "{photos}", "--prompts", "a", "b"], ["2 prompts for 3 pictures", "one for all"]),
         (["{drawn}", "--photos", "{photos}", "--dino-model", "{empty}"], ["no .safetensors weights"]),
+        (["{drawn}", "--photos", "{photos}", "--class-noun", "a dog"], ["give the noun alone"]),
         (["{run}", "--class-noun", "dog"], ["is a run and knows its class noun", "leave both out"]),
         (["{begun}"], ["has no samples yet", "dreambooth generate"]),
         (["{drawn}", "--learning-rate", "1"], ["There is no flag --learning-rate", "dreambooth evaluate --help"]),

@@ -203,6 +203,13 @@ def test_a_base_model_in_one_file_is_opened_by_its_own_pipeline(weight: str, kin
     assert bool(snippet) == bool(kind)
 
 
+def test_the_card_of_words_alone_claims_no_training(tmp_path: Path) -> None:
+    run = finished(tmp_path, identifier="orange dog", method="prompt_only", description="orange dog")
+    write_cards(run)
+    text = (run.model / "README.md").read_text(encoding="utf-8")
+    assert "as it is, told in words what one dog looks like. Say" in text and "tuned by" not in text
+
+
 def test_what_is_not_there_is_left_out(tmp_path: Path) -> None:
     run = finished(tmp_path)
     RECOMMENDATION.write(run.root, VERDICT)

@@ -16,6 +16,7 @@ from dreambooth.data.photos import photos_in
 from dreambooth.errors import ConfigError, DreamBoothError, RunError
 from dreambooth.recipe import dreambooth, resume
 from dreambooth.run import Run, checkpoint
+from dreambooth.run.choice import by_hand
 from dreambooth.run.extend import extend
 from dreambooth.run.records import BASE, CHOSEN, LOSSES, RECOMMENDATION, BaseModel
 from dreambooth.run.status import SAMPLE, ask_for_samples
@@ -238,14 +239,15 @@ def test_a_run_of_another_step_than_the_rules_is_what_a_run_of_so_many_steps_is(
     said = r"the weights of step 5 were not kept; those of 4, 8 were\. .* --checkpointing-steps 4"
     with pytest.raises(RunError, match=said):
         resume(run, use_step=5)
+    rules = RECOMMENDATION.read(run.root).step
     for step in (8, 4):  # from whichever the rule prefers to the other one and back
         resume(run, use_step=step)
         its = RECOMMENDATION.read(run.root)
         assert (its.step, its.last) == (step, 8)
+        assert ("chosen by hand" in its.reason) == (by_hand(run) is not None) == (step != rules)
     chosen = outcome(run)
     same = [name for name in whole if name.startswith(("model/", "samples/after/")) and name != "model/README.md"]
     assert same and {name: chosen[name] for name in same} == {name: whole[name] for name in same}
-    assert "chosen by hand" in its.reason
     extend(run, 12)
     assert not (run.root / CHOSEN.name).exists() and not run.is_personalised
 

@@ -1,5 +1,8 @@
 """What a run has measured, as report, page and card read it."""
 
+from dataclasses import replace
+
+from dreambooth.run.compare import NUMBERS
 from dreambooth.run.measured import Measured
 from dreambooth.run.records import Check, Diagnosis, Failure, Probed, SampleScores
 
@@ -23,3 +26,21 @@ def test_what_the_probe_lacks_and_the_samples_show_is_told() -> None:
         world_fit=None,
     )
     assert [(its.metric, its.value) for its in measured.in_samples_alone] == [("clip_t", 0.5), ("nearest_photo", 0.5)]
+
+
+def test_a_failure_of_the_last_step_alone_does_not_flag_the_model_in_use() -> None:
+    lost, copied = check("clip_t", 0.5), replace(check("nearest_photo", 0.5), avoided=True)
+
+    def flagged(*findings: Check) -> str:
+        measured = Measured(
+            probes={},
+            real=Probed(step="real"),
+            recommendation=None,
+            diagnosis=Diagnosis(findings=findings, checked=()),
+            samples=None,
+            world_fit=None,
+        )
+        return NUMBERS["flagged"](measured)
+
+    assert flagged(lost, copied, lost) == "context not synthesised"
+    assert flagged(copied) == flagged() == "none"

@@ -94,10 +94,15 @@ def open_image(path: Path, at_least: int | None = None) -> Image.Image:
     with _opened(path) as image:
         if at_least is not None:
             image.draft(None, (at_least, at_least))
-        image.load()  # Pillow itself turns a TIFF
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-        rgb = _to_rgb(image, 1 if at_least is None else max(1, min(image.size) // at_least))
-        return rgb if turn is None else rgb.transpose(turn)
+        return as_shown(image, 1 if at_least is None else max(1, min(image.size) // at_least))
+
+
+def as_shown(image: Image.Image, factor: int = 1) -> Image.Image:
+    """An opened picture, upright, in sRGB, transparency on white; each `factor` x `factor` pixels as one."""
+    image.load()  # Pillow itself turns a TIFF
+    turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    rgb = _to_rgb(image, factor)
+    return rgb if turn is None else rgb.transpose(turn)
 
 
 def alpha_of(path: Path) -> Image.Image | None:

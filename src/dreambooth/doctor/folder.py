@@ -10,15 +10,18 @@ from dreambooth.doctor.photos import examine_photos
 from dreambooth.doctor.seen import examine_seen
 from dreambooth.errors import ModelError
 from dreambooth.evaluation import fit_of, load_judges
-from dreambooth.subject import Subject
+from dreambooth.subject import Subject, require_class_noun
 from dreambooth.support.progress import log
 
 
 def examine_folder(folder: Path, class_noun: str, config: Config) -> list[Fault]:
     """All faults of the photos in a folder; class_noun: what they are said to show, "" where nobody says.
 
-    Logs what was not looked at, and which photos were turned. Raises PhotoError where there is no photo in the folder.
+    Logs what was not looked at, and which photos were turned. Raises PhotoError where there is no photo in the folder,
+    PromptError for what is no class noun.
     """
+    if class_noun:
+        require_class_noun(class_noun)
     photos = photos_in(folder, quietly=True)
     stray = unused_in(folder, photos) if folder.is_dir() else []
     faults = [Fault(where=what, says=f"not used: {why}", remedy="move it away, or leave it") for what, why in stray]

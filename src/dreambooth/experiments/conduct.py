@@ -3,6 +3,7 @@
 from datetime import date
 from pathlib import Path
 
+from dreambooth.config.settings import without_place
 from dreambooth.errors import Interrupted, RunError
 from dreambooth.executors import Engine, Job, opened
 from dreambooth.experiments.cells import CASCADE, Cell
@@ -60,8 +61,7 @@ def _written(plan: Plan) -> tuple[str, Path]:
     if of_cascade := [cell.config.base.model for cell in results if cell.row == CASCADE]:
         bases["cascade"] = of_cascade[0]
     facts = {
-        # a page travels, a path says too much
-        **{what: Path(base).name if Path(base).is_dir() else base for what, base in bases.items()},
+        **{what: str(without_place(base)) for what, base in bases.items()},  # a page travels, a path says too much
         "subjects": str(len({cell.subject.name for cell in results})),
         "fine-tunings and their pictures": str(len(results)),
         "computing time in all": duration(sum(result.seconds for result in results.values())),

@@ -55,8 +55,8 @@ def examples(world: World, seeds: Sequence[int], folder: Path) -> tuple[NamedSub
 def in_folder(folder: Path) -> tuple[NamedSubject, ...]:
     """A subject for each folder of photos in `folder`, such as the paper's 30.
 
-    Its class is what classes.csv or the data set's own file says, else the folder's name without its number: "dog6" is
-    a dog. Raises PhotoError with every problem at once.
+    Its class is what classes.csv or the data set's own file says, else the folder's name without its number: "dog6" and
+    "dog-6" are dogs. Raises PhotoError with every problem at once.
     """
     if not folder.is_dir():
         raise PhotoError([f"{folder}: there is no such folder; give one that holds a folder of photos per subject"])
@@ -67,7 +67,7 @@ def in_folder(folder: Path) -> tuple[NamedSubject, ...]:
     classes = _classes(folder, problems)
     found = []
     for home in homes:
-        noun, words = classes.get(home.name, (re.sub(r"\d+$", "", home.name).replace("_", " ").strip(), None))
+        noun, words = classes.get(home.name, (re.sub(r"[-_ ]*\d+$", "", home.name).replace("_", " ").strip(), None))
         try:
             found.append(NamedSubject(name=home.name, class_noun=noun, photos=photos_in(home), description=words))
         except PhotoError as error:

@@ -60,7 +60,7 @@ def outcome_of(member: Member, out: Path, finished: bool, problem: str | None) -
         state="finished",
         step=measured.chosen,
         scores={name: round(tuned.numbers[name], 4) for name in COLUMNS if name in tuned.numbers} if tuned else {},
-        flagged=tuple(dict.fromkeys(check.failure for check in measured.findings)),
+        flagged=measured.flagged,
         seconds=round(sum(read_timings(run).values()), 1),
     )
 

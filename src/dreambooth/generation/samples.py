@@ -1,11 +1,13 @@
 """Pictures that say inside themselves what they were drawn from, as PNG text."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from dreambooth.data.pictures import as_shown
 from dreambooth.support.files import atomic_write
 
 
@@ -52,7 +54,13 @@ def read_samples(folder: Path) -> list[Sample]:
     return [sample(path, text) for path, text in found if {"prompt", "template", "kind", "seed"} <= text.keys()]
 
 
+def drawn_by(model: Collection[Sample], samples: Sequence[Sample]) -> list[Sample]:
+    """Those of `samples` that have the weights of the pictures of `model`; all of them where none says its weights."""
+    weights = {text_of(sample.path).get("weights") for sample in model} - {None}
+    return [sample for sample in samples if not weights or text_of(sample.path).get("weights") in weights]
+
+
 def opened(sample: Sample) -> Image.Image:
-    """The picture itself, RGB."""
+    """The picture itself, as a photo is opened: upright, in sRGB, transparency on white."""
     with Image.open(sample.path) as image:
-        return image.convert("RGB")
+        return as_shown(image)

@@ -49,7 +49,7 @@ def diagnose(probes: Mapping[Step, Probed], step: int) -> list[Check]:
     last = max(step for step in probes if isinstance(step, int))
     own = _failures(probes, step)
     avoided = [
-        replace(check, says=f"Only the last step, {last}, shows this, not the recommended one. {check.says}")
+        replace(check, avoided=True, says=f"Only the last step, {last}, shows this, not the one in use. {check.says}")
         for check in _failures(probes, last)
         if check.failure not in {current.failure for current in own}
     ]

@@ -93,8 +93,9 @@ def _standing(step: int, probes: Mapping[Step, Probed], subject: Subject) -> str
     gone, kept, clauses = progress_by_metric(probes[step], untuned, real), probes[step].kept(untuned), []
     if (likeness := gone.get("dino", 0.0)) is None:
         clauses.append(
-            "the base model already draws this (DINO of its pictures and the photos is "
-            f"{untuned.dino:.2f}, of the photos among themselves {real.dino or 1.0:.2f})"
+            "how far the subject has come cannot be told (DINO of the untuned model's pictures and the photos is "
+            f"{untuned.dino:.2f}, of the photos among themselves {real.dino or 1.0:.2f}: it draws this already, or the "
+            "photos are hardly of one thing)"
         )
     else:
         clauses.append(

@@ -14,7 +14,7 @@ from dreambooth.evaluation import WAY, Judges, fit_of, load_judges, progress_by_
 from dreambooth.evaluation.names import METRIC_NAMES
 from dreambooth.evaluation.perceptual import Lpips
 from dreambooth.generation.prompts import CLASS_PROMPT
-from dreambooth.generation.samples import Sample, read_samples, text_of
+from dreambooth.generation.samples import Sample, drawn_by, read_samples, text_of
 from dreambooth.probe.diagnosis import checks
 from dreambooth.probe.measuring import Reference, means, measure, real_row
 from dreambooth.run import Run
@@ -22,7 +22,7 @@ from dreambooth.run.contents import CONFIG, require_pictures
 from dreambooth.run.files import JsonFile
 from dreambooth.run.records import Probed, SampleScores, Step
 from dreambooth.run.ways import percent
-from dreambooth.subject import IDENTIFIER_SLOT, Subject
+from dreambooth.subject import IDENTIFIER_SLOT, Subject, require_class_noun
 from dreambooth.support.progress import log
 
 FOLDERS: Mapping[Step, str] = {"untuned": "untuned", "tuned": "after", "own": "own"}
@@ -109,6 +109,8 @@ def evaluate(
     run by default its own. Raises DreamBoothError for whatever its caller can fix.
     """
     require_pictures(folder)
+    if class_noun:
+        require_class_noun(class_noun)
     files = photos_in(photos) if photos else ()
     if (folder / CONFIG).is_file():
         if class_noun or prompts:
@@ -140,8 +142,7 @@ def score_run(run: Run, reference: Reference) -> SampleScores:
     samples = {step: read_samples(run.samples / folder) for step, folder in FOLDERS.items()}
     if not any(samples.values()):
         raise DreamBoothError(f"{run.root} has no samples yet: make them with `dreambooth generate {run.root}`.")
-    if drawn := {text_of(sample.path).get("weights") for sample in samples["tuned"]}:  # others are older ones' too
-        samples["own"] = [sample for sample in samples["own"] if text_of(sample.path).get("weights") in drawn]
+    samples["own"] = drawn_by(samples["tuned"], samples["own"])  # others are of a model that was there before
     if samples["untuned"]:  # the class prompt was drawn once, among the samples before
         samples["untuned"] += [sample for sample in read_samples(run.samples / "before") if sample.kind == "class"]
     kinds = {one.template: one.kind for one in samples["tuned"]}

@@ -7,6 +7,7 @@ from dreambooth.evaluation import WAY, progress_by_metric
 from dreambooth.probe.diagnosis import checks, diagnose
 from dreambooth.probe.rule import RULE, reason, shares
 from dreambooth.run import Run, checkpoint
+from dreambooth.run.choice import by_hand
 from dreambooth.run.companions import each
 from dreambooth.run.records import CHOSEN, DIAGNOSIS, JUDGES, RECOMMENDATION, SCORES, Diagnosis, Recommendation
 from dreambooth.support.progress import log
@@ -20,7 +21,7 @@ def write_verdict(run: Run, step: int, judges: Mapping[str, str]) -> None:
     probes = {probed.step: probed for probed in SCORES.read(run.root)}
     found, why = shares(list(probes.values())), reason(step, probes, run.subject)
     last = max(found)
-    if CHOSEN.find(run.root) == step:
+    if by_hand(run) == step:
         why = f"{why}; it was chosen by hand, not by the rule"
     verdict = Recommendation(
         step=step,

@@ -67,13 +67,16 @@ def card(subject: Subject, config: Config, measured: Measured, samples: list[Sam
     alts = [re.sub(r"([\[\]\\])", r"\\\1", sample.prompt) for sample in samples]
     prompts = "\n".join(f"![{alt}]({PICTURES}/{at}.png)" for at, alt in enumerate(alts))
     step = f", step {measured.chosen} of {measured.recommendation.last}" if measured.recommendation else ""
+    photos = f"{len(subject.photos)} photo{'s' if len(subject.photos) != 1 else ''} of one {subject.class_noun}"
+    what = f", tuned by {config.method.method}{step} on {photos}"
+    if not config.training.max_train_steps:
+        what = f" as it is, told in words what one {subject.class_noun} looks like"
     return f"""---
 {_header(subject, config, samples)}---
 
 # {subject.name}
 
-{base_name(config)}, tuned by {config.method.method}{step} on {len(subject.photos)} \
-photo{"s" if len(subject.photos) != 1 else ""} of one {subject.class_noun}. Say "{subject.name}" to draw it.
+{base_name(config)}{what}. Say "{subject.name}" to draw it.
 
 {prompts}
 

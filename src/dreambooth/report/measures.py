@@ -96,7 +96,7 @@ def _changes(
     ways: Mapping[str, float | None],
     kept: Mapping[str, float],
 ) -> dict[str, Change]:
-    says = {key: "the base model draws this" if way is None else percent(way) for key, way in ways.items()}
+    says = {key: "cannot be told" if way is None else percent(way) for key, way in ways.items()}
     says |= {key: f"{percent(share)} kept" for key, share in kept.items()}
     before, after = (row.numbers if row else {} for row in (untuned, now))
     return {key: Change(before.get(key), after.get(key), words) for key, words in says.items()}

@@ -21,10 +21,12 @@ from dreambooth.generation.samples import read_samples
 from dreambooth.report import measures
 from dreambooth.report import pictures as album
 from dreambooth.report.best import best, why
+from dreambooth.report.card import CARD
 from dreambooth.report.snippets import adapter_snippet, base_name, model_snippet
 from dreambooth.run import Run
+from dreambooth.run.choice import by_hand
 from dreambooth.run.measured import read_measured
-from dreambooth.run.records import CHOSEN, LOSSES
+from dreambooth.run.records import LOSSES
 from dreambooth.run.timing import STAGES, read_plan, read_timings
 from dreambooth.support.files import write_text
 from dreambooth.support.model_index import MODEL_INDEX
@@ -87,13 +89,13 @@ def _content(run: Run) -> dict[str, Any]:
     compared = album.before_and_after(run)
     strips = [measures.with_numbers(strip, measured) for strip in album.while_training(run, measured.chosen)]
     verdict = measured.recommendation
-    by_hand = CHOSEN.find(run.root) is not None
+    chosen = by_hand(run) is not None
     return {
         "script": Markup(SCRIPT),
         "script_hash": base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode(),
         "hero": album.hero(run, best(read_samples(run.samples / "after"), measured)),
-        "why": why(verdict, by_hand, measured.samples) if verdict else "",
-        "word": "chosen by hand" if by_hand else "recommended",
+        "why": why(verdict, chosen, measured.samples) if verdict else "",
+        "word": "chosen by hand" if chosen else "recommended",
         "share": run.share.name if run.share.is_file() else "",
         "subject": subject,
         "names": METRIC_NAMES,
@@ -115,13 +117,14 @@ def _content(run: Run) -> dict[str, Any]:
         "choices": {about: choice for about, choice in CHOICES.items() if about != "interval"},
         "chart": measures.losses(LOSSES.read(run.root)),
         "class_images": album.class_images(run),
-        "adapter_files": sorted(file.name for file in run.adapter.glob("*")),
+        "adapter_files": sorted(file.name for file in run.adapter.glob("*") if file.is_file() and file.name != CARD),
         "settings": _settings(config),
         "versions": _versions(),
         "timings": {STAGES.get(stage, stage): seconds for stage, seconds in read_timings(run).items()},
         "planned": {STAGES[name]: number for name, number in read_plan(run).items() if name in STAGES},
         "snippet": model_snippet(subject, config, run.model) if subject.identifier else "",
         "adapter_snippet": adapter_snippet(subject, config, run.adapter, run.model),
+        "of_whole": run.whole is not None,
         "has_model": (run.model / MODEL_INDEX).is_file(),
     }
 

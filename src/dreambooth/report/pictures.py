@@ -10,7 +10,7 @@ from PIL import Image
 from dreambooth.data.pictures import open_image
 from dreambooth.errors import PhotoError
 from dreambooth.generation.prompts import CLASS_PROMPT
-from dreambooth.generation.samples import Sample, opened, read_samples
+from dreambooth.generation.samples import Sample, drawn_by, opened, read_samples
 from dreambooth.generation.sheet import fitted
 from dreambooth.run import Run
 from dreambooth.run.places import found
@@ -101,8 +101,11 @@ def hero(run: Run, samples: Sequence[Sample]) -> list[Picture]:
 
 
 def on_request(run: Run) -> list[Comparison]:
-    """What was drawn with the finished model afterwards."""
-    return _comparisons(run.subject, {"after": read_samples(run.samples / "own")})
+    """What was drawn with the finished model afterwards, and with one that it had before (`run.extend`)."""
+    own = read_samples(run.samples / "own")
+    now = drawn_by(read_samples(run.samples / "after"), own)
+    older = [sample for sample in own if sample not in now]
+    return _comparisons(run.subject, {"by the model before": older, "after": now})
 
 
 def while_training(run: Run, chosen: int | None) -> list[Comparison]:

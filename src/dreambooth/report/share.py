@@ -20,8 +20,11 @@ LIMIT = 500_000
 """Bytes: what messengers send as it is."""
 
 
-def share_picture(target: Path, subject: Subject, samples: Sequence[Sample]) -> None:
-    """Write a JPEG of the first photos and up to SAMPLES samples; nothing where there is none of either."""
+def share_picture(target: Path, subject: Subject, samples: Sequence[Sample], tuned: bool = True) -> None:
+    """Write a JPEG of the first photos and up to SAMPLES samples; nothing where there is none of either.
+
+    tuned: whether the model that drew them was trained on the photos.
+    """
     photos = list(islice((image for path in subject.photos if (image := _opened(path))), PHOTOS))
     if not photos or not samples:
         return
@@ -36,7 +39,7 @@ def share_picture(target: Path, subject: Subject, samples: Sequence[Sample]) -> 
     for at, photo in enumerate(photos):
         sheet.paste(_square(photo, small), (MARGIN + at * (small + GAP), y))
     y += small + GAP
-    _line(draw, y, "… as its tuned model draws it:", TITLE, INK)
+    _line(draw, y, "… as its tuned model draws it:" if tuned else "… as words alone describe it:", TITLE, INK)
     y += TITLE * 3 // 2
     for at, sample in enumerate(shown):
         x, top = MARGIN + at % 2 * (large + GAP), y + at // 2 * (large + caption)

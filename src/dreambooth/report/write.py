@@ -16,6 +16,7 @@ def write_all(run: Run) -> Path:
     """Write them from what the run has made so far; returns the page. Raises as `write_report` and `write_cards` do."""
     before, after = (read_samples(run.samples / stage) for stage in ("before", "after"))
     contact_sheet(run.contact_sheet, run.subject.photos, before, after)
-    share_picture(run.share, run.subject, best(after, read_measured(run), SAMPLES))
+    shown = best(after, read_measured(run), SAMPLES)
+    share_picture(run.share, run.subject, shown, tuned=run.config.training.max_train_steps > 0)
     write_cards(run)
     return write_report(run)

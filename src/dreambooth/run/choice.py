@@ -39,7 +39,13 @@ def choose(run: Run, step: int | None) -> None:
     if step != recommendation.step:
         _kept(run, step)  # raises where it is damaged
         put_away(run)
-        CHOSEN.write(run.root, step)
+        if step != checkpoint.newest_step(run.best):  # else it is the rule's own
+            CHOSEN.write(run.root, step)
+
+
+def by_hand(run: Run) -> int | None:
+    """The step that a person chose in place of the rule's; of several subjects' runs, for all of them."""
+    return CHOSEN.find((run.whole or run).root)
 
 
 def changes(step: int | None, *others: object) -> bool:

@@ -43,9 +43,9 @@ def compare(runs: Sequence[Run]) -> Comparison:
     """Two or more runs; raises RunError for fewer, or where one is damaged."""
     if len(runs) < 2:
         raise RunError("there is nothing to compare with: give two run folders or more.")
-    flat = [run.config.flat() for run in runs]
+    flat, shown = [run.config.flat() for run in runs], [run.config.shown() for run in runs]
     settings = [
-        Row(name, tuple(_said(its[name]) for its in flat)) for name in flat[0] if len({str(f[name]) for f in flat}) > 1
+        Row(name, tuple(_said(its[name]) for its in shown)) for name in flat[0] if len({str(f[name]) for f in flat}) > 1
     ]
     words = [
         Row("class noun", tuple(run.subject.class_noun for run in runs)),
@@ -89,8 +89,7 @@ def _step(measured: Measured) -> str:
 
 
 def _flags(measured: Measured) -> str:
-    flagged = "; ".join(dict.fromkeys(check.failure for check in measured.findings))
-    return flagged or ("none" if measured.diagnosis else "")
+    return "; ".join(measured.flagged) or ("none" if measured.diagnosis else "")
 
 
 NUMBERS: dict[str, Callable[[Measured], str]] = {

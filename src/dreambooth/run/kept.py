@@ -25,6 +25,11 @@ def steps(folder: Path) -> list[int]:
 
 
 def offered(run: Run) -> list[int]:
-    """The steps of a run that were measured and whose weights are there, in their order."""
+    """The steps of a run that were measured and whose weights are there, in their order; see `choice.choose`.
+
+    None where a later stage was trained on top of one.
+    """
+    if run.later_stages:
+        return []
     measured = {probed.step for probed in SCORES.read(run.root)}
     return sorted(step for step in {*steps(run.checkpoints), *steps(run.best)} if step in measured)

@@ -53,6 +53,11 @@ class Measured:
         return [*(self.diagnosis.findings if self.diagnosis else ()), *self.in_samples_alone]
 
     @property
+    def flagged(self) -> tuple[str, ...]:
+        """The failures of the model in use, each once."""
+        return tuple(dict.fromkeys(check.failure for check in self.findings if not check.avoided))
+
+    @property
     def chosen(self) -> int | None:
         """The recommended step, once there is one."""
         return self.recommendation.step if self.recommendation else None

@@ -183,7 +183,7 @@ class Check:
     """A number that was looked at for a failure, and what to say where it shows the failure.
 
     value: the metric as a share of its reference, or the way it has gone.  threshold: the least it should be, or with
-    `at_most` the most.
+    `at_most` the most.  avoided: whether the last step alone shows it, and not the recommended one.
     """
 
     failure: Failure
@@ -193,6 +193,7 @@ class Check:
     at_most: bool = False
     says: str
     change: str
+    avoided: bool = False
 
     @property
     def within(self) -> bool:
@@ -204,9 +205,8 @@ class Check:
 class Recommendation:
     """The checkpoint that became run/model, the rule that chose it, and who measured what.
 
-    last: the last step that was trained.  ways: by metric, from the untuned model to the photos; None where the base
-    model draws them already.  way: what that means, in words.  kept: by metric, what is left of the untuned model's,
-    of 1.
+    last: the last step that was trained.  ways: by metric, from the untuned model to the photos; None where these are
+    too near.  way: what that means, in words.  kept: by metric, what is left of the untuned model's, of 1.
     """
 
     step: int

@@ -13,9 +13,10 @@ WAY = (
 """What progress means, in a sentence to print beside it."""
 
 CLEAR = 0.1
-"""Least difference of untuned and real, as a cosine, to measure progress; by less the base model draws this already.
+"""Least difference of untuned and real, as a cosine, to measure progress.
 
-The mean over a probe's dozen pictures is known to about 0.02, a fifth of it.
+By less the base model draws the subject already, or the photos are hardly of one thing. The mean over a probe's dozen
+pictures is known to about 0.02, a fifth of it.
 """
 
 FIDELITY = ("dino", "clip_i", "masked_dino")
