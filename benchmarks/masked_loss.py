@@ -27,8 +27,8 @@ from dreambooth import Config, Subject, recipe
 from dreambooth.config import Evaluation
 from dreambooth.evaluation import Judges, load_judges
 from dreambooth.evaluation.scores import measure_photos, score
-from dreambooth.generation.in_run import personal_model
 from dreambooth.generation.requests import sampling_of
+from dreambooth.personal import personal_model
 from dreambooth.run import Run
 from dreambooth.support.files import write_json
 from dreambooth.toybox import world

@@ -38,9 +38,9 @@ from dreambooth.evaluation import load_judges
 from dreambooth.evaluation.base import Judges
 from dreambooth.evaluation.bootstrap import interval
 from dreambooth.evaluation.scores import measure_photos, score
-from dreambooth.generation.in_run import personal_model
 from dreambooth.generation.requests import sampling_of
 from dreambooth.models.base import DiffusionModel, Sampling
+from dreambooth.personal import personal_model
 from dreambooth.run.records import TIMINGS
 from dreambooth.support.files import write_text
 from dreambooth.toybox import captions, world

@@ -29,7 +29,7 @@ LAYERS = (
     "data diffusion identifier",
     "models run toybox",
     "adapters evaluation generation",
-    "prior finetuning probe report weak_prior class_noun",
+    "prior finetuning probe report personal weak_prior class_noun",
     "along doctor plan subjects",
     "recipe",
     "experiments fleet export web",

@@ -13,8 +13,8 @@ import torch
 from dreambooth import recipe
 from dreambooth.config import Config
 from dreambooth.data.photos import photos_in
-from dreambooth.generation.in_run import personal_model
 from dreambooth.models.base import DiffusionModel, Sampling
+from dreambooth.personal import personal_model
 from dreambooth.run import Run
 from dreambooth.run.records import DIAGNOSIS
 from dreambooth.subject import Subject

@@ -23,8 +23,8 @@ from dreambooth.data.photos import photos_in
 from dreambooth.data.pictures import open_image
 from dreambooth.doctor.beforehand import check
 from dreambooth.errors import ConfigError, PhotoError, PromptError, RunError
-from dreambooth.generation.in_run import generate
 from dreambooth.generation.samples import text_of
+from dreambooth.personal import generate
 from dreambooth.recipe import check_world, dreambooth, personalise, resume
 from dreambooth.report.page import write_report
 from dreambooth.run import Run

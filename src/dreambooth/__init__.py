@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         PromptError,
         RunError,
     )
-    from dreambooth.generation.in_run import generate
+    from dreambooth.personal import generate
     from dreambooth.recipe import dreambooth, resume
     from dreambooth.run import Run
     from dreambooth.subject import Subject

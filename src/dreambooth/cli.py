@@ -167,7 +167,7 @@ def _generate(parsed: Namespace) -> None:
     from dreambooth.run import Run
 
     run, settings = Run.open(parsed.run_dir), given_settings(parsed)
-    from dreambooth.generation.in_run import generate, personal_model
+    from dreambooth.personal import generate, personal_model
 
     if parsed.prompts or settings or parsed.count is not None or parsed.first_seed is not None:
         samples = generate(run, parsed.prompts, count=parsed.count, seed=parsed.first_seed, **settings)

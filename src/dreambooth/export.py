@@ -10,8 +10,8 @@ import torch
 from dreambooth import models
 from dreambooth.config import Base
 from dreambooth.errors import DiskError, ModelError
-from dreambooth.generation.in_run import personal_folder
 from dreambooth.models.base import DiffusionModel
+from dreambooth.personal import personal_folder
 from dreambooth.run import Run
 from dreambooth.run.contents import CONFIG
 from dreambooth.support.files import at_home, require_space

@@ -15,11 +15,12 @@ from dreambooth.evaluation import Judges, fit_of, load_judges, warned_of
 from dreambooth.evaluation.subject_masks import subject_masks
 from dreambooth.finetuning import finetune
 from dreambooth.generation.generate import generate_in
-from dreambooth.generation.in_run import live_samples, personal_model, prompts_of
+from dreambooth.generation.in_run import live_samples, prompts_of
 from dreambooth.generation.prompts import CLASS_PROMPT, Prompt, together
 from dreambooth.generation.samples import Sample
 from dreambooth.identifier import with_identifier
 from dreambooth.models.base import DiffusionModel
+from dreambooth.personal import personal_model
 from dreambooth.plan import in_run as planning
 from dreambooth.prior import class_prior, seen_in
 from dreambooth.probe import Probe, observing, restore_verdict
@@ -71,6 +72,7 @@ def dreambooth(
             generate_samples(its, model, "before")
             generate_untuned(its, model)
         personalise(run, model, class_images, probe)  # Eq. 2
+        model.let_go()  # two models would not fit where one does
         draw_and_score(run, personal_model(run), references)  # section 4, of what the user looks at
         watched.end()
         report(run)

@@ -10,7 +10,7 @@ from diffusers import DiffusionPipeline
 from dreambooth.config import Config
 from dreambooth.data.photos import photos_in
 from dreambooth.errors import ConfigError
-from dreambooth.generation.in_run import personal_model
+from dreambooth.personal import personal_model
 from dreambooth.recipe import base_model, dreambooth
 from dreambooth.run import Run
 from dreambooth.subject import Subject

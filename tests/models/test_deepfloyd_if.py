@@ -26,10 +26,10 @@ from dreambooth.data.dataset import encode_once, examples
 from dreambooth.data.photos import photos_in
 from dreambooth.errors import ConfigError, ModelError
 from dreambooth.finetuning import training_step
-from dreambooth.generation.in_run import generate as generate_more
 from dreambooth.models.base import Sampling
 from dreambooth.models.deepfloyd_if import DeepFloydIF
 from dreambooth.models.refining import Refining
+from dreambooth.personal import generate as generate_more
 from dreambooth.run import Run
 from dreambooth.run.records import LOSSES
 from dreambooth.subject import Subject

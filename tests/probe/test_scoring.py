@@ -224,7 +224,7 @@ def test_pictures_are_looked_at_as_photos_are(tmp_path: Path, photos_dir: Path, 
     ):
         folder = tmp_path / name
         folder.mkdir()
-        first.save(folder / "0.png", **({"exif": said} if said else {}))
+        first.save(folder / "0.png", exif=said or Image.Exif())
         second.save(folder / "1.png")
         assert evaluate(str(folder), "--photos", str(photos_dir), *judge_flags) == 0
         found.append(json.loads((folder / "evaluation.json").read_text())["rows"]["pictures"])

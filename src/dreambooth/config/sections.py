@@ -40,7 +40,8 @@ class Base(Section):
     variant: str | None = Field(None, description="weights variant of the checkpoint, such as fp16")
     dtype: Literal["float32", "bfloat16"] = Field(
         "float32",
-        description="of the weights that do not train; bfloat16 takes half the memory",
+        description="what the model is opened in; bfloat16 takes half the memory. Weights that train are float32 from "
+        "there on",
     )
     base_bits: Literal["8", "4"] | None = Field(
         None,

@@ -13,10 +13,10 @@ from dreambooth.errors import RunError
 from dreambooth.evaluation import Judges, load_judges, measure_photos, score, score_each, scored_prompt
 from dreambooth.experiments.cells import Cell
 from dreambooth.generation.generate import generate
-from dreambooth.generation.in_run import personal_model
 from dreambooth.generation.prompts import CLASS_PROMPT
 from dreambooth.generation.requests import requests, sampling_of, seeds
 from dreambooth.generation.samples import Sample, opened, read_samples
+from dreambooth.personal import personal_model
 from dreambooth.run import Run
 from dreambooth.run.files import JsonFile
 from dreambooth.run.records import Scores

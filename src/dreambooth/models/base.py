@@ -216,6 +216,11 @@ class DiffusionModel(ABC):
         """Keep these parts in the CPU's memory until `to`; `generate` borrows them back for as long as it draws."""
         self.weights.offload(parts)
 
+    @final
+    def let_go(self) -> None:
+        """Free the memory of all weights; nothing can be computed with the model afterwards."""
+        self.weights.let_go()
+
     @property
     def least_steps(self) -> int:
         """Sampler steps that a picture needs at least."""

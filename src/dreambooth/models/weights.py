@@ -50,6 +50,11 @@ class Weights:
         self._away |= set(parts)
         self._move(parts, torch.device("cpu"))
 
+    def let_go(self) -> None:
+        """Keep shapes alone, whoever still holds the modules: their memory is free."""
+        for module in self.parts.values():
+            module.to("meta")
+
     @contextmanager
     def together(self) -> Iterator[None]:
         """All parts on one device inside, those that `offload` keeps in the CPU's memory too."""
