@@ -66,7 +66,7 @@ _HOMES = {
     "RunError": "errors",
     "Subject": "subject",
     "dreambooth": "recipe",
-    "generate": "generation.in_run",
+    "generate": "personal",
     "photos_in": "data.photos",
     "resume": "recipe",
 }

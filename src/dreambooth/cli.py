@@ -147,13 +147,11 @@ def _stage(parsed: Namespace) -> None:
 
     run = Run.open(parsed.run_dir)
     from dreambooth import recipe
-    from dreambooth.run.companions import each
 
     with run.lock():
         match parsed.command:
             case "identifier":
-                model = recipe.base_model(run)
-                print(*(recipe.name_subject(its, model, compare=True).name for its in each(run)), sep="\n")
+                print(*(its.name for its in recipe.name_subjects(run)), sep="\n")
             case "prior":
                 count = sum(map(len, recipe.generate_class_images(run)))
                 print(f"{count} class images, listed in {run.root / 'prior.json'}" if count else "It takes none.")
@@ -174,13 +172,9 @@ def _generate(parsed: Namespace) -> None:
         print(*(sample.path for sample in samples), sep="\n")
     else:
         from dreambooth.recipe import generate_samples
-        from dreambooth.run.companions import each
 
         with run.lock():
-            model = personal_model(run)
-            for its in each(run):
-                generate_samples(its, model, "after")
-        print(*(its.samples / "after" for its in each(run)), sep="\n")
+            print(*generate_samples(run, personal_model(run), "after"), sep="\n")
 
 
 def _export(parsed: Namespace) -> None:

@@ -17,7 +17,6 @@ from dreambooth.finetuning import finetune
 from dreambooth.generation.generate import generate_in
 from dreambooth.generation.in_run import live_samples, prompts_of
 from dreambooth.generation.prompts import CLASS_PROMPT, Prompt, together
-from dreambooth.generation.samples import Sample
 from dreambooth.identifier import with_identifier
 from dreambooth.models.base import DiffusionModel
 from dreambooth.personal import personal_model
@@ -68,9 +67,8 @@ def dreambooth(
         watched = planning.watch(run, model, before)
         probe = begin_probe(run, model, references)
         class_images = generate_class_images(run, model)  # section 3.3: by the frozen model, before any weight moves
-        for its in each(run):
-            generate_samples(its, model, "before")
-            generate_untuned(its, model)
+        generate_samples(run, model, "before")
+        generate_untuned(run, model)
         personalise(run, model, class_images, probe)  # Eq. 2
         model.let_go()  # two models would not fit where one does
         draw_and_score(run, personal_model(run), references)  # section 4, of what the user looks at
@@ -167,6 +165,12 @@ def name_subject(run: Run, model: DiffusionModel | None = None, compare: bool = 
     return subject
 
 
+def name_subjects(run: Run) -> list[Subject]:
+    """The same for every subject of the run, each compared with other identifiers."""
+    model = base_model(run)
+    return [name_subject(its, model, compare=True) for its in each(run)]
+
+
 def generate_class_images(run: Run, model: DiffusionModel | None = None) -> list[tuple[Path, ...]]:
     """Section 3.3: of each subject, images of its class by the frozen model; those that are there already are kept."""
     model, seen = model or base_model(run), seen_in(run.config.training, len(each(run)))
@@ -242,29 +246,29 @@ def personalise(
     return run.model
 
 
-def generate_samples(run: Run, model: DiffusionModel, stage: str) -> list[Sample]:
-    """Section 4: the run's prompts at the run's seeds, drawn by `model` to samples/<stage>."""
-    with timed(run, f"samples {stage}"):
-        return generate_in(run, model, stage, prompts_of(run))
+def generate_samples(run: Run, model: DiffusionModel, stage: str) -> list[Path]:
+    """Section 4: of each subject, the run's prompts at the run's seeds, drawn by `model` to these samples/<stage>."""
+    for its in each(run):
+        with timed(its, f"samples {stage}"):
+            generate_in(its, model, stage, prompts_of(its))
+    return [its.samples / stage for its in each(run)]
 
 
-def generate_untuned(run: Run, model: DiffusionModel) -> list[Sample]:
+def generate_untuned(run: Run, model: DiffusionModel) -> None:
     """What the samples are measured from: their prompts with the class noun alone; none where nothing is measured.
 
     Not the class prompt itself: `generate_samples` draws it, before the fine-tuning too.
     """
-    if not _is_measured(run):
-        return []
-    asked = dict.fromkeys(Prompt("class", prompt.template) for prompt in prompts_of(run))
-    asked.pop(CLASS_PROMPT)
-    with timed(run, "samples untuned"):
-        return generate_in(run, model, FOLDERS["untuned"], list(asked))
+    for its in each(run) if _is_measured(run) else ():
+        asked = dict.fromkeys(Prompt("class", prompt.template) for prompt in prompts_of(its))
+        asked.pop(CLASS_PROMPT)
+        with timed(its, "samples untuned"):
+            generate_in(its, model, FOLDERS["untuned"], list(asked))
 
 
 def draw_and_score(run: Run, model: DiffusionModel, references: Sequence[Reference]) -> None:
     """Section 4: each subject's samples by the tuned model and their numbers, and all subjects in one picture."""
-    for its in each(run):
-        generate_samples(its, model, "after")
+    generate_samples(run, model, "after")
     for its, reference in zip(each(run), references, strict=False):
         score_samples(its, reference)
     if prompts := together([its.subject for its in each(run)]):
