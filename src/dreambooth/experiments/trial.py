@@ -134,6 +134,7 @@ def _draw(cell: Cell, run: Run) -> None:
     recipe.name_subject(run, model)
     if run.config.training.max_train_steps:
         recipe.personalise(run, model)
+        model.let_go()
         model = personal_model(run)
     with timed(run, "pictures"):
         config, sampling = run.config, sampling_of(run.config.generation)
