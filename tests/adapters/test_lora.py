@@ -26,6 +26,7 @@ from dreambooth.models.base import DiffusionModel
 from dreambooth.models.stable_diffusion import StableDiffusion
 from dreambooth.subject import Subject
 from dreambooth.support.rng import normal
+from families import FAMILIES
 from tiny import attached, tiny_model
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "kohya-keys.txt"
@@ -236,6 +237,39 @@ def test_targets_that_name_no_layer_are_reported_at_once() -> None:
     with pytest.raises(ConfigError) as caught:  # q_proj is the text encoder's alone
         attached(tiny_model(), SUBJECT, Config.build({**given, "train_text_encoder": False}))
     assert len(caught.value.problems) == 2
+
+
+@pytest.mark.parametrize(
+    ("family", "ending", "reason", "instead"),
+    [
+        (
+            "flux2 klein",
+            "to_out",
+            "'to_out' names 1 of 3 modules that can take no LoRA, such as transformer_blocks.0.attn.to_out, a "
+            "ModuleList: give layers that can, as to_out.0, single_transformer_blocks.0.attn.to_out, ",
+            ("to_out.0", "single_transformer_blocks.0.attn.to_out"),
+        ),
+        (
+            "sana",
+            "conv_depth",
+            "'conv_depth' names 2 of 2 modules that can take no LoRA, such as transformer_blocks.0.ff.conv_depth, a "
+            "Conv2d in 80 groups: give layers that can, as conv_inverted, conv_point",
+            ("conv_inverted", "conv_point"),
+        ),
+        ("sana", "ff", "a GLUMBConv: give layers that can, as ff.conv_inverted, ff.conv_point", ("ff.conv_point",)),
+    ],
+)
+def test_targets_that_can_take_no_lora_are_reported_with_those_that_can(
+    family: str, ending: str, reason: str, instead: tuple[str, ...]
+) -> None:
+    """The endings that are named instead train."""
+    its = FAMILIES[family]
+    given: dict[str, Any] = {"model": "tiny", "method": "lora", **its.settings}
+    with pytest.raises(ConfigError, match=re.escape(reason)) as caught:
+        check(its.model(), Config.build({**given, "lora_target_modules": (ending,)}))
+    assert len(caught.value.problems) == 1
+    config = Config.build({**given, "lora_target_modules": instead})
+    assert attached(its.model(), SUBJECT, config).parameter_groups()[0]["params"]
 
 
 def test_a_preset_may_name_layers_of_a_part_that_does_not_train() -> None:

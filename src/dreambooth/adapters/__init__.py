@@ -1,7 +1,7 @@
 """What the photos change of the model: a method each, behind one contract."""
 
-from dreambooth.adapters import oft
-from dreambooth.adapters.base import Adapter, chosen, layers_named
+from dreambooth.adapters import oft, targets
+from dreambooth.adapters.base import Adapter, chosen
 from dreambooth.adapters.full import Full
 from dreambooth.adapters.pivotal import Pivotal, rare_start
 from dreambooth.adapters.prompt_only import PromptOnly
@@ -51,14 +51,10 @@ def check(model: DiffusionModel, config: Config) -> None:
 
     To ask costs nothing, so do it early.
     """
-    parts = [part for stage in model.stages for part in chosen(stage, config.training).values()]
-    endings = config.method.lora_target_modules
-    problems = [
-        f"lora_target_modules: no linear or convolution layer that trains has a name ending in {ending!r}; "
-        f"usual here: {', '.join(model.lora_layout.targets[DENOISER][:12])}"
-        for ending in (endings if endings != config.usual()["lora_target_modules"] else ())  # a preset's may not train
-        if not any(layers_named(part, [ending]) for part in parts)
-    ]
+    parts = [part for stage in tuned(model, config) for part in chosen(stage, config.training).values()]
+    endings, usual = config.method.lora_target_modules, model.lora_layout.targets[DENOISER]
+    from_preset = endings == config.usual()["lora_target_modules"]
+    problems = targets.problems(endings, parts, usual, may_be_missing=from_preset)
     if config.method.lora_type == "oft":
         turned = [
             (module, endings or model.lora_layout.targets[part])

@@ -75,10 +75,14 @@ def copy_state(mine: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
         mine[name].copy_(tensor)
 
 
+def modules_named(module: nn.Module, endings: Sequence[str]) -> list[str]:
+    """Names of the modules inside that end so: "to_q" fits "down.0.to_q" and not "down.0.add_to_q"."""
+    names = (name for name, _ in module.named_modules())
+    return [name for name in names if any(f".{name}".endswith(f".{ending}") for ending in endings)]
+
+
 def layers_named(module: nn.Module, endings: Sequence[str]) -> list[str]:
-    """Names of the linear and convolution layers that end so: "to_q" fits "down.0.to_q" and not "down.0.add_to_q"."""
+    """Those of `modules_named` that are linear or convolution layers."""
     return [
-        name
-        for name, layer in module.named_modules()
-        if isinstance(layer, nn.Linear | nn.Conv2d) and any(f".{name}".endswith(f".{ending}") for ending in endings)
+        name for name in modules_named(module, endings) if isinstance(module.get_submodule(name), nn.Linear | nn.Conv2d)
     ]
