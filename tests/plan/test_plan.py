@@ -22,6 +22,7 @@ from dreambooth.run.records import LOSSES, PLAN, SCORES, TIMINGS
 from dreambooth.support.device import device, memory_peak
 from dreambooth.toybox.photos import photos
 from dreambooth.web.plan import read
+from families import FAMILIES
 from tiny import tiny_pipeline
 
 SMALL: dict[str, Any] = {
@@ -210,3 +211,21 @@ def test_a_model_of_the_hub_is_planned_by_its_published_shape_and_not_downloaded
     assert "500 steps" in told["plan"]
     assert 6 < float(re.match(r"[\d.]+", told["memory"])[0]) < 12  # type: ignore[index]
     assert not list(snapshot.glob("unet"))
+
+
+@pytest.mark.parametrize("bits", ["4", "8"])
+def test_the_disk_of_a_model_in_few_bits_is_that_of_the_model_that_is_saved(
+    bits: str, photos_dir: Path, cache: Path, tmp_path: Path
+) -> None:
+    """Which is in no few bits: it is planned but for its tokenizer, its configs and the heads of its files."""
+    pytest.importorskip("bitsandbytes")
+    FAMILIES["z-image"].model().save(tmp_path / "base")
+    subject = Subject(photos=photos_in(photos_dir), class_noun="dog", identifier="zwx")
+    its: dict[str, Any] = {"model": str(tmp_path / "base"), "method": "lora", "rank": 1, "resolution": 32}
+    config = Config.build({**SMALL, **its, "base_bits": bits, "num_class_images": 1})
+    run = dreambooth(subject, config, tmp_path / "run")
+    saved = sum(file.stat().st_size for file in run.model.rglob("*.safetensors"))
+    costs = Costs.of(models.load(config.base), config)
+    assert costs.weights < 0.7 * saved and costs.written == pytest.approx(saved, rel=0.05)
+    size = sum(file.stat().st_size for file in run.root.rglob("*.safetensors"))
+    assert 0.9 * size < PLAN.read(run.root)["disk"]

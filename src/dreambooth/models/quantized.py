@@ -51,6 +51,12 @@ class Quantized(nn.Linear):
             numbers = kernels.dequantize_4bit(self.held, self.scale, block, "nf4", shape, self.dtype)
         return numbers
 
+    @property
+    def spared(self) -> int:
+        """Bytes that the few bits spare beside the weights of a plain layer."""
+        plain = self.out_features * self.in_features * self.dtype.itemsize
+        return plain - self.held.nbytes - self.scale.nbytes - self.code.nbytes
+
     def forward(self, x: Tensor) -> Tensor:
         product: Tensor = _Product.apply(x, self)  # type: ignore[no-untyped-call]
         return product

@@ -85,10 +85,14 @@ class Weights:
             self._files.append(f"{bits} bits")
             self._mark(self._tensors().values())
 
+    @property
+    def spared(self) -> int:
+        """Bytes that few bits spare until `gather`: a saved model takes them all the same."""
+        return sum(layer.spared for layer in self._in_few_bits())
+
     def gather(self) -> None:
         """No layer is in few bits, all weights are in one place; where some were not, in the CPU's memory."""
-        layers = (layer for part in self.parts.values() for layer in part.modules())
-        if self._in_blocks or any(isinstance(layer, Quantized) for layer in layers):
+        if self._in_blocks or self._in_few_bits():
             self.to(torch.device("cpu"))
             for module in self.parts.values():
                 dequantize(module)
@@ -133,6 +137,10 @@ class Weights:
             else:
                 self.parts[part].to(device)
         self._mark(as_read)  # the same, elsewhere
+
+    def _in_few_bits(self) -> list[Quantized]:
+        layers = (layer for part in self.parts.values() for layer in part.modules())
+        return [layer for layer in layers if isinstance(layer, Quantized)]
 
     def _tensors(self) -> dict[str, Tensor]:
         return {

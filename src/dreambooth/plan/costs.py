@@ -36,16 +36,18 @@ class Costs:
 
     evaluations: FLOP of a forward pass for one picture, by stage.  picture: FLOP to encode one; decoding is taken as
     DECODED times that.  steps: FLOP of one batch forward and backward, of each stage.  weights: bytes of all weights,
-    as they are while it trains.  kept_on_cpu: of those that are never on the device at once.  trained: of those that
-    train, of each stage.  step_peak: what a batch holds at most, gradients included.  draw_peak: what drawing one
-    picture holds at most.  state: bytes of the optimizer, the running average and the weights to be pulled back to, at
-    most.  saved: of one checkpoint of each stage. A stage that is not tuned has no steps, and trains and saves nothing.
+    as they are while it trains.  written: those of the saved model, where none is in few bits.  kept_on_cpu: of those
+    that are never on the device at once.  trained: of those that train, of each stage.  step_peak: what a batch holds
+    at most, gradients included.  draw_peak: what drawing one picture holds at most.  state: bytes of the optimizer, the
+    running average and the weights to be pulled back to, at most.  saved: of one checkpoint of each stage. A stage that
+    is not tuned has no steps, and trains and saves nothing.
     """
 
     evaluations: tuple[float, ...]
     picture: float
     steps: tuple[float, ...]
     weights: int
+    written: int
     kept_on_cpu: int
     trained: tuple[int, ...]
     step_peak: int
@@ -70,6 +72,7 @@ class Costs:
             picture=max(its.encode.flop for its in each),
             steps=tuple(its.step.flop for its in each),
             weights=max(its.weights for its in each),
+            written=max(its.written for its in each),
             kept_on_cpu=max(its.kept_on_cpu for its in each),
             trained=tuple(its.trained for its in each),
             step_peak=max(its.step.peak for its in each),
@@ -120,6 +123,7 @@ class _Stage:
     encode: Cost
     step: Cost
     weights: int
+    written: int
     kept_on_cpu: int
     trained: int
     moments: int
@@ -140,12 +144,14 @@ class _Stage:
         adapter = adapters.attach(model, stage, STAND_IN, config) if stage in adapters.tuned(model, config) else None
         groups = adapter.parameter_groups() if adapter else []
         trained: list[Tensor] = [parameter for group in groups for parameter in group["params"]]
+        weights = sum(tensor.nbytes for tensor in _tensors(model))
         return cls(
             forward=once.flop,
             forward_peak=once.peak,
             encode=encode,
             step=_training(real, model, stage, adapter, config, latent, side) if adapter and groups else Cost(0.0, 0),
-            weights=sum(tensor.nbytes for tensor in _tensors(model)),
+            weights=weights,
+            written=weights + model.weights.spared,
             kept_on_cpu=model.weights.kept_on_cpu,
             trained=sum(parameter.nbytes for parameter in trained),
             moments=moments_size(trained, config.training.use_8bit_adam),

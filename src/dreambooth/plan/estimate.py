@@ -94,4 +94,4 @@ class Estimate:
             whole += min(training.checkpoints_total_limit + 1, written) * saved
             whole += 2 * trained if work.probes else 0
         pictures = work.class_images + sum(work.samples.values()) + work.probes * work.probed + work.live
-        return round(whole + costs.weights + pictures * PNG * self.model.resolution**2)
+        return round(whole + costs.written + pictures * PNG * self.model.resolution**2)
