@@ -73,6 +73,26 @@ def test_a_fleet_reads_the_same_file(place: Path) -> None:
     assert [its.identifier for its in subjects] == [its.config.naming.identifier for its in members] == ["sks", None]
 
 
+def test_an_identifier_that_is_given_as_a_flag_goes_before_that_of_a_single_subject(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in a fleet; over one that is for all subjects of the file, a subject's own goes."""
+    tiny_pipeline().save_pretrained(place / "model")
+    monkeypatch.chdir(place)
+    words = ["--model", str(place / "model"), "--max-train-steps", "1"]
+    file = written(place, REX, shared='identifier = "abc"\n' + SHARED)
+    for given, identifier in (([], "sks"), (["--identifier", "zwx"], "zwx")):
+        _, _, config = read_together(file, {"identifier": identifier} if given else {})
+        (member,) = read_manifest(file, {"identifier": identifier} if given else {})
+        assert member.config.naming.identifier == identifier and config.naming.identifier in ("abc", "zwx")
+        out = place / f"run-{identifier}"
+        assert cli.main(["run", str(file), *words, *given, "--output-dir", str(out)], __version__) == 0
+        assert Run.open(out).subject.identifier == identifier
+    capsys.readouterr()
+    assert cli.main(["run", str(written(place, REX, MIA)), *words, "--identifier", "zwx"], __version__) == 2
+    assert "identifier: each subject has its own: write it into its [[subject]]" in capsys.readouterr().err
+
+
 def test_every_mistake_is_told_at_once(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shared = 'identifier = "abc"\n' + SHARED
     odd = '[[subject]]\nphotos = "photos/gone"\nclass_noun = "a dog"\nidentifier = 3\nmax_train_step = 2\n'

@@ -52,7 +52,8 @@ def read_together(
 ) -> tuple[list[str], list[Subject], Config]:
     """Names, subjects and the settings of one model of all subjects of a file; raises ConfigError with every problem.
 
-    settings: flat; they go before the file's.  folders, nouns: what the command line says beside the file: nothing.
+    settings: flat; they go before the file's, an identifier before that of a single subject.  folders, nouns: what the
+    command line says beside the file: nothing.
     """
     shared, tables = read_tables(file)
     config, of_all = built({**shared, **settings})
@@ -65,6 +66,8 @@ def read_together(
     for table in tables:
         problems += [f"{table.place}: {problem}" for problem in (*table.problems, *_not_its_own(table))]
     words = [str(table.settings.get(IDENTIFIER, "")).strip() or None for table in tables]
+    if len(tables) == 1 and settings.get(IDENTIFIER) is not None:
+        words = [None]  # it has the one of the settings
     for what, its in (("name", [table.name for table in tables]), (IDENTIFIER, words)):
         problems += repeated(what, its, [table.place for table in tables])
     if problems or config is None:
