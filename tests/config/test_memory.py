@@ -9,8 +9,10 @@ import torch
 
 from dreambooth import Config, Subject, dreambooth, photos_in
 from dreambooth.config.memory import memory_in_words
+from dreambooth.config.savings import of_memory, of_time
 from dreambooth.errors import DeviceMemoryError
 from dreambooth.run import Run, checkpoint
+from dreambooth.support.model_index import SIDE, add_to_model_index
 from tiny import tiny_pipeline
 
 FULL = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 7.75 GiB"
@@ -85,3 +87,41 @@ def test_what_is_no_lack_of_memory_is_not_told_as_one() -> None:
     for error in (RuntimeError("shapes differ"), OSError("no")):
         with pytest.raises(type(error), match=str(error)), memory_in_words(Config, "drawing", drawing=True):
             raise error
+
+
+def advised(config: Config) -> list[str]:
+    """What a training on a full GPU is told, with all that could help."""
+    return [saving.flag for saving in of_memory(config, cuda=True, drawing=False)]
+
+
+def test_only_what_the_other_settings_accept_is_advised() -> None:
+    flux: dict[str, Any] = {"model": "black-forest-labs/FLUX.1-dev"}
+    offloaded = {**flux, "group_offload": True, "gradient_checkpointing": True}
+    assert "--base-bits 4" in advised(Config.build(flux))
+    assert "--base-bits 4" not in advised(Config.build(offloaded))
+    assert "--gradient-checkpointing" not in advised(Config.build(cuda_graphs=True))
+    for settings in (flux, offloaded, {"cuda_graphs": True}, {"use_8bit_adam": True, "l2_to_base": 0.1}):
+        config = Config.build(settings)
+        savings = [*of_memory(config, True, False), *of_memory(config, True, True), *of_time(config)]
+        assert savings and all(saving.applied(config) != config for saving in savings)
+
+
+def test_a_lower_side_is_advised_where_there_is_one(tmp_path: Path) -> None:
+    photographs: dict[str, Any] = {"model": "stabilityai/stable-diffusion-xl-base-1.0"}
+    assert "--resolution 256" in advised(Config.build(photographs))
+    assert "--resolution 256" not in advised(Config.build(photographs, resolution=256))
+    assert "--resolution 256" not in advised(Config.build(model="toybox"))
+    cascade = advised(Config.build(model="DeepFloyd/IF-I-M-v1.0", method="lora"))
+    assert not {"--resolution 256", "--base-bits 4"} & set(cascade)
+    assert "--base-bits 4" in advised(Config.build(model="DeepFloyd/IF-I-M-v1.0", method="lora", stages=("base",)))
+    tiny_pipeline().save_pretrained(tmp_path)
+    assert "--resolution 256" in advised(Config.build(model=str(tmp_path)))
+    add_to_model_index(tmp_path, SIDE, 256)
+    assert "--resolution 256" not in advised(Config.build(model=str(tmp_path)))
+
+
+def test_where_nothing_can_be_changed_it_says_so() -> None:
+    least = Config.build(method="lora", dtype="bfloat16", sample_batch_size=1, probe=False)
+    says = "No setting of this run that could still be changed needs less: take"
+    with pytest.raises(DeviceMemoryError, match=says), memory_in_words(lambda: least, "drawing", drawing=True):
+        raise torch.cuda.OutOfMemoryError(FULL)

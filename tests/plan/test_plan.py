@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from dreambooth import Config, Subject, __version__, cli, dreambooth, models, photos_in
+from dreambooth.config.savings import Saving
 from dreambooth.errors import ConfigError, PromptError, RunError
 from dreambooth.models import hub
 from dreambooth.plan import rates
@@ -211,6 +212,27 @@ def test_a_model_of_the_hub_is_planned_by_its_published_shape_and_not_downloaded
     assert "500 steps" in told["plan"]
     assert 6 < float(re.match(r"[\d.]+", told["memory"])[0]) < 12  # type: ignore[index]
     assert not list(snapshot.glob("unet"))
+
+
+@pytest.mark.skipif(
+    not (files("dreambooth.toybox") / "cascade" / "model_index.json").is_file(), reason="the weights are not made yet"
+)
+def test_what_a_cascade_cannot_do_is_no_saving(
+    photos_dir: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked of the savings as they are for another family, on a machine with little memory."""
+    savings = [
+        Saving("--base-bits 4", {"base_bits": "4"}),
+        Saving("--resolution 32", {"resolution": 32}),
+        Saving("--gradient-checkpointing", {"gradient_checkpointing": True}),
+    ]
+    monkeypatch.setattr("dreambooth.plan.planner.of_memory", lambda *about: savings)
+    for name, value in {"SCARCE": 0.0, "WORTH": -9.0}.items():
+        monkeypatch.setattr(f"dreambooth.plan.planner.{name}", value)
+    subject = Subject(photos=photos_in(photos_dir), class_noun="dog", identifier="zwx")
+    config = Config.build({**SMALL, "model": "toybox-cascade", "method": "lora"})
+    told = plan(subject, config, tmp_path / "run")
+    assert "--gradient-checkpointing" in told and "--base-bits" not in told and "--resolution" not in told
 
 
 @pytest.mark.parametrize("bits", ["4", "8"])

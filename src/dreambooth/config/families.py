@@ -67,6 +67,8 @@ class FamilyRow:
     """By method, the settings that suit the pair of both."""
     in_blocks: bool = False
     """Whether its denoiser is a row of blocks that gradient checkpointing computes anew one by one."""
+    in_pixels: bool = False
+    """Whether it is a cascade in pixels: each stage has a side of its own, which is no choice."""
     recordable: bool = True
     """Whether its denoiser's pass can be recorded as a CUDA graph: it asks the processor for nothing in between."""
     schedulers: Mapping[str, str] = field(default_factory=dict)
@@ -110,6 +112,7 @@ FAMILIES: Mapping[str, FamilyRow] = {
         pipeline="IFPipeline",
         code=("deepfloyd_if", "DeepFloydIF"),
         published=("DeepFloyd/IF-I-M-v1.0", "DeepFloyd/IF-I-L-v1.0", "DeepFloyd/IF-I-XL-v1.0"),
+        in_pixels=True,
         preset={"learning_rate": 1e-5, "train_text_encoder": False},  # the paper's for Imagen
         # diffusers' README.md for DeepFloyd IF
         method_presets={

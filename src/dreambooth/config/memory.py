@@ -29,7 +29,14 @@ def memory_in_words(config: Callable[[], Config], doing: str, drawing: bool) -> 
         ]
         said = str(error).strip().partition("\n")[0] or type(error).__name__
         raise DeviceMemoryError(
-            f"the memory of this {'GPU' if gpu else 'machine'} is too small for {doing}. What helps, the most helpful "
-            f"first: {', '.join(helpful)}. Give it with another --output-dir, as a run keeps the settings that it "
-            f"began with; class images that are there are used again. ({said})"
+            f"the memory of this {'GPU' if gpu else 'machine'} is too small for {doing}. {_advice(helpful)} ({said})"
         ) from error
+
+
+def _advice(helpful: list[str]) -> str:
+    if not helpful:
+        return "No setting of this run that could still be changed needs less: take another device, or a smaller model."
+    return (
+        f"What helps, the most helpful first: {', '.join(helpful)}. Give it with another --output-dir, as a run keeps "
+        "the settings that it began with; class images that are there are used again."
+    )

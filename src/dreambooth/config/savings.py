@@ -1,12 +1,19 @@
 """The settings that make a run take less memory or time, the most helpful first."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from dreambooth.config.settings import Config
+from dreambooth.errors import ConfigError
+from dreambooth.support.model_index import MODEL_INDEX, SIDE, read_model_index
 
 BNB = "pip install 'dreambooth[bnb]'"
 """The extra that 8 and 4 bits need."""
+
+
+SMALL = 256
+"""Side in pixels that is advised where memory lacks."""
 
 
 class Saving(NamedTuple):
@@ -19,6 +26,14 @@ class Saving(NamedTuple):
     def applied(self, config: Config) -> Config:
         """The settings with the change; raises ConfigError where they contradict each other then."""
         return Config.build({**config.flat(), **self.settings})
+
+    def fits(self, config: Config) -> bool:
+        """Whether `applied` raises nothing."""
+        try:
+            self.applied(config)
+        except ConfigError:
+            return False
+        return True
 
 
 A_LORA = Saving("--method lora", {"method": "lora", "l2_to_base": 0.0}, "a LoRA in place of all weights")
@@ -35,8 +50,10 @@ def of_time(config: Config) -> list[Saving]:
 
 
 def _new(config: Config, savings: Iterator[Saving]) -> list[Saving]:
+    """Those that change something, and that can be given beside the other settings."""
     now = config.flat()
-    return [saving for saving in savings if any(now[name] != value for name, value in saving.settings.items())]
+    new = (saving for saving in savings if any(now[name] != value for name, value in saving.settings.items()))
+    return [saving for saving in new if saving.fits(config)]
 
 
 def _training(config: Config, cuda: bool) -> Iterator[Saving]:
@@ -51,16 +68,30 @@ def _training(config: Config, cuda: bool) -> Iterator[Saving]:
         yield Saving("--mixed-precision bf16", {"mixed_precision": "bf16"})
     if not whole:
         yield Saving("--dtype bfloat16", {"dtype": "bfloat16"})
-    if config.method.method in ("lora", "pivotal") and not config.base.base_bits:
+    several = config.family is not None and config.family.in_pixels and len(training.stages) != 1  # stages to tune
+    if config.method.method in ("lora", "pivotal") and not config.base.base_bits and not several:
         yield Saving("--base-bits 4", {"base_bits": "4"}, BNB)
     if cuda and config.method.method == "lora" and config.family and config.family.in_blocks:
         settings = {"group_offload": True, "gradient_checkpointing": True, "base_bits": None}
-        yield Saving("--group-offload --gradient-checkpointing", settings, "a step waits for its weights")
+        price = "a step waits for its weights" + (", and without --base-bits" if config.base.base_bits else "")
+        yield Saving("--group-offload --gradient-checkpointing", settings, price)
     yield Saving("--train-batch-size 1", {"train_batch_size": 1})
     if config.method.method in ("dreambooth", "lora", "pivotal"):
         yield Saving("--no-train-text-encoder", {"train_text_encoder": False}, "words learn less")
     yield Saving("--no-use-ema", {"use_ema": False}, "no running average")
-    yield Saving("--resolution 256", {"resolution": 256}, "softer pictures")
+    if _side(config) > SMALL:
+        yield Saving(f"--resolution {SMALL}", {"resolution": SMALL}, "softer pictures")
+
+
+def _side(config: Config) -> int:
+    """Side in pixels at which it trains, as far as it is known before the model is opened; 0 where it has no choice."""
+    if config.family is not None and config.family.in_pixels:
+        return 0
+    try:
+        tuned_at = int(read_model_index(Path(config.base.model) / MODEL_INDEX).get(SIDE) or 0)
+    except (OSError, ValueError):  # no folder, or one that is reported by who opens it
+        tuned_at = 0
+    return config.data.resolution or tuned_at or config.world.resolution
 
 
 def _drawing(config: Config) -> Iterator[Saving]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from dreambooth import models
 from dreambooth.config import Config
 from dreambooth.config.savings import of_memory, of_time
 from dreambooth.errors import ConfigError
@@ -107,11 +108,9 @@ class Planner:
         for saving in {saving.flag: saving for saving in savings}.values():
             try:
                 changed = saving.applied(self.config)
-            except ConfigError:
-                continue
-            try:
+                models.check(self.model, changed)
                 costs = Costs.of(self.model, changed)
-            except ImportError:  # of bitsandbytes, which knows what it would take
+            except (ConfigError, ImportError):  # what cannot be; and bitsandbytes, which knows what it would take
                 continue
             found.append((needed - self._estimate(changed, costs).memory, saving))
         for saved, saving in sorted(found, key=lambda item: -item[0])[:TOLD]:
