@@ -14,13 +14,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 TOKEN = "hf_of_the_stand_in"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @dataclass
 class Hub:
     """What was asked of it. files: those of the last commit.  created: repositories, with what was asked of each.
 
-    denies: the status, the error code and the message with which every file is refused.
+    denies: the status, the error code and the message with which every file is refused.  published: the files of each
+    repository, at COMMIT; of one that nobody should read its size alone.  read: those that were downloaded.  silent:
+    whether it refuses to say what a repository holds.
     """
 
     port: int = 0
@@ -29,6 +32,9 @@ class Hub:
     stored: dict[str, bytes] = field(default_factory=dict)
     refuses: bool = False
     denies: tuple[int, str, str] | None = None
+    published: dict[str, dict[str, bytes | int]] = field(default_factory=dict)
+    read: list[str] = field(default_factory=list)
+    silent: bool = False
 
     @property
     def endpoint(self) -> str:
@@ -90,7 +96,39 @@ def _handler(its: Hub) -> type[BaseHTTPRequestHandler]:
                 status, code, says = its.denies
                 self.answer({"error": says}, status, code, says)
                 return
+            if its.published:
+                self.answer_of_published()
+                return
             self.answer({"id": "somebody/my-dog", "siblings": [], "sha": "0" * 40, "name": "somebody"})
+
+        def answer_of_published(self) -> None:
+            """Of /api/models/OWNER/NAME/... what is there, of /OWNER/NAME/resolve/REVISION/FILE the file."""
+            words = self.path.partition("?")[0].strip("/").split("/")
+            listing = words[:2] == ["api", "models"]
+            owner, name = words[2:4] if listing else words[:2]
+            files = its.published.get(f"{owner}/{name}")
+            if files is None:
+                self.answer({"error": "Repository not found"}, 404, "RepoNotFound")
+            elif listing and its.silent:
+                self.answer({"error": "try again later"}, 500)
+            elif listing:
+                sizes = {file: its_ if isinstance(its_, int) else len(its_) for file, its_ in files.items()}
+                siblings = [{"rfilename": file, "size": size} for file, size in sizes.items()]
+                self.answer({"id": f"{owner}/{name}", "sha": COMMIT, "siblings": siblings})
+            elif (file := "/".join(words[4:])) not in files:
+                self.answer({"error": "Entry not found"}, 404, "EntryNotFound")
+            else:
+                self.answer_file(f"{owner}/{name}/{file}", files[file])
+
+        def answer_file(self, name: str, content: bytes | int) -> None:
+            size = content if isinstance(content, int) else len(content)
+            self.send_response(200)
+            for header, value in {"etag": f'"{size}"', "x-repo-commit": COMMIT, "content-length": str(size)}.items():
+                self.send_header(header, value)
+            self.end_headers()
+            if self.command != "HEAD":
+                its.read.append(name)
+                self.wfile.write(b"" if isinstance(content, int) else content)
 
         def do_HEAD(self) -> None:
             self.do_GET()

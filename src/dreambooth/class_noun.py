@@ -14,7 +14,7 @@ from dreambooth.evaluation import Judges, fit_of
 from dreambooth.evaluation.base import Pictures, TextImageEmbedder
 from dreambooth.evaluation.clip import Clip
 from dreambooth.evaluation.scores import open_squares
-from dreambooth.evaluation.weights import find
+from dreambooth.evaluation.weights import find, is_here
 
 TEMPLATE = "a photo of a {}"
 CERTAIN = 0.3
@@ -68,11 +68,16 @@ def classified(clip: TextImageEmbedder, pictures: Pictures, nouns: Sequence[str]
     return dict(sorted(zip(nouns, shares, strict=True), key=lambda pair: -pair[1]))
 
 
-def suggested(photos: Sequence[Path], world: World) -> str:
+def suggested(photos: Sequence[Path], world: World, may_download: bool = True) -> str:
     """The class noun of photos for which none was given.
 
-    Raises PromptError where CLIP cannot tell, with the likeliest.
+    Raises PromptError where CLIP cannot tell, with the likeliest, or is not on this machine and must not be downloaded.
     """
+    if not may_download and not is_here(clip := world.judges["clip"], None):
+        raise PromptError(
+            f"a plan downloads nothing, and {clip}, which would read the class noun off the photos, is not on this "
+            "machine yet: say what kind of thing it is, such as --class-noun dog."
+        )
     reading = read_class_noun(photos, world)
     if reading.noun is None:
         why = reading.foreign or f"CLIP cannot tell what the photos show:\n{reading.table()}"

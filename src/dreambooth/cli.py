@@ -88,7 +88,7 @@ def _run(parsed: Namespace) -> None:
         from dreambooth.subjects.together import subjects_of
 
         names = [Path(os.path.abspath(folder)).name for folder in folders]
-        subjects = subjects_of(folders, nouns, config.world, parsed.identifiers)
+        subjects = subjects_of(folders, nouns, config.world, parsed.identifiers, not parsed.plan)
     from dreambooth import recipe
 
     root = parsed.output_dir or Path("runs") / "-".join(names)

@@ -2,7 +2,7 @@
 
 from dreambooth.evaluation.base import Judges
 from dreambooth.evaluation.foreign import fit_of, warned_of
-from dreambooth.evaluation.judges import load_judges
+from dreambooth.evaluation.judges import judges_to_come, load_judges
 from dreambooth.evaluation.metrics import CHOICES
 from dreambooth.evaluation.scores import Photos, measure_photos, score, score_each, scored_prompt
 from dreambooth.evaluation.variety import SceneReader, variety
@@ -15,6 +15,7 @@ __all__ = [
     "Photos",
     "SceneReader",
     "fit_of",
+    "judges_to_come",
     "load_judges",
     "measure_photos",
     "progress_by_metric",

@@ -5,7 +5,7 @@ from dreambooth.evaluation.base import Judges
 from dreambooth.evaluation.clip import Clip
 from dreambooth.evaluation.dino import Dino
 from dreambooth.evaluation.perceptual import Lpips, PatchDistance
-from dreambooth.evaluation.weights import find
+from dreambooth.evaluation.weights import find, to_come
 
 
 def load_judges(evaluation: config.Evaluation, world: config.World) -> Judges:
@@ -20,3 +20,19 @@ def load_judges(evaluation: config.Evaluation, world: config.World) -> Judges:
         return Judges(dino=dino, clip=clip, perceptual=PatchDistance(dino))
     lpips = Lpips.open(find(evaluation.perceptual_model, evaluation.perceptual_revision, "lpips"))
     return Judges(dino=dino, clip=clip, perceptual=lpips)
+
+
+def judges_to_come(evaluation: config.Evaluation, world: config.World) -> int | None:
+    """Bytes of these judges that are not on this machine yet; None where the hub does not say."""
+    wanted = [
+        (evaluation.dino_model or world.judges["dino"], evaluation.dino_revision),
+        (evaluation.clip_model or world.judges["clip"], evaluation.clip_revision),
+    ]
+    if evaluation.perceptual_model is not None:
+        wanted.append((evaluation.perceptual_model, evaluation.perceptual_revision))
+    size = 0
+    for model, revision in wanted:
+        if (its := to_come(model, revision)) is None:
+            return None
+        size += its
+    return size

@@ -3,10 +3,11 @@
 import hashlib
 import json
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import get_repo_discussions, snapshot_download
+from huggingface_hub import get_repo_discussions, model_info, snapshot_download, try_to_load_from_cache
 
 from dreambooth.config.worlds import named
 from dreambooth.errors import ModelError
@@ -71,6 +72,42 @@ def find(model: str, revision: str | None, part: str) -> Found:
         folder = _downloaded(model, converted)
     _require_weights(folder, f"{model} at {revision or folder.name}")
     return Found(folder=folder, name=f"{model}@{folder.name}")
+
+
+def is_here(model: str, revision: str | None) -> bool:
+    """Whether `find` has nothing to download, as far as this machine knows: a new commit of the hub it does not."""
+    if named(model).embedded or at_home(model).exists():
+        return True
+    try:
+        asked = revision or PINNED.get(model)
+        return bool(_weights(Path(snapshot_download(model, revision=asked, local_files_only=True))))
+    except Exception:  # the hub's client raises its own kinds for what it lacks, and for what is no name
+        return False
+
+
+def to_come(model: str, revision: str | None) -> int | None:
+    """Bytes that `find` would download; None where the hub does not say, 0 for what is no hub id either."""
+    if is_here(model, revision) or not is_hub_id(model):
+        return 0
+    asked = revision or PINNED.get(model)
+    if out_of_reach(model, "config.json", asked):
+        return None
+    try:
+        there, lacking = _listed(model, asked)
+        if asked is None and not any(name.endswith(".safetensors") for name in there) and (its := _converted(model)):
+            _, lacking = _listed(model, its)
+    except Exception:  # no such model, no network by now: who opens it says so
+        return None
+    return sum(lacking.values())
+
+
+def _listed(model: str, revision: str | None) -> tuple[list[str], dict[str, int]]:
+    """The names of the files that are wanted of a judge of the hub, and the sizes of those that the cache lacks."""
+    info = model_info(model, revision=revision, files_metadata=True)
+    sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
+    wanted = [name for name in sizes if any(fnmatch(name, pattern) for pattern in WANTED)]  # as the hub's client does
+    cached = {name for name in wanted if isinstance(try_to_load_from_cache(model, name, revision=info.sha), str)}
+    return wanted, {name: sizes[name] for name in wanted if name not in cached}
 
 
 def _fingerprint(folder: Path) -> str:

@@ -1,6 +1,8 @@
 """A base model on the hub: looked at before it is downloaded, since what cannot be trained may be 20 GB."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,19 @@ WEIGHTS = (".safetensors", ".bin", ".ckpt", ".msgpack", ".onnx", ".onnx_data", "
 """How the names of weights end, of every format."""
 
 
+_fetches: ContextVar[bool] = ContextVar("fetches", default=True)
+
+
+@contextmanager
+def from_cache_alone() -> Iterator[None]:
+    """Inside, `downloaded` downloads no weight: it gives what the cache has, or raises ModelError."""
+    token = _fetches.set(False)
+    try:
+        yield
+    finally:
+        _fetches.reset(token)
+
+
 def downloaded(base: Base, its: Kind | None = None) -> Path:
     """The folder of a hub id, in the hub's own cache; what is there is not downloaded again.
 
@@ -38,7 +53,8 @@ def downloaded(base: Base, its: Kind | None = None) -> Path:
     """
     unreachable = out_of_reach(base.model, MODEL_INDEX, base.revision)
     its, commit = _looked_at(base, its, unreachable)
-    variant = _variant(base, its, commit)
+    fetches = _fetches.get()
+    variant = _variant(base, its, commit) if fetches else base.variant
     try:
         folder = DiffusionPipeline.download(
             base.model,
@@ -46,11 +62,13 @@ def downloaded(base: Base, its: Kind | None = None) -> Path:
             variant=variant,
             use_safetensors=True,
             trust_remote_code=False,
-            local_files_only=bool(unreachable),
+            local_files_only=bool(unreachable) or not fetches,
             **dict.fromkeys(its.unread),
         )
     except Exception as error:  # as above
         raise _unreachable(base, error) from error
+    if not fetches and not all(any(Path(folder, part).glob("*.safetensors")) for part in its.weights):
+        raise _unreachable(base, unreachable or "it does not say how much is to come, and a plan downloads nothing")
     return Path(folder)
 
 
@@ -85,17 +103,22 @@ def _base_kind(index: Mapping[str, Any], base: Base) -> Kind:
     return its
 
 
-def to_come(base: Base) -> tuple[str, int] | None:
-    """The name of its pipeline, and the bytes that `downloaded` would download; None where the hub says nothing."""
+def to_come(base: Base, its: Kind | None = None) -> tuple[str, int] | None:
+    """The name of its pipeline, and the bytes that `downloaded` would download; None where the hub says nothing.
+
+    its: as there.
+    """
     try:
         index_file = _index_file(base, out_of_reach(base.model, MODEL_INDEX, base.revision))
         index, commit = read_model_index(index_file), index_file.parent.name
-        its: Kind = family(require_known(index, base.model)).kind
+        known: Kind = its or family(require_known(index, base.model)).kind
+        if its:
+            require_known_parts(its, index, base.model)
         files = {file.rfilename: file.size or 0 for file in _files(base, commit)}
     except Exception:  # no network, no such model: who opens it says so
         return None
-    variant = chosen_variant(base.model, its.weights, list(files), base.variant)
-    parts = (*its.weights, *its.others)
+    variant = chosen_variant(base.model, known.weights, list(files), base.variant)
+    parts = (*known.weights, *known.others)
     wanted = [
         name
         for name in files

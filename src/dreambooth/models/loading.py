@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 
 from dreambooth.config import Base, Config
-from dreambooth.config.families import pipeline_of_file
+from dreambooth.config.families import BY_PIPELINE, pipeline_of_file
 from dreambooth.config.settings import OF_A_CASCADE
-from dreambooth.config.worlds import EMBEDDED_MODELS, RECORD, embedded_folder, named
+from dreambooth.config.worlds import RECORD, embedded_folder, named
 from dreambooth.diffusion import RectifiedFlow
 from dreambooth.errors import ConfigError, ModelError
 from dreambooth.models import hub, prediction
@@ -62,19 +62,41 @@ def _opened(base: Base, resolution: int | None) -> DiffusionModel:
 
 @hushed()
 def to_come(base: Base) -> tuple[DiffusionModel | None, int]:
-    """The bytes of a model of the hub that are not on this disk, and that model as it is published, without values.
+    """The bytes of a model of the hub, its second stage included, that are not on this disk; and the model.
 
-    The model is None where its bytes are all here, or its family is published in many shapes.
+    That is as it is published, without values; None where its bytes are all here, or its family is published in many
+    shapes. The bytes are 0, too, where the hub does not say them: then whoever opens it says why.
     """
-    if base.model in EMBEDDED_MODELS or at_home(base.model).exists() or base.model.count("/") != 1:
+    folder = embedded_folder(base.model) or at_home(base.model)
+    if not folder.exists() and not is_hub_id(base.model):
         return None, 0
-    class_name, size = hub.to_come(base) or ("", 0)
+    found = (_class_name(folder), 0) if folder.exists() else hub.to_come(base)
+    if found is None or (larger := _second_to_come(base, found[0])) is None:
+        return None, 0
+    class_name, size = found[0], found[1] + larger
     if not size or (published := getattr(family(class_name), "without_values", None)) is None:
         return None, size
     model: DiffusionModel = published(base.model, getattr(torch, base.dtype))
     model.world = _world(base, None)
     hold(model, base)
     return model, size
+
+
+def _class_name(folder: Path) -> str:
+    """The pipeline that a folder names; empty for a file, or where whoever opens it says what is wrong."""
+    try:
+        return str(read_model_index(folder / MODEL_INDEX).get("_class_name"))
+    except (OSError, ValueError):
+        return ""
+
+
+def _second_to_come(base: Base, class_name: str) -> int | None:
+    """Of the second stage that is another model of the hub; None where the hub does not say."""
+    kind = family(class_name).second if class_name in BY_PIPELINE else None
+    if kind is None or base.super_resolution is None or at_home(base.super_resolution).exists():
+        return 0
+    found = hub.to_come(hub.second_of(base), kind) if is_hub_id(base.super_resolution) else None
+    return None if found is None else found[1]
 
 
 def hold(model: DiffusionModel, base: Base) -> None:

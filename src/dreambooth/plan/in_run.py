@@ -8,9 +8,12 @@ from pathlib import Path
 
 from dreambooth import adapters, models
 from dreambooth.config import Config
+from dreambooth.data.masks import mask_of
+from dreambooth.evaluation import judges_to_come
 from dreambooth.identifier import with_identifier
 from dreambooth.models.base import DiffusionModel
-from dreambooth.plan.plan import compared, size_of
+from dreambooth.models.hub import from_cache_alone
+from dreambooth.plan.plan import compared, to_download
 from dreambooth.plan.planner import Planner
 from dreambooth.plan.work import Work
 from dreambooth.prior import lacking, seen_in
@@ -32,13 +35,15 @@ def plan(subjects: Sequence[Subject], config: Config, root: Path) -> str:
     began, run = time.monotonic(), Run(root)
     run.require_fit(subjects[0], config)
     model, download = models.to_come(config.base)
+    judges = judges_to_come(config.evaluation, config.world) if _asks_judges(subjects, config) else 0
     if download and model is None:
         return (
-            f"plan      {size_of(download)} to download first; what its family takes of time and memory can be told "
+            f"plan      {to_download(download, judges)} first; what its family takes of time and memory can be told "
             "once it is there."
         )
     if model is None:
-        model = models.load(config.base, config.data.resolution)
+        with from_cache_alone():
+            model = models.load(config.base, config.data.resolution)
         model.to(device())
     models.check(model, config)
     adapters.check(model, config)
@@ -51,8 +56,16 @@ def plan(subjects: Sequence[Subject], config: Config, root: Path) -> str:
         photos=sum(len(subject.photos) for subject in subjects),
         work_of=_work(subjects, each(run), model, here=not download),
         download=download,
+        judges=judges,
     )
     return planner.plan(with_savings=True).told(root)
+
+
+def _asks_judges(subjects: Sequence[Subject], config: Config) -> bool:
+    """Whether a run opens them, to measure or to find masks."""
+    unmasked = any(mask_of(photo) is None for subject in subjects for photo in subject.photos)
+    measured = config.probe.probe and config.training.max_train_steps > 0
+    return measured or (config.data.masked_loss and unmasked)
 
 
 def _require_names(subjects: Sequence[Subject], model: DiffusionModel, config: Config) -> None:

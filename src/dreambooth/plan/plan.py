@@ -22,7 +22,8 @@ class Plan:
     """What a run will need from now on, in all.
 
     seconds: by the stages of timings.json.  measured: whether earlier runs of this machine say so, or one timed look at
-    the model.  less: what would need less, a clause each.  download: bytes.
+    the model.  less: what would need less, a clause each.  download, judges: bytes of the model and of the judges to be
+    downloaded; None where the hub does not say.
     """
 
     estimate: Estimate
@@ -30,6 +31,7 @@ class Plan:
     measured: bool
     less: tuple[str, ...] = ()
     download: int = 0
+    judges: int | None = 0
 
     @property
     def total(self) -> float:
@@ -57,7 +59,7 @@ class Plan:
             f"  time    about {duration(self.total)} ({speed}): {', '.join(parts)}",
             f"  memory  {size_of(self.estimate.memory)} at most{there}{self._on_card()}",
             f"  disk    {size_of(self.estimate.disk)} of {size_of(_free(folder))} that are free; "
-            + (f"{size_of(self.download)} to download" if self.download else "nothing to download"),
+            + to_download(self.download, self.judges),
         ]
         return "\n".join([*lines, *(f"  less    {saving}" for saving in self.less)])
 
@@ -68,6 +70,16 @@ def compared(planned: Mapping[str, float], took: Mapping[str, float]) -> str:
     off = sorted(took, key=lambda stage: -abs(took[stage] - planned.get(stage, 0.0)))
     first = f"; {STAGES[off[0]]} {duration(took[off[0]])}, planned {duration(planned.get(off[0], 0.0))}" if off else ""
     return f"took {duration(real)}, planned {duration(whole)}{first}"
+
+
+def to_download(model: int, judges: int | None) -> str:
+    """What of a model and its judges is to be downloaded, in words; None where the hub does not say it."""
+    if judges is None:
+        told = f"{size_of(model)} to download" if model else "nothing of the model to download"
+        return f"{told}; the judges come on top, and the hub does not say how large they are"
+    if not model + judges:
+        return "nothing to download"
+    return f"{size_of(model + judges)} to download" + (f" ({size_of(judges)} of it the judges)" if judges else "")
 
 
 def size_of(size: float) -> str:

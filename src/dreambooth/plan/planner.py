@@ -30,7 +30,8 @@ class Planner:
     """Of a run of `model`.
 
     opened: seconds that opening the model and the judges took, by stage.  photos: how many.  work_of:
-    what a run of some settings has still to do.  download: bytes that are not on this machine yet.
+    what a run of some settings has still to do.  download, judges: bytes of the model and of its judges that are not on
+    this machine yet; None where the hub does not say.
     """
 
     config: Config
@@ -39,6 +40,7 @@ class Planner:
     photos: int
     work_of: Callable[[Config], Work]
     download: int = 0
+    judges: int | None = 0
 
     @cached_property
     def estimate(self) -> Estimate:
@@ -66,7 +68,12 @@ class Planner:
         seconds = self.estimate.seconds(speed, self.opened)
         savings = (*self._of_time(sum(seconds.values())), *self._of_memory()) if with_savings else ()
         return Plan(
-            estimate=self.estimate, seconds=seconds, measured=measured, less=tuple(savings), download=self.download
+            estimate=self.estimate,
+            seconds=seconds,
+            measured=measured,
+            less=tuple(savings),
+            download=self.download,
+            judges=self.judges,
         )
 
     def learn(self, took: Mapping[str, float], steps: Mapping[str, Sequence[Loss]]) -> None:

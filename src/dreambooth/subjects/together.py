@@ -20,12 +20,16 @@ IDENTIFIER = "identifier"
 
 
 def subjects_of(
-    folders: Sequence[Path], nouns: Sequence[str], world: World, identifiers: Sequence[str | None] = ()
+    folders: Sequence[Path],
+    nouns: Sequence[str],
+    world: World,
+    identifiers: Sequence[str | None] = (),
+    may_download: bool = True,
 ) -> list[Subject]:
     """A subject for each folder of photos; nouns: one for each, or none at all, where CLIP reads them off the photos.
 
     identifiers: likewise one for each of several subjects, None where a token shall be chosen; of a single one it is a
-    setting. Raises DreamBoothError.
+    setting.  may_download: whether CLIP may be downloaded for it. Raises DreamBoothError.
     """
     if runs := [folder for folder in folders if (folder / CONFIG).is_file()]:
         raise DreamBoothError(f"{runs[0]} is a run folder and holds no photos: resume it with `dreambooth continue`.")
@@ -39,7 +43,7 @@ def subjects_of(
     if not nouns:
         from dreambooth.class_noun import suggested  # with torch, which takes seconds
 
-        nouns = [suggested(paths, world) for paths in photos]
+        nouns = [suggested(paths, world, may_download) for paths in photos]
     words = identifiers if len(folders) > 1 and identifiers else [None] * len(folders)
     return [
         Subject(photos=paths, class_noun=noun.strip(), identifier=word)
