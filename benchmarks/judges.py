@@ -5,7 +5,7 @@ all such pairs, class by class and then averaged, when between the two pictures 
 light or all of them differ; and with all of them different for the same toy, but none for the other ("the same shot").
 CLIP-T: is the true caption nearer to its picture than one with a single word (or phrase, as "on the beach") changed?
 Last, Spearman's correlation of DINO and CLIP-I between two toys' pictures with the distance of their true parameters.
-All toys are held out.
+All toys are held out, but for the famous ones that a quarter of the captioned pictures show.
 
     python -m benchmarks.judges --results benchmarks/results/judges.json
 """

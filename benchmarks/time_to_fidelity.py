@@ -123,7 +123,7 @@ def ours(setting: Setting) -> dict[str, Any]:
     found = []
     for probed in SCORES.read(run.root):
         if isinstance(probed.step, int) and probed.step:
-            steps = sum(seconds for step, seconds in taken.items() if step < probed.step)
+            steps = sum(seconds for step, seconds in taken.items() if step <= probed.step)
             cold = before + timings["prior"] + steps
             scores = {"dino": probed.dino, "clip_t": probed.clip_t, "pres": probed.pres}
             found.append({"step": probed.step, "cold": cold, "warm": before + warm["prior"] + steps, **scores})

@@ -1,9 +1,9 @@
 """How far a base's pictures are from renders: the Frechet distance on what two nets see (https://arxiv.org/abs/1706.08500).
 
-As many pictures are drawn from captions of held-out renders as there are renders of other held-out toys. Features are
-the classifier's and the embedded DINO judge's, both trained on renders alone; "renders" is the distance of two sets of
-renders of this size, which no base can be asked to undercut, and "decoded" that of renders as the base's autoencoder
-gives them back, which no denoiser on it can.
+As many pictures are drawn from captions of held-out renders as there are renders of others; a quarter of all are of
+famous toys, which training has seen in other pictures. Features are the classifier's and the embedded DINO judge's,
+both trained on renders alone; "renders" is the distance of two sets of renders of this size, which no base can be asked
+to undercut, and "decoded" that of renders as the base's autoencoder gives them back, which no denoiser on it can.
 
     python -m pretraining.frechet --results benchmarks/results/frechet.json
     python -m pretraining.frechet --older ../older
