@@ -364,6 +364,7 @@ def test_what_is_put_anew_keeps_the_keyboard_where_it_was(browser: Any, tmp_path
         page.page.get_by_role("button", name="Use this square").press("Enter")
         page.expect(".photo .square").to_have_count(1)
         assert focused(page) == "Crop IMG_0.jpg"
+        page.page.wait_for_function("[...document.images].every(its => its.complete)")  # it is fetched, then removed
         page.page.get_by_role("button", name="Remove IMG_0.jpg").press("Enter")
         page.expect(".photo").to_have_count(2)
         assert focused(page) == "Remove IMG_1.jpg"
