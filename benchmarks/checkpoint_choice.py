@@ -32,7 +32,7 @@ from dreambooth.models.base import DiffusionModel
 from dreambooth.probe import shares
 from dreambooth.probe.measuring import Reference, measure
 from dreambooth.probe.rule import Shares, best_step, may_stop
-from dreambooth.run import checkpoint
+from dreambooth.run.choice import weights_of
 from dreambooth.run.records import SCORES, TIMINGS, Probed
 from dreambooth.toybox import world
 from dreambooth.toybox.home import TOYBOX
@@ -68,7 +68,7 @@ def all_held_out(run: Run, model: DiffusionModel, judges: Judges, steps: Sequenc
     rows = [real, held_out(run, model, judges, 0)]
     adapter = adapters.attach(model, model.stages[0], run.subject, run.config)
     for step in steps:
-        adapter.load(checkpoint.read(run.checkpoints / f"checkpoint-{step}").tensors["weights"])
+        adapter.load(weights_of(run, step))  # their running average, as the probe saw them
         rows.append(held_out(run, model, judges, step))
     return shares(rows)
 
