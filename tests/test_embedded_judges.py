@@ -56,13 +56,9 @@ def test_dino_tells_toys_apart_that_no_caption_does() -> None:
     assert subjects_told_apart(judge_dino.packaged(), toys=6, shots=1, same_words=True)["all"] >= 0.90
 
 
-def test_clip_hears_a_changed_word() -> None:
+def test_clip_hears_a_changed_word_and_tells_stripes_from_spots() -> None:
     model, tokenizer = clip()
-    right = captions_told_apart(model, tokenizer, 256)
-    assert right["all"][0] >= 0.9
+    right = captions_told_apart(model, tokenizer, 384)
+    assert right["all"][0] >= 0.95
     assert min(right[name][0] for name in ("class_noun", "colour", "scene")) >= 0.85
-
-
-def test_clip_tells_stripes_from_spots() -> None:
-    model, tokenizer = clip()
-    assert captions_told_apart(model, tokenizer, 1024)["pattern"][0] >= 0.8
+    assert right["pattern"][0] >= 0.75
