@@ -14,7 +14,7 @@ from dreambooth.generation.requests import requests, sampling_of, seeds
 from dreambooth.generation.samples import Sample
 from dreambooth.models.base import DiffusionModel
 from dreambooth.run import Run, checkpoint
-from dreambooth.run.choice import by_hand, weights_of
+from dreambooth.run.choice import in_use, weights_of
 from dreambooth.run.records import BASE
 from dreambooth.support.device import device
 from dreambooth.support.progress import log
@@ -52,7 +52,7 @@ def _beside_its_base(run: Run) -> DiffusionModel | None:
     """The base model in few bits with what was trained beside it; None, with a warning, where either has gone."""
     whole, config = run.whole or run, run.config
     try:
-        step = by_hand(whole) or checkpoint.newest_step(whole.best) or checkpoint.newest_step(whole.checkpoints)
+        step = in_use(whole) or checkpoint.newest_step(whole.checkpoints)
         if step is None:
             raise RunError(f"{whole.root} keeps no weights of its training.")
         weights = weights_of(whole, step)

@@ -14,25 +14,25 @@ def load_judges(evaluation: config.Evaluation, world: config.World) -> Judges:
     They are on the GPU where there is one. Raises ModelError for a judge that cannot be found or opened, or that cannot
     judge what it is asked to.
     """
-    dino = Dino.open(find(evaluation.dino_model or world.judges["dino"], evaluation.dino_revision, "dino"))
-    clip = Clip.open(find(evaluation.clip_model or world.judges["clip"], evaluation.clip_revision, "clip"))
-    if evaluation.perceptual_model is None:
-        return Judges(dino=dino, clip=clip, perceptual=PatchDistance(dino))
-    lpips = Lpips.open(find(evaluation.perceptual_model, evaluation.perceptual_revision, "lpips"))
-    return Judges(dino=dino, clip=clip, perceptual=lpips)
+    wanted = _wanted(evaluation, world)
+    dino, clip = Dino.open(find(*wanted["dino"], "dino")), Clip.open(find(*wanted["clip"], "clip"))
+    perceptual = Lpips.open(find(*wanted["lpips"], "lpips")) if "lpips" in wanted else PatchDistance(dino)
+    return Judges(dino=dino, clip=clip, perceptual=perceptual)
 
 
 def judges_to_come(evaluation: config.Evaluation, world: config.World) -> int | None:
     """Bytes of these judges that are not on this machine yet; None where the hub does not say."""
-    wanted = [
-        (evaluation.dino_model or world.judges["dino"], evaluation.dino_revision),
-        (evaluation.clip_model or world.judges["clip"], evaluation.clip_revision),
-    ]
+    sizes = [to_come(*named) for named in _wanted(evaluation, world).values()]
+    known = [size for size in sizes if size is not None]
+    return sum(known) if len(known) == len(sizes) else None
+
+
+def _wanted(evaluation: config.Evaluation, world: config.World) -> dict[str, tuple[str, str | None]]:
+    """Model and revision of each judge; no "lpips" where DINO's patches are compared in its place."""
+    found = {
+        "dino": (evaluation.dino_model or world.judges["dino"], evaluation.dino_revision),
+        "clip": (evaluation.clip_model or world.judges["clip"], evaluation.clip_revision),
+    }
     if evaluation.perceptual_model is not None:
-        wanted.append((evaluation.perceptual_model, evaluation.perceptual_revision))
-    size = 0
-    for model, revision in wanted:
-        if (its := to_come(model, revision)) is None:
-            return None
-        size += its
-    return size
+        found["lpips"] = (evaluation.perceptual_model, evaluation.perceptual_revision)
+    return found

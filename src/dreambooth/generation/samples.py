@@ -13,13 +13,17 @@ from dreambooth.support.files import atomic_write
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One picture and what it was asked for; `prompt` is the template with its slot filled."""
+    """One picture and what it was asked for; `prompt` is the template with its slot filled.
+
+    weights: the fingerprint of the model that drew it, empty where nobody wrote it down.
+    """
 
     path: Path
     prompt: str
     template: str
     kind: str
     seed: int
+    weights: str = ""
 
 
 def save_sample(image: Image.Image, path: Path, text: dict[str, str]) -> None:
@@ -43,9 +47,8 @@ def text_of(path: Path) -> dict[str, str]:
 
 def sample(path: Path, text: dict[str, str]) -> Sample:
     """The record of the picture at `path` that holds `text`."""
-    return Sample(
-        path=path, prompt=text["prompt"], template=text["template"], kind=text["kind"], seed=int(text["seed"])
-    )
+    asked = {name: text[name] for name in ("prompt", "template", "kind")}
+    return Sample(path=path, **asked, seed=int(text["seed"]), weights=text.get("weights", ""))
 
 
 def read_samples(folder: Path) -> list[Sample]:
@@ -56,8 +59,8 @@ def read_samples(folder: Path) -> list[Sample]:
 
 def drawn_by(model: Collection[Sample], samples: Sequence[Sample]) -> list[Sample]:
     """Those of `samples` that have the weights of the pictures of `model`; all of them where none says its weights."""
-    weights = {text_of(sample.path).get("weights") for sample in model} - {None}
-    return [sample for sample in samples if not weights or text_of(sample.path).get("weights") in weights]
+    weights = {sample.weights for sample in model} - {""}
+    return [sample for sample in samples if not weights or sample.weights in weights]
 
 
 def opened(sample: Sample) -> Image.Image:

@@ -16,10 +16,10 @@ from dreambooth.probe.rule import Shares, best_step, may_stop, mean_shares, shar
 from dreambooth.probe.verdict import write_verdict
 from dreambooth.run import Run, checkpoint
 from dreambooth.run.checkpoint import Checkpoint
-from dreambooth.run.choice import weights_of
+from dreambooth.run.choice import in_use, weights_of
 from dreambooth.run.companions import each
 from dreambooth.run.kept import of_step
-from dreambooth.run.records import CHOSEN, JUDGES, SCORES, JudgeNames, Probed
+from dreambooth.run.records import JUDGES, SCORES, JudgeNames, Probed
 from dreambooth.run.timing import timed
 from dreambooth.support.files import require_space
 from dreambooth.support.progress import log
@@ -98,7 +98,7 @@ class Probe:
 
         Returns that step. Call it after the fine-tuning that `watching` observed.
         """
-        step = CHOSEN.find(self.run.root) or checkpoint.newest_step(self.best)
+        step = in_use(self.run)
         assert step is not None, "the last probe keeps its weights where no other has"
         if step != max(self._found()):
             adapter.load(weights_of(self.run, step))

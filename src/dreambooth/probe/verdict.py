@@ -6,10 +6,10 @@ from dataclasses import asdict
 from dreambooth.evaluation import WAY, progress_by_metric
 from dreambooth.probe.diagnosis import checks, diagnose
 from dreambooth.probe.rule import RULE, reason, shares
-from dreambooth.run import Run, checkpoint
-from dreambooth.run.choice import by_hand
+from dreambooth.run import Run
+from dreambooth.run.choice import by_hand, in_use
 from dreambooth.run.companions import each
-from dreambooth.run.records import CHOSEN, DIAGNOSIS, JUDGES, RECOMMENDATION, SCORES, Diagnosis, Recommendation
+from dreambooth.run.records import DIAGNOSIS, JUDGES, RECOMMENDATION, SCORES, Diagnosis, Recommendation
 from dreambooth.support.progress import log
 
 
@@ -48,6 +48,6 @@ def restore_verdict(run: Run) -> None:
     for its, kept in [(its, whole) for whole in (run, *run.later_stages) for its in each(whole)]:
         if all((its.root / file.name).exists() for file in (RECOMMENDATION, DIAGNOSIS)):
             continue
-        step, judges = CHOSEN.find(kept.root) or checkpoint.newest_step(kept.best), JUDGES.find(run.root)
+        step, judges = in_use(kept), JUDGES.find(run.root)
         if step and judges and {"real", 0, step} <= {probed.step for probed in SCORES.read(its.root)}:
             write_verdict(its, step, asdict(judges))

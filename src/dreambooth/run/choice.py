@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from dreambooth.errors import RunError
 from dreambooth.run import checkpoint
+from dreambooth.run.companions import Companion
 from dreambooth.run.extend import put_away
 from dreambooth.run.folder import Run
 from dreambooth.run.kept import of_step, offered, steps
@@ -44,8 +45,13 @@ def choose(run: Run, step: int | None) -> None:
 
 
 def by_hand(run: Run) -> int | None:
-    """The step that a person chose in place of the rule's; of several subjects' runs, for all of them."""
-    return CHOSEN.find((run.whole or run).root)
+    """The step that a person chose in place of the rule's; of several subjects in one run, for all of them."""
+    return CHOSEN.find((run.of if isinstance(run, Companion) else run).root)
+
+
+def in_use(run: Run) -> int | None:
+    """The step that the model is of: a person's, else the rule's; None where nothing was measured."""
+    return by_hand(run) or checkpoint.newest_step(run.best)
 
 
 def changes(step: int | None, *others: object) -> bool:
