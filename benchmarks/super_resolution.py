@@ -41,8 +41,9 @@ from dreambooth.evaluation.scores import measure_photos, score
 from dreambooth.generation.requests import sampling_of
 from dreambooth.generation.sheet import Row, lay_out
 from dreambooth.models.base import Sampling
-from dreambooth.models.deepfloyd_if import FOLDER, DeepFloydIF
+from dreambooth.models.deepfloyd_if import DeepFloydIF
 from dreambooth.support.files import write_json
+from dreambooth.support.model_index import LATER_STAGE
 from dreambooth.toybox.home import TOYBOX
 from dreambooth.toybox.render import render, render_mask
 from dreambooth.toybox.world import SCENES, Shot, Toy
@@ -99,7 +100,7 @@ def measure(out: Path, seed: int, toy: tuple[str, int]) -> dict[str, Any]:
         return dict(json.loads(kept.read_text()))
     torch.set_num_threads(1)
     run = Run.open(folder / "run")
-    settings = {**quality.FIXED, "model": MODEL, "seed": seed, "noise_level": LEVEL, "stages": (FOLDER,)}
+    settings = {**quality.FIXED, "model": MODEL, "seed": seed, "noise_level": LEVEL, "stages": (LATER_STAGE,)}
     at_if_noise = recipe.dreambooth(run.subject, Config.build(settings), folder / "if-noise")
     judges, sampling = load_judges(Evaluation(), TOYBOX), sampling_of(run.config.generation)
     photos, masks = held_out(noun, number)
@@ -110,10 +111,10 @@ def measure(out: Path, seed: int, toy: tuple[str, int]) -> dict[str, Any]:
     assert packaged
     found, rows = {}, [Row("photos that no training saw", (("", tuple(as_pictures(photos))),))]
     for arm, (larger, level) in {
-        "tuned": (run.model / FOLDER, 0),
-        "not tuned": (packaged / FOLDER, 0),
-        "tuned at IF's noise": (at_if_noise.model / FOLDER, LEVEL),
-        "not tuned, at IF's noise": (packaged / FOLDER, LEVEL),
+        "tuned": (run.model / LATER_STAGE, 0),
+        "not tuned": (packaged / LATER_STAGE, 0),
+        "tuned at IF's noise": (at_if_noise.model / LATER_STAGE, LEVEL),
+        "not tuned, at IF's noise": (packaged / LATER_STAGE, LEVEL),
     }.items():
         model = opened(run, larger, level)
         made = enlarged(model, small, texts, sampling)

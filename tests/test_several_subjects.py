@@ -151,6 +151,16 @@ def test_other_subjects_than_a_run_has_are_refused(run: Run, subjects: list[Subj
     create(run.root, subjects, config)
 
 
+def test_a_command_for_one_waits_for_who_opens_a_model_for_both(
+    subjects: list[Subject], config: Config, tmp_path: Path
+) -> None:
+    both = create(tmp_path / "run", subjects, config)
+    with both.lock(), pytest.raises(RunError, match="is in use by process"):
+        create(both.root, subjects[:1], config)
+    assert len(each(both)) == 2
+    assert len(each(create(both.root, subjects[:1], config))) == 1
+
+
 def test_what_learns_one_word_or_says_one_name_is_refused(subjects: list[Subject], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="textual_inversion learns one subject"):
         dreambooth(subjects[0], Config.build(method="textual_inversion"), tmp_path / "run", subjects[1:])

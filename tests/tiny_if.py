@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from dreambooth.models.base import Conditioning
-from dreambooth.models.deepfloyd_if import FOLDER, DeepFloydIF
+from dreambooth.models.deepfloyd_if import DeepFloydIF
 from dreambooth.models.refining import Refining
+from dreambooth.support.model_index import LATER_STAGE
 from dreambooth.support.rng import normal
 from tiny import DIFFUSERS, TRANSFORMERS, WORDS
 
@@ -68,7 +69,7 @@ class Pair:
         """As anyone opens what is in a folder: the second with the readers of the first."""
         base = DIFFUSERS.DiffusionPipeline.from_pretrained(folder)
         readers = {"tokenizer": base.tokenizer, "text_encoder": base.text_encoder}
-        return cls(base, DIFFUSERS.DiffusionPipeline.from_pretrained(folder / FOLDER, **readers), stage)
+        return cls(base, DIFFUSERS.DiffusionPipeline.from_pretrained(folder / LATER_STAGE, **readers), stage)
 
     vae = torch.nn.Identity()
     """It has none."""
@@ -95,7 +96,7 @@ class Pair:
 
     def save_pretrained(self, folder: Path, **how: Any) -> None:
         self.base.save_pretrained(folder, **how)
-        self.larger.save_pretrained(folder / FOLDER, **how)
+        self.larger.save_pretrained(folder / LATER_STAGE, **how)
 
     def __call__(self, output_type: str = "np", **asked: Any) -> Any:
         images = self.base(output_type="pt", clean_caption=False, **asked).images

@@ -80,6 +80,5 @@ def _opened(
     model = models.load(Base(model=str(personal_folder(run)) if run else source, prediction_type=predicts))
     if not model.weights.round_to(getattr(torch, precision)):
         raise ModelError(f"{source} has weights too large for {precision}: give --dtype bfloat16 or float32.")
-    size = sum(p.nbytes for module in model.weights.parts.values() for p in module.parameters())
-    require_space(target.parent, size, "the export")
+    require_space(target.parent, model.weights.written, "the export", "choose another place for it")
     return model, run.subject.name if run else model.name

@@ -33,6 +33,7 @@ from dreambooth.run.records import CLASS_IMAGES
 from dreambooth.subject import Subject
 from dreambooth.support.cache import default_library
 from dreambooth.support.files import atomic_write, key_of, require_space, sha256, sweep
+from dreambooth.support.model_index import LATER_STAGE
 from dreambooth.support.progress import log, track
 
 FIRST_SEED = 1_000_000
@@ -102,7 +103,7 @@ def class_images_of(run: Run) -> tuple[Path, ...]:
 def seen_in(training: Training, subjects: int = 1) -> int:
     """How many rows of the class a training sees, of each of its subjects, which take turns; of a cascade, its longest
     stage."""
-    own = {"base": training.max_train_steps, "super_resolution": training.super_resolution_steps or 0}
+    own = {"base": training.max_train_steps, LATER_STAGE: training.super_resolution_steps or 0}
     steps = max(own.get(name) or training.max_train_steps for name in training.stages or own)
     batches = steps * training.gradient_accumulation_steps
     return -(-batches // subjects) * training.train_batch_size
@@ -194,7 +195,7 @@ class ClassImageLibrary:
         """Make the folder and say in it what it holds; raises DiskError where there is no room or no right to write."""
         advice = "choose another place for class images with the environment variable DREAMBOOTH_CACHE"
         room = missing * self.drawn_with.size**2 * 3
-        require_space(self.folder, room, f"generating {missing} class images ({advice})")
+        require_space(self.folder, room, f"generating {missing} class images", advice)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -36,7 +36,7 @@ from dreambooth.run.timing import read_timings, timed
 from dreambooth.subject import Subject
 from dreambooth.support.device import device
 from dreambooth.support.distributed import world
-from dreambooth.support.files import seals
+from dreambooth.support.files import require_space, seals
 from dreambooth.support.progress import log
 from dreambooth.weak_prior import show_weak_priors
 
@@ -220,6 +220,7 @@ def personalise(
         return run.model
     model = model or base_model(run)
     config = run.config
+    require_space(run.root, model.weights.written, "the personalised model")
     for its in each(run):
         its.require_same_photos()
         if not its.subject.identifier:

@@ -14,7 +14,7 @@ from dreambooth.config import Data
 from dreambooth.data.dataset import encode_once, examples
 from dreambooth.data.masks import check_masks, mask_of, open_mask
 from dreambooth.data.photos import photos_in
-from dreambooth.data.pictures import open_image
+from dreambooth.data.pictures import open_image, upright_size
 from dreambooth.errors import PhotoError
 from dreambooth.finetuning.step import training_step
 from dreambooth.subject import Subject
@@ -42,12 +42,25 @@ def subject_of(*photos: Path) -> Subject:
     return Subject(photos=photos, class_noun="dog", identifier="zwx")
 
 
-@pytest.mark.parametrize("name", ["rex.mask.png", "rex.jpg.mask.png", "rex-masklabel.png"])
+@pytest.mark.parametrize(
+    "name", ["rex.mask.png", "rex.jpg.mask.png", "rex-masklabel.png", "rex.mask.jpg", "REX.MASK.PNG"]
+)
 def test_a_mask_lies_beside_its_photo_and_is_no_photo(name: str, tmp_path: Path) -> None:
     photo = disc(tmp_path / "rex.jpg", "RGB")
     assert mask_of(photo) is None
     mask = disc(tmp_path / name)
     assert photos_in(tmp_path) == (photo,) and mask_of(photo) == mask
+
+
+def test_a_mask_that_is_called_as_no_photo_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    photo = disc(tmp_path / "rex2.jpg", "RGB")
+    disc(tmp_path / "rex2.mask.png")
+    disc(tmp_path / "rex-3.mask.png")
+    assert photos_in(tmp_path) == (photo,)
+    (said,) = caplog.messages
+    assert said.endswith(
+        "masks of no photo here are not used, they are called as theirs: rex.mask.png of rex.jpg: rex-3.mask.png"
+    )
 
 
 def test_transparency_is_a_mask_and_one_beside_the_photo_goes_before_it(tmp_path: Path) -> None:
@@ -70,6 +83,15 @@ def test_a_mask_lies_on_its_photo_as_that_is_shown(tmp_path: Path) -> None:
     Image.new("L", (48, 64), 255).save(tmp_path / "rex.mask.png")
     check_masks([photo], used=True)
     assert open_mask(tmp_path / "rex.mask.png").size == (48, 64)
+
+
+def test_a_tiff_that_lay_down_is_upright_once(tmp_path: Path) -> None:
+    lying = Image.new("RGB", (90, 60), "red").getexif()
+    lying[0x0112] = 6
+    Image.new("RGB", (90, 60), "red").save(photo := tmp_path / "rex.tif", exif=lying)
+    assert open_image(photo).size == upright_size(photo) == (60, 90)
+    Image.new("L", (60, 90), 255).save(tmp_path / "rex.mask.png")
+    check_masks([photo], used=True)
 
 
 def test_what_cannot_be_a_mask_is_told_all_at_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -117,6 +139,16 @@ def test_the_weight_is_cut_where_the_photo_is(crop: Literal["subject", "random"]
     assert shown[0].mean() > 0.25, "the square keeps the disc, which is a third of it"
     batch = dataset.batch(0, 3, 1, 1)
     assert batch.weight is not None and torch.equal(batch.weight, dataset.weight[list(batch.rows)])
+
+
+def test_a_subject_of_a_few_pixels_is_one(tmp_path: Path) -> None:
+    photo, mask = disc(tmp_path / "pen.png", "RGB", (640, 640)), Image.new("L", (640, 640))
+    ImageDraw.Draw(mask).rectangle((318, 100, 323, 500), fill="white")  # dark, where 32 pixels show all of it
+    mask.save(beside := tmp_path / "pen.mask.png")
+    check_masks([photo], used=True)
+    for crop in ("subject", "center"):
+        (row,) = examples(subject_of(photo), [], Data(crop=crop), SIDE, 0, {photo: beside}).rows
+        assert row.mask == beside
 
 
 def test_a_centre_that_its_mask_leaves_out_is_told(tmp_path: Path) -> None:

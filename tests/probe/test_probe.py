@@ -517,7 +517,7 @@ def two_staged(settings: dict[str, Any]) -> StableDiffusion:
     model = models.load(Config.build(settings).base)
     assert isinstance(model, StableDiffusion)
     later = copy.copy(model.stages[0])
-    later.name = "refiner"
+    later.name = "super_resolution"
     model.stages = (model.stages[0], later)
     return model
 
@@ -531,7 +531,7 @@ def test_every_stage_of_a_cascade_has_its_own_records_and_best_weights(
     run = Run.create(tmp_path / "run", single.subject, config)
     recipe.personalise(run, two_staged(settings))
     (later,) = run.later_stages
-    assert later == run.stage("refiner") and later.subject == run.subject and later.config == config
+    assert later == run.stage("super_resolution") and later.subject == run.subject and later.config == config
     without = (
         "model",
         "model.json",
@@ -565,7 +565,7 @@ def test_a_cascade_that_is_interrupted_in_its_later_stage_ends_the_same(
     recipe.personalise(whole, two_staged(settings))
     shutil.copytree(whole.root, tmp_path / "run")
     run = Run.open(tmp_path / "run")
-    later = run.stage("refiner")
+    later = run.stage("super_resolution")
     shutil.rmtree(run.model)
     (later.root / RECOMMENDATION.name).unlink()
     for step in (5, 6):
@@ -574,11 +574,11 @@ def test_a_cascade_that_is_interrupted_in_its_later_stage_ends_the_same(
     assert outcome(run) == outcome(whole)
     weights = [file.relative_to(later.root) for file in later.root.rglob("*.safetensors")]
     assert weights and all(
-        (later.root / file).read_bytes() == (whole.root / "refiner" / file).read_bytes() for file in weights
+        (later.root / file).read_bytes() == (whole.root / "super_resolution" / file).read_bytes() for file in weights
     )
     (later.root / DIAGNOSIS.name).unlink()
     recipe.personalise(run)
-    assert DIAGNOSIS.read(later.root) == DIAGNOSIS.read(whole.root / "refiner")
+    assert DIAGNOSIS.read(later.root) == DIAGNOSIS.read(whole.root / "super_resolution")
     extend(run, 8)
     assert not later.root.exists() and run.later_stages == []  # it began with what the first stage had made
 

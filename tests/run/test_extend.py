@@ -13,8 +13,8 @@ import pytest
 from dreambooth import __version__, cli
 from dreambooth.config import Config
 from dreambooth.data.photos import photos_in
-from dreambooth.errors import ConfigError, DreamBoothError, RunError
-from dreambooth.recipe import dreambooth, resume
+from dreambooth.errors import ConfigError, DiskError, DreamBoothError, RunError
+from dreambooth.recipe import dreambooth, personalise, resume
 from dreambooth.run import Run, checkpoint
 from dreambooth.run.choice import by_hand
 from dreambooth.run.extend import extend
@@ -184,6 +184,42 @@ def test_what_cannot_be_continued_is_said_and_changes_nothing(
     described = Config.build({**settings, "method": "prompt_only", "description": "red dog"})
     with pytest.raises(ConfigError, match="max_train_steps: 5 means nothing to method prompt_only"):
         extend(Run.create(tmp_path / "described", subject, described), 5)
+
+
+def test_room_for_the_model_is_asked_for_before_the_training(
+    settings: dict[str, Any], subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run.create(tmp_path / "run", subject, Config.build({**settings, "probe": False, "max_train_steps": 1}))
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(DiskError, match="the personalised model needs about"):
+        personalise(run)
+    assert not run.losses.exists()
+
+
+def test_a_folder_that_is_called_as_a_hub_id_changes_no_run(
+    settings: dict[str, Any], subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run.create(tmp_path / "run", subject, Config.build({**settings, "clip_model": "openai/clip"}))
+    begun = (run.root / "config.toml").read_bytes()
+    (tmp_path / "openai" / "clip").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    run.report.write_text("finished")
+    extend(run)
+    assert run.report.exists() and (run.root / "config.toml").read_bytes() == begun
+    extend(run, 5)
+    assert run.config.evaluation.clip_model == "openai/clip" and run.config.training.max_train_steps == 5
+
+
+def test_a_longer_run_leaves_what_it_did_not_make(settings: dict[str, Any], subject: Subject, tmp_path: Path) -> None:
+    run = made(tmp_path / "run", subject, settings, 2, probe=False)
+    shutil.copytree(run.model, run.root / "old" / "model")
+    shutil.copy(run.losses, run.root / "old")
+    (run.root / "subjects" / "backup").mkdir(parents=True)
+    shutil.copy(run.root / "subject.json", run.root / "subjects" / "backup")
+    resume(run, 3)
+    assert (run.root / "old" / "losses.jsonl").exists() and (run.root / "old" / "model" / "model_index.json").exists()
+    assert run.is_personalised and len(run.losses.read_text().splitlines()) == 3
 
 
 def test_other_steps_in_the_first_command_are_answered_with_the_right_one(

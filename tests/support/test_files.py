@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from dreambooth.errors import DiskError
@@ -136,6 +137,27 @@ def test_space_is_asked_for_before_it_is_needed(tmp_path: Path) -> None:
     require_space(tmp_path / "not" / "yet", 1, "a test")
     with pytest.raises(DiskError, match="a test needs about"):
         require_space(tmp_path / "not" / "yet", 10**18, "a test")
+
+
+def test_what_to_do_without_space_is_the_callers_to_say(tmp_path: Path) -> None:
+    with pytest.raises(DiskError, match=r"Free some space, or choose another folder with --output-dir\.$"):
+        require_space(tmp_path, 10**18, "a test")
+    with pytest.raises(DiskError, match=r"Free some space, or go home\.$"):
+        require_space(tmp_path, 10**18, "a test", "go home")
+
+
+def test_a_disk_that_is_full_for_safetensors_is_told_as_any(tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    with (
+        files_no_larger_than(1_000),
+        pytest.raises(DiskError, match=r"model could not be written: File too large\. What was there before"),
+        atomic_write(target) as aside,
+    ):
+        aside.mkdir()
+        save_file({"weight": torch.zeros(1_000)}, aside / "weights.safetensors")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(SafetensorError, match="no fault of the disk"), atomic_write(target):
+        raise SafetensorError("no fault of the disk")
 
 
 def test_a_file_never_takes_the_place_of_a_folder(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def _crop_offsets(
     """The photo's short side in pixels, and where its squares lie: one, or a bank of them where crop is "random"."""
     width, height = size_of(photo)
     if crop == "center" or width == height:
-        if mask and not holds_subject(crop_square(open_mask(mask), 0.5, DETAIL_SIDE)):
+        if mask and not holds_subject(crop_square(open_mask(mask), 0.5, min(width, height))):
             empty = "is transparent" if mask == photo else f"holds nothing of its mask {mask.name}"
             raise PhotoError([f"{photo}: its centre {empty}: give --crop subject"])
         return min(width, height), (0.5,)

@@ -5,14 +5,14 @@ from pathlib import Path
 
 from PIL import Image
 
-from dreambooth.data.pictures import alpha_of, open_image, upright_size
+from dreambooth.data.pictures import SUFFIXES, alpha_of, open_image, upright_size
 from dreambooth.errors import PhotoError
 from dreambooth.support.progress import log
 
 MASK = ".mask.png"
-BESIDE = (MASK, "-masklabel.png")
+BESIDE = (".mask", "-masklabel")
 """How the mask of a photo is called after its name, with or without its suffix: rex.mask.png; the second is
-OneTrainer's."""
+OneTrainer's. Small and capital letters are the same, and any picture's suffix will do."""
 
 LIGHT = 128
 """The least brightness of 255 that is the subject's."""
@@ -20,7 +20,7 @@ LIGHT = 128
 
 def is_mask(file: Path) -> bool:
     """Whether a file is no photo, but the mask of one."""
-    return file.name.lower().endswith(BESIDE)
+    return file.suffix.lower() in SUFFIXES and file.stem.lower().endswith(BESIDE)
 
 
 def mask_of(photo: Path) -> Path | None:
@@ -70,8 +70,13 @@ def holds_subject(mask: Image.Image) -> bool:
 
 
 def _beside(photo: Path) -> Path | None:
-    names = [name + end for name in (photo.name, photo.stem) for end in BESIDE]
-    return next((file for name in names if (file := photo.with_name(name)).is_file()), None)
+    names = [name.lower() + end for name in (photo.name, photo.stem) for end in BESIDE]
+    try:
+        files = sorted(photo.parent.iterdir(), reverse=True)
+    except OSError:  # reported by who opens the photo
+        return None
+    masks = {file.stem.lower(): file for file in files if is_mask(file) and file.is_file()}
+    return next((masks[name] for name in names if name in masks), None)
 
 
 def _problems(photo: Path, file: Path) -> list[str]:

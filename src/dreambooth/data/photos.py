@@ -7,15 +7,14 @@ from pathlib import Path
 
 from PIL import Image
 
-from dreambooth.data.masks import is_mask
-from dreambooth.data.pictures import MIN_SIDE, RAW_SUFFIXES, open_image
+from dreambooth.data.masks import is_mask, masks_beside
+from dreambooth.data.pictures import MIN_SIDE, RAW_SUFFIXES, SUFFIXES, open_image
 from dreambooth.data.subfolders import photos_below, which_to_give
 from dreambooth.errors import PhotoError
 from dreambooth.support.files import at_home, sha256
 from dreambooth.support.picture_files import is_picture
 from dreambooth.support.progress import log, track
 
-SUFFIXES = (".jpg", ".jpeg", ".jpe", ".mpo", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif")
 BESIDE_PHOTOS = (".txt", ".json", ".md", ".ini", ".db", ".aae", ".xmp")
 """Notes, captions and what systems leave in a folder of photos: skipped silently."""
 
@@ -58,11 +57,14 @@ def photos_in(folder: Path | str, quietly: bool = False) -> tuple[Path, ...]:
 def unused_in(folder: Path, photos: Sequence[Path]) -> list[tuple[str, str]]:
     """What else is in a folder of photos that somebody may think is used: the names, and why it is not."""
     files = [entry for entry in sorted(folder.iterdir()) if not entry.is_dir() and not entry.name.startswith(".")]
-    stems = {photo.stem for photo in photos}
+    stems, masks = {photo.stem for photo in photos}, masks_beside(photos)
     found = {
         "skipped, as they are not pictures": [file.name for file in files if _is_stray(file)],
         "photos in its folders are not used": [
             f"{path.relative_to(folder)} ({count})" for path, count in photos_below(folder, _is_photo).items()
+        ],
+        "masks of no photo here are not used, they are called as theirs: rex.mask.png of rex.jpg": [
+            file.name for file in files if is_mask(file) and file not in masks
         ],
         'captions are not used, every photo is captioned "a [identifier] [class noun]"': [
             file.name for file in files if file.suffix.lower() in CAPTIONS and file.stem in stems

@@ -31,6 +31,8 @@ COPIES = {"WEBP": 4, "HEIF": 3}
 MIN_SIDE = 32
 """A shorter side, in pixels, shows no subject."""
 
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".mpo", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif")
+
 _RAW = """
     .3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .iiq .k25 .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf .raw .rw2 .rwl .sr2
     .srf .srw .x3f
@@ -74,7 +76,7 @@ def size_of(path: Path) -> tuple[int, int]:
 def upright_size(path: Path) -> tuple[int, int]:
     """Width and height of the picture as `open_image` shows it. Raises PhotoError."""
     with _opened(path) as image:
-        lying = image.getexif().get(_ORIENTATION, 1) in _LYING
+        lying = image.getexif().get(_ORIENTATION, 1) in _LYING and image.format != "TIFF"  # Pillow itself turns that
         return (image.height, image.width) if lying else image.size
 
 

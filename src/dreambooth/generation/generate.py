@@ -51,7 +51,9 @@ def generate(
     texts = _texts(model, requests, sampling, folder, keep_others)
     paths = list(texts)
     lacking = [at for at, path in enumerate(paths) if text_of(path) != texts[path]]
-    require_space(folder, len(lacking) * 3 * model.resolution**2, "drawing the samples")
+    require_space(
+        folder, len(lacking) * 3 * model.resolution**2, "drawing the samples", "move the run to a larger disk"
+    )
     sentences, numbers = [text["prompt"] for text in texts.values()], [int(text["seed"]) for text in texts.values()]
     warn_of_long(model, sentences)
     if keep_others and len(lacking) < len(paths):

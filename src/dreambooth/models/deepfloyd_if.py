@@ -27,7 +27,7 @@ from dreambooth.models.t5 import Reader
 from dreambooth.models.weights import Weights
 from dreambooth.support.device import onto
 from dreambooth.support.files import at_home, atomic_write
-from dreambooth.support.model_index import SUPER_RESOLUTION
+from dreambooth.support.model_index import LATER_STAGE, SUPER_RESOLUTION
 from dreambooth.support.rng import normal
 
 READERS = {"text_encoder": "tokenizer"}
@@ -48,8 +48,6 @@ LARGER = opening.Kind(
     options={"requires_safety_checker": False},
     family="DeepFloyd IF super-resolution",
 )
-FOLDER = "super_resolution"
-"""The folder of the second stage in that of the first, and the stage's name."""
 
 
 class PixelStage(Stage):
@@ -102,7 +100,7 @@ class SuperResolution(PixelStage):
     apart, so nothing of x_t's can be read off it.
     """
 
-    name = FOLDER
+    name = LATER_STAGE
 
     def __init__(self, pipeline: Any, reader: Reader, refining: Refining, low_res: int) -> None:
         super().__init__(pipeline, reader)
@@ -152,7 +150,7 @@ class DeepFloydIF(DiffusionModel):
         if larger:
             refiner = SuperResolution(self.larger, reader, refining or Refining(), base.resolution)
             self.stages = (base, refiner)
-            parts[FOLDER] = refiner.unet
+            parts[LATER_STAGE] = refiner.unet
         self.tokenizers = {"text_encoder": reader.tokenizer}
         self.dtype = base.unet.dtype
         layers = (*pipelines.ATTENTION, "add_k_proj", "add_v_proj")  # text enters by the last two
@@ -242,9 +240,9 @@ class DeepFloydIF(DiffusionModel):
         with atomic_write(folder) as aside:
             pipelines.write(self.pipeline, READERS, aside, self.world, marks)
             if self.larger:
-                pipelines.write(self.larger, {}, aside / FOLDER, self.world)
+                pipelines.write(self.larger, {}, aside / LATER_STAGE, self.world)
         files = opening.files_of(KIND, folder, None)
-        self.weights.are(files + (opening.files_of(LARGER, folder / FOLDER, None) if self.larger else []))
+        self.weights.are(files + (opening.files_of(LARGER, folder / LATER_STAGE, None) if self.larger else []))
 
     def save_single_file(self, file: Path | str, title: str) -> None:
         raise ModelError(f"{self.name} is a DeepFloyd IF, which no program reads from one file: export a folder.")
@@ -252,7 +250,7 @@ class DeepFloydIF(DiffusionModel):
 
 def _second_folder(folder: Path, base: Base) -> Path | None:
     if base.super_resolution is None:
-        return folder / FOLDER if (folder / FOLDER).is_dir() else None
+        return folder / LATER_STAGE if (folder / LATER_STAGE).is_dir() else None
     local = at_home(base.super_resolution)
     if local.exists():
         return local

@@ -90,6 +90,11 @@ class Weights:
         """Bytes that few bits spare until `gather`: a saved model takes them all the same."""
         return sum(layer.spared for layer in self._in_few_bits())
 
+    @property
+    def written(self) -> int:
+        """Bytes that a saved model takes."""
+        return sum(tensor.nbytes for tensor in self._tensors().values()) + self.spared
+
     def gather(self) -> None:
         """No layer is in few bits, all weights are in one place; where some were not, in the CPU's memory."""
         if self._in_blocks or self._in_few_bits():

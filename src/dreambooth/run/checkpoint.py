@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 
-from dreambooth.errors import DiskError, RunError
+from dreambooth.errors import RunError
 from dreambooth.run.files import JsonFile
 from dreambooth.run.kept import newest_first, of_step, steps
 from dreambooth.support.files import atomic_write, require_space, sha256
@@ -90,13 +90,7 @@ def write(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
     with atomic_write(target) as aside:
         aside.mkdir()
         for part, tensors in checkpoint.tensors.items():
-            try:
-                save_tensors(aside / _file(part), tensors)
-            except SafetensorError as error:  # its own kind, even where the disk is full
-                raise DiskError(
-                    f"{target} could not be written: {error}. Earlier checkpoints are unchanged: free some space and "
-                    "run the same command again."
-                ) from error
+            save_tensors(aside / _file(part), tensors)
         state = State(
             step=checkpoint.step,
             settings=checkpoint.settings,

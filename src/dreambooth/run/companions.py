@@ -11,12 +11,16 @@ from pathlib import Path
 from dreambooth.config import Config, Naming
 from dreambooth.errors import ConfigError, PhotoError, RunError
 from dreambooth.identifier import require_free, require_one_word
-from dreambooth.run.contents import SUBJECTS
+from dreambooth.run.contents import LOCK, SUBJECTS
 from dreambooth.run.folder import Run
+from dreambooth.run.lock import locked
 from dreambooth.run.records import BASE, SUBJECT
 from dreambooth.run.same import refused
 from dreambooth.subject import Subject
 from dreambooth.support.progress import log
+
+_NUMBER = re.compile(r"([0-9]+)-")
+"""How the folder of a further subject begins."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,9 @@ class Companion(Run):
 
 def companions(run: Run) -> list[Companion]:
     """The further subjects of a run, in the order in which they were given."""
-    folders = [file.parent for file in (run.root / SUBJECTS).glob(f"*/{SUBJECT.name}")]
-    return [Companion(folder, run) for folder in sorted(folders, key=lambda folder: int(folder.name.partition("-")[0]))]
+    folders = {file.parent: _NUMBER.match(file.parent.name) for file in (run.root / SUBJECTS).glob(f"*/{SUBJECT.name}")}
+    numbers = {folder: int(number[1]) for folder, number in folders.items() if number}  # else somebody else's
+    return [Companion(folder, run) for folder in sorted(numbers, key=numbers.__getitem__)]
 
 
 def each(run: Run) -> list[Run]:
@@ -123,13 +128,14 @@ def create(root: Path, subjects: Sequence[Subject], config: Config) -> Run:
     run = Run.create(root, subjects[0], config)
     there, others = companions(run), subjects[1:]
     if len(there) != len(others):
-        if (root / BASE.name).exists():
-            raise RunError(
-                f"{root} holds a run of {1 + len(there)} subjects, and {len(subjects)} are given: give the ones it "
-                "was begun with, or choose another --output-dir."
-            )
-        for old in there:  # and nothing else: a folder of photos may be called so, too
-            shutil.rmtree(old.root, ignore_errors=True)
+        with locked(run.root / LOCK):  # unless a process is opening the base model of these subjects now
+            if (root / BASE.name).exists():
+                raise RunError(
+                    f"{root} holds a run of {1 + len(there)} subjects, and {len(subjects)} are given: give the ones "
+                    "it was begun with, or choose another --output-dir."
+                )
+            for old in there:  # and nothing else: a folder of photos may be called so, too
+                shutil.rmtree(old.root, ignore_errors=True)
         there = [Companion(_folder(root, number, its), run) for number, its in enumerate(others, 2)]
     for companion, its in zip(there, others, strict=True):
         companion.begin(its)

@@ -19,9 +19,10 @@ def extend(run: Run, max_train_steps: int | None = None, early_stopping: bool | 
     depend on their number; where it does, a warning says so. Raises RunError where more steps than that are done, or
     where early stopping would end it at once, ConfigError for a method that takes no steps.
     """
-    before = run.config
-    given = {"max_train_steps": max_train_steps, "early_stopping": early_stopping}
-    after = Config.build(before.flat() | {name: value for name, value in given.items() if value is not None})
+    before, asked = run.config, {"max_train_steps": max_train_steps, "early_stopping": early_stopping}
+    given = {name: value for name, value in asked.items() if value is not None}
+    built = Config.build(before.flat() | given)  # and no more of it: a hub id may be the name of a folder here and now
+    after = before.model_copy(update={"training": built.training, "probe": built.probe})
     if after == before:
         return
     _require_steps_to_come(run, after)

@@ -20,6 +20,7 @@ from dreambooth.run.same import BEFORE_THE_MODEL, by_name, changes_of, holds_onl
 from dreambooth.run.status import reported
 from dreambooth.subject import Subject
 from dreambooth.support.files import at_home, broken_seal, sealed, sweep, unsealed, write_text
+from dreambooth.support.model_index import LATER_STAGE
 from dreambooth.support.progress import log
 
 
@@ -98,8 +99,9 @@ class Run:
     @property
     def later_stages(self) -> list["Run"]:
         """The stages after "base" that were trained so far; none of a model with one stage."""
-        folders = [file.parent for file in sorted(self.root.glob(f"*/{LOSSES.name}"))]
-        return [Run(folder, self) for folder in folders if not (folder / contents.CONFIG).exists()]  # else another run
+        later = self.stage(LATER_STAGE)
+        is_other_run = (later.root / contents.CONFIG).exists()
+        return [later] if later.losses.exists() and not is_other_run else []
 
     @classmethod
     def create(cls, root: Path | str, subject: Subject, config: Config) -> Self:

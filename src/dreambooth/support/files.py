@@ -15,6 +15,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from dreambooth.errors import DISK_REASONS, DiskError
 
 _ASIDE = re.compile(r"\.(.+)\.[0-9a-f]{8}\.(part|old)")
@@ -42,9 +44,11 @@ def atomic_write(target: Path) -> Iterator[Path]:
         _unlock(aside)
         _flush(aside)
         _take_place(aside, target)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         _remove(aside)
-        raise _explained(error, target) from error
+        if (of_system := _of_system(error)) is None:
+            raise
+        raise _explained(of_system, target) from error
     except BaseException:
         _remove(aside)
         raise
@@ -121,8 +125,10 @@ def sweep(folder: Path, older_than: float = 0.0) -> None:
             _remove(left)
 
 
-def require_space(folder: Path, need: int, purpose: str) -> None:
-    """Raise DiskError unless `need` bytes are free where `folder` is, or will be."""
+def require_space(
+    folder: Path, need: int, purpose: str, advice: str = "choose another folder with --output-dir"
+) -> None:
+    """Raise DiskError unless `need` bytes are free where `folder` is, or will be; `advice`: what else to do."""
     existing = folder.absolute()
     while not existing.exists():
         existing = existing.parent
@@ -130,7 +136,7 @@ def require_space(folder: Path, need: int, purpose: str) -> None:
     if free < need:
         raise DiskError(
             f"{purpose} needs about {need / 1e6:.0f} MB, but only {free / 1e6:.0f} MB are free at {existing}. "
-            "Free some space, or choose another folder with --output-dir."
+            f"Free some space, or {advice}."
         )
 
 
@@ -221,6 +227,14 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def _of_system(error: OSError | SafetensorError) -> OSError | None:
+    """The system's error; safetensors has it in its own words alone, even where the disk is full."""
+    if isinstance(error, OSError):
+        return error
+    said = re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(said[1]), os.strerror(int(said[1]))) if said else None
 
 
 def _explained(error: OSError, target: Path) -> DiskError:

@@ -11,6 +11,9 @@ MODEL_INDEX = "model_index.json"
 SUPER_RESOLUTION = "_super_resolution"
 """Where that of a cascade keeps how its second pipeline draws."""
 
+LATER_STAGE = "super_resolution"
+"""The second stage of a cascade: its name, and that of its folder in a model and in a run."""
+
 
 SIDE = "_resolution"
 """Where it names the side in pixels at which a model was tuned, and draws, that can draw at any."""

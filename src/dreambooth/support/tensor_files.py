@@ -25,7 +25,10 @@ METADATA = "__metadata__"
 
 
 def save_tensors(file: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Write a canonical file; raises SafetensorError or OSError where it cannot be written."""
+    """Write a canonical file; raises SafetensorError or OSError where it cannot be written.
+
+    Inside `atomic_write` either becomes a DiskError.
+    """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     save_file(plain, file, dict(metadata) if metadata else None)
     make_canonical(file)

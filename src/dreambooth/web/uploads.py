@@ -11,8 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from dreambooth.data.photos import SUFFIXES
-from dreambooth.data.pictures import RAW_SUFFIXES, crop_square, open_image, square_scores
+from dreambooth.data.pictures import RAW_SUFFIXES, SUFFIXES, crop_square, open_image, square_scores
 from dreambooth.errors import PhotoError
 from dreambooth.web.looks import cautions, look_of
 from dreambooth.web.records import Crop, Photo
