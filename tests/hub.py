@@ -23,7 +23,7 @@ class Hub:
 
     denies: the status, the error code and the message with which every file is refused.  published: the files of each
     repository, at COMMIT; of one that nobody should read its size alone.  read: those that were downloaded.  silent:
-    whether it refuses to say what a repository holds.
+    whether it refuses to say what a repository holds.  private: whether what is created was there before as private.
     """
 
     port: int = 0
@@ -35,6 +35,7 @@ class Hub:
     published: dict[str, dict[str, bytes | int]] = field(default_factory=dict)
     read: list[str] = field(default_factory=list)
     silent: bool = False
+    private: bool = True
 
     @property
     def endpoint(self) -> str:
@@ -99,7 +100,8 @@ def _handler(its: Hub) -> type[BaseHTTPRequestHandler]:
             if its.published:
                 self.answer_of_published()
                 return
-            self.answer({"id": "somebody/my-dog", "siblings": [], "sha": "0" * 40, "name": "somebody"})
+            about = {"id": "somebody/my-dog", "siblings": [], "sha": "0" * 40, "name": "somebody"}
+            self.answer(about | {"private": its.private})
 
         def answer_of_published(self) -> None:
             """Of /api/models/OWNER/NAME/... what is there, of /OWNER/NAME/resolve/REVISION/FILE the file."""

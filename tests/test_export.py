@@ -129,7 +129,12 @@ def test_a_run_is_uploaded_with_its_card_and_nothing_else(
         its.files.clear()
         push_to_hub(str(run.root), "somebody/my-lora", public=True, endpoint=its.endpoint)
         assert its.files == {"README.md": b"# of the adapter"}
-        its.refuses = True
+        its.files.clear()
+        its.private = False
+        with pytest.raises(ModelError, match=r"^somebody/my-dog is public, and nothing was uploaded: add --public"):
+            push_to_hub(str(run.root), "somebody/my-dog", endpoint=its.endpoint)
+        assert its.files == {}
+        its.private, its.refuses = True, True
         with pytest.raises(ModelError, match="log in with `hf auth login`"):
             push_to_hub(str(run.root), "somebody/my-dog", endpoint=its.endpoint)
     assert exported("toybox", "--push-to-hub", "somebody/my-dog") == 2

@@ -47,7 +47,7 @@ def push_to_hub(source: Path | str, repo: str, public: bool = False, endpoint: s
     The adapter where the method made one, else the model; of a cascade the model, as each of its stages has an adapter
     of its own; never photos or checkpoints.  repo: owner/name, or name alone; made where it is not there, private
     unless `public`.  endpoint: another hub's address. Raises RunError where the run has no model yet, ModelError where
-    the hub refuses or cannot be reached.
+    the hub refuses or cannot be reached, or has it for all to see without `public`.
     """
     from huggingface_hub import HfApi
 
@@ -59,7 +59,11 @@ def push_to_hub(source: Path | str, repo: str, public: bool = False, endpoint: s
     api = HfApi(endpoint=endpoint, library_name="dreambooth")
     try:
         made = api.create_repo(repo, private=not public, exist_ok=True)
+        if not public and api.model_info(made.repo_id).private is False:  # it was there before
+            raise ModelError(f"{made.repo_id} is public, and nothing was uploaded: add --public, or give another name.")
         api.upload_folder(repo_id=made.repo_id, folder_path=folder, commit_message=f"{run.subject.name}, by DreamBooth")
+    except ModelError:
+        raise
     except Exception as error:  # the hub's client raises its own kinds for a token, a name, a network
         said = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         raise ModelError(

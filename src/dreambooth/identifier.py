@@ -13,12 +13,12 @@ import torch
 
 from dreambooth.config import Method, Naming
 from dreambooth.errors import PromptError
-from dreambooth.subject import Subject, require_text
+from dreambooth.subject import MAX_CHARACTERS, Subject, require_one_word, require_text
 from dreambooth.support import rng
 from dreambooth.support.progress import log
 from dreambooth.support.words import is_word
 
-MAX_CHARACTERS, MAX_TOKENS = 32, 3  # of an identifier
+MAX_TOKENS = 3  # of an identifier
 TRIES = 20_000
 
 SENTENCEPIECE_WINDOW = (5 / 32, 10 / 32)
@@ -180,16 +180,6 @@ def require_free(identifier: str, taken: Collection[str]) -> None:
     if alike := [word for word in taken if word.casefold() == identifier.casefold()]:
         both = " and ".join(dict.fromkeys(map(repr, (identifier, *alike))))
         raise PromptError(f"two subjects are called {both}: give each an identifier of its own, also in small letters.")
-
-
-def require_one_word(identifier: str) -> None:
-    """Raise PromptError for what no model can read as a word."""
-    usable = 0 < len(identifier) <= MAX_CHARACTERS and identifier.isprintable() and not set(" {}") & set(identifier)
-    if not usable:
-        raise PromptError(
-            f"the identifier {identifier!r} cannot work: it must be one word of 1 to {MAX_CHARACTERS} characters "
-            "without spaces or braces. Leave --identifier away to have one chosen."
-        )
 
 
 def _rare_window(tokenizer: Any) -> range:

@@ -11,6 +11,8 @@ from dreambooth.errors import PromptError
 IDENTIFIER_SLOT = "{}"
 """Where the subject's name goes in a prompt template: "a {} in the snow" becomes "a sks dog in the snow"."""
 
+MAX_CHARACTERS = 32
+"""Of an identifier."""
 
 Kind = Literal[
     "subject",
@@ -64,6 +66,16 @@ def require_text(words: str) -> None:
         )
     if strange := next((c for c in words if unicodedata.category(c) in ("Cc", "Cs") and not c.isspace()), None):
         raise PromptError(f"{words[:80]!r} has a character that is no text, {strange!r}: write it again, in UTF-8.")
+
+
+def require_one_word(identifier: str) -> None:
+    """Raise PromptError for what no model can read as a word."""
+    usable = 0 < len(identifier) <= MAX_CHARACTERS and identifier.isprintable() and not set(" {}") & set(identifier)
+    if not usable:
+        raise PromptError(
+            f"the identifier {identifier!r} cannot work: it must be one word of 1 to {MAX_CHARACTERS} characters "
+            "without spaces or braces. Leave --identifier away to have one chosen."
+        )
 
 
 def require_class_noun(words: str) -> None:

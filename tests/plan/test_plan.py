@@ -145,6 +145,28 @@ def test_the_second_plan_is_by_what_the_first_run_took_and_counts_what_is_left(
     assert "at the speed of earlier runs here" in known and "0 class images to draw, 4 steps" in known
 
 
+def test_a_machine_that_is_too_small_is_told_before_the_first_slow_stage(
+    base: Path,
+    photos_dir: Path,
+    cache: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    subject = Subject(photos=photos_in(photos_dir), class_noun="dog", identifier="zwx")
+    config = Config.build({**SMALL, "model": str(base), "max_train_steps": 1})
+    dreambooth(subject, config, tmp_path / "fits")
+    assert not [message for message in caplog.messages if message.startswith(("memory:", "disk:"))]
+    monkeypatch.setattr("dreambooth.plan.plan.memory_size", lambda _: 5_000_000)
+    monkeypatch.setattr("dreambooth.plan.plan._free", lambda _: 1_000)
+    dreambooth(subject, config, tmp_path / "run")
+    memory, disk = (message for message in caplog.messages if message.startswith(("memory:", "disk:")))
+    assert re.fullmatch(
+        r"memory: the run needs [\d.]+ [GM]B at most, by arithmetic, and there are 5 MB\. --plan names .*", memory
+    )
+    assert re.match(r"disk: the run needs [\d.]+ MB at most, and 0 MB are free\. Free some space, or keep less", disk)
+
+
 def test_a_plan_refuses_what_the_run_would(base: Path, photos_dir: Path, cache: Path, tmp_path: Path) -> None:
     subject = Subject(photos=photos_in(photos_dir), class_noun="dog")
     wrong: list[dict[str, Any]] = [{"noise_levels": "mode"}, {"identifier": ""}, {"super_resolution_steps": 3}]

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from dreambooth.run.compare import NUMBERS
 from dreambooth.run.measured import Measured
-from dreambooth.run.records import Check, Diagnosis, Failure, Probed, SampleScores
+from dreambooth.run.records import Check, Diagnosis, Failure, Probed, SampleScores, WorldFit
 
 
 def check(metric: str, value: float) -> Check:
@@ -44,3 +44,19 @@ def test_a_failure_of_the_last_step_alone_does_not_flag_the_model_in_use() -> No
 
     assert flagged(lost, copied, lost) == "context not synthesised"
     assert flagged(copied) == flagged() == "none"
+
+
+def test_photos_that_the_base_model_cannot_draw_flag_a_run_without_a_failure() -> None:
+    fit = WorldFit(likeness=0.2, limit=0.5, judge="clip", foreign=True, says="these photos are no toys.")
+    measured = Measured(
+        probes={},
+        real=Probed(step="real"),
+        recommendation=None,
+        diagnosis=Diagnosis(findings=(check("clip_t", 0.5),), checked=()),
+        samples=None,
+        world_fit=fit,
+    )
+    cannot = "photos that the base model cannot draw"
+    assert measured.flagged == (cannot, "context not synthesised")
+    assert NUMBERS["flagged"](replace(measured, diagnosis=Diagnosis(findings=(), checked=()))) == cannot
+    assert NUMBERS["flagged"](replace(measured, world_fit=replace(fit, foreign=False))) == "context not synthesised"

@@ -135,6 +135,17 @@ def test_what_is_lacking_is_said_all_at_once(served: Served) -> None:
     assert shown["settings"]["max_train_steps"] == 400
 
 
+def test_what_a_saving_makes_usual_is_not_asked_for_and_what_no_run_takes_is_told_in_the_draft(
+    served: Served, jpegs: list[bytes]
+) -> None:
+    draft = drafted(served, jpegs)
+    path = f"/api/drafts/{draft}"
+    shown = served.ask("POST", f"{path}/savings", {"flag": "--method lora"})[1]
+    assert shown["settings"]["method"] == "lora" and shown["extras"] == {} and shown["problems"] == []
+    (problem,) = served.ask("PATCH", path, {"identifier": "my dog {}"})[1]["problems"]
+    assert problem.startswith("The identifier 'my dog {}' cannot work: it must be one word")
+
+
 def test_another_step_is_used_and_samples_come_when_asked_for(tmp_path: Path, jpegs: list[bytes]) -> None:
     with serving(tmp_path, environment={"FAKE_STEP": "0.02"}) as served:
         draft = drafted(served, jpegs, steps=100)

@@ -46,6 +46,21 @@ class Plan:
         fits = "fits" if needs <= USABLE * int(card) * 1e9 else "does not fit"
         return f"; the run itself takes {size_of(needs)} and {fits} into a card of {card} GB"
 
+    def lacks(self, folder: Path) -> list[str]:
+        """What the run needs and this machine does not have, a sentence each; folder: as `told` takes it."""
+        size, free, found = memory_size(device()), _free(folder), []
+        if size and self.estimate.memory > size:
+            found.append(
+                f"memory: the run needs {size_of(self.estimate.memory)} at most, by arithmetic, and there are "
+                f"{size_of(size)}. --plan names settings that need less."
+            )
+        if self.estimate.disk > free:
+            found.append(
+                f"disk: the run needs {size_of(self.estimate.disk)} at most, and {size_of(free)} are free. Free some "
+                "space, or keep less: --checkpoints-total-limit 1."
+            )
+        return found
+
     def told(self, folder: Path) -> str:
         """The plan in a few lines; folder: of the run, there or not."""
         work, size = self.estimate.work, memory_size(device())

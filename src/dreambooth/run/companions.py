@@ -10,13 +10,13 @@ from pathlib import Path
 
 from dreambooth.config import Config, Naming
 from dreambooth.errors import ConfigError, PhotoError, RunError
-from dreambooth.identifier import require_free, require_one_word
+from dreambooth.identifier import require_free
 from dreambooth.run.contents import LOCK, SUBJECTS
 from dreambooth.run.folder import Run
 from dreambooth.run.lock import locked
 from dreambooth.run.records import BASE, SUBJECT
 from dreambooth.run.same import refused
-from dreambooth.subject import Subject
+from dreambooth.subject import Subject, require_one_word
 from dreambooth.support.progress import log
 
 _NUMBER = re.compile(r"([0-9]+)-")

@@ -7,6 +7,9 @@ from dreambooth.run import records
 from dreambooth.run.folder import Run
 from dreambooth.run.records import Check, Diagnosis, Probed, Recommendation, SampleScores, WorldFit
 
+FOREIGN = "photos that the base model cannot draw"
+"""What flags a run beside the paper's failures: its numbers mean little then."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
@@ -54,8 +57,9 @@ class Measured:
 
     @property
     def flagged(self) -> tuple[str, ...]:
-        """The failures of the model in use, each once."""
-        return tuple(dict.fromkeys(check.failure for check in self.findings if not check.avoided))
+        """What speaks against the model in use, each once: photos that it cannot draw, then its failures."""
+        foreign = [FOREIGN] if self.foreign else []
+        return tuple(dict.fromkeys([*foreign, *(check.failure for check in self.findings if not check.avoided)]))
 
     @property
     def chosen(self) -> int | None:

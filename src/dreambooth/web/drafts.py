@@ -11,7 +11,7 @@ from typing import Any
 from dreambooth.config import Config
 from dreambooth.config.savings import of_memory, of_time
 from dreambooth.errors import ConfigError, PromptError
-from dreambooth.subject import require_class_noun
+from dreambooth.subject import require_class_noun, require_one_word
 from dreambooth.web.bases import BaseCard, cards
 from dreambooth.web.records import DRAFT, Crop, Draft, Photo
 from dreambooth.web.refusal import Refusal
@@ -93,7 +93,8 @@ class Drafts:
         """The settings that the run will have; raises ConfigError, and Refusal where no base model is chosen."""
         if (card := self.card(draft)) is None:
             raise Refusal(422, "Choose what draws it.")
-        return Config.build({"model": card.model, **_given(draft)})
+        given: Any = _given(draft)  # by name, as flags are: each was asked for
+        return Config.build({"model": card.model}, **given)
 
     def save(self, id: str, flag: str) -> Draft:
         """Take up one of the savings of config/savings.py, by its flag; raises Refusal for any other."""
@@ -102,7 +103,9 @@ class Drafts:
         found = next((saving for saving in savings if saving.flag == flag), None)
         if found is None:
             raise Refusal(422, "This saves nothing with these settings any more.")
-        return self.wish(id, None, None, found.settings)
+        usual = found.applied(config).usual()  # what is as usual then may mean nothing to the run
+        settings = {name: None if value == usual[name] else value for name, value in found.settings.items()}
+        return self.wish(id, None, None, settings)
 
     def problems(self, draft: Draft) -> list[str]:
         """What must be done before it can start, a sentence each."""
@@ -116,9 +119,13 @@ class Drafts:
             try:
                 require_class_noun(draft.noun)
             except PromptError as error:
-                found.append(f"{str(error)[:1].upper()}{str(error)[1:]}")
+                found.append(_sentence(error))
         try:
+            if identifier := draft.settings.get("identifier"):
+                require_one_word(str(identifier))
             self.config(draft)
+        except PromptError as error:
+            found.append(_sentence(error))
         except ConfigError as error:
             found += error.problems
         except Refusal as refusal:
@@ -160,6 +167,10 @@ class Drafts:
         folder = self.studio.draft_folder(id)
         (folder / DRAFT.name).unlink()
         _remove(folder)
+
+
+def _sentence(error: PromptError) -> str:
+    return f"{str(error)[:1].upper()}{str(error)[1:]}"
 
 
 def _given(draft: Draft) -> dict[str, Any]:

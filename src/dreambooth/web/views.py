@@ -225,8 +225,11 @@ def _message(state: State, status: Status | None, ended: Ended | None, saved: in
 
 
 def _likeness(measured: Measured | None) -> dict[str, Any] | None:
-    """How far the finished samples, or before them the newest probe's, have gone from any of the kind to the photos."""
-    if measured is None or 0 not in measured.probes or len(measured.probes) < 2:
+    """How far the finished samples, or before them the newest probe's, have gone from any of the kind to the photos.
+
+    None where it would mean little: of photos that the base model cannot draw.
+    """
+    if measured is None or measured.foreign or 0 not in measured.probes or len(measured.probes) < 2:
         return None
     step = max(measured.probes) if measured.chosen is None else measured.chosen
     if step not in measured.probes:
