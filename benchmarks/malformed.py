@@ -218,7 +218,7 @@ def prompt(inputs: Inputs) -> Callable[[], object]:
         config = Config.build({"prompts": (words,), "identifier": name})
         require_class_noun(noun)
         subject = Subject(photos=(), class_noun=noun)
-        warn_of_nameless(own_prompts([words]), subject)
+        warn_of_nameless(own_prompts([words]), [subject])
         tokenizers = list(inputs.model.tokenizers.values())
         subject = with_identifier(subject, tokenizers, config.naming, 0, config.method)
         inputs.model.stages[0].condition([subject.fill(words)])

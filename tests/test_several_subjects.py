@@ -1,5 +1,6 @@
 """Two subjects in one model: turns, names, class images, measuring and resuming, on a small random pipeline."""
 
+import re
 import shutil
 from collections import Counter
 from dataclasses import replace
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import tomli_w
 import torch
+from huggingface_hub import ModelCard
 
 from dreambooth import __version__, cli
 from dreambooth.config import Config
@@ -16,11 +18,15 @@ from dreambooth.data.dataset import LatentDataset
 from dreambooth.data.photos import photos_in
 from dreambooth.data.turns import Turns, in_turns
 from dreambooth.errors import ConfigError, PhotoError, PromptError, RunError
+from dreambooth.generation.prompts import own_prompts, warn_of_nameless
 from dreambooth.generation.samples import read_samples
-from dreambooth.recipe import dreambooth, resume
+from dreambooth.personal import generate
+from dreambooth.recipe import dreambooth, report, resume
 from dreambooth.report.page import write_report
+from dreambooth.report.write import results
 from dreambooth.run import Run
 from dreambooth.run.companions import companions, create, each
+from dreambooth.run.extend import put_away
 from dreambooth.run.records import CHOSEN, CLASS_IMAGES, RECOMMENDATION, SAMPLES, SCORES
 from dreambooth.subject import Subject
 from small_judges import clip_parts, dino_parts, save
@@ -126,6 +132,63 @@ def test_the_page_of_the_other_says_where_the_model_is_and_who_chose_the_step(ru
     assert all("is the one that was chosen by hand" in write_report(its).read_text() for its in each(both))
 
 
+def test_the_card_of_the_model_is_of_both(run: Run, tmp_path: Path) -> None:
+    both = Run(shutil.copytree(run.root, tmp_path / "both"))
+    (both.model / "README.md").unlink()
+    report(both)
+    card = ModelCard.load(both.model / "README.md")
+    dog, cat = (its.subject for its in each(both))
+    assert card.data.to_dict()["instance_prompt"] == f"{dog.prompt}, {cat.prompt}"
+    assert f"# {dog.name}, {cat.name}\n" in card.text and "on photos of 2 subjects." in card.text
+    for its in (dog, cat):
+        photos = "2 photos" if len(its.photos) == 2 else "1 photo"
+        assert f"| {its.name} | {its.prompt} | {photos} of one {its.class_noun} |" in card.text
+    assert f"| number | {dog.name} | {cat.name} |\n|---|---|---|\n| recommended step |" in card.text
+    assert "one particular dog and one particular cat: share it only where their owners agree" in card.text
+    drawn = [example["text"] for example in card.data.to_dict()["widget"]]
+    assert any(dog.name in prompt for prompt in drawn) and any(cat.name in prompt for prompt in drawn)
+    assert all((both.model / example["output"]["url"]).is_file() for example in card.data.to_dict()["widget"])
+
+
+def test_the_pages_of_both_lead_to_each_other_and_the_first_shows_both_in_one_picture(run: Run, tmp_path: Path) -> None:
+    both = Run(shutil.copytree(run.root, tmp_path / "both"))
+    first, other = each(both)
+    moved = shutil.move(other.root, other.root.with_name("2-mía"))  # a folder of photos may be called so
+    (other,) = companions(both)
+    pages = {its.root: write_report(its).read_text(encoding="utf-8") for its in (first, other)}
+    leads = [re.findall(r'<a href="([^"#]+report\.html)">(.*?)</a>', page) for page in pages.values()]
+    assert leads == [
+        [("subjects/2-m%C3%ADa/report.html", other.subject.name)],
+        [("../../report.html", first.subject.name)],
+    ]
+    assert other.root == Path(moved) and (other.root / "../../report.html").resolve() == first.report.resolve()
+    page, names = pages[first.root], f"{first.subject.prompt} next to {other.subject.prompt}"
+    section = page.partition('<section id="together">')[2].partition("</section>")[0]
+    samples = read_samples(first.samples / "together")
+    assert section.count("data:image/webp") == len(samples) >= 2
+    assert all(f"<h3>{prompt}</h3>" in section for prompt in (names, f"{names} on the beach"))
+    assert 'href="#together"' in page and 'id="together"' not in pages[other.root]
+    assert "#together" not in pages[other.root]
+    put_away(both)
+    assert not read_samples(first.samples / "together"), "the next model draws its own"
+
+
+def test_the_results_have_the_page_of_each(run: Run) -> None:
+    (mia,) = companions(run)
+    lines = results(run).splitlines()
+    assert lines[:2] == [f"report         {run.report}", f"report         {mia.report}"]
+    assert lines[-1] == f"model          {run.model}" and all(Path(line[15:]).exists() for line in lines)
+
+
+def test_a_prompt_may_name_any_of_them(run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    both = Run(shutil.copytree(run.root, tmp_path / "both"))
+    dog, cat = (its.subject for its in each(both))
+    generate(both, [f"a {cat.name} on the beach", f"a {dog.name} on sand"], count=1)
+    assert "does not name" not in caplog.text
+    warn_of_nameless(own_prompts(["a cow on sand"]), (dog, cat))
+    assert "the prompt 'a cow on sand' does not name any of your subjects" in caplog.text
+
+
 def test_a_run_of_both_that_is_cut_short_ends_the_same(run: Run, tmp_path: Path) -> None:
     shutil.copytree(run.root, tmp_path / "again")
     again = Run.open(tmp_path / "again")
@@ -190,6 +253,7 @@ def test_the_command_line_takes_an_identifier_for_each_folder(
             assert problem in capsys.readouterr().err and not (tmp_path / "run").exists()
     assert cli.main([*words, "--identifier", "grb"], __version__) == 0
     run = Run.open(tmp_path / "run")
+    assert capsys.readouterr().out == f"{results(run)}\n"
     names = [its.subject.name for its in (run, *companions(run))]
     assert names == ["zwx dog", "grb cat"] and run.config.naming.identifier is None
     assert cli.main([*words, "--identifier", "grb"], __version__) == 0, "the same command is the same run"

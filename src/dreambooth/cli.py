@@ -24,7 +24,6 @@ from dreambooth.support.signals import sigterm_as_ctrl_c
 
 if TYPE_CHECKING:
     from dreambooth.executors import Engine
-    from dreambooth.run import Run
 
 STOPPED = 130
 """Exit status after Ctrl-C, as shells have it."""
@@ -90,12 +89,13 @@ def _run(parsed: Namespace) -> None:
         names = [Path(os.path.abspath(folder)).name for folder in folders]
         subjects = subjects_of(folders, nouns, config.world, parsed.identifiers, not parsed.plan)
     from dreambooth import recipe
+    from dreambooth.report.write import results
 
     root = parsed.output_dir or Path("runs") / "-".join(names)
     if parsed.plan:
         print(recipe.plan(subjects[0], config, root, subjects[1:]))
         return
-    _print_results(recipe.dreambooth(subjects[0], config, root, subjects[1:]))
+    print(results(recipe.dreambooth(subjects[0], config, root, subjects[1:])))
 
 
 def _class_noun(parsed: Namespace) -> None:
@@ -133,13 +133,9 @@ def _continue(parsed: Namespace) -> None:
 
     run = Run.open(parsed.run_dir)
     from dreambooth.recipe import resume
+    from dreambooth.report.write import results
 
-    _print_results(resume(run, parsed.max_train_steps, parsed.early_stopping, parsed.use_step))
-
-
-def _print_results(run: "Run") -> None:
-    share = f"share picture  {run.share}\n" if run.share.is_file() else ""
-    print(f"report         {run.report}\ncontact sheet  {run.contact_sheet}\n{share}model          {run.model}")
+    print(results(resume(run, parsed.max_train_steps, parsed.early_stopping, parsed.use_step)))
 
 
 def _stage(parsed: Namespace) -> None:

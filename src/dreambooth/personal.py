@@ -15,6 +15,7 @@ from dreambooth.generation.samples import Sample
 from dreambooth.models.base import DiffusionModel
 from dreambooth.run import Run, checkpoint
 from dreambooth.run.choice import in_use, weights_of
+from dreambooth.run.companions import each
 from dreambooth.run.records import BASE
 from dreambooth.support.device import device
 from dreambooth.support.progress import log
@@ -86,7 +87,7 @@ def generate(
     """
     run, prompts = Run.at(run), (prompts,) if isinstance(prompts, str) else prompts
     own = own_prompts(prompts)[: len(prompts)]
-    warn_of_nameless(own, run.subject)
+    warn_of_nameless(own, [its.subject for its in each(run)])
     if others := settings.keys() - DRAWING:
         raise ConfigError([f"{name}: is no setting of a sampler: {', '.join(DRAWING)} are" for name in sorted(others)])
     asked = settings if count is None else {**settings, "num_images_per_prompt": count}

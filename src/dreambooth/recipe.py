@@ -288,7 +288,7 @@ def score_samples(run: Run, reference: Reference) -> None:
 
 def report(run: Run) -> Path:
     """Everything in one page, report.html, all pictures on one sheet, and the cards of the model; returns the page."""
-    for its in reversed(each(run)):  # the cards of the model are the first subject's
+    for its in reversed(each(run)):  # the page of all is the first subject's
         its.require_same_photos()
         page = write_all(its)
     return page

@@ -25,5 +25,5 @@ def check(subject: Subject, config: Config, also: Sequence[Subject] = ()) -> Non
         require_class_noun(its.class_noun)
     require_turns(config, (subject, *also))
     own = config.generation.prompts
-    warn_of_nameless(own_prompts(own) if own else (), subject, config.naming.identifier)
+    warn_of_nameless(own_prompts(own) if own else (), (subject, *also), config.naming.identifier)
     check_reach(config)

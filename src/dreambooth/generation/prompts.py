@@ -149,15 +149,16 @@ def own_prompts(templates: Sequence[str]) -> tuple[Prompt, ...]:
     return (*prompts_of("own", *templates), CLASS_PROMPT)
 
 
-def warn_of_nameless(prompts: Sequence[Prompt], subject: Subject, identifier: str | None = None) -> None:
-    """Log the prompts that do not name the subject, by its identifier or by {}."""
-    names = [name for name in (IDENTIFIER_SLOT, identifier, subject.identifier) if name]
+def warn_of_nameless(prompts: Sequence[Prompt], subjects: Sequence[Subject], identifier: str | None = None) -> None:
+    """Log the prompts that name none of the subjects, by its identifier or by {}."""
+    names = [name for name in (IDENTIFIER_SLOT, identifier, *(its.identifier for its in subjects)) if name]
+    whom = "your subject" if len(subjects) == 1 else "any of your subjects"
     for prompt in prompts:
         if not any(name in prompt.template for name in names):
             log.warning(
-                "the prompt %r does not name your subject: write {} where its name belongs, as in "
+                "the prompt %r does not name %s: write {} where its name belongs, as in "
                 '"a {} in the snow". It is used as it is.',
-                prompt.template,
+                *(prompt.template, whom),
             )
 
 

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import importlib.metadata
+import os
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,9 +26,11 @@ from dreambooth.report.card import CARD
 from dreambooth.report.snippets import adapter_snippet, base_name, model_snippet
 from dreambooth.run import Run
 from dreambooth.run.choice import by_hand
+from dreambooth.run.companions import each
 from dreambooth.run.measured import read_measured
 from dreambooth.run.records import LOSSES
 from dreambooth.run.timing import STAGES, read_plan, read_timings
+from dreambooth.subject import Subject
 from dreambooth.support.files import write_text
 from dreambooth.support.model_index import MODEL_INDEX
 from dreambooth.support.progress import duration
@@ -54,6 +57,14 @@ class Setting:
     value: str
     default: str | None
     description: str
+
+
+@dataclass(frozen=True)
+class Other:
+    """Another subject of the same model, and where its page is, seen from this one."""
+
+    name: str
+    page: str
 
 
 def write_report(run: Run) -> Path:
@@ -100,11 +111,13 @@ def _content(run: Run) -> dict[str, Any]:
         "subject": subject,
         "names": METRIC_NAMES,
         "learned": LEARNED.get(config.method.method),
-        "name": subject.name if subject.identifier else subject.class_noun,
+        "name": _name(subject),
+        "others": _others(run),
         "base": base_name(config),
         "config": config,
         "photos": album.photos(subject),
         "comparisons": [comparison for comparison in compared if comparison.kind != "class"],
+        "together": album.together(run),
         "more": album.on_request(run),
         "drift": [comparison for comparison in compared if comparison.kind == "class"],
         "drifting": [strip for strip in strips if strip.kind == "class"],
@@ -127,6 +140,16 @@ def _content(run: Run) -> dict[str, Any]:
         "of_whole": run.whole is not None,
         "has_model": (run.model / MODEL_INDEX).is_file(),
     }
+
+
+def _others(run: Run) -> list[Other]:
+    """The other subjects of the run, in its order; the first subject's page is the run's."""
+    others = [its for its in each(run.whole or run) if its.root != run.root]
+    return [Other(_name(its.subject), Path(os.path.relpath(its.report, run.root)).as_posix()) for its in others]
+
+
+def _name(subject: Subject) -> str:
+    return subject.name if subject.identifier else subject.class_noun
 
 
 def _settings(config: Config) -> list[Setting]:

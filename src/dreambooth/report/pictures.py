@@ -108,6 +108,12 @@ def on_request(run: Run) -> list[Comparison]:
     return _comparisons(run.subject, {"by the model before": older, "after": now})
 
 
+def together(run: Run) -> list[Comparison]:
+    """All subjects of a run in one picture, by the finished model; nothing where there is one alone."""
+    drawn = _comparisons(run.subject, {"after": read_samples(run.samples / "together")})
+    return [replace(each, words=(each.template,)) for each in drawn]  # no name in it is the only one
+
+
 def while_training(run: Run, chosen: int | None) -> list[Comparison]:
     """Each prompt that was drawn again and again, at up to STEPS_SHOWN steps spread evenly, and the `chosen` one.
 

@@ -44,7 +44,8 @@ CONTENTS: Mapping[str, str] = {
     ADAPTER: "the LoRA or the learned word alone, where the method made one",
     MODEL: "the personalised model, as diffusers opens it",
     records.MODEL.name: "the SHA-256 of each file of it",
-    SAMPLES: "samples, with prompt, seed and model inside each: before/, step-<n>/, untuned/, after/, own/",
+    SAMPLES: "samples, with prompt, seed and model inside each: before/, step-<n>/, untuned/, after/, own/, and of "
+    "several subjects together/, with all of them in one picture",
     records.SAMPLES.name: "the scores of the final samples",
     REPORT: "all of it on one page",
     CONTACT_SHEET: "photos and samples on one sheet",
@@ -73,7 +74,7 @@ MADE_AT_THE_END = (
         records.DIAGNOSIS.name,
         records.SAMPLES.name,
     ),
-    *(f"{SAMPLES}/after", REPORT, CONTACT_SHEET, SHARE),
+    *(f"{SAMPLES}/after", f"{SAMPLES}/together", REPORT, CONTACT_SHEET, SHARE),
 )
 """What a run makes after its last step, in the order to remove it: a model without its SHA-256 is not used."""
 
