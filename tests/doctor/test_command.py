@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from dreambooth import __version__, cli
 from dreambooth.config import Config
@@ -70,6 +71,23 @@ def test_without_judges_the_pixels_are_looked_at(tmp_path: Path, caplog: pytest.
     faults = examine_folder(folder, "dog", Config.build(model="owner/name"))
     assert "small.png" in {fault.where for fault in faults if "tiny" in fault.says}
     assert "not looked for another subject" in caplog.text and "HF_HUB_OFFLINE" in caplog.text
+
+
+def test_masks_that_a_run_warns_of_or_refuses_are_faults(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path)
+    Image.new("L", (128, 128), 255).save(folder / "00.mask.png")
+    Image.new("L", (64, 64), 255).save(folder / "01.mask.png")
+    Image.new("L", (128, 128), 0).save(folder / "02.mask.png")
+    (folder / "03.mask.png").write_bytes(b"none")
+    for masked in (False, True):
+        told = examine_folder(folder, "dog", Config.build(masked_loss=masked))
+        faults = {fault.where: fault for fault in told}
+        beside = faults.pop("00.mask.png, 01.mask.png, 02.mask.png, 03.mask.png", None)
+        assert masked if beside is None else "without --masked-loss" in beside.says and not beside.fatal
+        assert list(faults) == ["01.mask.png", "02.mask.png", "03.mask.png"]
+        assert "64 x 64 pixels" in faults["01.mask.png"].says and "not a JPEG" in faults["03.mask.png"].says
+        assert faults["02.mask.png"].says == "is dark all over" and "white" in faults["02.mask.png"].remedy
+        assert {fault.fatal for fault in faults.values()} == {masked}
 
 
 def test_a_run_tells_the_same_before_it_begins(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

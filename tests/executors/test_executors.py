@@ -5,6 +5,7 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -108,6 +109,38 @@ def test_what_an_executor_does_not_heed_is_refused() -> None:
     with pytest.raises(ConfigError, match="whole GPUs"):
         Engine(name="slurm", gpus=0.5)
     Engine(name="slurm", jobs=4, cpus=2, gpus=1, slurm=("partition=gpu",))
+
+
+@pytest.mark.parametrize(
+    ("time", "minutes"),
+    [
+        ("90", 90),
+        ("90:01", 91),
+        ("1:30:00", 90),
+        ("2-0", 2880),
+        ("1-12:30", 2190),
+        ("0-00:00:30", 1),
+        ("1-0:0:0", 1440),
+    ],
+)
+def test_slurm_and_submitit_are_told_one_time_limit(
+    time: str, minutes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitit = pytest.importorskip("submitit")
+    from dreambooth.executors.slurm import Slurm
+
+    told: dict[str, Any] = {}
+    monkeypatch.setattr(submitit.AutoExecutor, "update_parameters", lambda self, **given: told.update(given))
+    Slurm(tmp_path, told=("partition=gpu", f"--time={time}"), cluster="local")
+    assert told["timeout_min"] == minutes and told["slurm_additional_parameters"] == {"partition": "gpu"}
+
+
+@pytest.mark.parametrize("time", ["", "an hour", "1h", "1:2:3:4", "1-", "-5", "1.5", "0", "0:00", "UNLIMITED"])
+def test_a_time_that_is_none_is_refused_before_anything_is_submitted(time: str) -> None:
+    with pytest.raises(ConfigError, match=f"--slurm time={time}: .*such as time="):
+        Engine(name="slurm", slurm=(f"time={time}",))
+    with pytest.raises(ConfigError, match="--slurm gpu: give options of sbatch with their values"):
+        Engine(name="slurm", slurm=("gpu",))
 
 
 def test_slurm_says_what_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

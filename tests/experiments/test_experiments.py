@@ -218,7 +218,7 @@ def test_a_cell_that_fails_does_not_keep_the_others(
 def test_subjects_with_the_same_photos_share_their_cells(place: Path, tmp_path: Path) -> None:
     for name in ("dog1", "dog2"):
         photos("dog", 12, 1, tmp_path / "subjects" / name, size=64)
-    out, given = tmp_path / "out", ("--subjects", str(tmp_path / "subjects"), "--seeds", "0", "--num-vectors", "2")
+    out, given = tmp_path / "out", ("--subjects", str(tmp_path / "subjects"), "--seeds", "0")
     assert cli.main(words(place, out, "table5", *given), __version__) == 0
     assert rows_of((out / "table5.csv").read_text())["1 photo"]["n"] == "2" and len(finished_cells(out)) == 1
 
@@ -234,9 +234,27 @@ def test_list_prints_the_cells_and_computes_none(
     assert not (tmp_path / "cells").exists()
 
 
+def test_every_table_takes_the_toys_and_seeds_that_are_given(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def shares(*given: str) -> dict[str, int]:
+        assert cli.main(words(place, tmp_path, "all", *given, "--list"), __version__) == 0
+        listed = re.search(r"\((table1 .*?)\)", capsys.readouterr().out)
+        assert listed
+        return {name: int(count) for name, _, count in (part.partition(" ") for part in listed[1].split(", "))}
+
+    assert shares() == {"table1": 40, "table3": 12, "table4": 12, "table5": 10}
+    assert shares("--seeds", "0,1") == {"table1": 80, "table3": 20, "table4": 24, "table5": 20}
+    assert shares("--subject-seeds", "11,12,13") == {"table1": 15, "table3": 9, "table4": 9, "table5": 15}
+
+
 @pytest.mark.parametrize(
     ("command", "sentences"),
     [
+        (["table3", "--rank", "abc"], ["rank: means nothing to the methods of table3", "table1 --full"]),
+        (["table5", "--num-vectors", "2"], ["num_vectors: means nothing", "ask for table1,", "textual_inversion"]),
+        (["table1", "--full", "--rank", "abc", "--list"], ["rank", "abc"]),
+        (["table1", "--noise-level", "3"], ["noise_level", "is no cascade"]),
         (["table2"], ["table2", "table1"]),
         (["table1", "--subject-seeds", "a,b"], ["'a,b' is no list of whole numbers", "11,12,13"]),
         (["table1", "--seeds", ""], ["no list of whole numbers"]),

@@ -30,10 +30,15 @@ def experiment(command: Parser) -> None:
         type=path,
         metavar="DIR",
         help="folder with a folder of photos per subject, its class from classes.csv (lines folder,noun,description) "
-        "or the folder's name [default: toys]",
+        "or the folder's name; `all` gives each table the first of them, as many as toys by default [default: toys]",
     )
-    command.add_argument("--subject-seeds", type=numbers, metavar="N,N,...", help="which toys [default: 11 to 18]")
-    command.add_argument("--seeds", type=numbers, metavar="N,N,...", help="of the training [default: 0; --full: 0,1,2]")
+    text = (
+        "which toys, of every table [default: from 11 on, 8 for table1, 4 for table3 and table4, 2 for table5; --full: "
+        "30, 15, 5 and 2]"
+    )
+    command.add_argument("--subject-seeds", type=numbers, metavar="N,N,...", help=text)
+    text = "of the training, of every table [default: 0; --full: 0,1,2 for table3 and table4]"
+    command.add_argument("--seeds", type=numbers, metavar="N,N,...", help=text)
     command.add_argument("--full", action="store_true", help="as many subjects, prompts and images as in the paper")
     command.add_argument(
         "--cascade",

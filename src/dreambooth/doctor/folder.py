@@ -1,14 +1,16 @@
 """A folder of photos, looked at without a run: everything that a run would say before its first slow step."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dreambooth.config import Config
+from dreambooth.data.masks import check_masks, masks_beside
 from dreambooth.data.photos import photos_in, unused_in
 from dreambooth.data.pictures import orientation_of
 from dreambooth.doctor.faults import ALL, Fault
 from dreambooth.doctor.photos import examine_photos
 from dreambooth.doctor.seen import examine_seen
-from dreambooth.errors import ModelError
+from dreambooth.errors import ModelError, PhotoError
 from dreambooth.evaluation import fit_of, load_judges
 from dreambooth.subject import Subject, require_class_noun
 from dreambooth.support.progress import log
@@ -28,9 +30,25 @@ def examine_folder(folder: Path, class_noun: str, config: Config) -> list[Fault]
     faults += examine_photos(photos, config.data.resolution or config.world.resolution)
     broken = {fault.where for fault in faults if fault.fatal}
     good = tuple(photo for photo in photos if photo.name not in broken)
+    faults += _of_masks(good, config.data.masked_loss)
     if turned := [photo.name for photo in good if orientation_of(photo) in range(2, 9)]:
         log.info("turned upright by their EXIF: %s", ", ".join(turned))
     return faults + (_seen(Subject(photos=good, class_noun=class_noun), config) if good else [])
+
+
+def _of_masks(photos: Sequence[Path], used: bool) -> Iterator[Fault]:
+    """That masks lie beside the photos and are not used, and which of them, or of the photos, --masked-loss refuses."""
+    beside = masks_beside(photos)
+    if beside and not used:
+        where, remedy = ", ".join(mask.name for mask in beside), "give that to the run, or leave them"
+        yield Fault(where=where, says="masks are not used without --masked-loss", remedy=remedy)
+    try:
+        check_masks(photos, used=True)
+    except PhotoError as error:
+        for problem in error.problems:
+            file = next((file for file in (*beside, *photos) if problem.startswith(f"{file} ")), photos[0])
+            says, _, remedy = problem.removeprefix(f"{file} ").rpartition(": ")
+            yield Fault(where=file.name, says=says, remedy=remedy, fatal=used)
 
 
 def _seen(subject: Subject, config: Config) -> list[Fault]:

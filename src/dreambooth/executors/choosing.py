@@ -10,6 +10,7 @@ from typing import Literal
 from dreambooth.errors import ConfigError, DreamBoothError
 from dreambooth.executors.base import Executor
 from dreambooth.executors.pool import InTurn, Pool
+from dreambooth.executors.sbatch import options
 from dreambooth.support.device import device
 
 Name = Literal["local", "ray", "slurm"]
@@ -29,7 +30,7 @@ class Engine:
     jobs: at a time; None: as many as there is room for.  cpus, gpus: of one job, on Ray and Slurm; gpus None: on Ray
     one where there are any, on Slurm none.  ray_address: of a cluster that runs; None: as $RAY_ADDRESS says, else one
     is started here.  slurm: what `sbatch` shall be told, by its long options.  Raises ConfigError where something is
-    given that the executor does not heed.
+    given that the executor does not heed, or no option of sbatch.
     """
 
     name: Name = "local"
@@ -50,6 +51,7 @@ class Engine:
             problems.append(f"--gpus: Slurm gives whole GPUs, and {self.gpus} is a part of one")
         if problems:
             raise ConfigError(problems)
+        options(self.slurm)
 
 
 @contextmanager

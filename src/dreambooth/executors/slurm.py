@@ -16,6 +16,7 @@ import submitit
 
 from dreambooth.errors import DreamBoothError
 from dreambooth.executors.base import LOST, Ended, Executor, Job, Lives, tried
+from dreambooth.executors.sbatch import options
 from dreambooth.support.files import write_text
 from dreambooth.support.progress import log
 
@@ -24,9 +25,6 @@ ARRAY = 1000
 
 AT_A_TIME = 256
 """Jobs of an array that may run at once, where nobody says how many."""
-
-MINUTES = 24 * 60
-"""What Slurm is asked for, where nobody says `time`."""
 
 LOOK = {"slurm": 5.0, "local": 0.2}
 """Seconds between two looks for results."""
@@ -54,15 +52,16 @@ class Slurm(Executor):
             raise DreamBoothError(
                 "there is no Slurm here (no sbatch): give the command on a machine that submits to it."
             )
+        minutes, others = options(told)
         self._folder, self._cluster, self._lives = folder.absolute(), cluster, Lives()
         self._running: dict[Any, Job] = {}
         self._executor: Any = submitit.AutoExecutor(folder=self._folder, cluster=cluster)
         self._executor.update_parameters(
             name="dreambooth",
-            timeout_min=MINUTES,
+            timeout_min=minutes,
             cpus_per_task=cpus,
             slurm_array_parallelism=most or AT_A_TIME,
-            slurm_additional_parameters=_options(told),  # last: what is asked for by hand holds
+            slurm_additional_parameters=others,  # last: what is asked for by hand holds
             **({"gpus_per_node": int(gpus)} if gpus else {}),
         )
 
@@ -144,12 +143,3 @@ def _ended(job: Job, its: Any) -> Ended | None:
         return Ended(job, its.result())
     except submitit.core.utils.FailedJobError:
         return None
-
-
-def _options(told: Sequence[str]) -> dict[str, str]:
-    problems = [text for text in told if "=" not in text]
-    if problems:
-        raise DreamBoothError(
-            f"--slurm {problems[0]}: give options of sbatch with their values, such as --slurm partition=gpu time=60."
-        )
-    return {name.lstrip("-").replace("-", "_"): value for name, _, value in (text.partition("=") for text in told)}

@@ -94,9 +94,9 @@ def plan(
     """The cells of the tables `names`, found or to be computed in out/cells.
 
     settings: flat, as `Config.build` takes them.  subjects_dir: a folder of folders of photos; without it toys, those
-    of `subject_seeds`.  cascade: a pixel cascade that Table 1 has a row of.  A table alone takes all subjects and seeds
-    that were given, several share them as the protocol says.  Opens the base models and the judges. Raises ConfigError,
-    PhotoError or ModelError.
+    of `subject_seeds`.  cascade: a pixel cascade that Table 1 has a row of.  Every table takes all toys and seeds that
+    were given, and what was not is shared as the protocol says; so are the subjects of a folder among several tables.
+    Opens the base models and the judges. Raises ConfigError, PhotoError or ModelError.
     """
     protocol = FULL if full else SMALL
     _require_sense(names, subjects_dir, subject_seeds, cascade)
@@ -109,16 +109,17 @@ def plan(
         check_photos(subject.photos)
     cells = Cells(settings=settings, protocol=protocol, world=world, cascade=cascade)
     wanted_seeds = tuple(dict.fromkeys(seeds or protocol.seeds))
-    alone = len(names) == 1
+    all_subjects = subject_seeds or (subjects_dir and len(names) == 1)
     tables = []
     for name in names:
         share = protocol.shares[name]
         share = Share(
-            subjects=len(subjects) if alone and (subject_seeds or subjects_dir) else share.subjects,
-            seeds=len(wanted_seeds) if alone and seeds else share.seeds,
+            subjects=len(subjects) if all_subjects else share.subjects,
+            seeds=len(wanted_seeds) if seeds else share.seeds,
         )
         tables.append(table(name, cells, subjects, wanted_seeds, share))
     wanted = [cell for each in tables for cell in each.cells]
+    _require_use(settings, names, wanted)
     weights = _fingerprints(given, wanted)
     return Plan(
         out=out,
@@ -140,21 +141,46 @@ def _require_sense(names: Sequence[str], subjects_dir: Path | None, toys: object
         raise ConfigError(problems)
 
 
+def _require_use(settings: Mapping[str, Any], names: Sequence[str], cells: Sequence[Cell]) -> None:
+    """Raise ConfigError for settings that are of other methods than those of the cells."""
+    methods = {cell.config.method.method for cell in cells}
+    problems = []
+    for name in settings:
+        if all(name in idle(method) for method in methods):
+            users = [method for method in FULL.methods if name not in idle(method)]
+            where = "table1" if set(users) & set(SMALL.methods) else "table1 --full"
+            problems.append(
+                f"{name}: means nothing to the methods of {', '.join(names)}: leave it out, or ask for {where}, which "
+                f"has {' and '.join(users)}"
+            )
+    if problems:
+        raise ConfigError(problems)
+
+
 def _fingerprints(given: Config, cells: Sequence[Cell]) -> dict[bool, str]:
     """Of the base model's weights (False), and of the cascade's (True) where the cells have one.
 
-    Raises ConfigError for a cascade of another world, for one that is none, and for settings that it cannot have.
+    Raises ConfigError for a cascade of another world, for one that is none, and for settings that a model cannot have.
     """
-    found = {False: models.load(given.base, given.data.resolution).fingerprint()}
-    if of_cascade := [cell.config for cell in cells if cell.row == CASCADE]:
-        config = of_cascade[0]
+    base = models.load(given.base, given.data.resolution)
+    _check(base, [cell for cell in cells if cell.row != CASCADE])
+    found = {False: base.fingerprint()}
+    if of_cascade := [cell for cell in cells if cell.row == CASCADE]:
+        config = of_cascade[0].config
         name, its, ours = config.base.model, config.world.name, given.world.name
         if its != ours:
             raise ConfigError([f"--cascade: {name} is of {its} and the base model of {ours}: give two of one world"])
         model = models.load(config.base, config.data.resolution)
         if len(model.stages) == 1:
             raise ConfigError([f"--cascade: {name} draws in one stage: give a cascade, such as toybox-cascade"])
-        models.check(model, config)
-        adapters.check(model, config)
+        _check(model, of_cascade)
         found[True] = model.fingerprint()
     return found
+
+
+def _check(model: models.DiffusionModel, cells: Sequence[Cell]) -> None:
+    """Raise ConfigError for what the model cannot have, asked of one cell of each row: they differ in no such thing."""
+    for config in {cell.row: cell.config for cell in cells}.values():
+        models.check(model, config)
+        if config.training.max_train_steps:
+            adapters.check(model, config)

@@ -15,6 +15,8 @@ x 4 images.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from dreambooth.config import MethodName
+
 TABLES = ("table1", "table3", "table4", "table5")
 """Table 2 asks people, and Table 6 is an error in the paper: its rows repeat Table 5's."""
 
@@ -32,12 +34,11 @@ class Protocol:
     """An experiment's numbers.
 
     methods: the trained or described rows of table 1.  photos: how many a subject trains on, None for all.
-    toys: seeds of the subjects where no photos are given.  seeds: of the training.  shares: per table, where all tables
-    are asked for.
-    whole_lists: every prompt that a world has for experiments, or a part of each kind.
+    toys: seeds of the subjects where no photos are given.  seeds: of the training.  shares: per table, of what nobody
+    gives.  whole_lists: every prompt that a world has for experiments, or a part of each kind.
     """
 
-    methods: tuple[str, ...]
+    methods: tuple[MethodName, ...]
     toys: tuple[int, ...]
     seeds: tuple[int, ...]
     shares: Mapping[str, Share]
