@@ -76,6 +76,7 @@ class Interrupted(DreamBoothError):
 DISK_REASONS = {
     errno.ENOSPC: "the disk is full: free some space and run the same command again",
     errno.EDQUOT: "your disk quota is used up: free some space and run the same command again",
+    errno.EFBIG: "a file is too large for this disk, or for a limit (`ulimit -f`): choose another folder, or raise it",
     errno.EACCES: "you may not write there, or not read it: change its permissions, or choose another folder",
     errno.EPERM: "you may not write there, or not read it: change its permissions, or choose another folder",
     errno.EROFS: "the disk is read-only: choose another folder",

@@ -120,12 +120,13 @@ class Drafts:
                 require_class_noun(draft.noun)
             except PromptError as error:
                 found.append(_sentence(error))
-        try:
-            if identifier := draft.settings.get("identifier"):
+        if identifier := draft.settings.get("identifier"):
+            try:
                 require_one_word(str(identifier))
+            except PromptError as error:
+                found.append(_sentence(error))
+        try:
             self.config(draft)
-        except PromptError as error:
-            found.append(_sentence(error))
         except ConfigError as error:
             found += error.problems
         except Refusal as refusal:
