@@ -1,6 +1,6 @@
 """Where the subject is in a photo, as its owner says: a mask beside it, or the photo's own transparency."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -28,12 +28,13 @@ def mask_of(photo: Path) -> Path | None:
 
     Raises PhotoError for a photo that cannot be used.
     """
-    return _beside(photo) or (photo if alpha_of(photo) else None)
+    return _of(photo, _masks_in(photo.parent)) or (photo if alpha_of(photo) else None)
 
 
 def masks_beside(photos: Sequence[Path]) -> list[Path]:
     """The files beside these photos that are masks of them."""
-    return [mask for photo in photos if (mask := _beside(photo))]
+    masks = {folder: _masks_in(folder) for folder in {photo.parent for photo in photos}}  # each is looked into once
+    return [mask for photo in photos if (mask := _of(photo, masks[photo.parent]))]
 
 
 def open_mask(file: Path) -> Image.Image:
@@ -69,13 +70,17 @@ def holds_subject(mask: Image.Image) -> bool:
     return mask.getextrema()[1] >= LIGHT  # type: ignore[operator]  # of one channel it is a pair
 
 
-def _beside(photo: Path) -> Path | None:
-    names = [name.lower() + end for name in (photo.name, photo.stem) for end in BESIDE]
+def _masks_in(folder: Path) -> dict[str, Path]:
+    """The masks in a folder by their names in small letters, without suffix."""
     try:
-        files = sorted(photo.parent.iterdir(), reverse=True)
-    except OSError:  # reported by who opens the photo
-        return None
-    masks = {file.stem.lower(): file for file in files if is_mask(file) and file.is_file()}
+        files = sorted(folder.iterdir(), reverse=True)
+    except OSError:  # reported by who opens the photos
+        return {}
+    return {file.stem.lower(): file for file in files if is_mask(file) and file.is_file()}
+
+
+def _of(photo: Path, masks: Mapping[str, Path]) -> Path | None:
+    names = [name.lower() + end for name in (photo.name, photo.stem) for end in BESIDE]
     return next((masks[name] for name in names if name in masks), None)
 
 

@@ -151,7 +151,7 @@ class _Stage:
             encode=encode,
             step=_training(real, model, stage, adapter, config, latent, side) if adapter and groups else Cost(0.0, 0),
             weights=weights,
-            written=weights + model.weights.spared,
+            written=model.weights.written,
             kept_on_cpu=model.weights.kept_on_cpu,
             trained=sum(parameter.nbytes for parameter in trained),
             moments=moments_size(trained, config.training.use_8bit_adam),

@@ -118,8 +118,8 @@ def watch(run: Run, model: DiffusionModel, before: Mapping[str, float]) -> Watch
         log.warning("no plan can be made for this model, and the run goes on without: %r", error)
         return Watch(run, before, None, {}, steps)
     log.info("%s", made.told(run.root))
-    for lacking_here in made.lacks(run.root):
-        log.warning("%s", lacking_here)
+    for lack in made.lacks(run.root):
+        log.warning("%s", lack)
     needs = {"memory": float(made.estimate.memory), "disk": float(made.estimate.disk)}
     run.began_with(PLAN, {**made.seconds, **needs})
     return Watch(run, before, planner, made.seconds, steps)
